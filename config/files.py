@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from faser_align.fsm.errors import UserError
 
 FILE_MAX = 99_999  # raw file names have five digits
-FILES_MAX = 100_000
 RUN_MAX = 999_999
 YEAR_MIN = 2021  # FASER was installed in 2021
 HOW = "write 400-450, 400:450, 400, or several of these separated by commas"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-import faser_align.examples
+import faser_align
 from faser_align.config.describe import A_LIST, SOME, allowed_values, names
 from faser_align.config.near import nearest as similar
 from faser_align.config.schema import Config, Convergence, Table
@@ -17,6 +17,7 @@ from faser_align.fsm.errors import UserError, UserErrors
 
 DEFAULT_FILE = "faser-align.toml"
 EXAMPLES = "{examples}"  # at the beginning of a path: the installed folder of examples
+ZEROS = f"{EXAMPLES}/align_zeros.txt"  # constants of zeros
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 AnyTable = TypeVar("AnyTable", bound=Table)
 
@@ -83,7 +84,7 @@ def absolute(path: str, base: str) -> str:
     Relative paths start at the folder ``base``.
     """
     if path.startswith(EXAMPLES):
-        path = os.path.dirname(os.path.abspath(faser_align.examples.__file__)) + path.removeprefix(EXAMPLES)
+        path = f"{os.path.dirname(os.path.abspath(faser_align.__file__))}/examples{path.removeprefix(EXAMPLES)}"
     return os.path.normpath(os.path.join(base, os.path.expanduser(path))) if path else ""
 
 

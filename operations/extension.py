@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from faser_align.campaign import changes, layout, submissions
+from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.dag.create import make_folders
@@ -15,9 +15,9 @@ from faser_align.dag.render import render
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError, UserError
 from faser_align.fsm.plural import count
-from faser_align.operations import dagman, lifecycle, snapshot
+from faser_align.operations import dagman, lifecycle, limits, snapshot
 from faser_align.operations.command_lock import alone
-from faser_align.state import control_requests, create, database, queries, spool
+from faser_align.state import control_requests, create, queries, spool
 from faser_align.state.upgrade import bring_up_to_date
 from faser_align.system import atomic
 
@@ -74,26 +74,13 @@ def extend(folder: str, iterations: int, *, dry_run: bool = False) -> Extended:
         planned = Extended(name, state, added.first, added.after, state in lifecycle.JUDGED, None, ())
         if dry_run:
             return planned
-        discard_leftover(folder, state)
+        lifecycle.discard_leftover(folder, state)
         lifecycle.await_departure(record, state)
         dagman.refuse_second(record, "extend")
         schedd = dagman.schedd_of(record)
         bring_up_to_date(folder)
         cluster, warnings = _carry_out(folder, added, schedd)
     return planned._replace(cluster=cluster, warnings=warnings)
-
-
-def discard_leftover(folder: str, state: str) -> None:
-    """Remove the DAG of a killed ``extend`` from an ended campaign, if no DAGMan has used it."""
-    names = layout.dag_files(folder)
-    dag = f"{folder}/{names[-1]}"
-    if state not in table.ENDS or len(names) == 1 or os.path.exists(dag + layout.ENDING_DAGMAN_OUT):
-        return
-    os.unlink(dag)
-    with queries.published(folder) as db:
-        told = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
-    known = changes.read(folder)
-    changes.write(folder, [one for one in known if one["id"] in told or not changes.is_extension(one["key"])])
 
 
 def _refuse(record: Manifest, state: str) -> None:
@@ -145,24 +132,25 @@ def _carry_out(folder: str, added: Extension, schedd: Any) -> tuple[int, tuple[s
     """Write and submit the extension; return the cluster of its DAGMan and warnings. A failure changes nothing."""
     from faser_align.dag.submit import submit_dag
 
-    identity, known = control_requests.identity(), changes.read(folder)
+    known = changes.read(folder)
+    change = limits.new_change(changes.iterations_key(added.stage), added.before, added.after)
     dag = f"{folder}/{layout.dag_name(len(layout.dag_files(folder)) + 1)}"
-    wish = ""
+    request = ""
     try:
-        changes.write(folder, [*known, _change(identity, added)])
+        changes.write(folder, [*known, change])
         record = read_record(folder)
         _hand_on(record, added)
         make_folders(record)
         _unmark(record)
         atomic.write_new(dag, render(record, (added.stage, added.first), added.done))
         # Before the DAGMan, because its first hook needs the nodes.
-        wish = control_requests.put(
-            folder, "extended", {"stage": added.stage, "before": added.before, "after": added.after}, identity
+        request = control_requests.put(
+            folder, "extended", {"stage": added.stage, "before": added.before, "after": added.after}, change["id"]
         )
         cluster = submit_dag(schedd, folder)
     except BaseException as problem:
-        if wish:
-            spool.remove(folder, [wish])
+        if request:
+            spool.remove(folder, [request])
         with contextlib.suppress(FileNotFoundError):
             os.unlink(dag)
         changes.write(folder, known)
@@ -183,18 +171,6 @@ def _unmark(record: Manifest) -> None:
             logs = Path(layout.iteration_folder(record["folder"], stage, number), part, layout.LOGS)
             for mark in logs.glob(f"*.{layout.PASSED}"):
                 mark.unlink(missing_ok=True)
-
-
-def _change(identity: str, added: Extension) -> changes.Change:
-    return {
-        "id": identity,
-        "utc": database.utc(),
-        "who": submissions.user(),
-        "host": os.uname().nodename,
-        "key": changes.iterations_key(added.stage),
-        "before": added.before,
-        "after": added.after,
-    }
 
 
 def _hand_on(record: Manifest, added: Extension) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from faser_align.campaign import layout, submissions
+from faser_align.campaign import changes, layout, submissions
 from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes, table
@@ -177,11 +177,22 @@ def _make_folders(record: Manifest) -> None:
 
 def _forget_earlier(folder: str, state: str) -> None:
     """Remove what was meant for the previous DAGMan: a stop request, and an unfinished extension."""
-    from faser_align.operations.extension import discard_leftover
-
     discard_leftover(folder, state)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{folder}/{layout.STOP}")
+
+
+def discard_leftover(folder: str, state: str) -> None:
+    """Remove the DAG of a killed ``extend`` from an ended campaign, if no DAGMan has used it."""
+    names = layout.dag_files(folder)
+    dag = f"{folder}/{names[-1]}"
+    if state not in table.ENDS or len(names) == 1 or os.path.exists(dag + layout.ENDING_DAGMAN_OUT):
+        return
+    os.unlink(dag)
+    with queries.published(folder) as db:
+        recorded = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
+    known = changes.read(folder)
+    changes.write(folder, [one for one in known if one["id"] in recorded or not changes.is_extension(one["key"])])
 
 
 def _refuse_to_resume(record: Manifest, state: str) -> None:

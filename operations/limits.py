@@ -56,37 +56,38 @@ def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) ->
         return found
     with alone(folder):
         known = changes.read(folder)
-        known += [
-            {
-                "id": control_requests.identity(),
-                "utc": database.utc(),
-                "who": submissions.user(),
-                "host": os.uname().nodename,
-                "key": key,
-                "before": before,
-                "after": after,
-            }
-            for key, (before, after) in wanted.items()
-            if before != after
-        ]
+        known += [new_change(key, before, after) for key, (before, after) in wanted.items() if before != after]
         changes.write(folder, known)
         record_changes(folder, known)
     return found
 
 
+def new_change(key: str, before: Any, after: Any) -> changes.Change:
+    """Return a change that this user makes now."""
+    return {
+        "id": control_requests.identity(),
+        "utc": database.utc(),
+        "who": submissions.user(),
+        "host": os.uname().nodename,
+        "key": key,
+        "before": before,
+        "after": after,
+    }
+
+
 def record_changes(folder: str, known: Sequence[changes.Change]) -> None:
     """Queue once for the hooks each change that is neither in the history nor in the event queue."""
     with queries.published(folder) as db:
-        told = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
+        recorded = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
     for name in spool.waiting(folder):
         try:
-            told.add(spool.read(folder, name).get("id", ""))
+            recorded.add(spool.read(folder, name).get("id", ""))
         except (OSError, ValueError, TypeError):
             continue  # a hook has just recorded it, or will quarantine it
     columns = create.columns(lifecycle.require_original_folder(folder))
-    for one in known:
-        if one["id"] not in told and not changes.is_extension(one["key"]):
-            control_requests.put(folder, "changed", {**control_requests.of_change(one), "columns": columns})
+    for made in known:
+        if made["id"] not in recorded and not changes.is_extension(made["key"]):
+            control_requests.put(folder, "changed", {**control_requests.of_change(made), "columns": columns})
 
 
 def _values(record: Manifest, assignments: Sequence[str]) -> dict[str, tuple[Any, Any]]:

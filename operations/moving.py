@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from faser_align.campaign import changes, layout, submissions
+from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.dag.paths import check_path, check_steering
 from faser_align.fsm.errors import StoreError, UserError
 from faser_align.operations import dagman, leftovers, lifecycle, limits, notify_retry, snapshot
 from faser_align.operations.command_lock import alone
-from faser_align.state import control_requests, database, queries
+from faser_align.state import queries
 from faser_align.system import atomic, formatting
 
 CHUNK = 8 << 20  # bytes per read
@@ -264,13 +264,7 @@ def _lead_there(record: Manifest, target: str) -> None:
     """Write the new place to manifest, state database and snapshot; skip steps that were done before."""
     folder, known = record["folder"], changes.read(record["folder"])
     if record["data"] != target:
-        about = {
-            "id": control_requests.identity(),
-            "utc": database.utc(),
-            "who": submissions.user(),
-            "host": os.uname().nodename,
-        }
-        known.append({**about, "key": changes.DATA, "before": record["data"], "after": target})
+        known.append(limits.new_change(changes.DATA, record["data"], target))
         changes.write(folder, known)
     limits.record_changes(folder, known)
     notify_retry.take_in(folder)

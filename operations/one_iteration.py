@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import faser_align.examples
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import check_year, parse_files, parse_run
-from faser_align.config.load import parse_config, read_text
+from faser_align.config.load import ZEROS, absolute, parse_config, read_text
 from faser_align.config.schema import Config
 from faser_align.dag.plan import Plan, campaign_name, plan
 from faser_align.fsm import table
@@ -95,7 +94,7 @@ def _configuration(options: Options) -> tuple[str, Config]:
     old = {"paths": {"calypso_install": calypso, "env_script": script}}
     old = {"paths": {key: value for key, value in old["paths"].items() if value}}
     made = (
-        import_config(old, source="--calypso_path", base=os.getcwd(), target=options.config, zeros=_zeros())
+        import_config(old, source="--calypso_path", base=os.getcwd(), target=options.config, zeros=absolute(ZEROS, ""))
         if calypso
         else None
     )
@@ -121,10 +120,6 @@ def _merged(config: Config, told: Any) -> Any:
     kept = config.reconstruction.calypso
     scripts = {name: getattr(kept, name) or getattr(told, name) for name in ("write_constants", "reconstruct")}
     return kept.model_copy(update={"setup": told.setup, "asetup": kept.asetup or told.asetup, **scripts})
-
-
-def _zeros() -> str:
-    return os.path.join(os.path.dirname(os.path.abspath(faser_align.examples.__file__)), "align_zeros.txt")
 
 
 def _constants(options: Options, config: Config, base: str) -> str:

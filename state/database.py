@@ -21,7 +21,7 @@ from faser_align.campaign import layout
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     Found = TypeVar("Found")
 
@@ -140,6 +140,25 @@ def _wait(fd: int, wait_s: float) -> bool:
         os.close(own)
         return False
     return acquired.acquire(timeout=wait_s)
+
+
+def rows(
+    db: sqlite3.Connection, name: str, columns: "tuple[str, ...]", where: str = "", values: "tuple[object, ...]" = ()
+) -> "list[Any]":
+    """Return the chosen columns of rows as dictionaries."""
+    found = db.execute(f"SELECT {', '.join(columns)} FROM {name} {where}", values)
+    return [dict(zip(columns, row)) for row in found]  # noqa: B905 - SQLite gives the columns that were asked for
+
+
+def processed(
+    db: sqlite3.Connection, dag_id: str, node: str, phase: str, job_id: str = "", hold_time: str = ""
+) -> "list[tuple[int, int]]":
+    """Return (attempt, exit status) of the events with this key that were recorded, latest attempt first."""
+    return db.execute(
+        "SELECT attempt, exit_status FROM events WHERE dag_id = ? AND node = ? AND phase = ? AND job_id = ? "
+        "AND hold_time = ? ORDER BY attempt DESC",
+        (dag_id, node, phase, job_id, hold_time),
+    ).fetchall()
 
 
 def read(folder: str, work: "Callable[[sqlite3.Connection], Found]") -> "Found":

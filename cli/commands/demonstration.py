@@ -154,9 +154,9 @@ def _command(*words: str) -> None:
 
 
 def _example(name: str) -> str:
-    from importlib.resources import files
+    from faser_align.config.load import EXAMPLES, absolute
 
-    return str(files("faser_align.examples") / name)
+    return absolute(f"{EXAMPLES}/{name}", "")
 
 
 def _new_place(folder: Path) -> Place:

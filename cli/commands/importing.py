@@ -57,7 +57,7 @@ def import_(
 
 
 def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_json: bool) -> None:
-    import faser_align.examples
+    from faser_align.config.load import ZEROS, absolute
     from faser_align.fsm.errors import UserError
     from faser_align.operations.submission import write_new
     from faser_align.predecessor.configuration import RefusedError, import_config
@@ -75,7 +75,7 @@ def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_j
             source=source,
             base=os.path.dirname(os.path.abspath(source)),
             target=output,
-            zeros=os.path.join(os.path.dirname(os.path.abspath(faser_align.examples.__file__)), "align_zeros.txt"),
+            zeros=absolute(ZEROS, ""),
         )
     except RefusedError as refused:
         if as_json:

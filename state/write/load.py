@@ -1,11 +1,11 @@
 """Read the rows that an event concerns, for ``fsm.reduce``. Startup-critical."""
 
 from faser_align.fsm import table
+from faser_align.state import database
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from typing import Any
 
     from faser_align.fsm.events import Event, Hold, Post, Pre
     from faser_align.fsm.rows import Campaign, Known
@@ -22,10 +22,10 @@ def load(db: "sqlite3.Connection", event: "Event") -> "Known":
         sqlite3.Error: the database cannot be read.
         KeyError, ValueError: it is not an event of this campaign.
     """
-    (campaign,) = rows(db, "campaign", _CAMPAIGN)
+    (campaign,) = database.rows(db, "campaign", _CAMPAIGN)
     known: Known = {"campaign": campaign}
     if event["phase"] != "control" and campaign["dag_id"] != event["dag_id"]:
-        known["new_dagman"] = not processed(db, event["dag_id"], "", "dagman")
+        known["new_dagman"] = not database.processed(db, event["dag_id"], "", "dagman")
     if event["phase"] == "pre" or event["phase"] == "post" or event["phase"] == "hold":
         _load_node(db, event, known)
     elif event["phase"] == "control" or event["phase"] == "final":
@@ -37,14 +37,14 @@ def load(db: "sqlite3.Connection", event: "Event") -> "Known":
 
 def _load_node(db: "sqlite3.Connection", event: "Pre | Post | Hold", known: "Known") -> None:
     node = event["node"]
-    found = rows(db, "nodes", _NODE, "WHERE node = ?", (node,))
+    found = database.rows(db, "nodes", _NODE, "WHERE node = ?", (node,))
     if not found:
         raise ValueError(f"{node!r} is not a node of this campaign")
     known["node"] = found[0]
-    known["attempts"] = rows(db, "attempts", _ATTEMPT, "WHERE node = ? ORDER BY attempt", (node,))
+    known["attempts"] = database.rows(db, "attempts", _ATTEMPT, "WHERE node = ? ORDER BY attempt", (node,))
     if event["phase"] != "pre":
         hold_time = event["hold_time"] if event["phase"] == "hold" else ""
-        known["processed"] = processed(db, event["dag_id"], node, event["phase"], event["job_id"], hold_time)
+        known["processed"] = database.processed(db, event["dag_id"], node, event["phase"], event["job_id"], hold_time)
     if event["phase"] != "hold":
         known["file_lost"] = bool(known["campaign"]["lost"]) and _is_lost(db, found[0]["file"])
         known["converged"] = found[0]["stage"] == table.VALIDATION and _has_converged(db, known["campaign"])
@@ -58,22 +58,3 @@ def _has_converged(db: "sqlite3.Connection", campaign: "Campaign") -> bool:
     """Whether the last stage has converged."""
     sql = "SELECT 1 FROM iterations WHERE stage = ? AND verdict = 'converged' LIMIT 1"
     return bool(db.execute(sql, (campaign["stages"],)).fetchone())
-
-
-def rows(
-    db: "sqlite3.Connection", name: str, columns: "tuple[str, ...]", where: str = "", values: "tuple[object, ...]" = ()
-) -> "list[Any]":
-    """Return rows as dictionaries: the typed dictionaries of ``fsm.rows`` that have these columns."""
-    cursor = db.execute(f"SELECT {', '.join(columns)} FROM {name} {where}", values)
-    return [dict(zip(columns, row)) for row in cursor]  # noqa: B905 - SQLite gives the columns that were asked for
-
-
-def processed(
-    db: "sqlite3.Connection", dag_id: str, node: str, phase: str, job_id: str = "", hold_time: str = ""
-) -> "list[tuple[int, int]]":
-    """Return (attempt, exit status) of the events with this key that were recorded, latest attempt first."""
-    return db.execute(
-        "SELECT attempt, exit_status FROM events WHERE dag_id = ? AND node = ? AND phase = ? AND job_id = ? "
-        "AND hold_time = ? ORDER BY attempt DESC",
-        (dag_id, node, phase, job_id, hold_time),
-    ).fetchall()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from faser_align.campaign import layout
 from faser_align.fsm import table
-from faser_align.state.write.load import processed, rows
+from faser_align.state.database import processed, rows
 
 if TYPE_CHECKING:
     from faser_align.fsm.events import Control, Final

@@ -11,7 +11,7 @@ from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_record
 from faser_align.dag.render import render
 from faser_align.fsm import exit_codes
-from faser_align.operations import extension
+from faser_align.operations import lifecycle
 from faser_align.state import control_requests, queries, spool, verify, writer
 
 
@@ -90,12 +90,12 @@ def test_what_a_killed_extend_left_is_discarded(tmp_path: Path) -> None:
     criterion = {"id": "c", "key": "stages.1.convergence.patience", "before": 1, "after": 3}
     changes.write(folder, [limit, criterion, {"id": "b", "key": "stages.1.iterations", "before": 4, "after": 9}])
     assert read_record(folder)["stages"][0]["iterations"] == 9
-    extension.discard_leftover(folder, "removed")
+    lifecycle.discard_leftover(folder, "removed")
     assert layout.dag_files(folder) == [layout.DAG]
     assert [change["id"] for change in json.loads(Path(folder, layout.CHANGES).read_text())] == ["a", "c"]
     dags[1].write_text("")
     Path(f"{dags[1]}{layout.ENDING_DAGMAN_OUT}").touch()
-    extension.discard_leftover(folder, "removed")
+    lifecycle.discard_leftover(folder, "removed")
     assert layout.newest_dag(folder) == str(dags[1])
 
 
