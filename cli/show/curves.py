@@ -22,7 +22,6 @@ HEIGHT, WIDTH_MIN, MARGIN = (
     24,
     28,
 )  # rows; columns of the curve, and of the numbers and axis label beside it
-TINY = 1e-300
 
 
 def plots(seen: Row, rules: Mapping[str, Any], width: int) -> list[str]:

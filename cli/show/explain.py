@@ -24,13 +24,13 @@ def verdict_of(seen: Mapping[str, Any], stage: int, iteration: int) -> dict[str,
     """
     judged: list[dict[str, Any]] = [row for row in seen["iterations"] if row["verdict"]]
     if not judged:
-        raise UserError(f"no iteration of {seen['name']} has been judged yet; it is {seen['state']}")
+        raise UserError(f"no iteration of {seen['name']} has a decision yet; the campaign is {seen['state']}")
     wanted = stage or (judged[-1]["stage"] if not iteration or seen["stages"] == 1 else seen["stage"])
     found = [row for row in judged if row["stage"] == wanted and iteration in (0, row["iteration"])]
     if not found:
         there = ", ".join(_name(row, seen) for row in judged)
         asked = f"iteration {iteration}" if iteration else "an iteration"
-        raise UserError(f"{asked} of stage {wanted} was not judged in {seen['name']}; judged are {there}")
+        raise UserError(f"{asked} of stage {wanted} has no decision in {seen['name']}; those with one are {there}")
     return found[-1]
 
 

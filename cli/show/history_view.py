@@ -44,7 +44,7 @@ def left_out(count: int) -> list[Block]:
     """Return how many events are not shown, and how to see them; empty for none."""
     if not count:
         return []
-    what = f"{formatting.count(count, 'event')} of nodes that went their usual way, or of long ago, left out"
+    what = f"{formatting.count(count, 'event')} of nodes, ordinary or old, are not shown"
     return [Line(f"{what}; --all shows every event, --node NODE those of one node"), Line()]
 
 

@@ -33,10 +33,8 @@ def blocks(seen: Row, program: str = "faser-align") -> list[Block]:
     found += _vanished(seen, program)
     found += _disconnected(seen)
     found += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]))
-    found += _listing("lost for good", "file", [_lost(item) for item in seen["lost"]], "yellow")
-    found += _listing(
-        "tried again", "node", _again(seen.get("retried", ())), "yellow", count=len(seen.get("retried", ()))
-    )
+    found += _listing("dropped", "file", [_lost(item) for item in seen["lost"]], "yellow")
+    found += _listing("retried", "node", _again(seen.get("retried", ())), "yellow", count=len(seen.get("retried", ())))
     found += _slow(seen)
     judged = [*seen["iterations"], seen.get("validation", {})]
     by_hand = (changed_by_hand(row.get("metrics", {})) for row in judged)
@@ -48,11 +46,16 @@ def blocks(seen: Row, program: str = "faser-align") -> list[Block]:
         found.append(Line(f"  try the targets with `{program} notify test`, then `{again}`"))
     if seen["spool_waiting"] and not seen["pending"]:
         found.append(
-            Line(f"{formatting.count(seen['spool_waiting'], 'event')} in the spool until the next hook", "yellow")
+            Line(
+                f"{formatting.count(seen['spool_waiting'], 'event')} in the fallback event queue until the next script",
+                "yellow",
+            )
         )
     if seen["spool_aside"]:
         aside = formatting.count(seen["spool_aside"], "event")
-        found.append(Line(f"{aside} of the spool could not be read: see {seen['folder']}/spool/aside", "yellow"))
+        found.append(
+            Line(f"{aside} of the fallback event queue could not be read: see {seen['folder']}/spool/aside", "yellow")
+        )
     return found
 
 
@@ -115,7 +118,7 @@ def _vanished(seen: Row, program: str) -> list[Block]:
     found = _listing("vanished from HTCondor's queue: DAGMan waits in vain", "job", told, "red")
     if items:
         name = shlex.quote(seen["name"])
-        found.append(Line(f"  run what is left again: {program} stop {name}, then {program} resume {name}"))
+        found.append(Line(f"  run the remaining nodes again: {program} stop {name}, then {program} resume {name}"))
     return found
 
 
@@ -173,7 +176,7 @@ def _slow(seen: Row) -> list[Block]:
         cluster, tools = seen["dag_id"].partition(".")[0], seen["to_pool"]
         chosen = f"-constraint 'DAGManJobId == {cluster} && FaserNode == \"{items[0]['node']}\"'"
         blocks.append(Line(f"  see where one runs: {tools}condor_q -run {chosen}"))
-        blocks.append(Line(f"  have it begun again elsewhere: {tools}condor_vacate_job {chosen}"))
+        blocks.append(Line(f"  restart it on another machine: {tools}condor_vacate_job {chosen}"))
     return blocks
 
 

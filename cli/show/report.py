@@ -126,7 +126,7 @@ def _ends_of_stages(judged: Sequence[Row]) -> list[Row]:
 
 
 def _files(seen: Row) -> list[Block]:
-    return [Line(f"{seen['files']} asked for, {len(seen['lost'])} lost for good; {seen['lost_max']} at most may be")]
+    return [Line(f"{seen['files']} requested, {len(seen['lost'])} dropped; at most {seen['lost_max']} may be dropped")]
 
 
 def _constants(seen: Row, record: Row) -> list[Block]:

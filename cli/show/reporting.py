@@ -31,7 +31,7 @@ def as_json(folder: str) -> str:
 def write(path: str, text: str, *, force: bool) -> None:
     """Write a text report to a file atomically; an existing one is replaced only with ``force``."""
     if os.path.exists(path) and not force:
-        raise UserError(f"{path} exists already; give another name, or --force to replace it")
+        raise UserError(f"{path} already exists; choose another name, or replace it with --force")
     try:
         atomic.write_text(path, text)
     except OSError as problem:

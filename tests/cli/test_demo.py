@@ -22,7 +22,7 @@ QUESTIONS = {
     "in which iteration": r"<tr><td>\d</td>(?:(?!</tr>).)*<td>converged</td>",
     "which module moved most": r"Largest displacements.*?<li>\d{3}: -?\d+ um, from \S+ to \S+: module \d of layer \d of station 0, y</li>",
     "which module moved most, at a glance": r"<dt>moved most, from start to end</dt><dd>-?\d+ um, y of module \d{3}</dd>",
-    "was a file lost": r"6 raw files: 2023, run 011705 files 400-405. None lost for good",
+    "was a file lost": r"6 raw files: 2023, run 011705 files 400-405. None dropped",
     "what is weakly determined": r"Weak modes and fixed parameters</h2>.*?<p>Of the directions [^<]* none is weakly determined",
     "which command comes next": r"<dt>next</dt><dd><code>\S+ constants export demo-1 -o FILE</code>",
 }

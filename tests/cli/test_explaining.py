@@ -30,8 +30,11 @@ def test_why_of_an_earlier_iteration(command: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("created",), "no iteration of created has been judged yet; it is created"),
-        (("converged", "-i", "9"), "iteration 9 of stage 1 was not judged in converged; judged are 1, 2, 3, 4"),
+        (("created",), "no iteration of created has a decision yet; the campaign is created"),
+        (
+            ("converged", "-i", "9"),
+            "iteration 9 of stage 1 has no decision in converged; those with one are 1, 2, 3, 4",
+        ),
         (("converged", "--validation"), "converged has no validation result; its state is converged"),
     ],
 )
@@ -76,7 +79,16 @@ def test_failures_that_are_alike_are_one_text() -> None:
     why = ["memory usage exceeded request_memory", "cannot send to slot1@wn{n:04d}.cern.ch", "quota used up"]
     attempts = [
         failures.named(
-            {"node": f"n{n}", "state": "held", "job_id": f"{n}.0", "event": "held", "ret": None, "why": text},
+            {
+                "node": f"n{n}",
+                "attempt": 1,
+                "utc": "",
+                "state": "held",
+                "job_id": f"{n}.0",
+                "event": "held",
+                "ret": None,
+            }
+            | {"why": text},
             {},
             on_hold,
         )

@@ -40,15 +40,15 @@ def test_a_long_history_is_cut_and_says_so(large: Command) -> None:
     everything = json.loads(large("history", "large", "--json").out)
     own = [row for row in everything if row["subject"] == "campaign"]
     brief = large("history", "large").out.splitlines()
-    assert brief[0].startswith(f"{len(everything) - len(own):,} events of nodes that went their usual way")
+    assert brief[0].startswith(f"{len(everything) - len(own):,} events of nodes, ordinary or old")
     assert sum("campaign  " in line for line in brief) == len(own)
     assert not [line for line in brief if "reco_s1_i01_00400  " in line]
     assert sum("waiting -> running" in line for line in large("history", "large", "--all").out.splitlines()) == 802
     one = large("history", "large", "--node", "reco_s1_i01_00400").out
-    assert "left out" not in one
+    assert "are not shown" not in one
     assert "waiting -> running" in one
     since = everything[-30]["utc"]
-    assert "left out" not in large("history", "large", "--since", since).out
+    assert "are not shown" not in large("history", "large", "--since", since).out
 
 
 def test_counts_of_many_nodes(large: Command) -> None:
@@ -91,7 +91,7 @@ def test_the_status_of_a_large_campaign_is_one_screen(
     shown = terminal.getvalue()
     assert len(shown.splitlines()) <= most, shown
     assert "others like it: cannot send to wn" in " ".join(shown.split())
-    assert "300 nodes tried again" in shown
+    assert "300 nodes retried" in shown
     assert "10 " in shown
 
 

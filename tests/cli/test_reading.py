@@ -242,7 +242,7 @@ def test_report(command: Command, tmp_path: Path) -> None:
         "state: converged",
         "-120 um y 003",
         "passed  expected delta chi2 per parameter 0.004 is below 0.01",
-        "2 asked for, 0 lost for good",
+        "2 requested, 0 dropped",
         "started from: /start.txt",
         "step IFT fix layer: fixed layer, 3ST",
         "solving -> converged",

@@ -115,8 +115,8 @@ def test_the_spool_is_unusual() -> None:
     """Queued and unreadable events are shown, a queued submission is not."""
     found = lines(incidents.blocks(snapshot(spool_waiting=2, spool_aside=1)))
     assert found == [
-        "2 events in the spool until the next hook",
-        "1 event of the spool could not be read: see /c/spool/aside",
+        "2 events in the fallback event queue until the next script",
+        "1 event of the fallback event queue could not be read: see /c/spool/aside",
     ]
     assert incidents.blocks(snapshot(spool_waiting=1, pending=["submitted"])) == []
 
@@ -252,7 +252,7 @@ def test_nodes_that_were_tried_again_are_told_together() -> None:
         {"node": f"n{n}", "state": "running" if n else "done", "attempts": 2, "why": "no scratch"} for n in range(3)
     ]
     assert lines(incidents.blocks(snapshot(retried=again))) == [
-        "3 nodes tried again",
+        "3 nodes retried",
         "  n0 and 2 other nodes: no scratch; now 1 done, 2 in HTCondor",
     ]
 

@@ -91,7 +91,7 @@ def test_a_torn_log(make: Make, plain_command: Command) -> None:
     assert "iteration 1: 0 of 3 nodes done, 1 running, 1 without a job" in status
     assert "1 job vanished from HTCondor's queue: DAGMan waits in vain\n" in status
     assert f"{FIRST} (job {job})" in status
-    assert f"run what is left again: faser-align stop {name}, then faser-align resume {name}" in status
+    assert f"run the remaining nodes again: faser-align stop {name}, then faser-align resume {name}" in status
     assert f"{name}: 1 job vanished from HTCondor's queue; see `faser-align status {name}`" in plain_command("list").out
     seen = json.loads(plain_command("status", name, "--json").out)
     assert (seen["vanished"], seen["dagman_stuck"]) == ([{"node": FIRST, "job_id": job}], False)
