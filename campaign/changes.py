@@ -6,7 +6,7 @@ and without the state database. Standard library only, because hooks import this
 
 import json
 import os
-from typing import Any
+from typing import Any, TypedDict
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
@@ -14,7 +14,18 @@ from faser_align.fsm import renamed
 from faser_align.fsm.errors import StoreError
 from faser_align.system import atomic
 
-Change = dict[str, Any]  # id, utc, who, host, key, before, after
+
+class Change(TypedDict):
+    """One change of the manifest: its identifier, who made it when and where, the dotted key, and both values."""
+
+    id: str
+    utc: str
+    who: str
+    host: str
+    key: str
+    before: Any
+    after: Any
+
 
 # Hooks read these anew each time, so that `set` may change them: whole tables and single keys.
 SETTABLE = (
@@ -48,7 +59,7 @@ def read(folder: str) -> list[Change]:
     path = f"{folder}/{layout.CHANGES}"
     try:
         with open(path, encoding="utf-8") as file:
-            stored = json.load(file)
+            stored: list[Change] = json.load(file)
         return [{**change, "key": renamed.key(str(change["key"])), "after": change["after"]} for change in stored]
     except FileNotFoundError:
         return []

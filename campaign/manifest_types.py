@@ -20,6 +20,17 @@ class Validated(TypedDict):
     unused: list[int]
 
 
+class ForkedFrom(TypedDict):
+    """The campaign that another one was forked from, and the constants that it starts from."""
+
+    name: str
+    folder: str
+    stage: int
+    iteration: int
+    constants: str
+    sha256: str
+
+
 # ``from`` is the folder that it was imported from.
 Imported = TypedDict("Imported", {"from": str, "config": dict[str, Any], "times": str})
 
@@ -47,5 +58,5 @@ class Manifest(TypedDict):
     config: Config
     validation: NotRequired[Validated]
     only: NotRequired[int]  # the iteration of a `reco`
-    parent: NotRequired[dict[str, Any]]  # the campaign that it was forked from, see ``operations.forking.Parent.facts``
+    parent: NotRequired[ForkedFrom]
     imported: NotRequired[Imported]

@@ -7,14 +7,13 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from faser_align.alignment.parameters.constants import parse_constants, read_constants
 from faser_align.alignment.pede.keywords import check_lines
 from faser_align.alignment.pede.steering_text import step_fixed
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import make_record
-from faser_align.campaign.manifest_types import Manifest
+from faser_align.campaign.manifest_types import ForkedFrom, Manifest
 from faser_align.config.files import format_files
 from faser_align.config.schema import Config, Solver
 from faser_align.config.stage_types import UsedStage
@@ -87,7 +86,7 @@ def plan(
     utc: str,
     force: bool = False,
     only: int = 0,
-    parent: dict[str, Any] | None = None,
+    parent: ForkedFrom | None = None,
 ) -> Plan:
     """Check everything that a campaign needs and prepare its files, without writing anything.
 

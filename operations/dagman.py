@@ -4,7 +4,7 @@ import os
 import shlex
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from faser_align.campaign import layout, submissions
 from faser_align.campaign.manifest import read_record
@@ -14,19 +14,22 @@ from faser_align.dag import queue
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.operations import queued, snapshot
+from faser_align.operations.snapshot_types import Listed, Snapshot
 from faser_align.system import formatting
 from faser_align.system.program import program
 
+Seen = TypeVar("Seen", Snapshot, Listed)
 
-class DagmanStatus(NamedTuple):
-    """A campaign's snapshot and the problem of its DAGMan, in one sentence or empty.
+
+class DagmanStatus(NamedTuple, Generic[Seen]):
+    """A campaign's snapshot, or its row of `list`, and the problem of its DAGMan, in one sentence or empty.
 
     ``stuck`` is true if no script can run as things are, and ``gone`` if there is no DAGMan that could ever call one;
     ``cure`` is then the fix. ``key`` identifies the cause, of which the recipients are notified once; it is empty if
     the cause may pass.
     """
 
-    seen: snapshot.Snapshot
+    seen: Seen
     trouble: str = ""
     stuck: bool = False
     gone: bool = False
@@ -103,7 +106,7 @@ def ask_pool(kind: str, constraint: str, schedd: str = "") -> queue.Queue:
     return answer._replace(problem=f"{answer.problem}{cure}") if answer.problem else answer
 
 
-def look(folder: str) -> DagmanStatus:
+def look(folder: str) -> DagmanStatus[Snapshot]:
     """Return the campaign's state; for an unfinished one ask the schedd whether its DAGMan can work."""
     seen = snapshot.take(folder)
     if seen["ended"]:
@@ -134,7 +137,7 @@ def look_again(folder: str) -> str:
     return look(folder).sentence
 
 
-def look_at_all(rows: Sequence[snapshot.Row]) -> tuple[list[DagmanStatus], list[str]]:
+def look_at_all(rows: Sequence[Listed]) -> tuple[list[DagmanStatus[Listed]], list[str]]:
     """Examine the unfinished ones of many campaigns, with one query per kind of pool.
 
     Args:
@@ -157,9 +160,11 @@ def look_at_all(rows: Sequence[snapshot.Row]) -> tuple[list[DagmanStatus], list[
                 jobs = tuple(job for job in answer.jobs if job.folder == record["folder"])
                 own = answer._replace(jobs=jobs)
                 differences = _differences(folder, own, asked_s)
-                row = {
+                row: Listed = {
                     **found[folder].seen,
-                    **{key: list(getattr(differences, key)) for key in (*queued.KINDS, "held")},
+                    "disconnected": list(differences.disconnected),
+                    "vanished": list(differences.vanished),
+                    "held": list(differences.held),
                 }
                 found[folder] = _judge(row, record, own, differences)
     return list(found.values()), problems
@@ -179,7 +184,7 @@ def _is_of(record: Manifest, schedd: str) -> bool:
     return known.schedd in ("", schedd) and known.host in ("", os.uname().nodename)
 
 
-def _judge(seen: snapshot.Snapshot, record: Manifest, answer: queue.Queue, found: queued.Found) -> DagmanStatus:
+def _judge(seen: Seen, record: Manifest, answer: queue.Queue, found: queued.Found) -> DagmanStatus[Seen]:
     """Interpret the schedd's answer for an unfinished campaign."""
     if answer.problem:
         return DagmanStatus(seen, f"cannot tell whether its DAGMan runs: {answer.problem}")

@@ -8,9 +8,8 @@ from typing import Any
 from faser_align.campaign.manifest import convergence_of
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes
+from faser_align.operations.snapshot_types import Estimate, RetriedNode, SlowNode
 from faser_align.state import database, queries
-
-Row = dict[str, Any]
 
 SAMPLE = 500  # finished nodes of an iteration for the median: a large campaign is not read completely
 SAMPLED = 2  # latest iterations with finished nodes
@@ -25,7 +24,7 @@ NUMBERS = {
 }
 
 
-def retried(db: sqlite3.Connection) -> list[Row]:
+def retried(db: sqlite3.Connection) -> list[RetriedNode]:
     """Return nodes that needed several attempts and are not failed, held or dropped, with the previous failure."""
     found = queries.rows(
         db,
@@ -33,7 +32,9 @@ def retried(db: sqlite3.Connection) -> list[Row]:
         "JOIN attempts AS a ON a.node = n.node AND a.attempt = n.attempts - 1 "
         "WHERE n.attempts > 1 AND n.state NOT IN ('failed', 'held', 'lost') ORDER BY n.node",
     )
-    return [{**{key: row[key] for key in ("node", "state", "attempts")}, "why": _befell(row)} for row in found]
+    return [
+        {"node": row["node"], "state": row["state"], "attempts": row["attempts"], "why": _befell(row)} for row in found
+    ]
 
 
 def _befell(row: Mapping[str, Any]) -> str:
@@ -47,10 +48,8 @@ def _befell(row: Mapping[str, Any]) -> str:
     return "the job left no valid output" if value == 0 else f"the job ended with exit status {value}"
 
 
-def slow(db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], now_s: float) -> list[Row]:
+def slow(db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], now_s: float) -> list[SlowNode]:
     """Return running nodes that take much longer than the median of their kind.
-
-    Each row has ``node``, ``kind``, ``since_s`` and ``median_s``.
 
     Args:
         db: a snapshot.
@@ -59,7 +58,7 @@ def slow(db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], now_s: float
     """
     if not any(row.get("running") for row in rows):
         return []
-    found: list[Row] = []
+    found: list[SlowNode] = []
     for kind in ("reco", "mille"):
         took = _took(db, kind, rows)
         if len(took) < FINISHED_MIN:
@@ -98,7 +97,9 @@ def _took(db: sqlite3.Connection, kind: str, rows: Sequence[Mapping[str, Any]]) 
     return found
 
 
-def estimate(record: Manifest, rows: Sequence[Mapping[str, Any]], now_s: float, *, validating: bool = False) -> Row:
+def estimate(
+    record: Manifest, rows: Sequence[Mapping[str, Any]], now_s: float, *, validating: bool = False
+) -> Estimate:
     """Estimate the campaign's end from the durations of its iterations; {} if that is not possible yet.
 
     It assumes that each remaining iteration takes the median time of those done, and that all allowed iterations are
@@ -130,13 +131,14 @@ def estimate(record: Manifest, rows: Sequence[Mapping[str, Any]], now_s: float, 
     if validating:
         left_s = max(0.0, each - spent)
         end_utc = database.utc(now_s + left_s)
-        known = {"iteration_s": each, "iterations": len(finished), "left": 0, "left_s": left_s}
+        known: Estimate = {"iteration_s": each, "iterations": len(finished), "left": 0, "left_s": left_s}
         return {**known, "end_utc": end_utc, "converges": None, "converges_utc": ""}
     later = sum(stage["iterations"] for stage in record["stages"][now["stage"] :]) + ("validation" in record)
     more = max(0, record["stages"][now["stage"] - 1]["iterations"] - now["iteration"]) + later
     this = max(0.0, each - spent) if going else 0.0
-    found = {"iteration_s": each, "iterations": len(finished), "left": more + going, "left_s": this + more * each}
-    found["end_utc"] = database.utc(now_s + found["left_s"])
+    left_s = this + more * each
+    found: Estimate = {"iteration_s": each, "iterations": len(finished), "left": more + going, "left_s": left_s}
+    found["end_utc"] = database.utc(now_s + left_s)
     at = None if later else _converges(record, [row for row in rows if row["stage"] == now["stage"]])
     to_come = None if at is None else this + max(0, at - now["iteration"]) * each
     return {**found, "converges": at, "converges_utc": "" if to_come is None else database.utc(now_s + to_come)}

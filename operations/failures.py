@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
@@ -13,7 +13,22 @@ from faser_align.pages.logs import shown_log
 from faser_align.state import queries
 from faser_align.state.logends import LogEnd
 
-Row = dict[str, Any]
+# A failed attempt or a hold: when and where it happened, why, its kind and the fix, and the node's present state.
+FailedAttempt = TypedDict(
+    "FailedAttempt",
+    {
+        "node": str,
+        "attempt": int,
+        "utc": str,
+        "job_id": str,
+        "state": str,
+        "why": str,
+        "name": str,
+        "cure": str,
+        "return": int | None,
+        "host": str,
+    },
+)
 
 # Words of the reason why HTCondor held a job -> what helps; the first that applies.
 _HOLDS = (
@@ -28,24 +43,19 @@ class Failure(NamedTuple):
 
     name: str
     cure: str
-    attempts: tuple[Row, ...]
+    attempts: tuple[FailedAttempt, ...]
 
 
-def kinds(attempts: Iterable[Row]) -> list[Failure]:
-    """Group failed attempts by the name of their failure, most frequent first.
-
-    Args:
-        attempts: each with ``node``, ``attempt``, ``host``, ``utc``, ``why``, ``name``, ``cure`` and the node's
-            ``state``.
-    """
-    groups: dict[tuple[str, str], list[Row]] = {}
+def kinds(attempts: Iterable[FailedAttempt]) -> list[Failure]:
+    """Group failed attempts by the name of their failure, most frequent first."""
+    groups: dict[tuple[str, str], list[FailedAttempt]] = {}
     for attempt in attempts:
         groups.setdefault((attempt["name"], attempt["cure"]), []).append(attempt)
     found = [Failure(name, cure, tuple(group)) for (name, cure), group in groups.items()]
     return sorted(found, key=lambda failure: -len(failure.attempts))
 
 
-def attempts(folder: str, on_hold: Collection[str]) -> list[Row]:
+def attempts(folder: str, on_hold: Collection[str]) -> list[FailedAttempt]:
     """Return failed attempts and holds of the campaign in ``folder``, in their order, named by what happened.
 
     Args:
@@ -66,10 +76,10 @@ def attempts(folder: str, on_hold: Collection[str]) -> list[Row]:
     return [named(row, hosts, on_hold) for row in found]
 
 
-def named(row: Row, hosts: dict[str, str], on_hold: Collection[str]) -> Row:
+def named(row: queries.Row, hosts: dict[str, str], on_hold: Collection[str]) -> FailedAttempt:
     """Return a failed attempt or a hold with the name of its failure, the fix, and the host, which ``hosts`` has by job."""
-    ret, held = row.pop("ret"), row.pop("event") == "held"
-    if held:
+    ret = row["ret"]
+    if row["event"] == "held":
         word, cure = next(known for known in _HOLDS if known[0] in row["why"].lower())
         name, cure = ("on hold", cure) if row["job_id"] in on_hold else ("was on hold", _PAST)
         name = f"{name}: {word}" if word else name
@@ -77,7 +87,18 @@ def named(row: Row, hosts: dict[str, str], on_hold: Collection[str]) -> Row:
         name, _, cure = known
     else:
         name, cure = row["why"].partition(":")[0] or f"exit status {ret}", snapshot.cure(ret, row["why"])
-    return {**row, "name": name, "cure": cure, "return": ret, "host": hosts.get(row["job_id"], "")}
+    return {
+        "node": row["node"],
+        "attempt": row["attempt"],
+        "utc": row["utc"],
+        "job_id": row["job_id"],
+        "state": row["state"],
+        "why": row["why"],
+        "name": name,
+        "cure": cure,
+        "return": ret,
+        "host": hosts.get(row["job_id"], ""),
+    }
 
 
 def _hosts(folder: str) -> dict[str, str]:

@@ -3,11 +3,10 @@
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
-from faser_align.campaign.manifest_types import Manifest
+from faser_align.campaign.manifest_types import ForkedFrom, Manifest
 from faser_align.config.load import validate
 from faser_align.config.schema import Config
 from faser_align.fsm.errors import UserError
@@ -39,7 +38,7 @@ class Parent:
             text = ""
         return text, validate(self.record["config"], f"{self.record['name']} (or use --config FILE)")
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ForkedFrom:
         """Return what a child's manifest says about it."""
         with open(self.constants, "rb") as file:
             checksum = hashlib.sha256(file.read()).hexdigest()

@@ -6,6 +6,7 @@ command puts it into the event queue first, once per cause.
 
 import contextlib
 import os
+from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
@@ -16,7 +17,7 @@ from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, queries, spool
 
 
-def notify(found: dagman.DagmanStatus) -> tuple[str, ...]:
+def notify(found: dagman.DagmanStatus[Any]) -> tuple[str, ...]:
     """Send what a campaign's scripts can no longer send; return the targets that accepted a message.
 
     For a stuck campaign that is the message *stuck*, once per cause. For an ended one it is every message that was
@@ -84,7 +85,7 @@ def _is_known(folder: str, key: str) -> bool:
     return False
 
 
-def _is_here(found: dagman.DagmanStatus) -> bool:
+def _is_here(found: dagman.DagmanStatus[Any]) -> bool:
     """Return whether the scripts of the campaign's DAGMan run on this machine, and so respect its locks."""
     with queries.published(found.seen["folder"]) as db:
         query = "SELECT host FROM attempts WHERE dag_id = ? AND host != '' LIMIT 1"

@@ -1,7 +1,7 @@
 """Deliver messages again: by the next script, or from here if there is no DAGMan to run one."""
 
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.operations import dagman, lifecycle, snapshot
@@ -13,15 +13,13 @@ DELIVERY_S_MAX = 120.0  # the hooks limit their own sending to half a minute
 WAITING = ("failed", "pending", "claimed")
 DELIVERED = ("sent", "unwanted")
 
-Row = dict[str, Any]
-
 
 class Retried(NamedTuple):
     """The ``waiting`` messages, those ``tried`` at once, and why the schedd is unknown."""
 
     name: str
     waiting: int
-    tried: tuple[Row, ...] = ()
+    tried: tuple[queries.Row, ...] = ()
     problem: str = ""
 
     @property
@@ -62,7 +60,7 @@ def retry(folder: str, target: str = "") -> Retried:
     return Retried(record["name"], len(waiting), problem=answer.problem)
 
 
-def _waiting(folder: str, target: str) -> list[Row]:
+def _waiting(folder: str, target: str) -> list[queries.Row]:
     """Return messages that are not delivered yet, or were given up."""
     with queries.published(folder) as db:
         return [
@@ -99,7 +97,7 @@ def _without_dagman(folder: str, failed: str, *, send: bool) -> None:
         raise CampaignError(f"{failed}: {ended.problem}")
 
 
-def _rows(folder: str, ids: list[int]) -> tuple[Row, ...]:
+def _rows(folder: str, ids: list[int]) -> tuple[queries.Row, ...]:
     """Return messages as they are after a delivery."""
     with queries.published(folder) as db:
         return tuple(row for row in queries.outbox(db) if row["id"] in ids)

@@ -7,17 +7,15 @@ and a job that left the queue without DAGMan having seen its end (a full disk ha
 import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from faser_align.campaign import layout
 from faser_align.dag import queue
+from faser_align.operations.snapshot_types import HeldJob, QueuedJob
 from faser_align.state import dagmanlogs, database, joblogs, queries
-
-Row = dict[str, Any]
 
 UNSEEN_S = 60  # DAGMan reads its log every few seconds
 LATEST_BYTES = 64_000_000  # from the end of a log, which has the current iteration
-KINDS = ("disconnected", "vanished")  # keys of a snapshot; held jobs are listed with those that scripts recorded
 # Lines of JOBSTATE_LOG after which DAGMan believes that a node's job is in the queue.
 QUEUED = frozenset(("SUBMIT", "EXECUTE", "JOB_HELD", "JOB_RELEASED", "JOB_EVICTED", "JOB_SUSPENDED", "JOB_UNSUSPENDED"))
 
@@ -25,13 +23,12 @@ QUEUED = frozenset(("SUBMIT", "EXECUTE", "JOB_HELD", "JOB_RELEASED", "JOB_EVICTE
 class Found(NamedTuple):
     """Nodes that the state database calls running.
 
-    Held jobs, disconnected jobs, and nodes whose job vanished: each row has ``node`` and ``job_id``. ``all_vanished``
-    is true if DAGMan waits for nothing else.
+    Held jobs, disconnected jobs, and nodes whose job vanished. ``all_vanished`` is true if DAGMan waits for nothing else.
     """
 
-    held: tuple[Row, ...] = ()
-    disconnected: tuple[Row, ...] = ()
-    vanished: tuple[Row, ...] = ()
+    held: tuple[HeldJob, ...] = ()
+    disconnected: tuple[QueuedJob, ...] = ()
+    vanished: tuple[QueuedJob, ...] = ()
     all_vanished: bool = False
 
 
@@ -53,7 +50,7 @@ def look(folder: str, dagman: queue.DagmanJob, jobs: Iterable[queue.NodeJob], as
     held = [job for node, job in of_dagman.items() if job.status == queue.HELD and states.get(node) == "running"]
     lost = [job for job in of_dagman.values() if job.reconnects_s]
     without = [node for node in states if node not in of_dagman]
-    vanished: list[Row] = []
+    vanished: list[QueuedJob] = []
     # A DAGMan that was on hold or has just started has not read yet what its jobs did meanwhile.
     if without and dagman.status == queue.RUNNING and asked_s - dagman.started_s > UNSEEN_S:
         vanished = _vanished(folder, f"{dagman.cluster}.0", without, asked_s)
@@ -74,7 +71,7 @@ def look(folder: str, dagman: queue.DagmanJob, jobs: Iterable[queue.NodeJob], as
     )
 
 
-def _vanished(folder: str, dag_id: str, nodes: Sequence[str], asked_s: float) -> list[Row]:
+def _vanished(folder: str, dag_id: str, nodes: Sequence[str], asked_s: float) -> list[QueuedJob]:
     """Return those of ``nodes``, which have no job in the queue, whose job DAGMan still waits for."""
     waited_for = _submitted(_end_of(f"{folder}/{layout.JOBSTATE_LOG}"), dag_id, frozenset(nodes), asked_s)
     if not waited_for:

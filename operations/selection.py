@@ -3,18 +3,16 @@
 import sqlite3
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from typing import Any
 
 from faser_align.config.near import nearest
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.operations.snapshot_types import Listed
 from faser_align.state import queries, registry
 from faser_align.system import formatting
 
-Row = dict[str, Any]
 
-
-def campaigns(states: Collection[str] = (), *, runs: Collection[str] = (), years: Collection[int] = ()) -> list[Row]:
+def campaigns(states: Collection[str] = (), *, runs: Collection[str] = (), years: Collection[int] = ()) -> list[Listed]:
     """Return all campaigns of the registry, newest first; one that cannot be read has the state ``unreadable``.
 
     Args:
@@ -43,7 +41,7 @@ def campaigns(states: Collection[str] = (), *, runs: Collection[str] = (), years
     return sorted(wanted, key=lambda row: str(row["created_utc"]), reverse=True)
 
 
-def _summary(entry: registry.Entry) -> Row:
+def _summary(entry: registry.Entry) -> Listed:
     from faser_align.operations import snapshot  # a history does not need it
 
     try:
@@ -72,7 +70,7 @@ def _summary(entry: registry.Entry) -> Row:
 
 def history(
     folder: str, *, node: str | None = None, since: str | None = None, nodes: bool = True, most: int = 0
-) -> tuple[list[Row], int]:
+) -> tuple[list[queries.Row], int]:
     """Return the history of the campaign in ``folder``, in order, and how many events were omitted.
 
     Args:

@@ -8,19 +8,16 @@ import sqlite3
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes, table
 from faser_align.operations import eta, queued
+from faser_align.operations.snapshot_types import FailedNode, HeldJob, Listed, Snapshot, Undelivered
 from faser_align.pool.tools import release_held, to_pool
 from faser_align.state import facts, queries, spool
 from faser_align.system import formatting
-
-Snapshot = dict[str, Any]
-Row = dict[str, Any]
 
 SETTLE_S, SETTLE_POLL_S = 6.0, 0.02  # a copy takes milliseconds, and begins within 5 s of the change
 JUST_NOW_S = 10.0
@@ -43,16 +40,21 @@ def take(folder: str) -> Snapshot:
         rows = _iterations(db, counts)
         validation = queries.validation(db)
         found: Snapshot = {
-            **{key: campaign[key] for key in ("name", "state")},
+            "name": campaign["name"],
+            "state": campaign["state"],
             "reason": _reason(db, campaign, rows, validation),
             "folder": folder,
             "ended": campaign["state"] in table.ENDS,
             "year": record["year"],
             "run": campaign["run"],
             "files": len(record["files"]),
-            **{key: campaign[key] for key in ("stage", "stages", "iteration")},
+            "stage": campaign["stage"],
+            "stages": campaign["stages"],
+            "iteration": campaign["iteration"],
             "limit": _limit(record, campaign["stage"]),
-            **{key: campaign[key] for key in ("created_utc", "updated_utc", "dag_id")},
+            "created_utc": campaign["created_utc"],
+            "updated_utc": campaign["updated_utc"],
+            "dag_id": campaign["dag_id"],
             "elapsed_s": _elapsed_s(campaign),
             "nodes": nodes,
             "iterations": rows,
@@ -64,7 +66,8 @@ def take(folder: str) -> Snapshot:
             "retried": eta.retried(db),
             "slow": eta.slow(db, counts, now_s) if going else [],
             "lost_max": campaign["lost_max"],
-            **{kind: [] for kind in queued.KINDS},  # only HTCondor knows these
+            "disconnected": [],  # only HTCondor knows these
+            "vanished": [],
             "undelivered": _undelivered(queries.outbox(db), ended=campaign["state"] in table.ENDS),
             "told": campaign["targets"],
             "published_age_s": queries.age_s(folder),
@@ -87,7 +90,7 @@ def take(folder: str) -> Snapshot:
     return found
 
 
-def summary(folder: str) -> Row:
+def summary(folder: str) -> Listed:
     """Return the campaign in ``folder`` as ``list`` shows it; raise StoreError if its snapshot cannot be read."""
     with queries.published(folder) as db:
         campaign = queries.campaign_now(db, folder)
@@ -95,15 +98,22 @@ def summary(folder: str) -> Row:
         solved = [row for row in queries.iterations(db) if row["ended_utc"]]
         metrics = solved[-1]["metrics"] if solved else {}
         return {
-            **{key: campaign[key] for key in ("name", "state", "stage", "stages", "iteration")},
+            "name": campaign["name"],
+            "state": campaign["state"],
+            "stage": campaign["stage"],
+            "stages": campaign["stages"],
+            "iteration": campaign["iteration"],
             "limit": _limit(record, campaign["stage"]),
             "files": len(record["files"]),
             "lost": campaign["lost"],
             "chi2_per_ndf": metrics.get("chi2_per_ndf"),
             "residual_shift_um": metrics.get("effect_um"),
             "effect_um": metrics.get("effect_um"),  # its deprecated name
-            **{key: campaign[key] for key in ("created_utc", "updated_utc", "dag_id")},
-            **{kind: [] for kind in queued.KINDS},
+            "created_utc": campaign["created_utc"],
+            "updated_utc": campaign["updated_utc"],
+            "dag_id": campaign["dag_id"],
+            "disconnected": [],
+            "vanished": [],
             "year": record["year"],
             "run": campaign["run"],
             "folder": folder,
@@ -169,7 +179,7 @@ def with_queue(seen: Snapshot, waiting: Collection[str], found: queued.Found = q
     reason = seen["reason"] if before is None else progress(rows[seen["iterations"].index(before)])
     slow = [item for item in seen["slow"] if item["node"] not in states]
     release = f"{seen['to_pool']}condor_release "
-    held = [{**row, "release": f"{release}{row['job_id']}"} for row in found.held]
+    held: list[HeldJob] = [{**row, "release": f"{release}{row['job_id']}"} for row in found.held]
     all_held = [*seen["held"], *held]
     return {
         **seen,
@@ -178,17 +188,18 @@ def with_queue(seen: Snapshot, waiting: Collection[str], found: queued.Found = q
         "slow": slow,
         "held": all_held,
         "release": _release(read_record(seen["folder"]), all_held, seen["dag_id"]) if held else seen["release"],
-        **{kind: list(getattr(found, kind)) for kind in queued.KINDS},
+        "disconnected": list(found.disconnected),
+        "vanished": list(found.vanished),
     }
 
 
-def _release(record: Manifest, held: Sequence[Row], dag_id: str) -> list[Row]:
+def _release(record: Manifest, held: Sequence[HeldJob], dag_id: str) -> list[dict[str, str]]:
     """Return the steps that let held jobs continue."""
     jobs = ((row["node"], row["job_id"], row["why"]) for row in held)
     return [step._asdict() for step in release_held(record, jobs, dag_id)]
 
 
-def _with_queue(row: Row, others: Mapping[str, int]) -> Row:
+def _with_queue(row: queries.Row, others: Mapping[str, int]) -> queries.Row:
     """Return the iteration's row with ``others`` of its running nodes in another state."""
     counts = {"queued": 0, **row["nodes"]}
     if not counts.get("running", 0):
@@ -205,12 +216,12 @@ def _limit(record: Manifest, stage: int) -> int:
     return int(record["stages"][max(1, stage) - 1]["iterations"])
 
 
-def _elapsed_s(campaign: Row) -> float | None:
+def _elapsed_s(campaign: queries.Row) -> float:
     """Return the seconds from the campaign's creation to its end, or to the last event."""
     return queries.seconds(campaign["updated_utc"]) - queries.seconds(campaign["created_utc"])
 
 
-def _reason(db: sqlite3.Connection, campaign: Row, rows: Sequence[Row], validation: Row) -> str:
+def _reason(db: sqlite3.Connection, campaign: queries.Row, rows: Sequence[queries.Row], validation: queries.Row) -> str:
     """Return why the campaign is in its state, in one sentence."""
     if campaign["pending"]:
         return f"{campaign['pending'][-1]} as DAGMan job {campaign['dag_id']}; no script has run yet"
@@ -224,17 +235,17 @@ def _reason(db: sqlite3.Connection, campaign: Row, rows: Sequence[Row], validati
     return progress(now) if now else "it is idle in HTCondor's queue"
 
 
-def progress(row: Row) -> str:
+def progress(row: queries.Row) -> str:
     """Return the progress of an iteration: ``iteration 3: 4 of 7 nodes done, 2 in HTCondor``."""
     return f"iteration {row['iteration']}: {_done(row['nodes'])}"
 
 
-def _done(counts: Row) -> str:
+def _done(counts: queries.Row) -> str:
     done = counts.get("done", 0) + counts.get("skipped", 0)
     return ", ".join([f"{done} of {sum(counts.values())} nodes done", *formatting.busy(counts)])
 
 
-def _iterations(db: sqlite3.Connection, all_counts: Sequence[Row]) -> list[Row]:
+def _iterations(db: sqlite3.Connection, all_counts: Sequence[queries.Row]) -> list[queries.Row]:
     """Return one row per iteration with events: its nodes, and its metrics once solved."""
     solved = {(row["stage"], row["iteration"]): row for row in queries.iterations(db)}
     found = []
@@ -247,7 +258,7 @@ def _iterations(db: sqlite3.Connection, all_counts: Sequence[Row]) -> list[Row]:
     return found
 
 
-def _iteration(stage: int, iteration: int, counts: Row, row: Row) -> Row:
+def _iteration(stage: int, iteration: int, counts: queries.Row, row: queries.Row) -> queries.Row:
     return {
         **facts.summary({**row, "stage": stage, "iteration": iteration}),
         "nodes": counts,
@@ -265,24 +276,25 @@ def release(record: Manifest, job_id: str) -> str:
     return f"{to_pool(record)}condor_release {job_id}"
 
 
-def _held(db: sqlite3.Connection, record: Manifest) -> list[Row]:
+def _held(db: sqlite3.Connection, record: Manifest) -> list[HeldJob]:
     """Return the nodes whose job is held, with job, time, reason and the command that releases it."""
     # One query for all: the history has no index, and thousands may be held.
-    told = {
+    recorded = {
         node: (job_id, utc)
         for node, job_id, utc in db.execute(
             "SELECT node, job_id, utc FROM history WHERE event = 'held' AND subject = node AND ignored = '' ORDER BY id"
         )
     }
-    found, command = [], release(record, "")
+    found: list[HeldJob] = []
+    command = release(record, "")
     for node in queries.nodes(db, "held"):
-        job_id, utc = told.get(node["node"], ("", ""))
+        job_id, utc = recorded.get(node["node"], ("", ""))
         cure = f"{command}{job_id}" if job_id else ""
         found.append({"node": node["node"], "why": node["reason"], "job_id": job_id, "utc": utc, "release": cure})
     return found
 
 
-def _failed(node: Row) -> Row:
+def _failed(node: queries.Row) -> FailedNode:
     """Return a failed node: its reason, attempts and fix, and the path of the job's log."""
     return {
         "node": node["node"],
@@ -300,10 +312,16 @@ def cure(return_value: int | None, reason: str) -> str:
     return exit_codes.cure(reason) or (known[2] if known else "")
 
 
-def _undelivered(messages: Sequence[Row], *, ended: bool) -> list[Row]:
+def _undelivered(messages: Sequence[queries.Row], *, ended: bool) -> list[Undelivered]:
     """Return messages that were refused at least once, or that wait after the last hook."""
     return [
-        {key: row[key] for key in ("target", "kind", "state", "tries", "error")}
+        {
+            "target": row["target"],
+            "kind": row["kind"],
+            "state": row["state"],
+            "tries": row["tries"],
+            "error": row["error"],
+        }
         for row in messages
         if row["state"] != "sent" and (row["state"] == "failed" or row["error"] or ended)
     ]

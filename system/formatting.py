@@ -58,7 +58,7 @@ def size(value: object) -> str:
     return number(value, ".1f" if magnitude >= 10 else ".2f" if magnitude >= 0.1 else ".2g")
 
 
-def largest(found: dict[str, Any] | None) -> str:
+def largest(found: Mapping[str, object] | None) -> str:
     """Return the largest correction of an iteration: size, direction, and module or layer: ``120 um y 003``."""
     if not found:
         return NONE

@@ -4,7 +4,7 @@ They read a campaign's snapshot, on any machine, and never its database.
 """
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -114,7 +114,7 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
     _notify(look)
 
 
-def _notify(*looks: "DagmanStatus", quiet: bool = False) -> None:
+def _notify(*looks: "DagmanStatus[Any]", quiet: bool = False) -> None:
     """Send what the campaigns' scripts can no longer send, and name the recipients."""
     from faser_align.operations import notice
 
@@ -228,10 +228,9 @@ def wait(
     seen = snapshot.take(folder)
     exit_status = waiting.exit_status(found)
     if as_json:
-        keys = ("name", "state", "reason", "constants")
+        about = {"name": seen["name"], "state": seen["state"], "reason": seen["reason"], "constants": seen["constants"]}
         late = exit_status == waiting.TIMEOUT
-        told = {"timeout": late, "stuck": found.stuck, "exit_status": exit_status}
-        console.show_json({**{key: seen[key] for key in keys}, **told})
+        console.show_json({**about, "timeout": late, "stuck": found.stuck, "exit_status": exit_status})
     elif found.stuck:
         console.say(found.stuck)
     else:

@@ -8,6 +8,7 @@ from datetime import tzinfo
 
 from faser_align.cli.show import draw, screens
 from faser_align.operations import snapshot
+from faser_align.operations.snapshot_types import Snapshot
 from faser_align.operations.waiting import SILENCE_S, ended
 from faser_align.state import queries
 
@@ -54,7 +55,7 @@ def watch_live(
     return end
 
 
-def _fitting(seen: snapshot.Snapshot, program: str, trouble: str, where: tzinfo | None) -> list[draw.Block]:
+def _fitting(seen: Snapshot, program: str, trouble: str, where: tzinfo | None) -> list[draw.Block]:
     """Return the status with as many iterations as fit, so that incidents and the next command stay visible."""
     for latest in (screens.ITERATIONS_MAX, *LATEST):
         blocks = screens.status(seen, program=program, trouble=trouble, where=where, latest=latest)
