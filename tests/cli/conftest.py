@@ -51,6 +51,15 @@ def command(plain_command: Command, monkeypatch: pytest.MonkeyPatch, campaigns: 
 
 
 @pytest.fixture
+def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Provide an empty current folder outside /tmp, where campaigns may be, and an empty registry."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
+    (workdir / "here").mkdir(mode=0o755)
+    monkeypatch.chdir(workdir / "here")
+    return workdir / "here"
+
+
+@pytest.fixture
 def lxplus(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lxplus]:
     """Provide stand-ins for lxplus, three raw files, and a configuration in the current folder, whose name has a space."""
     made = Lxplus(workdir / "lxplus")

@@ -267,11 +267,8 @@ def test_the_probe_tries_on_the_access_point_what_hooks_need(
     assert sorted(os.listdir()) == ["faser-align.toml"]
 
 
-def test_submit_looks_first(plain_command: Command, pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submit_looks_first(plain_command: Command, pool: Pool, here: Path) -> None:
     """submit refuses what check finds impossible, with the fix, and submits nothing; --no-check skips the checks."""
-    here = workdir / "here"
-    here.mkdir(mode=0o755)
-    monkeypatch.chdir(here)
     assert plain_command("init").status == 0
     config = Path("faser-align.toml")
     config.write_text(config.read_text() + "[check]\ntracks_mb = 1e9\n")
@@ -285,13 +282,8 @@ def test_submit_looks_first(plain_command: Command, pool: Pool, workdir: Path, m
     assert "disk space" not in plain_command(*words, "--dry-run", "--no-check").err
 
 
-def test_a_probe_that_cannot_run_says_why(
-    plain_command: Command, pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_probe_that_cannot_run_says_why(plain_command: Command, pool: Pool, here: Path) -> None:
     """An interpreter that does not work on the access point fails the probe in seconds, and nothing is left."""
-    here = workdir / "here"
-    here.mkdir(mode=0o755)
-    monkeypatch.chdir(here)
     python = here / "python"
     python.write_text("#!/bin/sh\necho 'libpython is missing' >&2\nexit 127\n")
     python.chmod(0o755)

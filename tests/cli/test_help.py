@@ -1,26 +1,12 @@
 """Test the help of every command."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 import typer.main
-from commandline import Command
+from commandline import Command, commands
 
 from faser_align.cli import main
 
-
-def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the paths of all commands, without groups."""
-    inner = getattr(command, "commands", None)
-    if inner is None:
-        yield path
-        return
-    for name, one in inner.items():
-        yield from _commands(one, (*path, name))
-
-
-COMMANDS = sorted(_commands(typer.main.get_command(main.app)))
+COMMANDS = sorted(commands(typer.main.get_command(main.app)))
 
 
 @pytest.fixture(autouse=True)

@@ -20,15 +20,6 @@ CONSTANTS = ROOT / "tests" / "data" / "constants" / "align_2022_4st_local.txt"
 DATA = ("-y", "2023", "-r", "11705", "-f", "400-401")
 
 
-@pytest.fixture
-def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Provide an empty current folder outside /tmp, where campaigns may be."""
-    folder = workdir / "here"
-    folder.mkdir(mode=0o755)
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def test_what_import_writes_and_says(plain_command: Command, here: Path) -> None:
     """The fault gives one sentence; with --lenient the file is written, and unknown keys are listed."""
     shutil.copy(THEIRS / "config.json", here)

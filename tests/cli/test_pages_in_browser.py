@@ -10,7 +10,7 @@ from largecampaigns import make_large
 from playwright.sync_api import Browser
 
 from faser_align.pages import compare
-from faser_align.pages.collect import collect
+from faser_align.pages.collect import Facts, collect
 from faser_align.pages.publish import publish
 from faser_align.pages.report import render
 
@@ -19,11 +19,17 @@ pytestmark = pytest.mark.slow
 NOW = "2026-11-25T12:00:00.000Z"
 
 
+def written(folder: Path, facts: Facts) -> Path:
+    """Write the page of a campaign into a folder; return its path."""
+    path = folder / "page.html"
+    path.write_text(render(facts, written_utc=NOW), encoding="utf-8")
+    return path
+
+
 @pytest.mark.parametrize("name", ["converged", "failed", "removed", "running", "held", "lost", "created", "one"])
 def test_report_of_every_campaign_is_sound(name: str, browser: Browser, campaigns: Path, tmp_path: Path) -> None:
     """The report of every campaign is valid on a phone in dark mode and on a large screen in light mode."""
-    path = tmp_path / f"{name}.html"
-    path.write_text(render(collect(str(campaigns / name)), written_utc=NOW), encoding="utf-8")
+    path = written(tmp_path, collect(str(campaigns / name)))
     for width, scheme in SIZES:
         seen = look(browser, path, width, scheme)
         assert name.split("-")[0] in seen.page.title()
@@ -32,8 +38,7 @@ def test_report_of_every_campaign_is_sound(name: str, browser: Browser, campaign
 
 def test_charts_show_the_right_values(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
     """The curves have the campaign's numbers, with the limits across them."""
-    path = tmp_path / "converged.html"
-    path.write_text(render(collect(str(campaigns / "converged")), written_utc=NOW), encoding="utf-8")
+    path = written(tmp_path, collect(str(campaigns / "converged")))
     page = look(browser, path, 1600, "light").page
     values = page.eval_on_selector_all(
         "svg.chart",
@@ -47,8 +52,7 @@ def test_charts_show_the_right_values(browser: Browser, campaigns: Path, tmp_pat
 
 def test_a_table_sorts_and_the_detector_changes(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
     """A heading sorts its column both ways, also from the keyboard; the picture shows the chosen iteration."""
-    path = tmp_path / "converged.html"
-    path.write_text(render(collect(str(campaigns / "converged")), written_utc=NOW), encoding="utf-8")
+    path = written(tmp_path, collect(str(campaigns / "converged")))
     page = look(browser, path, 1600, "light").page
     heading = page.locator("#convergence ~ div table.sortable th button", has_text="shift (um)")
     column = "#convergence ~ div table.sortable tbody td:nth-child(5)"
@@ -70,8 +74,7 @@ def test_hostile_names_stay_text(browser: Browser, workdir: Path) -> None:
     """Texts of users and programs are shown unchanged and never become markup."""
     record = make_campaign(workdir / "c", files=1, name="<script>alert(1)</script>")
     run_iteration(record, 1, notes=["</script><img src=x onerror=alert(2)>"])
-    path = workdir / "page.html"
-    path.write_text(render(collect(record["folder"]), written_utc=NOW), encoding="utf-8")
+    path = written(workdir, collect(record["folder"]))
     page = look(browser, path, 1600, "light").page
     assert "<script>alert(1)</script> is solving" in (page.locator("h1").text_content() or "")
     assert page.locator("img").count() == 0
@@ -81,8 +84,7 @@ def test_missing_numbers_are_said(browser: Browser, workdir: Path) -> None:
     """With incomplete metrics and missing results the page says what is missing."""
     record = make_campaign(workdir / "c", files=1)
     run_iteration(record, 1, chi2_per_ndf=None, effect_um=None, corrections={}, hits={}, residuals={})
-    path = workdir / "page.html"
-    path.write_text(render(collect(record["folder"]), written_utc=NOW), encoding="utf-8")
+    path = written(workdir, collect(record["folder"]))
     page = look(browser, path, 360, "light").page
     assert "no numbers yet" in page.content()
     assert "Missing: cannot read" in (page.locator("section[aria-label=Outcome]").text_content() or "")
@@ -96,16 +98,14 @@ def test_an_iteration_that_is_not_judged_yet_is_there(browser: Browser, workdir:
     write_metrics(record, metrics(2))
     found = collect(record["folder"])
     found.iterations[1].update(verdict="", reason="", criteria=[])
-    path = workdir / "page.html"
-    path.write_text(render(found, written_utc=NOW), encoding="utf-8")
+    path = written(workdir, found)
     assert "not judged yet" in look(browser, path, 1600, "dark").page.content()
 
 
 def test_ten_thousand_files(browser: Browser, workdir: Path) -> None:
     """A report of 10,000 files stays small by summarising jobs by iteration and dropped files by reason."""
     record = make_large(workdir / "c", files=10_000, iterations=2, lost=200)
-    path = workdir / "page.html"
-    path.write_text(render(collect(record["folder"]), written_utc=NOW), encoding="utf-8")
+    path = written(workdir, collect(record["folder"]))
     assert path.stat().st_size < 1_000_000
     page = look(browser, path, 1600, "light").page
     assert "200 files: raw file missing or unreadable (run 011705 files 400-599)" in page.content()
@@ -120,8 +120,7 @@ def test_a_single_iteration_is_a_point(
     name: str, words: str, browser: Browser, campaigns: Path, tmp_path: Path
 ) -> None:
     """A campaign with one solved iteration has charts of one point each, with its value and its end."""
-    path = tmp_path / f"{name}.html"
-    path.write_text(render(collect(str(campaigns / name)), written_utc=NOW), encoding="utf-8")
+    path = written(tmp_path, collect(str(campaigns / name)))
     page = look(browser, path, 360, "light").page
     values = page.eval_on_selector_all(
         "svg.chart circle", "dots => dots.map(dot => [dot.closest('svg').ariaLabel, +dot.dataset.value])"

@@ -12,10 +12,10 @@ from typing import Any
 import htcondor2
 import pytest
 from calypso import Lxplus
+from campaigns import manifest
 from commandline import Command
 from nowhere import no_job_begins, until
 
-from faser_align.campaign.manifest import make_record
 from faser_align.dag.render import render, render_probe
 from faser_align.jobs import probe
 from faser_align.operations.checks import look_at
@@ -203,17 +203,7 @@ def test_the_probe_has_the_submit_descriptions_of_the_campaign(lxplus: Lxplus) -
     configure("[htcondor.reco]", '[htcondor.reco]\nflavour = "workday"\nrequirements = "HasSingularity"')
     configure("[storage]", '[htcondor]\naccounting_group = "group_u_FASER.users"\n\n[storage]')
     look = look_at("faser-align.toml", year=2023, runs=["11705"], files=["400-401"])
-    record = make_record(
-        look.config,
-        name="campaign",
-        year=2023,
-        run="011705",
-        files=[400, 401],
-        folder=str(Path.cwd()),
-        constants="",
-        sha256="",
-        created_utc="",
-    )
+    record = manifest(look.config, Path.cwd())
 
     def descriptions(dag: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

@@ -19,15 +19,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 DATA = ("-y", "2023", "-r", "11705", "-f", "400-401")
 
 
-@pytest.fixture
-def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Provide an empty current folder."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
-    (workdir / "here").mkdir(mode=0o755)
-    monkeypatch.chdir(workdir / "here")
-    return workdir / "here"
-
-
 def configure(here: Path, **simulation: object) -> None:
     """Write a configuration of the simulation with a misaligned IFT."""
     lines = [f"{key} = {value}" for key, value in simulation.items()]

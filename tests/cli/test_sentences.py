@@ -24,16 +24,13 @@ DATA = ("-y", "2023", "-r", "11705", "-f")
 
 
 @pytest.fixture
-def here(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """Provide a folder with a configuration that looks for raw files there."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
-    (workdir / "here").mkdir(mode=0o755)
-    monkeypatch.chdir(workdir / "here")
-    (workdir / "here" / "faser-align.toml").write_text(
+    (here / "faser-align.toml").write_text(
         f'[campaign]\nconstants = "{EXAMPLES}/align_2025.txt"\n[simulation]\ntruth = "{EXAMPLES}/align_2025.txt"\n'
         '[reconstruction]\nraw = "raw/{file}.raw"\n'
     )
-    return workdir / "here"
+    return here
 
 
 def test_each_reason_not_to_submit_has_a_line(plain_command: Command, pool: Pool, here: Path) -> None:

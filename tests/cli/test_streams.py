@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
 from campaigns import hook, make_campaign, run_iteration
+from commandline import commands
 from forking import Forks, forks
 
 from faser_align.alignment.parameters.constants import write_constants
@@ -68,15 +68,6 @@ WORDS = {
 }
 
 
-def commands(group: Any, before: str = "") -> Iterator[str]:
-    """Yield the names of all commands."""
-    for name, command in group.commands.items():
-        if getattr(command, "commands", None):
-            yield from commands(command, f"{before}{name} ")
-        else:
-            yield f"{before}{name}"
-
-
 @pytest.fixture(scope="module")
 def place(session_folder: Path) -> Iterator[Path]:
     """Provide a folder with two converged campaigns, one with a non-ASCII name, and a file of constants."""
@@ -112,7 +103,7 @@ def run(words: list[str], place: Path, redirection: str = "", **environment: str
 
 def test_every_command_is_tried() -> None:
     """The table above has every command of the program."""
-    assert set(commands(typer.main.get_command(main.app))) == set(WORDS)
+    assert {" ".join(path) for path in commands(typer.main.get_command(main.app))} == set(WORDS)
 
 
 @pytest.fixture(scope="module")

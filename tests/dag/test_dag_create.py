@@ -1,7 +1,6 @@
 """Test making a campaign's folder atomically."""
 
 import hashlib
-import json
 import os
 import stat
 from pathlib import Path
@@ -21,17 +20,13 @@ START = '"00": [1, 0, 0, 0, 0, 0],"000": [0, 0.5, 0, 0, 0, 0]'
 def make_plan(workdir: Path, extra: str = "", *, files: int = 3, force: bool = False, name: str = "camp") -> Plan:
     (workdir / "start.txt").write_text(START)
     text = f'campaign.folder = "."\ncampaign.constants = "start.txt"\ncampaign.iterations = 2\n{extra}'
-    config = parse_config(text, str(workdir / "x.toml"))
-    return plan(
-        config,
-        text,
-        year=2023,
-        run="011705",
-        files=list(range(400, 400 + files)),
-        name=name,
-        utc="2026-11-24T07:30:00Z",
-        force=force,
-    )
+    return plan_of(workdir, text, files=files, force=force, name=name)
+
+
+def plan_of(workdir: Path, text: str, *, files: int = 3, force: bool = False, name: str = "camp") -> Plan:
+    """Return the plan of a configuration with this text."""
+    about: Any = {"year": 2023, "run": "011705", "files": list(range(400, 400 + files)), "utc": "2026-11-24T07:30:00Z"}
+    return plan(parse_config(text, str(workdir / "x.toml")), text, name=name, force=force, **about)
 
 
 def no_store(folder: str, record: dict[str, Any]) -> None:
@@ -157,15 +152,7 @@ def test_what_is_missing_is_said_before_anything_is_written(workdir: Path, extra
     text = "\n".join(line for line in lines if line is extra or not line.startswith(f"{key} "))
     (workdir / "start.txt").write_text(START)
     with pytest.raises(UserError) as caught:
-        plan(
-            parse_config(text, str(workdir / "x.toml")),
-            text,
-            year=2023,
-            run="011705",
-            files=[400, 401, 402],
-            name="camp",
-            utc="2026-11-24T07:30:00Z",
-        )
+        plan_of(workdir, text)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert tree(workdir) == {"start.txt"}
@@ -178,9 +165,8 @@ def test_constants_that_are_not_whole_are_refused(workdir: Path, text: str) -> N
     """Constants that do not parse, or lack values, are refused with the file's name."""
     planned = make_plan(workdir)
     (workdir / "start.txt").write_text(text)
-    config = parse_config(json.loads(json.dumps(planned.configuration)), str(workdir / "x.toml"))
     with pytest.raises(UserError, match=r"start\.txt"):
-        plan(config, "", year=2023, run="011705", files=[1], name="camp", utc="2026-11-24T07:30:00Z")
+        plan_of(workdir, planned.configuration)
 
 
 def test_missing_raw_files_are_counted_and_the_first_named(workdir: Path) -> None:
@@ -202,15 +188,7 @@ def test_a_folder_that_cannot_be_written_is_refused(workdir: Path) -> None:
     text = 'campaign.folder = "closed"\ncampaign.constants = "start.txt"'
     (workdir / "start.txt").write_text(START)
     with pytest.raises(UserError, match=r"campaign\.folder = .*/closed: cannot write"):
-        plan(
-            parse_config(text, str(workdir / "x.toml")),
-            text,
-            year=2023,
-            run="011705",
-            files=[1],
-            name="camp",
-            utc="2026-11-24T07:30:00Z",
-        )
+        plan_of(workdir, text)
 
 
 def test_names_come_from_the_template_or_the_user(workdir: Path) -> None:

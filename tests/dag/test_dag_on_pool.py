@@ -10,8 +10,8 @@ from typing import Any
 
 import htcondor2
 import pytest
+from campaigns import manifest
 
-from faser_align.campaign.manifest import make_record
 from faser_align.config.load import parse_config
 from faser_align.dag.create import Created, create_campaign
 from faser_align.dag.plan import Plan
@@ -46,17 +46,7 @@ class Campaign:
         program = workdir / "stand-in"
         program.write_text(STAND_IN.format(here=workdir))
         program.chmod(0o755)
-        record = make_record(
-            parse_config(text, str(workdir / "x.toml")),
-            name=self.folder.name,
-            year=2023,
-            run="011705",
-            files=[400, 401],
-            folder=str(self.folder),
-            constants="/c.txt",
-            sha256="0",
-            created_utc="2026-11-24T07:30:00Z",
-        )
+        record = manifest(parse_config(text, str(workdir / "x.toml")), self.folder, name=self.folder.name)
         record |= {"python": str(program), "job_python": str(program), "hook": "/hook.py"}
         self.created: Created = create_campaign(Plan(record, b"", text, render(record)), lambda folder, record: None)
         self.schedd = htcondor2.Schedd()

@@ -5,8 +5,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from campaigns import manifest
 
-from faser_align.campaign.manifest import make_record
 from faser_align.config.load import parse_config
 from faser_align.dag.paths import encode_argument
 from faser_align.dag.render import render
@@ -16,17 +16,7 @@ TWO_STAGES = '[[stages]]\nname = "a"\niterations = 2\n[[stages]]\nname = "b"\nit
 
 
 def make(text: str = "[campaign]\niterations = 3", *, files: int = 4, **changes: Any) -> dict[str, Any]:
-    record = make_record(
-        parse_config(text, "/x.toml"),
-        name="N",
-        year=2023,
-        run="011705",
-        files=list(range(400, 400 + files)),
-        folder="/var/camp",
-        constants="/c.txt",
-        sha256="0",
-        created_utc="2026-11-24T07:30:00Z",
-    )
+    record = manifest(parse_config(text, "/x.toml"), "/var/camp", files=list(range(400, 400 + files)))
     return {**record, "python": "/v/python", "hook": "/v/hook.py", **changes}
 
 

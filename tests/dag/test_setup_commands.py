@@ -240,3 +240,25 @@ def test_check_says_whether_pede_runs(here: Path) -> None:
         program.chmod(0o755)
         (check,) = (row for row in json.loads(run("check", "--json").output) if row["name"] == "solver")
         assert (check["result"], words in check["text"]) == (result, True), check
+
+
+def test_check_and_submit_warn_of_rotations_about_hits(here: Path) -> None:
+    """Standard steps of three stations free rx and ry of layers and warn; those of four, and pivot = "layer", do not."""
+    doubt = "frees rx or ry of layers"
+    assert doubt in run(*GOOD, "--threest").output
+    assert doubt not in run(*GOOD).output
+    config = here / "faser-align.toml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("[mille]\n", '[mille]\npivot = "layer"\n'), encoding="utf-8")
+    assert doubt not in run(*GOOD, "--threest").output
+    config.write_text(text.replace("stations = 4", "stations = 3"), encoding="utf-8")
+    assert doubt in " ".join(run("check", "--json").output.split())
+
+
+def test_check_warns_of_a_cut_that_takes_tilted_layers(here: Path) -> None:
+    """check warns of faser-alignment-script's cut, which rejects hits of the tilted IFT, and not of the default."""
+    doubt = "cuts a good part of the hits of layers 00, 01, 02"
+    assert doubt not in " ".join(run("check", "--json").output.split())
+    config = here / "faser-align.toml"
+    config.write_text(config.read_text(encoding="utf-8").replace("[mille]\n", "[mille]\nderivative_max = 2.0\n"))
+    assert doubt in " ".join(run("check", "--json").output.split())

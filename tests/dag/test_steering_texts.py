@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from campaigns import manifest
 
 from faser_align.alignment.parameters.labels import PARAMETERS, module_x_label
 from faser_align.alignment.pede.keywords import check_lines
@@ -13,7 +14,6 @@ from faser_align.alignment.pede.own_parameters import parse_parameters
 from faser_align.alignment.pede.results import read_result
 from faser_align.alignment.pede.steering_text import SolverOptions, step_fixed, write_steering
 from faser_align.alignment.solver.steering import parse_steering
-from faser_align.campaign.manifest import make_record
 from faser_align.config.load import parse_config
 from faser_align.dag.texts import StepTexts, steering_texts
 from faser_align.fsm.errors import UserError
@@ -23,17 +23,7 @@ OF_21_AND_41 = [label for label in PARAMETERS if re.fullmatch(r"(21|41)\d\d?\d?\
 
 def record_of(text: str, folder: str = "/campaign") -> dict[str, Any]:
     """Return the manifest of a campaign with this configuration."""
-    return make_record(
-        parse_config(text, f"{folder}/faser-align.toml"),
-        name="C",
-        year=2023,
-        run="011705",
-        files=[400, 401],
-        folder=folder,
-        constants="/c.txt",
-        sha256="0" * 64,
-        created_utc="2026-11-24T07:30:00Z",
-    )
+    return manifest(parse_config(text, f"{folder}/faser-align.toml"), folder)
 
 
 def example(name: str) -> list[StepTexts]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from campaigns import manifest
 
 from faser_align.alignment.parameters.constants import parse_constants, write_constants
 from faser_align.campaign import layout
-from faser_align.campaign.manifest import make_record, write_record
+from faser_align.campaign.manifest import write_record
 from faser_align.config.schema import Config
 from faser_align.simulation.misalign import misplace_ift
 
@@ -39,17 +40,9 @@ def make_campaign_in() -> Callable[..., Path]:
         start = layout.constants_file(str(folder), 1, 1)
         os.makedirs(os.path.dirname(start))
         write_constants(start, misplace_ift(truth, seed=1))
-        record = make_record(
-            Config.model_validate(tables | {"simulation": simulation}),
-            name="Y2023_R011705_F400-401",
-            year=2023,
-            run="011705",
-            files=list(numbers),
-            folder=str(folder),
-            constants=str(tmp_path / "truth.txt"),
-            sha256=hashlib.sha256(Path(start).read_bytes()).hexdigest(),
-            created_utc="2026-11-24T07:30:00Z",
-        )
+        config = Config.model_validate(tables | {"simulation": simulation})
+        made = {"constants": simulation["truth"], "sha256": hashlib.sha256(Path(start).read_bytes()).hexdigest()}
+        record = manifest(config, folder, name="Y2023_R011705_F400-401", files=list(numbers), **made)
         write_record(f"{folder}/{layout.RECORD}", record)
         return folder
 
@@ -63,5 +56,17 @@ def run_job() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-I", "-m", f"faser_align.jobs.{module}", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, cwd="/", env={}, timeout=300, check=False)
+
+    return run
+
+
+@pytest.fixture
+def fails(run_job: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., str]:
+    """Run a job that must end with an exit status; return its standard error: (status, module, arguments...)."""
+
+    def run(status: int, module: str, *arguments: object) -> str:
+        done = run_job(module, *arguments)
+        assert done.returncode == status, done.stderr
+        return done.stderr
 
     return run

@@ -4,15 +4,13 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from iterating import iterate
 
 from faser_align.alignment.parameters.constants import read_constants
 from faser_align.alignment.pede.results import read_result
 from faser_align.campaign import layout
-from faser_align.jobs.reconstruct import reconstruct
-from faser_align.jobs.solve import solve
 from faser_align.simulation.misalign import distance_to_truth
 
 pytestmark = pytest.mark.slow
@@ -28,19 +26,9 @@ def campaign(make_campaign: Callable[..., Path]) -> Path:
     return make_campaign(FILES, simulation={"tracks": TRACKS})
 
 
-def run(campaign: Path) -> list[dict[str, Any]]:
-    metrics = []
-    for iteration in range(1, ITERATIONS + 1):
-        for file in FILES:
-            reconstruct(str(campaign), 1, iteration, file)
-        solve(str(campaign), 1, iteration)
-        metrics.append(json.loads(Path(layout.metrics_file(str(campaign), 1, iteration)).read_text()))
-    return metrics
-
-
 def test_alignment_finds_the_truth(campaign: Path) -> None:
     """Misaligned IFT modules return to the truth within errors, and iteration 3 is converged."""
-    metrics = run(campaign)
+    metrics = iterate(campaign, ITERATIONS, FILES)
     chi2 = [row["chi2_per_ndf"] for row in metrics]
     assert 1.2 < chi2[0] < 1.45
     assert chi2[1:] == pytest.approx([1.0] * 3, abs=0.02)

@@ -10,6 +10,7 @@ import pytest
 from campaigns import make_campaign as make_with_store
 from campaigns import run_iteration
 from described import Keys, Watched, found, looked_at, names_of, undescribed
+from iterating import iterate
 
 from faser_align.alignment.quality import describe, notes
 from faser_align.campaign import layout
@@ -18,7 +19,6 @@ from faser_align.fsm import validation, verdict
 from faser_align.fsm.criteria import Rules
 from faser_align.jobs.plot import plot
 from faser_align.jobs.reconstruct import reconstruct
-from faser_align.jobs.solve import solve
 from faser_align.jobs.validate import validate
 from faser_align.pages.collect import collect
 from faser_align.pages.report import render
@@ -47,10 +47,7 @@ def campaign(make_campaign_in: Callable[..., Path], tmp_path_factory: pytest.Tem
         mille={"derivative_max": 2.0},  # so that there is a remark
         validation={"enabled": True, "files": "400-402"},
     )
-    for iteration in range(1, LAST + 1):
-        for file in FILES:
-            reconstruct(str(folder), 1, iteration, file)
-        solve(str(folder), 1, iteration)
+    iterate(folder, LAST, FILES)
     start = Path(layout.constants_file(str(folder), 1, 1)).read_bytes()
     before = Path(layout.constants_file(str(folder), layout.VALIDATION, layout.BEFORE))
     before.parent.mkdir(parents=True)

@@ -14,6 +14,7 @@ from faser_align.jobs.reconstruct import reconstruct
 
 Make = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Fails = Callable[..., str]
 FILES = (400,)
 
 
@@ -33,7 +34,7 @@ def program(path: Path, text: str) -> Path:
         ("exit 0", "crashed or was stopped (exit status 0)"),
     ],
 )  # fmt: skip
-def test_pedes_bad_ends(make_campaign: Make, run_job: Run, tmp_path: Path, does: str, said: str) -> None:
+def test_pedes_bad_ends(make_campaign: Make, fails: Fails, tmp_path: Path, does: str, said: str) -> None:
     """Each failure of pede, whatever its exit status, leaves no metrics and no constants, and uses no old file."""
     pede = program(tmp_path / "bin" / "pede", does)
     campaign = make_campaign(FILES, solver={"backend": "pede", "pede": str(pede)})
@@ -42,32 +43,26 @@ def test_pedes_bad_ends(make_campaign: Make, run_job: Run, tmp_path: Path, does:
     folder.mkdir(parents=True)
     (folder / "millepede.res").write_text(" Parameter\n 10 1.0 0.05 1.0 0.1\n")
     (folder / "metrics.json").write_text("{}")
-    failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == exit_codes.SOLVER
-    assert said in failed.stderr.splitlines()[-1]
+    assert said in fails(exit_codes.SOLVER, "solve", campaign, 1, 1).splitlines()[-1]
     assert not list(folder.glob("millepede.res"))
     assert not (folder / "metrics.json").exists()
     assert not os.path.exists(layout.constants_file(str(campaign), 1, 2))
 
 
-def test_pede_has_its_own_environment(make_campaign: Make, run_job: Run, tmp_path: Path) -> None:
+def test_pede_has_its_own_environment(make_campaign: Make, run_job: Run, fails: Fails, tmp_path: Path) -> None:
     """pede, found on the PATH of solver.environment, gets that script's variables; a missing script is named."""
     real = make_pede(tmp_path)
     program(tmp_path / "apps" / "pede", f'echo "$ROOTSYS" >"{tmp_path}/seen"; exec "{real}" "$@"')
     script = tmp_path / "thisroot.sh"
     campaign = make_campaign(FILES, solver={"backend": "pede", "environment": str(script)})
     reconstruct(str(campaign), 1, 1, 400)
-    failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == exit_codes.ENVIRONMENT
-    assert f"solver.environment = {script} cannot be read" in failed.stderr
+    assert f"solver.environment = {script} cannot be read" in fails(exit_codes.ENVIRONMENT, "solve", campaign, 1, 1)
     script.write_text(f'export PATH="{tmp_path}/apps:$PATH" PYTHONPATH=/nowhere ROOTSYS=/root636\n[ -n "$UNSET" ]\n')
     done = run_job("solve", campaign, 1, 1)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "seen").read_text() == "/root636\n"
     script.write_text("exit 3\n")
-    failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == exit_codes.ENVIRONMENT
-    assert "ended the shell (status 3" in failed.stderr
+    assert "ended the shell (status 3" in fails(exit_codes.ENVIRONMENT, "solve", campaign, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -82,13 +77,11 @@ def test_pede_has_its_own_environment(make_campaign: Make, run_job: Run, tmp_pat
     ],
 )
 def test_a_pede_that_cannot_run_here(
-    make_campaign: Make, run_job: Run, tmp_path: Path, does: str, mode: int, said: str
+    make_campaign: Make, fails: Fails, tmp_path: Path, does: str, mode: int, said: str
 ) -> None:
     """A pede that cannot start, or lacks a library, is an environment failure, which another machine may not have."""
     pede = program(tmp_path / "bin" / "pede", does)
     pede.chmod(mode)
     campaign = make_campaign(FILES, solver={"backend": "pede", "pede": str(pede)})
     reconstruct(str(campaign), 1, 1, 400)
-    failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == exit_codes.ENVIRONMENT
-    assert said in failed.stderr.splitlines()[-1]
+    assert said in fails(exit_codes.ENVIRONMENT, "solve", campaign, 1, 1).splitlines()[-1]

@@ -15,6 +15,7 @@ from faser_align.fsm import exit_codes
 
 Make = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Fails = Callable[..., str]
 
 
 def test_writes_tracks_and_millepedes_data(make_campaign: Make, run_job: Run) -> None:
@@ -79,63 +80,46 @@ def test_data_elsewhere(make_campaign: Make, run_job: Run, tmp_path: Path) -> No
     assert os.path.isfile(layout.mille_file(str(tmp_path / "eos"), 1, 1, "011705", 400))
 
 
-def test_raw_file_must_be_there(make_campaign: Make, run_job: Run, tmp_path: Path) -> None:
+def test_raw_file_must_be_there(make_campaign: Make, run_job: Run, fails: Fails, tmp_path: Path) -> None:
     """A missing raw file is named; if its folder is missing, the failure is the machine's."""
     folder = make_campaign(reconstruction={"raw": f"{tmp_path}/raw/{{year}}/Physics-{{run}}-{{file}}.raw"})
     raw = tmp_path / "raw" / "2023" / "Physics-011705-00400.raw"
     assert run_job("reconstruct", folder, 1, 1, 400).returncode == exit_codes.ENVIRONMENT
     raw.parent.mkdir(parents=True)
-    failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == exit_codes.RAW_MISSING
-    assert failed.stderr == f"raw file {raw} cannot be read: No such file or directory\n"
+    said = fails(exit_codes.RAW_MISSING, "reconstruct", folder, 1, 1, 400)
+    assert said == f"raw file {raw} cannot be read: No such file or directory\n"
     raw.write_bytes(b"raw")
     assert run_job("reconstruct", folder, 1, 1, 400).returncode == 0
 
 
-def test_constants_must_be_there(make_campaign: Make, run_job: Run) -> None:
-    """Missing constants do not count as zero constants."""
+def constants(folder: Path) -> Path:
+    return Path(layout.constants_file(str(folder), 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "status", "words"),
+    [
+        (lambda folder: constants(folder).unlink(), exit_codes.CONSTANTS, "iter01/1reco/inputforalign.txt: No such"),
+        (lambda folder: constants(folder).write_text('"00": [1, 2]'), exit_codes.CONSTANTS, '"00" has 2 values'),
+        (lambda folder: (folder / "iter01" / "2kfalignment").write_text("in the way"), exit_codes.COPY, "2kfalignment"),
+        (
+            lambda folder: Path(layout.mille_file(str(folder), 1, 1, "011705", 400)).mkdir(parents=True),
+            exit_codes.COPY,
+            "mp2input_011705_00400.bin: Is a directory",
+        ),
+        (lambda folder: (folder.parent / "truth.txt").unlink(), exit_codes.CONFIG, "truth.txt"),
+    ],
+    ids=["no constants", "malformed constants", "no data folder", "no binary", "no truth"],
+)
+def test_what_is_missing_or_in_the_way_is_named(
+    make_campaign: Make, fails: Fails, spoil: Callable[[Path], object], status: int, words: str
+) -> None:
+    """Constants, detector and output that cannot be used have their own status, in one sentence; none counts as zeros."""
     folder = make_campaign()
-    constants = Path(layout.constants_file(str(folder), 1, 1))
-    constants.unlink()
-    failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == exit_codes.CONSTANTS
-    assert str(constants) in failed.stderr
-    assert failed.stderr.count("\n") == 1
-
-
-def test_constants_must_parse(make_campaign: Make, run_job: Run) -> None:
-    """Malformed constants stop the job with the position of the error."""
-    folder = make_campaign()
-    Path(layout.constants_file(str(folder), 1, 1)).write_text('"00": [1, 2, 3]')
-    failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == exit_codes.CONSTANTS
-    assert '"00" has 3 values' in failed.stderr
-
-
-def test_truth_must_be_there(make_campaign: Make, run_job: Run, tmp_path: Path) -> None:
-    """A missing simulated detector is a configuration error."""
-    folder = make_campaign(simulation={"truth": str(tmp_path / "nowhere.txt")})
-    failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == exit_codes.CONFIG
-    assert "nowhere.txt" in failed.stderr
-
-
-def test_data_folder_must_be_writable(make_campaign: Make, run_job: Run) -> None:
-    """Output that cannot be written is reported as a copy failure."""
-    folder = make_campaign()
-    (folder / "iter01" / "2kfalignment").write_text("in the way")
-    failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == exit_codes.COPY
-    assert "2kfalignment" in failed.stderr
-
-
-def test_a_binary_that_cannot_be_written(make_campaign: Make, run_job: Run) -> None:
-    """A conversion whose output the file system refuses is not a conversion failure and may be retried."""
-    folder = make_campaign()
-    Path(layout.mille_file(str(folder), 1, 1, "011705", 400)).mkdir(parents=True)
-    failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == exit_codes.COPY
-    assert "mp2input_011705_00400.bin: Is a directory" in failed.stderr
+    spoil(folder)
+    said = fails(status, "reconstruct", folder, 1, 1, 400)
+    assert words in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -149,22 +133,20 @@ def test_a_binary_that_cannot_be_written(make_campaign: Make, run_job: Run) -> N
         (("/nowhere", 1, 1, 400), "/nowhere is not a campaign"),
     ],
 )
-def test_wrong_arguments(make_campaign: Make, run_job: Run, arguments: tuple[object, ...], words: str) -> None:
+def test_wrong_arguments(make_campaign: Make, fails: Fails, arguments: tuple[object, ...], words: str) -> None:
     """Arguments that do not match the campaign end with one sentence and the status of a configuration error."""
     folder = make_campaign()
-    failed = run_job("reconstruct", *(str(argument).format(folder=folder) for argument in arguments))
-    assert failed.returncode == exit_codes.CONFIG
-    assert words in failed.stderr
-    assert failed.stderr.count("\n") == 1
+    said = fails(exit_codes.CONFIG, "reconstruct", *(str(argument).format(folder=folder) for argument in arguments))
+    assert words in said
+    assert said.count("\n") == 1
 
 
-def test_crash_shows_its_traceback(make_campaign: Make, run_job: Run) -> None:
+def test_crash_shows_its_traceback(make_campaign: Make, fails: Fails) -> None:
     """An unexpected error prints its traceback, then one line that names it."""
     folder = make_campaign()
     record = json.loads((folder / layout.RECORD).read_text())
     record["config"]["simulation"]["tracks"] = "many"
     (folder / layout.RECORD).write_text(json.dumps(record))
-    failed = run_job("reconstruct", folder, 1, 1, 400)
-    assert failed.returncode == exit_codes.CRASHED
-    assert "Traceback (most recent call last)" in failed.stderr
-    assert failed.stderr.splitlines()[-1].startswith("reconstruction crashed: TypeError: ")
+    said = fails(exit_codes.CRASHED, "reconstruct", folder, 1, 1, 400)
+    assert "Traceback (most recent call last)" in said
+    assert said.splitlines()[-1].startswith("reconstruction crashed: TypeError: ")

@@ -30,6 +30,7 @@ from faser_align.state.create import create_store
 
 Make = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Fails = Callable[..., str]
 
 
 @pytest.fixture
@@ -52,6 +53,19 @@ def solution_folder(campaign: Path, iteration: int = 1) -> Path:
 def metrics(campaign: Path, iteration: int = 1) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(Path(layout.metrics_file(str(campaign), 1, iteration)).read_text())
     return found
+
+
+def drop(campaign: Path, file: int) -> None:
+    """List a raw file as dropped, as the PRE script of the Millepede job does."""
+    lost = Path(layout.lost_file(str(campaign), 1, 1))
+    lost.parent.mkdir()
+    lost.write_text(f"[{file}]")
+
+
+def solved(run_job: Run, campaign: Path, iteration: int = 1) -> dict[str, Any]:
+    """Run the job, which must succeed; return the metrics."""
+    assert run_job("solve", campaign, 1, iteration).returncode == 0
+    return metrics(campaign, iteration)
 
 
 def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None:
@@ -103,92 +117,74 @@ def test_lost_files_are_left_out(reconstructed: Make, run_job: Run) -> None:
     campaign = reconstructed((400, 401, 402))
     for ending in ("", ".json"):
         Path(layout.mille_file(str(campaign), 1, 1, "011705", 401) + ending).unlink()
-    lost = Path(layout.lost_file(str(campaign), 1, 1))
-    lost.parent.mkdir()
-    lost.write_text("[401]")
-    assert run_job("solve", campaign, 1, 1).returncode == 0
-    found = metrics(campaign)
+    drop(campaign, 401)
+    found = solved(run_job, campaign)
     assert found["files"] == {"expected": 3, "used": 2, "lost": [401]}
     assert found["tracks"]["read"] <= 600
 
 
-def test_missing_data_is_named(reconstructed: Make, run_job: Run) -> None:
+def test_missing_data_is_named(reconstructed: Make, run_job: Run, fails: Fails) -> None:
     """A missing Mille binary stops the job; nothing is solved, and old metrics are removed."""
     campaign = reconstructed()
     assert run_job("solve", campaign, 1, 1).returncode == 0
     Path(layout.mille_file(str(campaign), 1, 1, "011705", 401)).unlink()
-    failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == exit_codes.INPUT_MISSING
-    assert failed.stderr == f"missing in {campaign}/iter01/2kfalignment: mp2input_011705_00401.bin\n"
+    said = fails(exit_codes.INPUT_MISSING, "solve", campaign, 1, 1)
+    assert said == f"missing in {campaign}/iter01/2kfalignment: mp2input_011705_00401.bin\n"
     assert not os.path.exists(layout.metrics_file(str(campaign), 1, 1))
 
 
-def test_missing_counts_are_named(reconstructed: Make, run_job: Run) -> None:
+def test_missing_counts_are_named(reconstructed: Make, fails: Fails) -> None:
     """A Mille binary without its counts is incomplete."""
     campaign = reconstructed()
     Path(layout.mille_file(str(campaign), 1, 1, "011705", 400) + ".json").unlink()
-    failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == exit_codes.INPUT_MISSING
-    assert "mp2input_011705_00400.bin.json" in failed.stderr
+    assert "mp2input_011705_00400.bin.json" in fails(exit_codes.INPUT_MISSING, "solve", campaign, 1, 1)
 
 
-def test_all_files_lost(reconstructed: Make, run_job: Run) -> None:
+def test_all_files_lost(reconstructed: Make, fails: Fails) -> None:
     """An iteration without any file has a failure of its own."""
     campaign = reconstructed((400,))
-    lost = Path(layout.lost_file(str(campaign), 1, 1))
-    lost.parent.mkdir()
-    lost.write_text("[400]")
-    failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == exit_codes.INPUT_MISSING
-    assert "all raw files are lost" in failed.stderr
+    drop(campaign, 400)
+    assert "all raw files are lost" in fails(exit_codes.INPUT_MISSING, "solve", campaign, 1, 1)
 
 
 @pytest.mark.parametrize("content", [None, "", '"00": [1, 2]'])
-def test_constants_must_be_good(reconstructed: Make, run_job: Run, content: str | None) -> None:
+def test_constants_must_be_good(reconstructed: Make, fails: Fails, content: str | None) -> None:
     """Missing or malformed constants stop the job."""
     campaign = reconstructed((400,))
     path = Path(layout.constants_file(str(campaign), 1, 1))
     path.unlink()
     if content is not None:
         path.write_text(content)
-    failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == exit_codes.CONSTANTS
-    assert str(path) in failed.stderr
-    assert failed.stderr.count("\n") == 1
+    said = fails(exit_codes.CONSTANTS, "solve", campaign, 1, 1)
+    assert str(path) in said
+    assert said.count("\n") == 1
 
 
-def test_truncated_binary_is_no_solution(reconstructed: Make, run_job: Run) -> None:
+def test_truncated_binary_is_no_solution(reconstructed: Make, fails: Fails) -> None:
     """A damaged binary ends with the solver's message, and no constants are passed on."""
     campaign = reconstructed((400,))
     path = Path(layout.mille_file(str(campaign), 1, 1, "011705", 400))
     path.write_bytes(path.read_bytes()[:-10])
-    failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == exit_codes.SOLVER
-    assert "truncated" in failed.stderr
+    assert "truncated" in fails(exit_codes.SOLVER, "solve", campaign, 1, 1)
     assert read_end(solution_folder(campaign) / "millepede.end")[0] == 18
     assert not os.path.exists(layout.constants_file(str(campaign), 1, 2))
     assert not os.path.exists(layout.metrics_file(str(campaign), 1, 1))
 
 
 @pytest.mark.parametrize("backend", ["builtin", "pede"])
-def test_too_few_tracks_for_any_parameter(reconstructed: Make, run_job: Run, tmp_path: Path, backend: str) -> None:
+def test_too_few_tracks_for_any_parameter(reconstructed: Make, fails: Fails, tmp_path: Path, backend: str) -> None:
     """With 60 tracks no parameter has enough entries, and the job ends with its own status and names the limit."""
     solver = {"backend": backend, "pede": str(make_pede(tmp_path)), "entries": 5000}
     campaign = reconstructed((400,), simulation={"tracks": 60}, solver=solver)
-    failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == exit_codes.STATISTICS
-    assert re.search(
-        r"of \d+ tracks no free parameter has the 5000 measurements that solver.entries requires", failed.stderr
-    )
+    said = fails(exit_codes.STATISTICS, "solve", campaign, 1, 1)
+    assert re.search(r"of \d+ tracks no free parameter has the 5000 measurements that solver.entries requires", said)
     assert not os.path.exists(layout.metrics_file(str(campaign), 1, 1))
 
 
-def test_pede_that_is_not_there(reconstructed: Make, run_job: Run) -> None:
+def test_pede_that_is_not_there(reconstructed: Make, fails: Fails) -> None:
     """A pede that cannot be started is named with the key to set."""
     campaign = reconstructed((400,), solver={"backend": "pede", "pede": "/nowhere/pede"})
-    failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == exit_codes.ENVIRONMENT
-    assert "cannot start pede as '/nowhere/pede'" in failed.stderr
+    assert "cannot start pede as '/nowhere/pede'" in fails(exit_codes.ENVIRONMENT, "solve", campaign, 1, 1)
 
 
 def test_steps_keep_what_was_found_before(reconstructed: Make, run_job: Run) -> None:
@@ -226,23 +222,20 @@ def test_next_stage_starts_from_the_latest(reconstructed: Make, run_job: Run) ->
     ("arguments", "words"),
     [((), "expected CAMPAIGN STAGE ITERATION, got nothing"), (("{folder}", 1, 0), "has no iteration 0 of stage 1")],
 )
-def test_wrong_arguments(make_campaign: Make, run_job: Run, arguments: tuple[object, ...], words: str) -> None:
+def test_wrong_arguments(make_campaign: Make, fails: Fails, arguments: tuple[object, ...], words: str) -> None:
     """Arguments that do not match the campaign are a configuration error."""
     folder = make_campaign()
-    failed = run_job("solve", *(str(argument).format(folder=folder) for argument in arguments))
-    assert failed.returncode == exit_codes.CONFIG
-    assert words in failed.stderr
+    assert words in fails(exit_codes.CONFIG, "solve", *(str(argument).format(folder=folder) for argument in arguments))
 
 
-def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run) -> None:
+def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run, fails: Fails) -> None:
     """If the residual cut removes so many hits that the solver gives up, the job converts again with ten times it."""
     campaign = make_campaign(mille={"residual_max": [0.005]}, simulation={"tracks": 600})
     start = layout.constants_file(str(campaign), 1, 1)
     write_constants(start, misplace_ift(read_constants(start), seed=1))
     for number in (400, 401):
         reconstruct(str(campaign), 1, 1, number)
-    assert run_job("solve", campaign, 1, 1).returncode == 0
-    found = metrics(campaign)
+    found = solved(run_job, campaign)
     assert (found["converted_again"], found["residual_max_mm"], found["residual_max_final"]) == (True, 0.05, False)
     assert any("ten times the cut" in note for note in found["notes"])
     assert found["solver"]["end_code"] in (0, 1, 2)
@@ -253,22 +246,18 @@ def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run) -
     assert found["tracks"]["used"] > 500
 
     # A repetition gives the same result: an interrupted attempt can be repeated.
-    assert run_job("solve", campaign, 1, 1).returncode == 0
-    assert metrics(campaign)["significance"] == found["significance"]
+    assert solved(run_job, campaign)["significance"] == found["significance"]
 
     # Without the tracks this retry is impossible.
     (tracks / "kfalignment_011705_00401.root").unlink()
-    failed = run_job("solve", campaign, 1, 1)
-    assert failed.returncode == exit_codes.CONVERSION
-    assert "kfalignment_011705_00401.root" in failed.stderr
+    assert "kfalignment_011705_00401.root" in fails(exit_codes.CONVERSION, "solve", campaign, 1, 1)
 
 
 def test_the_record_says_what_is_open_and_what_was_held_fixed(reconstructed: Make, run_job: Run) -> None:
     """Every step's correction is split, and the last iteration has the gain from freeing fixed parameters."""
     step = {"steps": [{"name": "modules", "fix": ["layer", "3ST"]}]}
     campaign = reconstructed(stages=[{"name": "one", "iterations": 1, **step}], simulation={"tracks": 1000})
-    assert run_job("solve", campaign, 1, 1).returncode == 0
-    found = metrics(campaign)
+    found = solved(run_job, campaign)
     parts = found["steps"][0]["parts"]
     assert parts["significant"]["directions"] == found["steps"][0]["free_parameters"]
     assert found["determined"]["effect_um"] == pytest.approx(found["effect_um"], rel=0.02)
@@ -283,8 +272,7 @@ def test_momenta_are_compared_with_the_iteration_before(reconstructed: Make, run
     assert run_job("solve", campaign, 1, 1).returncode == 0
     for number in (400, 401):
         reconstruct(str(campaign), 1, 2, number)
-    assert run_job("solve", campaign, 1, 2).returncode == 0
-    found = json.loads(Path(layout.metrics_file(str(campaign), 1, 2)).read_text())["momentum"]
+    found = solved(run_job, campaign, 2)["momentum"]
     assert found["since_before"] == found["since_first"]
     assert found["since_before"]["common"] > 500
     assert abs(found["since_before"]["momentum_change_plus"]) < 0.05
@@ -346,8 +334,7 @@ def change_by_hand(path: str) -> str:
 def test_constants_that_were_changed_by_hand_are_used_and_named(reconstructed: Make, run_job: Run) -> None:
     """Constants changed by hand between iterations are used, and reported in the metrics with checksums."""
     campaign = reconstructed(numbers=(400,))
-    assert run_job("solve", campaign, 1, 1).returncode == 0
-    first = metrics(campaign)
+    first = solved(run_job, campaign)
     start = Path(layout.constants_file(str(campaign), 1, 1)).read_bytes()
     result = Path(layout.result_file(str(campaign), 1, 1)).read_bytes()
     assert first["constants"] == {
@@ -359,8 +346,7 @@ def test_constants_that_were_changed_by_hand_are_used_and_named(reconstructed: M
 
     changed = change_by_hand(layout.constants_file(str(campaign), 1, 2))
     reconstruct(str(campaign), 1, 2, 400)
-    assert run_job("solve", campaign, 1, 2).returncode == 0
-    second = metrics(campaign, 2)
+    second = solved(run_job, campaign, 2)
     assert second["constants"]["changed_by_hand"]
     assert second["constants"]["start_sha256"] == hashlib.sha256(changed.encode()).hexdigest()
     assert second["notes"][0] == "the constants of iteration 2 were changed by hand"
@@ -371,36 +357,29 @@ def test_constants_that_were_changed_by_hand_are_used_and_named(reconstructed: M
 
     # The third starts from the second's result, so there is nothing to report.
     reconstruct(str(campaign), 1, 3, 400)
-    assert run_job("solve", campaign, 1, 3).returncode == 0
-    assert not metrics(campaign, 3)["constants"]["changed_by_hand"]
+    assert not solved(run_job, campaign, 3)["constants"]["changed_by_hand"]
 
 
 def test_the_first_constants_are_compared_with_those_that_were_submitted(reconstructed: Make, run_job: Run) -> None:
     """A change before the first iteration is detected by the checksum in the manifest."""
     campaign = reconstructed(numbers=(400,))
     change_by_hand(layout.constants_file(str(campaign), 1, 1))
-    assert run_job("solve", campaign, 1, 1).returncode == 0
-    assert metrics(campaign)["notes"][0] == "the constants of iteration 1 were changed by hand"
+    assert solved(run_job, campaign)["notes"][0] == "the constants of iteration 1 were changed by hand"
 
 
 def test_an_older_iteration_before_is_compared_by_its_result(reconstructed: Make, run_job: Run) -> None:
     """If older metrics have no checksum, the constants are compared with the previous iteration's result file."""
     campaign = reconstructed(numbers=(400,))
-    assert run_job("solve", campaign, 1, 1).returncode == 0
-    older = metrics(campaign)
+    older = solved(run_job, campaign)
     del older["constants"]
     Path(layout.metrics_file(str(campaign), 1, 1)).write_text(json.dumps(older))
     reconstruct(str(campaign), 1, 2, 400)
-    assert run_job("solve", campaign, 1, 2).returncode == 0
-    assert not metrics(campaign, 2)["constants"]["changed_by_hand"]
+    assert not solved(run_job, campaign, 2)["constants"]["changed_by_hand"]
     change_by_hand(layout.constants_file(str(campaign), 1, 2))
-    assert run_job("solve", campaign, 1, 2).returncode == 0
-    assert metrics(campaign, 2)["constants"]["changed_by_hand"]
+    assert solved(run_job, campaign, 2)["constants"]["changed_by_hand"]
 
 
-def test_without_matplotlib_there_is_no_plot_and_nothing_fails(
-    reconstructed: Make, run_job: Run, tmp_path: Path
-) -> None:
+def test_without_matplotlib_there_is_no_plot_and_nothing_fails(reconstructed: Make, tmp_path: Path) -> None:
     """Without matplotlib the job succeeds, says why there is no plot, and removes an older one."""
     campaign = reconstructed(simulation={"tracks": 1000})
     picture = Path(layout.plot_file(str(campaign), 1, 1))

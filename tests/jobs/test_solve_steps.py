@@ -1,19 +1,16 @@
 """Test the Millepede job with the expert's own steps, and with pede."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from iterating import iterate
 from standin import make_pede
 
 from faser_align.alignment.parameters.constants import read_constants
 from faser_align.alignment.pede.results import read_result
 from faser_align.campaign import layout
 from faser_align.fsm.errors import NodeError
-from faser_align.jobs.reconstruct import reconstruct
-from faser_align.jobs.solve import solve
 
 FILES = (400, 401)
 STEP = {"name": "IFT", "fix": ["layer", "3ST"]}
@@ -23,17 +20,6 @@ STEP = {"name": "IFT", "fix": ["layer", "3ST"]}
 def pede(tmp_path: Path) -> str:
     """Return a stand-in that behaves like pede and, like pede, always ends with 0."""
     return make_pede(tmp_path)
-
-
-def align(campaign: Path, iterations: int) -> list[dict[str, Any]]:
-    """Run the jobs of some iterations; return their metrics."""
-    metrics = []
-    for number in range(1, iterations + 1):
-        for file in FILES:
-            reconstruct(str(campaign), 1, number, file)
-        solve(str(campaign), 1, number)
-        metrics.append(json.loads(Path(layout.metrics_file(str(campaign), 1, number)).read_text()))
-    return metrics
 
 
 def folder_of(campaign: Path, number: int = 1) -> Path:
@@ -46,10 +32,10 @@ def test_pede_gives_the_campaign_that_the_builtin_solver_gives(
 ) -> None:
     """The demonstration's campaign has the same constants and metrics with either solver."""
     campaign = make_campaign(FILES)
-    builtin = align(campaign, 3)
+    builtin = iterate(campaign, 3, FILES)
     expected = read_constants(layout.result_file(str(campaign), 1, 3))
     campaign.rename(tmp_path / "builtin")
-    other = align(make_campaign(FILES, solver={"backend": "pede", "pede": pede, "threads": 2}), 3)
+    other = iterate(make_campaign(FILES, solver={"backend": "pede", "pede": pede, "threads": 2}), 3, FILES)
     found = read_constants(layout.result_file(str(campaign), 1, 3))
     assert all(found[key] == pytest.approx(expected[key], abs=2e-5) for key in expected)  # pede prints five digits
     assert [row["solver"]["backend"] for row in other] == ["pede"] * 3
@@ -68,7 +54,7 @@ def test_pede_that_fails_is_no_solution(make_campaign: Callable[..., Path], tmp_
         program.chmod(0o755)
         campaign = make_campaign(FILES, solver={"backend": "pede", "pede": str(program)})
         with pytest.raises(NodeError, match=words):
-            align(campaign, 1)
+            iterate(campaign, 1, FILES)
         assert not Path(layout.metrics_file(str(campaign), 1, 1)).exists()
         campaign.rename(tmp_path / f"old{words[:2]}")
 
@@ -77,11 +63,11 @@ def test_severe_warnings_can_be_refused(make_campaign: Callable[..., Path], tmp_
     """A result with a severe warning is used unless the configuration refuses it."""
     step = STEP | {"extra_lines": ["entries 25 1000000"]}  # no parameter has so many accepted entries: code 2
     campaign = make_campaign(FILES, stages=[{"name": "one", "steps": [step]}])
-    assert align(campaign, 1)[0]["steps"][0]["end_code"] == 2
+    assert iterate(campaign, 1, FILES)[0]["steps"][0]["end_code"] == 2
     campaign.rename(tmp_path / "first")
     campaign = make_campaign(FILES, stages=[{"name": "one", "steps": [step]}], solver={"warnings_ok": [3, 4]})
     with pytest.raises(NodeError, match=r"2 Ended with severe warnings \(insufficient measurements\): its result"):
-        align(campaign, 1)
+        iterate(campaign, 1, FILES)
 
 
 def test_a_steps_own_lines_and_parameters_are_used(make_campaign: Callable[..., Path], tmp_path: Path) -> None:
@@ -93,7 +79,7 @@ def test_a_steps_own_lines_and_parameters_are_used(make_campaign: Callable[..., 
         FILES, stages=[{"name": "one", "steps": [step]}], solver={"presigma": {"module_x": 0.03}, "entries": 1}
     )
     own.unlink()  # the campaign has a copy of the text
-    (metrics,) = align(campaign, 1)
+    (metrics,) = iterate(campaign, 1, FILES)
     folder = folder_of(campaign)
     assert (folder / "own.txt").read_text() == "Parameter ! held by hand\n10001 0.004 -1\n"
     assert (folder / "str.txt").read_text().splitlines()[-2:] == ["matiter 1", "end"]
