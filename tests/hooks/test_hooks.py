@@ -396,38 +396,12 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
         "print(' '.join(sorted(sys.modules)))\n"
         "raise SystemExit(status)\n"
     )
-    ours = {
-        *(
-            "hooks",
-            "hooks.entry",
-            "campaign",
-            "campaign.layout",
-            "fsm",
-            "fsm.events",
-            "fsm.exit_codes",
-            "fsm.reduce",
-            "fsm.table",
-            "state",
-        ),
-        *(
-            f"state.{module}"
-            for module in ("database", "publish", "spool", "write", "write.load", "write.save", "writer")
-        ),
-    }
+    ours = {"hooks", "hooks.entry", "campaign", "campaign.layout", "fsm", "fsm.events", "fsm.exit_codes", "fsm.reduce"}
+    ours |= {"fsm.table", "state", "state.database", "state.publish", "state.spool", "state.writer"}
+    ours |= {"state.write", "state.write.load", "state.write.save"}
     further = {"pre": {"hooks.pre"}, "post": {"hooks.post", "system", "system.root_file"}}
-    dear = {
-        "dataclasses",
-        "enum",
-        "inspect",
-        "json",
-        "logging",
-        "pathlib",
-        "re",
-        "signal",
-        "site",
-        "subprocess",
-        "typing",
-    }
+    dear = {"dataclasses", "enum", "inspect", "json", "logging", "pathlib", "re", "signal", "site", "subprocess"}
+    dear |= {"typing"}
     write_output(record, 1, 1, 400)
     for call in (("pre", name, 0, 2), ("post", name, 0, 2, 0, "13.0", 0)):
         answer = hook(call[0], record["folder"], *call[1:], interpreter=(sys.executable, "-I", "-S", "-c", program))

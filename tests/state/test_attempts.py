@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 from campaigns import make_campaign
-from taking import AGAIN, BASE, DONE, FAILED, FINAL, PRE, RECO, rows, take
+from taking import AGAIN, BASE, DONE, FAILED, FINAL, HOLD, MILLE, PRE, RECO, rows, stages, take, verdict
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 
-OTHER, MILLE = layout.reco_node(1, 1, 401), layout.mille_node(1, 1)
+OTHER = layout.reco_node(1, 1, 401)
 GIVEN_UP = {**FAILED, "fatal": True, "ret": 61, "exit": exit_codes.FATAL}
 NO_JOB = "0.2147483647"  # DAGMan's value for a job that it could not submit
 
@@ -70,15 +70,8 @@ def test_a_file_that_is_lost_twice_counts_once(tmp_path: Path) -> None:
     """A file that fails in both halves of a validation counts as dropped once."""
     config = {"reconstruction": {"min_files": 0.6}, "campaign": {"iterations": 1}, "validation": {"enabled": True}}
     folder = str(make_campaign(tmp_path / "campaign", files=3, config=config)["folder"])
-    said = {
-        "verdict": "converged",
-        "moves": "validation_asked",
-        "verdict_reason": "",
-        "criteria": "[]",
-        "metrics": "{}",
-    }
-    mille = {"node": MILLE}
-    assert take(folder, PRE, DONE, {**PRE, **mille}, {**DONE, **mille, **said}) == [0, 0, 0, 0]
+    converged = verdict("converged", "validation_asked")
+    assert take(folder, PRE, DONE, {**PRE, "node": MILLE}, converged) == [0, 0, 0, 0]
     halves = [{"node": layout.reco_node(layout.VALIDATION, half, 400)} for half in (layout.BEFORE, layout.AFTER)]
     assert take(folder, *({**PRE, **half} for half in halves)) == [0, 0]
     assert take(folder, *({**GIVEN_UP, **half} for half in halves)) == [0, 0]
@@ -89,32 +82,19 @@ def test_a_file_that_is_lost_twice_counts_once(tmp_path: Path) -> None:
 
 def test_what_is_validated(tmp_path: Path) -> None:
     """Nodes of a validation start only after the last stage has converged, and before the campaign's end."""
-    config: dict[str, Any] = {"validation": {"enabled": True}, "campaign": {"iterations": 1}}
-    config["stages"] = [{"name": name, "iterations": 1, "steps": [{"name": "IFT", "fix": []}]} for name in "ab"]
-    record = make_campaign(tmp_path / "campaign", files=1, config=config)
-    folder = str(record["folder"])
+    config = {"validation": {"enabled": True}, "campaign": {"iterations": 1}, "stages": stages(1, 1)}
+    folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
     half = {**PRE, "node": layout.reco_node(layout.VALIDATION, layout.BEFORE, 400)}
-    said = {"verdict_reason": "", "criteria": "[]", "metrics": "{}"}
-    solved = [
-        {**DONE, "node": layout.mille_node(stage, 1), "job_id": f"14.{stage}", **said, "verdict": name, "moves": moves}
-        for stage, name, moves in ((1, "converged", "stage_finished"), (2, "limit", "limit"))
-    ]
     first, last = ({**PRE, "node": layout.mille_node(stage, 1)} for stage in (1, 2))
-    take(folder, PRE, DONE, first, solved[0], last, solved[1])
+    solved = {"node": last["node"], "job_id": "14.2"}
+    take(folder, PRE, DONE, first, verdict("converged", "stage_finished"), last, verdict("limit", **solved))
     assert rows(folder, "SELECT state FROM campaign") == [("exhausted",)]
     assert take(folder, {**half, **AGAIN}) == [exit_codes.SKIP]
     assert rows(folder, "SELECT state FROM campaign") == [("submitted",)]
-    converged = {**solved[1], **AGAIN, "verdict": "converged", "moves": "validation_asked"}
+    converged = verdict("converged", "validation_asked", **solved, **AGAIN)
     assert take(folder, {**last, **AGAIN}, converged, {**half, **AGAIN}) == [0, 0, 0]
     assert rows(folder, "SELECT state FROM campaign") == [("validating",)]
-    validate = {
-        **solved[0],
-        **AGAIN,
-        "node": layout.VALIDATE_NODE,
-        "job_id": "15.0",
-        "verdict": "confirmed",
-        "moves": "confirmed",
-    }
+    validate = verdict("confirmed", node=layout.VALIDATE_NODE, job_id="15.0", **AGAIN)
     take(folder, {**DONE, **AGAIN, "node": half["node"]}, {**PRE, **AGAIN, "node": layout.VALIDATE_NODE}, validate)
     assert rows(folder, "SELECT state FROM campaign") == [("converged",)]
     assert take(folder, {**half, **AGAIN, "node": layout.reco_node(layout.VALIDATION, layout.AFTER, 400)}) == [
@@ -142,7 +122,7 @@ def test_a_repeat_is_answered_as_the_first(folder: str) -> None:
 
 def test_a_hold_is_one_by_its_job_and_its_time(folder: str) -> None:
     """A hold is identified by DAGMan, job and time; the same hold again is a repeat."""
-    hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:01", "reason": "quota"}
+    hold = HOLD
     later = {**hold, "hold_time": "2026-11-24 08:00:02", "reason": "memory"}
     take(folder, PRE, hold, later, hold, later)
     told = "SELECT json_extract(facts, '$.reason') FROM history WHERE event = 'held' ORDER BY id"
@@ -157,7 +137,7 @@ def test_a_hold_is_one_by_its_job_and_its_time(folder: str) -> None:
 
 def test_whose_attempt_a_hold_is(folder: str) -> None:
     """A hold changes the open attempt, also of an earlier DAGMan, but not the job's next one, nor a node that is done."""
-    hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "1", "reason": "quota"}
+    hold = HOLD
     now = "SELECT state, reason FROM nodes WHERE node = '{}'"
     take(folder, PRE, FAILED, {**PRE, "retry": 1}, hold)
     assert rows(folder, now.format(RECO)) == [("running", "")]
@@ -218,13 +198,12 @@ def test_a_final_of_an_earlier_dagman_keeps_no_later_one_from_going_on(folder: s
 
 def test_a_stage_that_is_over_stays_over(tmp_path: Path) -> None:
     """A late decision on an earlier stage changes nothing in the current one."""
-    config: dict[str, Any] = {"campaign": {"iterations": 2}}
-    config["stages"] = [{"name": name, "iterations": 2, "steps": [{"name": "IFT", "fix": []}]} for name in "abc"]
+    config = {"campaign": {"iterations": 2}, "stages": stages(2, 2, 2)}
     folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
-    said = {"verdict": "converged", "moves": "stage_finished", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
     first, second = ({"node": layout.mille_node(stage, 1), "job_id": f"14.{stage}"} for stage in (1, 2))
     take(folder, PRE, DONE, {**PRE, **first}, {**PRE, "node": layout.reco_node(2, 1, 400)}, {**PRE, **second})
-    assert take(folder, {**DONE, **second, **said}, {**DONE, **first, **said}) == [0, 0]
+    ended = (verdict("converged", "stage_finished", **about) for about in (second, first))
+    assert take(folder, *ended) == [0, 0]
     assert rows(folder, "SELECT stages_done FROM campaign") == [(2,)]
     assert take(folder, {**PRE, "node": layout.reco_node(2, 2, 400)}) == [exit_codes.SKIP]
     assert take(folder, {**PRE, "node": layout.reco_node(3, 1, 400)}) == [0]
@@ -233,26 +212,18 @@ def test_a_stage_that_is_over_stays_over(tmp_path: Path) -> None:
 def test_what_the_history_says_of_each_event(folder: str) -> None:
     """Every row has its time, node, attempt, job, DAGMan and host, as its script knew them."""
     at = [{"utc": f"2026-11-24T08:00:0{second}.000Z", "host": f"ap{second}"} for second in range(5)]
-    hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "1", "reason": "quota"}
-    again = {**PRE, "retry": 1}
-    events = (PRE, hold, FAILED, again, {**DONE, "job_id": "14.0"})
+    events = (PRE, HOLD, FAILED, {**PRE, "retry": 1}, {**DONE, "job_id": "14.0"})
     take(folder, *({**event, **when} for event, when in zip(events, at, strict=True)))
-    told = rows(
-        folder, f"SELECT event, attempt, job_id, dag_id, utc, host FROM history WHERE subject = '{RECO}' ORDER BY id"
-    )
-    assert told == [
-        (name, attempt, job_id, "12.0", when["utc"], when["host"])
-        for (name, attempt, job_id), when in zip(
-            [
-                ("started", 1, ""),
-                ("held", 1, "13.0"),
-                ("failed", 1, "13.0"),
-                ("started", 2, ""),
-                ("succeeded", 2, "14.0"),
-            ],
-            at,
-            strict=True,
-        )
+    named = [
+        ("started", 1, ""),
+        ("held", 1, "13.0"),
+        ("failed", 1, "13.0"),
+        ("started", 2, ""),
+        ("succeeded", 2, "14.0"),
+    ]
+    columns = "event, attempt, job_id, dag_id, utc, host"
+    assert rows(folder, f"SELECT {columns} FROM history WHERE subject = '{RECO}' ORDER BY id") == [
+        (*name, "12.0", when["utc"], when["host"]) for name, when in zip(named, at, strict=True)
     ]
 
 
@@ -264,12 +235,9 @@ def _asked(event: str, name: str, **about: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(("stage", "over"), [(1, 0), (2, 1), (3, 1)])
 def test_what_an_extension_brings(stage: int, over: int, tmp_path: Path) -> None:
     """A stage gets the nodes of its further iterations, and later ones can run; unfinished stages stay so."""
-    config: dict[str, Any] = {"campaign": {"iterations": 1}}
-    config["stages"] = [{"name": name, "iterations": 1, "steps": [{"name": "IFT", "fix": []}]} for name in "abc"]
+    config = {"campaign": {"iterations": 1}, "stages": stages(1, 1, 1)}
     folder = str(make_campaign(tmp_path / "campaign", files=2, config=config)["folder"])
-    mille = {"node": layout.mille_node(1, 1), "job_id": "14.0"}
-    said = {"verdict": "converged", "moves": "stage_finished", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
-    take(folder, PRE, {**PRE, **mille}, {**DONE, **mille, **said}, FINAL)
+    take(folder, PRE, {**PRE, "node": MILLE}, verdict("converged", "stage_finished"), FINAL)
     known = {node for (node,) in rows(folder, "SELECT node FROM nodes")}
     assert rows(folder, "SELECT state, stages_done FROM campaign") == [("failed", 1)]
     wish = _asked("extended", "a" * 16, stage=stage, before=1, after=3)

@@ -3,20 +3,18 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 import taking
 from campaigns import make_campaign
-from taking import AGAIN, PRE, RECO, rows, take
+from taking import AGAIN, DONE, FAILED, MILLE, PRE, RECO, rows, take, verdict
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 from faser_align.state import queries, redolog
 
-MILLE, NEXT = layout.mille_node(1, 1), layout.mille_node(1, 2)
+NEXT = layout.mille_node(1, 2)
 FINAL = taking.FINAL | {"dag_status": 0, "failed_count": 0}
-DONE, FAILED = ({**event, "max_retries": 0} for event in (taking.DONE, taking.FAILED))
 
 
 @pytest.fixture
@@ -37,12 +35,6 @@ def reason(folder: str) -> str:
     return str(told[0])
 
 
-def verdict(name: str, node: str = MILLE, **changes: Any) -> dict[str, Any]:
-    """Return the POST of a Millepede job with this decision on its iteration."""
-    said = {"verdict": name, "moves": name, "verdict_reason": "so", "criteria": "[]", "metrics": "{}"}
-    return {**DONE, "node": node, "job_id": f"14.{node[-1]}", **said, **changes}
-
-
 def test_a_verdict_counts_once(folder: str) -> None:
     """A campaign that ended by a decision, and is resumed without another one, has failed."""
     assert take(folder, PRE, DONE, {**PRE, "node": MILLE}, verdict("limit"), FINAL, FINAL) == [0] * 6
@@ -54,7 +46,7 @@ def test_a_verdict_counts_once(folder: str) -> None:
 
 def test_the_last_of_early_verdicts_counts(folder: str) -> None:
     """Of several early decisions the last one ends the campaign."""
-    take(folder, PRE, DONE, verdict("limit"), verdict("converged", NEXT))
+    take(folder, PRE, DONE, verdict("limit"), verdict("converged", node=NEXT))
     assert state(folder) == "reconstructing"
     assert take(folder, {**FINAL, "dag_status": 3}) == [0]
     assert state(folder) == "converged"
@@ -198,7 +190,7 @@ def test_an_early_verdict_that_still_fits_nothing_is_no_end(tmp_path: Path) -> N
     config = {"campaign": {"iterations": 2}, "validation": {"enabled": True}}
     folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
     take(folder, PRE, DONE, *({**PRE, "node": node} for node in (MILLE, NEXT)))
-    take(folder, verdict("converged", moves="validation_asked"), verdict("limit", NEXT))
+    take(folder, verdict("converged", "validation_asked"), verdict("limit", node=NEXT))
     assert state(folder) == "validating"
     assert take(folder, FINAL) == [1]
     assert state(folder) == "failed"
@@ -216,8 +208,8 @@ def test_a_validation_leaves_the_campaign_where_it_ended(tmp_path: Path) -> None
     """The validation's decision changes the campaign's state, but not its stage and iteration."""
     config = {"campaign": {"iterations": 2}, "validation": {"enabled": True}}
     folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
-    validate = verdict("confirmed", layout.VALIDATE_NODE, job_id="15.0")
-    take(folder, PRE, DONE, {**PRE, "node": MILLE}, verdict("converged", moves="validation_asked"))
+    validate = verdict("confirmed", node=layout.VALIDATE_NODE, job_id="15.0")
+    take(folder, PRE, DONE, {**PRE, "node": MILLE}, verdict("converged", "validation_asked"))
     assert take(folder, {**PRE, "node": layout.VALIDATE_NODE}, validate) == [0, 0]
     assert rows(folder, "SELECT state, stage, iteration FROM campaign") == [("converged", 1, 1)]
     assert rows(folder, "SELECT stage, iteration FROM history WHERE event = 'confirmed'") == [(1, 1)]

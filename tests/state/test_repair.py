@@ -19,7 +19,7 @@ import pytest
 from campaigns import hook, make_campaign, run_iteration, write_output
 from properties import SOAK
 from recorded import CASES, TEXTS, jobstate_of, picture, unpack
-from taking import BASE, DONE, FAILED, FINAL, PRE
+from taking import BASE, DONE, FAILED, FINAL, HOLD, PRE
 
 from faser_align.campaign import changes, layout, submissions
 from faser_align.campaign.manifest import read_record, read_submitted
@@ -39,6 +39,12 @@ def rebuilt(record: Record, scratch: Path) -> repair.Rebuilt:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     return repair.rebuild(record["folder"], record, str(scratch))
+
+
+def unpacked(case: str, tmp_path: Path) -> tuple[Record, str, Path]:
+    """Return a recorded campaign's manifest, folder and state database."""
+    record = unpack(case, tmp_path / "c")
+    return record, record["folder"], Path(record["folder"], layout.STATE)
 
 
 class Repaired(NamedTuple):
@@ -67,10 +73,18 @@ def findings(path: Path | str) -> list[str]:
         return verify.findings(db)
 
 
-def change_by_hand(store: Path, sql: str) -> None:
-    """Change the state database as no script does, and restart its redo log with the change."""
+BREAK = "UPDATE nodes SET state = 'running' WHERE node = 'mille_s1_i01'"  # which contradicts the history
+
+
+def write(store: Path, sql: str) -> None:
+    """Change a state database as no script does."""
     with closing(sqlite3.connect(store)) as db, db:
         db.execute(sql)
+
+
+def change_by_hand(store: Path, sql: str) -> None:
+    """Change the state database as no script does, and restart its redo log with the change."""
+    write(store, sql)
     redolog.begin(str(store.parent))
 
 
@@ -88,8 +102,7 @@ def rows(path: Path | str, sql: str) -> list[Any]:
 @pytest.mark.parametrize("case", [case for case in CASES if not case.endswith("gone")])
 def test_a_store_made_from_logs_equals_the_original(case: str, tmp_path: Path) -> None:
     """Nodes, attempts, iterations, history and messages are restored, except columns that only hooks know."""
-    record = unpack(case, tmp_path / "c")
-    store = Path(record["folder"], layout.STATE)
+    record, _, store = unpacked(case, tmp_path)
     original = picture(store)
     store.unlink()
     made, _ = repaired(record)
@@ -116,8 +129,7 @@ def test_a_sound_store_is_left_as_it_is(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("back", ["the store", "the published copy"])
 def test_an_older_copy_is_brought_up_to_date(case: str, back: str, tmp_path: Path) -> None:
     """The logs complete a copy of any age, and its times in milliseconds stay."""
-    record = unpack(case, tmp_path / "c")
-    store = Path(record["folder"], layout.STATE)
+    record, _, store = unpacked(case, tmp_path)
     original = picture(store)
     events = _events(record)
     numbers = (
@@ -145,6 +157,13 @@ def _events(record: Record) -> list[Any]:
     return events.events_of(repair.read_logs(record["folder"]), record)
 
 
+def _events_with_failure(record: Record) -> tuple[list[Any], int]:
+    """Return the events of a campaign, and the place of the first POST of a job that failed."""
+    events = _events(record)
+    posts = (i for i, one in enumerate(events) if one.event["phase"] == "post" and one.event["outcome"] == "failed")
+    return events, next(posts)
+
+
 def _store_after(record: Record, events: list[Any], path: Path) -> Path:
     """Return the database of a campaign that recorded only these events."""
     from faser_align.state.repair import replay
@@ -157,8 +176,7 @@ def _store_after(record: Record, events: list[Any], path: Path) -> Path:
 @pytest.mark.parametrize("damage", ["truncated", "overwritten", "empty", "no database", "a row that is wrong"])
 def test_a_damaged_store_is_made_from_its_copy(damage: str, tmp_path: Path) -> None:
     """A valid snapshot restores everything exactly, and the damaged database is kept."""
-    record = unpack("failed", tmp_path / "c")
-    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    record, folder, store = unpacked("failed", tmp_path)
     publish.publish(folder)
     whole = store.read_bytes()
     dump = _dump(store)
@@ -171,8 +189,7 @@ def test_a_damaged_store_is_made_from_its_copy(damage: str, tmp_path: Path) -> N
     elif damage == "no database":
         store.write_bytes(b"no database at all\n" * 100)
     else:
-        with closing(sqlite3.connect(store)) as db, db:
-            db.execute("UPDATE nodes SET state = 'running' WHERE node = 'mille_s1_i01'")
+        write(store, BREAK)
     broken = store.read_bytes()
     made, _ = repaired(record)
     assert made.made_from == "the published copy"
@@ -191,8 +208,7 @@ def _dump(path: Path) -> list[str]:
 
 def test_a_campaign_without_its_dagman_is_closed(tmp_path: Path) -> None:
     """Without a last hook the campaign ends as removed, with DAGMan's logged reason, notifies, and can be resumed."""
-    record = unpack("gone", tmp_path / "c")
-    store = Path(record["folder"], layout.STATE)
+    record, _, store = unpacked("gone", tmp_path)
     made, said = repaired(record)
     assert "was removed at " in made.closed
     assert "while it was on hold (" in made.closed
@@ -267,17 +283,7 @@ def test_what_waits_in_the_spool_is_taken_in_and_told(told: Record, tmp_path: Pa
 def test_the_spool_of_a_sound_store_is_replayed(told: Record) -> None:
     """An event that a hook queued because of a lock is ingested, even if no hook followed."""
     folder, store = told["folder"], Path(told["folder"], layout.STATE)
-    event = {
-        "phase": "final",
-        "dag_id": "12.0",
-        "node": "final",
-        "utc": "2026-11-25T10:00:00.000Z",
-        "host": "ap",
-        "exit": 2,
-        "dag_status": 2,
-        "failed_count": 1,
-    }
-    spool.put(folder, event)
+    spool.put(folder, {**FINAL, "utc": "2026-11-25T10:00:00.000Z"})
     made, _ = repaired(told)
     assert (made.made_from, made.taken, made.closed) == ("the store", 1, "")
     assert rows(store, "SELECT state FROM campaign") == [("failed",)]
@@ -287,12 +293,10 @@ def test_the_spool_of_a_sound_store_is_replayed(told: Record) -> None:
 
 def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
     """A message's state is taken from the damaged database; unknown messages are not sent, and the report says so."""
-    record = unpack("failed", tmp_path / "c")
-    store = Path(record["folder"], layout.STATE)
+    record, _, store = unpacked("failed", tmp_path)
     was = rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id")
     assert {state for _, state, _ in was} == {"sent"}
-    with closing(sqlite3.connect(store)) as db, db:
-        db.execute("UPDATE nodes SET state = 'running' WHERE node = 'mille_s1_i01'")
+    write(store, BREAK)
     made, said = repaired(record)
     assert made.made_from == repair.LOGS
     assert rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id") == was
@@ -317,13 +321,10 @@ def test_who_sends_has_sent_what_waited(held: bool, spooled: bool, states: list[
     """Messages from the logs are pending until a sending hook; those from the event queue always are."""
     config = {"reconstruction": {"min_files": 0.5}, "notify": {"targets": ["me"], "events": ["lost", "held"]}}
     record = make_campaign(tmp_path / "c", files=2, config=config)
-    pre = {**BASE, "phase": "pre", "retry": 0}
-    post = {**BASE, "phase": "post", "retry": 0, "max_retries": 2, "ret": 61, "job_id": "13.0", "outcome": "failed"}
-    post |= {"reason": "gone", "fatal": True, "exit": exit_codes.FATAL}
+    post = {**FAILED, "ret": 61, "fatal": True, "exit": exit_codes.FATAL}
     other = {"node": layout.reco_node(1, 1, 401)}
-    hold = {**BASE, **other, "phase": "hold", "job_id": "14.0", "hold_time": "1", "reason": "quota"}
-
-    story = [Replayable(event) for event in (pre, post, {**pre, **other}, *([hold] if held else []))]
+    hold = {**HOLD, **other, "job_id": "14.0"}
+    story = [Replayable(event) for event in (PRE, post, {**PRE, **other}, *([hold] if held else []))]
     if spooled:
         story[1] = Replayable(post, spooled=spool.put(record["folder"], post))
     made = _store_after(record, story, tmp_path / "made.db")
@@ -333,8 +334,7 @@ def test_who_sends_has_sent_what_waited(held: bool, spooled: bool, states: list[
 
 def test_a_journal_of_the_old_store_is_not_played_into_the_new(tmp_path: Path) -> None:
     """The journal of a killed writer is kept with the unreadable database."""
-    record = unpack("failed", tmp_path / "c")
-    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    record, folder, store = unpacked("failed", tmp_path)
     publish.publish(folder)
     original = _dump(store)
     journal = Path(f"{store}-journal")
@@ -357,8 +357,7 @@ def test_what_a_killed_writer_left_half_done_is_not_copied(tmp_path: Path) -> No
     """A database is read with its journal, which rolls back the transaction of a killed writer."""
     from faser_align.state.repair import copies
 
-    record = unpack("failed", tmp_path / "c")
-    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    record, folder, store = unpacked("failed", tmp_path)
     original = _dump(store)
     journal = Path(f"{store}-journal")
     with closing(sqlite3.connect(store, isolation_level=None)) as db:
@@ -377,16 +376,14 @@ def test_what_a_killed_writer_left_half_done_is_not_copied(tmp_path: Path) -> No
 
 def test_a_copy_that_is_damaged_knows_what_was_sent(tmp_path: Path) -> None:
     """A database older than a delivery does not repeat it, if any damaged copy still has it."""
-    record = unpack("failed", tmp_path / "c")
-    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    record, folder, store = unpacked("failed", tmp_path)
     publish.publish(folder)
     was = rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id")
     for path, sql in (
         (store, "UPDATE outbox SET state = 'pending', sent_utc = ''"),
-        (Path(folder, layout.PUBLISHED), "UPDATE nodes SET state = 'running' WHERE node = 'mille_s1_i01'"),
+        (Path(folder, layout.PUBLISHED), BREAK),
     ):
-        with closing(sqlite3.connect(path)) as db, db:
-            db.execute(sql)
+        write(path, sql)
     made, _ = repaired(record)
     assert made.made_from == "the store"
     assert rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id") == was
@@ -394,8 +391,7 @@ def test_a_copy_that_is_damaged_knows_what_was_sent(tmp_path: Path) -> None:
 
 def test_a_message_that_no_hook_can_have_sent_is_sent(tmp_path: Path) -> None:
     """If DAGMan died before any sending hook, both messages about a dropped file are sent."""
-    record = unpack("lost", tmp_path / "c")
-    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    record, folder, store = unpacked("lost", tmp_path)
     store.unlink()
     for name in TEXTS:
         Path(folder, name).write_text(Path(folder, name).read_text().partition(layout.mille_node(1, 1))[0])
@@ -407,11 +403,9 @@ def test_a_message_that_no_hook_can_have_sent_is_sent(tmp_path: Path) -> None:
 
 def test_events_that_were_lost_in_the_middle_come_back(tmp_path: Path) -> None:
     """Events of a hook that could write neither database nor event queue are restored from the logs."""
-    record = unpack("failed", tmp_path / "c")
-    store = Path(record["folder"], layout.STATE)
+    record, _, store = unpacked("failed", tmp_path)
     original = picture(store)
-    events = _events(record)
-    first = next(i for i, one in enumerate(events) if one.event["phase"] == "post" and one.event["outcome"] == "failed")
+    events, first = _events_with_failure(record)
     gap = _store_after(record, events[:first] + events[first + 2 :], tmp_path / "gap.db")
     assert findings(gap) == []
     assert picture(gap)["attempts"] != original["attempts"]
@@ -424,8 +418,7 @@ def test_events_that_were_lost_in_the_middle_come_back(tmp_path: Path) -> None:
 
 def test_holds_that_came_late_come_back(tmp_path: Path) -> None:
     """Holds whose hooks ran after the snapshot are restored from the logs with their messages, once."""
-    record = unpack("held", tmp_path / "c")
-    store = Path(record["folder"], layout.STATE)
+    record, _, store = unpacked("held", tmp_path)
     original = picture(store)
     events = [one for one in _events(record) if one.event["phase"] != "hold"]
     shutil.copy(_store_after(record, events, tmp_path / "without.db"), store)
@@ -448,11 +441,8 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
     from faser_align.state.repair import replay
 
     record = make_campaign(tmp_path / "c", files=2)
-    pre = {**BASE, "phase": "pre", "retry": 0}
-    hold = {**BASE, "phase": "hold", "job_id": "13.0", "reason": "quota"}
-    final = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 2, "failed_count": 1}
-    story = [pre, pre, {**hold, "hold_time": "1"}, {**hold, "hold_time": "2"}, final, final]
-    story += [{**pre, "node": layout.reco_node(1, 1, 401)}, final]
+    story = [PRE, PRE, {**HOLD, "hold_time": "1"}, {**HOLD, "hold_time": "2"}, FINAL, FINAL]
+    story += [{**PRE, "node": layout.reco_node(1, 1, 401)}, FINAL]
     events = [Replayable(event) for event in story]
     for count in range(len(events) + 1):
         known = _store_after(record, events[:count], tmp_path / f"{count}.db")
@@ -460,19 +450,9 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
         lacking = [one for place, one in enumerate(events) if {1: 0, 5: 4}.get(place, place) >= count]
         assert (tail, middle) == (lacking, [])
     # A queued event is as late as its ingestion by a hook: it precedes nothing.
-    post = {
-        **BASE,
-        "phase": "post",
-        "retry": 0,
-        "max_retries": 2,
-        "ret": 1,
-        "outcome": "failed",
-        "reason": "",
-        "fatal": False,
-    }
-    late, last = ({**post, "job_id": job} for job in ("13.0", "14.0"))
-    known = _store_after(record, [Replayable(pre), Replayable(last)], tmp_path / "post.db")
-    events = [Replayable(pre), Replayable(late, spooled="1.json"), Replayable(last)]
+    late, last = ({**FAILED, "job_id": job} for job in ("13.0", "14.0"))
+    known = _store_after(record, [Replayable(PRE), Replayable(last)], tmp_path / "post.db")
+    events = [Replayable(PRE), Replayable(late, spooled="1.json"), Replayable(last)]
     assert replay.missing(str(known), events) == ([events[1]], [])
     assert replay.missing(str(known), [one._replace(spooled="") for one in events]) == ([], [Replayable(late)])
 
@@ -535,8 +515,7 @@ def test_what_waits_stands_in_its_place(tmp_path: Path) -> None:
 
 def test_the_copy_that_knows_most_is_the_better_one(tmp_path: Path) -> None:
     """A valid older database is replaced by a snapshot with more history, and an older snapshot is made anew."""
-    record = unpack("failed", tmp_path / "c")
-    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    record, folder, store = unpacked("failed", tmp_path)
     publish.publish(folder)
     original = _dump(store)
     events = _events(record)
@@ -587,10 +566,8 @@ def test_a_change_counts_from_the_next_second(tmp_path: Path) -> None:
 
 def test_a_hold_that_only_the_store_knows_is_kept(tmp_path: Path) -> None:
     """A database is not replaced by logs that lack one of its holds, even if they have additional events."""
-    record = unpack("failed", tmp_path / "c")
-    store = Path(record["folder"], layout.STATE)
-    events = _events(record)
-    first = next(i for i, one in enumerate(events) if one.event["phase"] == "post" and one.event["outcome"] == "failed")
+    record, _, store = unpacked("failed", tmp_path)
+    events, first = _events_with_failure(record)
     about = {key: events[first].event[key] for key in ("dag_id", "node", "job_id", "utc", "host", "exit")}
     hold = {**about, "phase": "hold", "hold_time": "2026-11-25 10:00:00", "reason": "quota"}
     gap = [*events[:first], *events[first + 2 :], events[first]._replace(event=hold)]
@@ -602,10 +579,8 @@ def test_a_hold_that_only_the_store_knows_is_kept(tmp_path: Path) -> None:
 
 def test_a_gap_that_the_logs_cannot_fill_is_said(tmp_path: Path) -> None:
     """If the logs lack events of the database it stays, and events that do not fit are counted."""
-    record = unpack("failed", tmp_path / "c")
-    folder, store = record["folder"], Path(record["folder"], layout.STATE)
-    events = _events(record)
-    first = next(i for i, one in enumerate(events) if one.event["phase"] == "post" and one.event["outcome"] == "failed")
+    record, folder, store = unpacked("failed", tmp_path)
+    events, first = _events_with_failure(record)
     shutil.copy(_store_after(record, events[:first] + events[first + 2 :], tmp_path / "gap.db"), store)
     for name in TEXTS:  # the logs of the first day are missing
         path = Path(folder, name)
@@ -620,8 +595,7 @@ def test_a_gap_that_the_logs_cannot_fill_is_said(tmp_path: Path) -> None:
 
 def test_metrics_that_are_gone(tmp_path: Path) -> None:
     """Without an iteration's metrics the recorded status for DAGMan decides: it continues, or has converged."""
-    record = unpack("converged", tmp_path / "c")
-    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    record, folder, store = unpacked("converged", tmp_path)
     for number in (2, 4):
         Path(layout.metrics_file(folder, 1, number)).unlink()
     store.unlink()
@@ -640,8 +614,7 @@ def test_metrics_that_are_gone(tmp_path: Path) -> None:
 
 def test_the_metrics_of_another_configuration(tmp_path: Path) -> None:
     """Metrics that would be judged differently today do not change past decisions."""
-    record = unpack("converged", tmp_path / "c")
-    store = Path(record["folder"], layout.STATE)
+    record, _, store = unpacked("converged", tmp_path)
     original = picture(store)
     record["config"]["convergence"]["patience"] = 1
     store.unlink()
@@ -662,8 +635,7 @@ def test_a_newer_store_is_refused(tmp_path: Path) -> None:
 
 def test_an_older_store_is_migrated(tmp_path: Path) -> None:
     """A valid database of an older version is migrated to the newest schema."""
-    record = unpack("converged", tmp_path / "c")
-    store = Path(record["folder"], layout.STATE)
+    record, _, store = unpacked("converged", tmp_path)
     old = Path(__file__).parents[1] / "data" / "stores" / "0001" / layout.STATE
     shutil.copy(old, store)
     name, folder = rows(store, "SELECT name, folder FROM campaign")[0]
@@ -698,8 +670,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 
 def test_killed_at_any_line_it_leaves_the_old_store_or_the_new(tmp_path: Path) -> None:
     """A repair killed at any line leaves the old or the new database, and the next one removes its remains."""
-    record = unpack("gone", tmp_path / "c")
-    folder, store = record["folder"], Path(record["folder"], layout.STATE)
+    record, folder, store = unpacked("gone", tmp_path)
     spool.put(
         folder,
         {"phase": "control", "event": "submitted", "dag_id": "7.0", "utc": "2026-11-25T12:00:00.000Z", "host": "ap"},
@@ -795,8 +766,7 @@ def test_a_cut_at_every_line_of_the_main_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if not case.endswith(("gone", "removed"))])
 def test_how_a_dag_ended_follows_from_its_nodes(case: str, tmp_path: Path) -> None:
     """From JOBSTATE_LOG alone, FINAL's outcome follows from the nodes that failed and did not succeed later."""
-    record = unpack(case, tmp_path / "c")
-    store = Path(record["folder"], layout.STATE)
+    record, _, store = unpacked(case, tmp_path)
     finals = "SELECT dag_id, attempt, exit_status FROM events WHERE phase = 'final' ORDER BY dag_id"
     told = rows(store, finals)
     store.unlink()

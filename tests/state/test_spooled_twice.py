@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from campaigns import hook, make_campaign, write_output
-from taking import BASE, FAILED, PRE, rows
+from taking import AGAIN, DONE, FAILED, FINAL, HOLD, MILLE, PRE, rows, take, verdict
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
@@ -30,15 +30,13 @@ def test_a_file_that_outlives_its_hook_is_not_taken_in_again(folder: str, monkey
     name = spool.put(folder, PRE)
     with monkeypatch.context() as patch:
         patch.setattr(spool, "remove", lambda folder, names: None)
-        assert writer.record(folder, {**POST, "reason": "", "fatal": False})[0] == 0
+        assert take(folder, DONE) == [0]
     assert spool.waiting(folder) == [name]
     assert hook("final", folder, "final", 4, 0).returncode == 4
     assert spool.waiting(folder) == []
     assert rows(folder, "SELECT state, attempts FROM nodes WHERE attempts > 0") == [("done", 1)]
 
 
-POST = {**BASE, "phase": "post", "retry": 0, "max_retries": 2, "ret": 0, "job_id": "13.0", "outcome": "succeeded"}
-VERDICT = {"verdict": "go_on", "verdict_reason": "", "criteria": "[", "metrics": "{"}
 ODD: list[Any] = [
     *[
         "",
@@ -49,8 +47,7 @@ ODD: list[Any] = [
         {"phase": "pre", "node": 7, "dag_id": "12.0"},
     ],
     *[{**PRE, "node": "reco_s9_i01_00400"}, {**PRE, "retry": 10**30}, {**PRE, "dag_id": {}}],
-    {**POST, "reason": "", "fatal": False, "node": layout.mille_node(1, 1), **VERDICT},
-    None,
+    *[verdict("go_on", criteria="[", metrics="{"), None],
 ]
 
 
@@ -114,13 +111,7 @@ def test_a_spool_that_cannot_be_cleared_harms_nobody(folder: str, monkeypatch: p
 
 def test_a_post_that_comes_late_does_not_end_the_next_attempt(folder: str) -> None:
     """A delayed POST gets the first one's status, and the open attempt stays open."""
-    failed = {**POST, "ret": 1, "exit": 1, "outcome": "failed", "reason": "because", "fatal": False}
-    assert [writer.record(folder, dict(event))[0] for event in (PRE, failed, {**PRE, "retry": 1}, failed)] == [
-        0,
-        1,
-        0,
-        1,
-    ]
+    assert take(folder, PRE, FAILED, {**PRE, "retry": 1}, FAILED) == [0, 1, 0, 1]
     assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 2)]
     assert rows(folder, "SELECT outcome FROM attempts ORDER BY attempt") == [("failed",), ("",)]
 
@@ -138,30 +129,24 @@ def test_a_verdict_that_came_too_early_counts_whatever_is_noted_since(
     name: str, about: dict[str, Any], folder: str
 ) -> None:
     """An early last decision ends the campaign, also if a request was recorded since."""
-    ended = {**POST, "reason": "", "fatal": False}
-    assert [writer.record(folder, dict(event))[0] for event in (PRE, ended)] == [0, 0]
-    said = {"verdict": "limit", "moves": "limit", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
-    assert writer.record(folder, {**ended, "node": layout.mille_node(1, 1), "job_id": "14.0", **said})[0] == 0
+    assert take(folder, PRE, DONE, verdict("limit")) == [0, 0, 0]
     assert rows(folder, "SELECT state FROM campaign") == [("reconstructing",)]
     control_requests.put(folder, name, about)
-    final = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 0, "failed_count": 0}
-    assert writer.record(folder, final)[0] == 0
+    assert take(folder, {**FINAL, "dag_status": 0}) == [0]
     assert rows(folder, "SELECT state FROM campaign") == [("exhausted",)]
 
 
 def test_a_hold_of_an_earlier_dagman_leaves_the_next_attempt_alone(tmp_path: Path) -> None:
     """A delayed HOLD script of an earlier DAGMan is recorded and notified, and changes nothing."""
     folder = make_campaign(tmp_path / "campaign", config={"notify": {"targets": ["me"], "events": ["held"]}})["folder"]
-    hold = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:00", "reason": "quota"}
-    for event in (PRE, {**PRE, "dag_id": "20.0"}, hold, hold):
-        assert writer.record(folder, event)[0] == 0
+    assert take(folder, PRE, {**PRE, **AGAIN}, HOLD, HOLD) == [0] * 4
     assert rows(folder, "SELECT state, attempts, reason FROM nodes WHERE attempts > 0") == [("running", 2, "")]
     assert rows(folder, "SELECT attempt, ignored FROM history WHERE event = 'held'") == [
         (1, "attempt 1, whose job this was, is over")
     ]
     letters = "SELECT event, ignored != '' FROM outbox JOIN history ON history.id = history_id"
     assert rows(folder, letters) == [("held", 1)]
-    assert writer.record(folder, {**hold, "dag_id": "20.0", "job_id": "21.0"})[0] == 0
+    assert take(folder, {**HOLD, **AGAIN, "job_id": "21.0"}) == [0]
     assert rows(folder, "SELECT state, reason FROM nodes WHERE attempts > 0") == [("held", "quota")]
     assert rows(folder, letters) == [("held", 1), ("held", 0)]
     claimed = outbox.claim(folder)
@@ -174,28 +159,14 @@ def test_an_open_attempt_of_a_node_that_is_passed_over_is_abandoned(tmp_path: Pa
     """A node of a dropped file that was open when its DAGMan died is skipped by the next, without an open attempt."""
     folder = make_campaign(tmp_path / "campaign", files=2, config={"reconstruction": {"min_files": 0.5}})["folder"]
     node = layout.reco_node(1, 2, 400)
-    gives_up = {**POST, "outcome": "failed", "reason": "", "fatal": True, "ret": 61, "exit": 1}
-    for event in (PRE, {**PRE, "node": node}, gives_up):
-        assert writer.record(folder, event)[0] == 0
-    assert writer.record(folder, {**PRE, "dag_id": "20.0", "node": node})[0] == exit_codes.SKIP
+    assert take(folder, PRE, {**PRE, "node": node}, {**FAILED, "fatal": True, "ret": 61}) == [0, 0, 0]
+    assert take(folder, {**PRE, **AGAIN, "node": node}) == [exit_codes.SKIP]
     assert rows(folder, f"SELECT outcome, closed_utc != '' FROM attempts WHERE node = '{node}'") == [("abandoned", 1)]
-
-
-def test_a_dag_that_ends_well_without_a_verdict_has_failed(folder: str) -> None:
-    """FINAL of a successful DAG without any decision ends the campaign as failed, and says so."""
-    final = {**BASE, "phase": "final", "node": "final", "dag_status": 0, "failed": 0}
-    for event in (PRE, {**POST, "reason": "", "fatal": False}):
-        assert writer.record(folder, event)[0] == 0
-    for _ in range(2):
-        assert writer.record(folder, final)[0] == 1
-    (ended,) = rows(folder, "SELECT json_extract(facts, '$.reason') FROM history WHERE event = 'final_failed'")
-    assert ended == ("the DAG ended: it ended normally, but no verdict was recorded",)
 
 
 def test_a_store_that_is_full_makes_no_event_unfit(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An event that finds no space in the database stays queued and is not quarantined."""
-    ended = {**POST, "ret": 1, "exit": 1, "outcome": "failed", "reason": "x" * 100_000, "fatal": False}
-    waiting = [spool.put(folder, event) for event in (PRE, ended)]
+    waiting = [spool.put(folder, event) for event in (PRE, {**FAILED, "reason": "x" * 100_000})]
     connect = database.connect
 
     def full(folder: str) -> sqlite3.Connection:
@@ -294,34 +265,23 @@ def test_a_file_that_is_gone_keeps_no_other_from_going(folder: str, monkeypatch:
 
 def test_a_verdict_outlives_what_is_done_again(folder: str) -> None:
     """If another DAGMan repeats a judged iteration, the decision stays until the next one."""
-    mille = {"node": layout.mille_node(1, 1)}
-    done = {**POST, "reason": "", "fatal": False}
-    said = {"verdict": "go_on", "moves": "go_on", "verdict_reason": "so", "criteria": "[]", "metrics": "{}"}
-    for event in (PRE, done, {**PRE, **mille}, {**done, **mille, **said, "job_id": "14.0"}):
-        assert writer.record(folder, dict(event))[0] == 0
+    mille = {**PRE, "node": MILLE}
+    assert take(folder, PRE, DONE, mille, verdict("go_on")) == [0] * 4
     judged = rows(folder, "SELECT * FROM iterations")
     assert [row[4:6] for row in judged] == [("go_on", "so")]
-    removed = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 4, "failed_count": 0}
-    assert writer.record(folder, removed)[0] == 4
-    again = {"dag_id": "20.0"}
-    for event in ({**PRE, **again}, {**done, **again, "job_id": "21.0"}, {**PRE, **mille, **again}):
-        assert writer.record(folder, dict(event))[0] == 0
+    assert take(folder, {**FINAL, "dag_status": 4}) == [4]
+    for event in (PRE, {**DONE, "job_id": "21.0"}, mille):
+        assert take(folder, {**event, **AGAIN}) == [0]
         assert rows(folder, "SELECT * FROM iterations") == judged
     begun = "SELECT event FROM history WHERE event LIKE '%\\_started' ESCAPE '\\' AND ignored = '' AND dag_id = '20.0'"
     assert rows(folder, begun) == [("reconstruction_started",), ("solving_started",)]
-    anew = {**done, **mille, **said, **again, "job_id": "22.0", "verdict_reason": "so again"}
-    assert writer.record(folder, anew)[0] == 0
+    assert take(folder, verdict("go_on", job_id="22.0", verdict_reason="so again", **AGAIN)) == [0]
     assert rows(folder, "SELECT verdict, reason FROM iterations") == [("go_on", "so again")]
 
 
 def test_a_verdict_that_came_too_early_is_forgotten_once_the_campaign_moves(folder: str) -> None:
     """FINAL does not use an ignored decision if a solution began after it."""
-    ended = {**POST, "reason": "", "fatal": False}
-    mille = {"node": layout.mille_node(1, 1)}
-    said = {"verdict": "limit", "moves": "limit", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}
-    for event in (PRE, ended, {**ended, **mille, **said, "job_id": "14.0"}, {**PRE, **mille, "dag_id": "20.0"}):
-        assert writer.record(folder, dict(event))[0] == 0
+    assert take(folder, PRE, DONE, verdict("limit"), {**PRE, **AGAIN, "node": MILLE}) == [0] * 4
     assert rows(folder, "SELECT state FROM campaign") == [("solving",)]
-    final = {**BASE, "dag_id": "20.0", "phase": "final", "node": layout.FINAL_NODE, "dag_status": 0, "failed_count": 0}
-    assert writer.record(folder, final)[0] == 1
+    assert take(folder, {**FINAL, **AGAIN, "dag_status": 0}) == [1]
     assert rows(folder, "SELECT state FROM campaign") == [("failed",)]

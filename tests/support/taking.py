@@ -16,6 +16,20 @@ DONE |= {"reason": "", "fatal": False}
 FAILED = {**DONE, "ret": 1, "exit": 1, "outcome": "failed", "reason": "because"}
 FINAL = {**BASE, "phase": "final", "node": layout.FINAL_NODE, "dag_status": 2, "failed_count": 1}
 AGAIN = {"dag_id": "20.0"}
+MILLE = layout.mille_node(1, 1)
+HOLD = {**BASE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:01", "reason": "quota"}
+
+
+def verdict(name: str, moves: str = "", node: str = MILLE, **changes: Any) -> dict[str, Any]:
+    """Return the POST of a Millepede job with this decision on its iteration, and the campaign's event that it becomes."""
+    decision = {"verdict": name, "moves": moves or name, "verdict_reason": "so", "criteria": "[]", "metrics": "{}"}
+    return {**DONE, "node": node, "job_id": f"14.{node[-1]}", **decision, **changes}
+
+
+def stages(*iterations: int) -> list[dict[str, Any]]:
+    """Return the configuration of stages with these numbers of iterations."""
+    steps = [{"name": "IFT", "fix": []}]
+    return [{"name": f"stage {i}", "iterations": n, "steps": steps} for i, n in enumerate(iterations, 1)]
 
 
 def take(folder: str, *events: dict[str, Any]) -> list[int]:
