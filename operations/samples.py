@@ -1,7 +1,9 @@
 """Send sample messages to targets."""
 
 import os
+import tomllib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from faser_align.campaign.message_facts import Facts, Row
@@ -16,32 +18,9 @@ from faser_align.system.bounded import Worker
 
 ANSWER_S_MAX = 20.0  # as in a hook
 
-# Metrics of a campaign that goes well, and of others: iteration, tracks, chi2/ndf, residual shift, delta chi2, largest
-# correction.
-_ROWS = (
-    (1, 17_012, 1.31, 9.1, 3.2, 120.1),
-    (2, 17_230, 1.008, 0.45, 0.04, 9.4),
-    (3, 17_241, 1.003, 0.41, 0.008, 3.2),
-)
-_ROWS_OF = {
-    # Events in the third iteration, before it is solved.
-    **dict.fromkeys(("test", "iteration", "held", "lost", "failed", "removed"), _ROWS[:2]),
-    "exhausted": (
-        (1, 17_012, 1.31, 9.1, 3.2, 120.1),
-        (2, 17_230, 1.11, 4.2, 0.9, 51.0),
-        (3, 17_241, 1.04, 1.9, 0.14, 21.4),
-    ),
-    "diverged": (
-        (1, 17_241, 1.003, 2.9, 1.2, 31.0),
-        (2, 17_115, 1.08, 8.3, 2.9, 96.5),
-        (3, 17_090, 1.09, 9.4, 3.3, 108.2),
-    ),
-    "starved": ((1, 17_241, 1.31, 9.1, 3.2, 120.1), (2, 12_000, 1.12, 4.4, 1.0, 60.3)),
-    "stalled": (
-        (1, 17_241, 1.04, 1.9, 0.14, 21.4),
-        *((iteration, 17_241, 1.041, 1.92, 0.15, 20.8) for iteration in (2, 3, 4, 5)),
-    ),
-}
+# Reasons of the events, and metrics of the iterations.
+_SAMPLES = tomllib.loads(Path(__file__).with_name("samples.toml").read_text(encoding="utf-8"))
+_UNSOLVED = ("test", "iteration", "held", "lost", "failed", "removed")  # in the third iteration, before it is solved
 _STATES = {
     "held": "reconstructing",
     "stuck": "reconstructing",
@@ -51,26 +30,7 @@ _STATES = {
 }
 _FOLDER = "/data/alignment/example"
 
-
 _RAW_CURE = "put the raw file in place; a new campaign uses it again"
-_HELD = "memory usage exceeded request_memory"
-# Reasons of the samples, worded as in a campaign; missing ones have none.
-_REASONS = {
-    "test": "a user ran `faser-align notify test` to check that messages arrive",
-    "iteration": "expected residual shift 0.45 um is below 0.5 um, but not yet in 2 consecutive iterations",
-    "converged": "expected residual shift 0.41 um is below 0.5 um, in 2 consecutive iterations; in the last, also "
-    "expected delta chi2 per parameter 0.008 is below 0.01",
-    "reconstructed": "all of its files are reconstructed",
-    "rejected": "chi2/ndf of the validation's files rises by 0.012, more than 0.003",
-    "exhausted": "iteration 3 of 3 was the last: expected delta chi2 per parameter 0.14 is not below 0.01 and expected "
-    "residual shift 1.9 um is not below 0.5 um",
-    "diverged": "chi2/ndf 1.08 and 1.09 are above 1.05 x its best 1.003",
-    "stalled": "in 4 iterations the smallest residual shift stayed at 1.9 um and the best chi2/ndf at 1.04",
-    "starved": "only 12000 tracks are left of 17241, below 80%",
-    "held": f"reco_s1_i03_00417: {_HELD}",
-    "removed": "the DAG ended: it was removed",
-    "stuck": "its DAGMan is on hold (via condor_hold); no script runs until it is released",
-}
 _RELEASE = held_steps("", ["6712.0"], "6700.0", 4000)
 _RAW_MISSING, _CRASHED = (exit_codes.JOB_FAILURES[status] for status in (exit_codes.RAW_MISSING, exit_codes.CRASHED))
 
@@ -138,6 +98,12 @@ def sample(event: str, utc: str, templates: str) -> Any:
     return message
 
 
+def _rows(event: str) -> list[Any]:
+    """Return the metrics of the iterations that were solved before an event."""
+    usual = _SAMPLES["rows"]["usual"]
+    return _SAMPLES["rows"].get(event, usual[:2] if event in _UNSOLVED else usual)
+
+
 def facts(utc: str, event: str = "test") -> Facts:
     """Return the payload of a sample event."""
     rows: list[Row] = [
@@ -152,7 +118,7 @@ def facts(utc: str, event: str = "test") -> Facts:
             "files_expected": 6,
             "largest": {"dof": "module.y", "where": "003", "value": largest, "unit": "um"},
         }
-        for iteration, tracks, chi2, shift, delta_chi2, largest in _ROWS_OF.get(event, _ROWS)
+        for iteration, tracks, chi2, shift, delta_chi2, largest in _rows(event)
     ]
     solved = len(rows)
     constants = f"{_FOLDER}/iter{solved:02d}/3millepede/inputforalign.txt"
@@ -164,7 +130,7 @@ def facts(utc: str, event: str = "test") -> Facts:
         "utc": utc,
         "key": f"test/{event}/{utc}",
         "thread": "test",
-        "reason": _REASONS.get(event, ""),
+        "reason": _SAMPLES["reasons"].get(event, ""),
         "folder": _FOLDER,
         "stage": 1,
         "stages": 1,
@@ -195,7 +161,9 @@ def _befell(event: str) -> Facts:
         "exhausted": {"iterations": 3},
         "failed": {"failed": [{"node": "reco_s1_i03_00417", "why": f"{name}: {log[-1]}", "cure": cure, "log": log}]},
         "held": {
-            "held": [{"node": "reco_s1_i03_00417", "job": "6712.0", "reason": _HELD}],
+            "held": [
+                {"node": "reco_s1_i03_00417", "job": "6712.0", "reason": _SAMPLES["reasons"]["held"].partition(": ")[2]}
+            ],
         },
         "rejected": {"validation": {"all": _compared(17_241, 1.003, 1.015), "unused": _compared(5_660, 1.004, 1.017)}},
         "lost": {"files_lost": [{"file": 417, "node": "reco_s1_i03_00417", "why": _RAW_MISSING[0], "cure": _RAW_CURE}]},

@@ -22,7 +22,7 @@ PACKAGES = sorted(name.partition(".")[2] for name in SETUP["packages"] if name.c
 INNER = sorted(name.partition(".")[2] for name in SETUP["packages"] if name.count(".") > 1)
 DATA = {
     str(path.relative_to(ROOT))
-    for package in ("alignment", "examples", "predecessor", "reference", "state", "templates")
+    for package in ("alignment", "examples", "operations", "predecessor", "reference", "state", "templates")
     for path in (ROOT / package).rglob("*")
     if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
 }
