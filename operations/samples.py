@@ -100,8 +100,9 @@ def sample(event: str, utc: str, templates: str) -> Any:
 
 def _rows(event: str) -> list[Any]:
     """Return the metrics of the iterations that were solved before an event."""
-    usual = _SAMPLES["rows"]["usual"]
-    return _SAMPLES["rows"].get(event, usual[:2] if event in _UNSOLVED else usual)
+    usual: list[Any] = _SAMPLES["rows"]["usual"]
+    rows: list[Any] = _SAMPLES["rows"].get(event, usual[:2] if event in _UNSOLVED else usual)
+    return rows
 
 
 def facts(utc: str, event: str = "test") -> Facts:

@@ -74,8 +74,8 @@ class Estimate(TypedDict, total=False):
     converges_utc: str
 
 
-class Listed(TypedDict):
-    """A campaign as ``list`` shows it; one that cannot be read has a ``problem`` and nothing of HTCondor."""
+class Progress(TypedDict):
+    """The state of a campaign, its data, and how far it is."""
 
     name: str
     state: str
@@ -84,39 +84,33 @@ class Listed(TypedDict):
     iteration: int
     limit: int
     files: int
+    run: str
+    folder: str
+    created_utc: str
+    updated_utc: str
+
+
+class Listed(Progress):
+    """A campaign as ``list`` shows it; one that cannot be read has a ``problem`` and nothing of HTCondor."""
+
     lost: int
     chi2_per_ndf: float | None
     residual_shift_um: float | None
     effect_um: float | None  # its deprecated name
-    created_utc: str
-    updated_utc: str
     dag_id: NotRequired[str]
     held: NotRequired[list[HeldJob]]
     disconnected: NotRequired[list[QueuedJob]]
     vanished: NotRequired[list[QueuedJob]]
     year: int | None
-    run: str
-    folder: str
     problem: NotRequired[str]
 
 
-class Snapshot(TypedDict):
+class Snapshot(Progress):
     """A campaign from its snapshot and its event queue. Rows of the database are as ``state.queries`` returns them."""
 
-    name: str
-    state: str
     reason: str
-    folder: str
     ended: bool
     year: int
-    run: str
-    files: int
-    stage: int
-    stages: int
-    iteration: int
-    limit: int
-    created_utc: str
-    updated_utc: str
     dag_id: str
     elapsed_s: float
     nodes: dict[str, int]

@@ -8,6 +8,7 @@ import sys
 from contextlib import closing
 
 from faser_align.fsm.errors import UserError
+from faser_align.system import atomic
 
 LOCK_WAIT_S = 20
 
@@ -38,9 +39,5 @@ def try_folder(folder: str) -> str:
         db.execute("BEGIN IMMEDIATE")
         db.execute("INSERT INTO t VALUES (1)")
         db.execute("COMMIT")
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    atomic.sync(folder)
     return "file locks, fsync, links and SQLite work"
