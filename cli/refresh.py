@@ -18,11 +18,11 @@ from faser_align.alignment.quality import describe as numbers
 from faser_align.cli import main as commandline
 from faser_align.config import describe as configuration
 from faser_align.config import type_stubs
-from faser_align.fsm import diagram, exit_codes, meanings, table
+from faser_align.fsm import diagram, exit_codes, table
 from faser_align.fsm.errors import UserError
 from faser_align.operations.waiting import STATUSES, STUCK, TIMEOUT
 from faser_align.predecessor.key_tables import key_tables
-from faser_align.reference import files
+from faser_align.reference import files, meanings
 from faser_align.state import describe as store
 from faser_align.system.atomic import write_text
 

@@ -13,12 +13,12 @@ from faser_align.campaign import layout
 from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
-from faser_align.fsm import meanings
 from faser_align.fsm.table import NODE_STATES
 from faser_align.pages import charts, convergence, detector, nodetimes, quantities, timeline
 from faser_align.pages.collect import Facts
 from faser_align.pages.repeat import recipe
 from faser_align.pages.templating import environment
+from faser_align.reference import meanings
 
 MOVERS_MAX, HISTORY_MAX, LISTED_MAX, UNUSUAL_MAX = 10, 400, 50, 20
 

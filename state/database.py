@@ -72,6 +72,15 @@ def close_to_others(file: "int | str") -> None:
         pass
 
 
+def sync(path: str) -> None:
+    """Write a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def uri(path: str, query: str) -> str:
     """Return SQLite's name for the file at ``path``, with the parameters ``query``."""
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")

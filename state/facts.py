@@ -87,7 +87,7 @@ def _state_then(db: sqlite3.Connection, event: int) -> str:
     return str(row[0]) if row else table.INITIAL
 
 
-def _nodes_then(db: sqlite3.Connection, event: int) -> list[dict[str, Any]]:
+def _nodes_then(db: sqlite3.Connection, event: int) -> list[queries.Row]:
     """Return the nodes that were held, failed or dropped after the event with this id, with state and reason, in order."""
     states = "('held', 'failed', 'lost')"
     # SQLite takes the other columns of a group from the row that has the maximum.
@@ -167,7 +167,7 @@ def _together(db: sqlite3.Connection, claimed: Claim) -> "Facts":
     return {**said, "held": list(each.values())}
 
 
-def _notes(folder: str, iterations: Sequence[dict[str, Any]]) -> list[str]:
+def _notes(folder: str, iterations: Sequence[queries.Row]) -> list[str]:
     """Return remarks besides the decision: on the last iteration, and on the campaign's configuration."""
     from faser_align.alignment.quality.pivot import (
         pivot_doubt,  # imports steering and labels, which readers of facts do not need

@@ -8,8 +8,8 @@ a lease that the holder of the lock finds is that of a script that was killed: t
 import json
 import sqlite3
 import time
-from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from faser_align.fsm import next_message
 from faser_align.fsm.next_message import TOGETHER, Open
@@ -186,7 +186,7 @@ def mark(folder: str, claimed: Claim, problem: str | None, reached: Sequence[str
     database.transact(folder, work)
 
 
-def _note(db: sqlite3.Connection, utc: str, failed: tuple[str, str, int, str], further: dict[str, Any]) -> None:
+def _note(db: sqlite3.Connection, utc: str, failed: tuple[str, str, int, str], further: Mapping[str, object]) -> None:
     """Write into the history that a message did not arrive: of (target, kind, try, reason), and what else is known."""
     db.execute(
         "INSERT INTO history SELECT NULL, ?, 'campaign', state, 'delivery_failed', state, '', stage, iteration, '', 0, '', "

@@ -100,11 +100,7 @@ def _copy(folder: str) -> float:
     finally:
         os.close(copy)
     os.rename(temporary, target)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    database.sync(folder)
     return took_s + time.monotonic() - started
 
 

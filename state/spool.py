@@ -8,6 +8,7 @@ import os
 import time
 
 from faser_align.campaign import layout
+from faser_align.state import database
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def put(folder: str, event: "Event") -> str:
                 continue
     finally:
         os.unlink(temporary)
-    _sync(spool)
+    database.sync(spool)
     return name
 
 
@@ -104,12 +105,4 @@ def _make(folder: str, spool: str) -> None:
         os.mkdir(spool)
     except FileExistsError:
         return
-    _sync(folder)
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    database.sync(folder)

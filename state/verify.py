@@ -13,7 +13,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from faser_align.campaign import layout
@@ -252,7 +252,7 @@ def _recipients_at_start(db: sqlite3.Connection) -> Recipients:
     return wanted, targets
 
 
-def _recipients(change: dict[str, Any], when: str, now: Recipients) -> Recipients:
+def _recipients(change: Mapping[str, Any], when: str, now: Recipients) -> Recipients:
     """Return the kinds of messages and the recipients ``before`` or ``after`` a change."""
     if change["key"] == "notify.targets":
         return now[0], set(change[when])

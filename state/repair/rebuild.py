@@ -21,17 +21,8 @@ from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError
 from faser_align.state import dagmanlogs, database, redolog, spool, writer
 from faser_align.state.dagmanlogs import Logs
-from faser_align.state.repair.copies import (
-    FILES,
-    REDO,
-    STORE,
-    Copy,
-    covers,
-    examine,
-    opened,
-    replayed,
-    restore_message_states,
-)
+from faser_align.state.repair import copies as copied
+from faser_align.state.repair.copies import FILES, REDO, STORE, Copy, opened
 from faser_align.state.repair.events import Replayable, end_of, events_of, how_dagman_left
 from faser_align.state.repair.replay import Replayed, begin, missing, replay, with_spool
 from faser_align.system import atomic
@@ -144,8 +135,8 @@ def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
         StoreError: a newer program has changed the store.
         OSError, sqlite3.Error: the new store cannot be written.
     """
-    copies = tuple(examine(folder, record, scratch, name, file) for name, file in FILES)
-    from_log = replayed(folder, record, scratch)
+    copies = tuple(copied.examine(folder, record, scratch, name, file) for name, file in FILES)
+    from_log = copied.replayed(folder, record, scratch)
     copies += (from_log,) if from_log else ()
     logs = read_logs(folder)
     events = with_spool(folder, events_of(logs, record, changes.read(folder)))
@@ -154,10 +145,10 @@ def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
         fresh = f"{scratch}/fresh.db"
         begin(fresh, record)
         of_all = replay(fresh, folder, events)
-        if not path or covers(fresh, path):
+        if not path or copied.covers(fresh, path):
             made_from, path, applied, left_out = LOGS, fresh, of_all, 0
     unfit, taken, refused = applied
-    restored = restore_message_states(path, copies)
+    restored = copied.restore_message_states(path, copies)
     closed = _close(path, logs)
     _count_on(path, max(copy.transactions for copy in copies) + 1)
     store = copies[0]

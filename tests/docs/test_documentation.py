@@ -8,7 +8,8 @@ from described import is_described
 
 from faser_align.campaign import layout
 from faser_align.cli import refresh
-from faser_align.fsm import meanings, table
+from faser_align.fsm import table
+from faser_align.reference import meanings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -55,7 +55,9 @@ def test_the_machine_and_the_table_agree(events: list[str]) -> None:
         assert built.send(event) == expected
         state = expected or state
         assert built.state == state
-        assert set(built.allowed()) == {e for e in EVENTS if table.campaign_after(state, e)}
+        assert {e for e in EVENTS if machine.campaign_after(state, e)} == {
+            e for e in EVENTS if table.campaign_after(state, e)
+        }
 
 
 @pytest.mark.parametrize("which", ["campaign", "node"])

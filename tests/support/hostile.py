@@ -1,48 +1,9 @@
-"""List names that somebody may type, or give to a folder, with any characters."""
+"""List names that somebody may type, or give to a folder, with any characters.
 
-# Each has a canary command that a shell would execute.
-HOSTILE = [
-    *(
-        "a b",
-        "a;touch pwned",
-        "a$(touch pwned)b",
-        "a`touch pwned`b",
-        "a&touch pwned&",
-        "a|touch pwned",
-        "a'b",
-        'a"b',
-        "a\\b",
-    ),
-    *("a\nb", "a\rb", "a\tb", "a\x00b", "a\x7fb", "a\u0085b", "a\u2028b", "a\u00a0b", "a\udcffb", "a$HOME", "a$$(b)"),
-    *(
-        "äÖ→ß",
-        "a%41b",
-        "a%20b",
-        "100%",
-        "a<b>c",
-        "a{b}c",
-        "a#b",
-        "a!b",
-        "a -- b",
-        "a  b",
-        " a",
-        "a ",
-        "*?[x]",
-        "-a",
-        "~a",
-    ),
-    *(
-        "a=b",
-        "a,b",
-        "a@b",
-        "a:b",
-        "<script>",
-        "(a)",
-        "a^b",
-        "'; DROP TABLE nodes; --",
-        "a\\",
-        "a/../b",
-        "{file}",
-        "%(a)s",
-    ),
-]
+Each has a canary command that a shell would execute.
+"""
+
+import json
+from pathlib import Path
+
+HOSTILE: list[str] = json.loads(Path(__file__).with_name("hostile.json").read_text(encoding="utf-8"))

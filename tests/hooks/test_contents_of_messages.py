@@ -1,20 +1,24 @@
-"""Test the fixes in messages about dropped files and held jobs, and one message per hold."""
+"""Test the contents of messages: fixes, remarks, logs without secrets, and one message per hold."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns import hook, make_campaign
+from campaigns import hook, make_campaign, run_iteration
 from taking import FAILED, PRE, take
 
 from faser_align.campaign import layout
+from faser_align.cli.show import history_view, incidents
+from faser_align.cli.show.draw import Line
 from faser_align.fsm import exit_codes
 from faser_align.hooks.message import message_facts
+from faser_align.notifiers.mailbox import Mailbox
 from faser_align.operations import failures, snapshot
-from faser_align.state import database, judging
+from faser_align.state import database, judging, queries
 from faser_align.state.outbox import claim
 
 NODE = layout.reco_node(1, 1, 400)
+TOKEN = "yobjmukpaw3r3urc5h6i369yima"
 
 
 def due(folder: str) -> dict[str, Any]:
@@ -121,3 +125,61 @@ def test_each_value_of_dagman_has_its_fix(ret: int, tmp_path: Path) -> None:
     assert (shown["why"], shown["cure"]) == (name, cure)
     (attempt,) = failures.attempts(folder, ())
     assert (attempt["name"], attempt["cure"]) == (name, cure)
+
+
+def campaign_history(folder: str) -> list[dict[str, Any]]:
+    """Return the campaign's own history as readers get it."""
+    with queries.published(folder) as db:
+        return queries.history(db, nodes=False)
+
+
+def test_notes_are_told(tmp_path: Path) -> None:
+    """An iteration's remarks are in the history of its decision, and in a message's payload."""
+    note = "their hits were taken again up to 0.5 mm, ten times the cut"
+    notify = {"targets": ["me"], "events": ["iteration"]}
+    record = make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})
+    assert run_iteration(record, 1, notes=[note], converted_again=True) == 0
+    (decided,) = (row for row in campaign_history(record["folder"]) if row["event"] == "go_on")
+    assert decided["facts"]["notes"] == [note]
+    assert note in history_view.facts(decided)
+    assert due(record["folder"])["notes"] == [note]
+
+
+def test_constants_that_were_changed_by_hand_are_told(tmp_path: Path) -> None:
+    """History, status and every later message name the iteration whose constants somebody changed."""
+    notify = {"targets": ["me"], "events": ["end"], "file": str(tmp_path / "targets.toml")}
+    record = make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})
+    by_hand, as_found = ({"start_sha256": "1", "result_sha256": "1", "changed_by_hand": who} for who in (True, False))
+    sentence = "the constants of iteration 2 were changed by hand"
+    for iteration in (1, 2, 3, 4):
+        changes = {"constants": by_hand, "notes": [sentence]} if iteration == 2 else {"constants": as_found}
+        run_iteration(record, iteration, **changes)
+    decided = [row for row in campaign_history(record["folder"]) if row["event"] in ("go_on", "converged")]
+    assert [sentence in history_view.facts(row) for row in decided] == [False, True, False, False]
+    assert Line(sentence, "yellow") in incidents.blocks(snapshot.take(record["folder"]))
+    assert due(record["folder"])["notes"] == [sentence]
+
+
+def test_a_log_with_a_token_is_told_without_it(tmp_path: Path) -> None:
+    """The end of a failed job's log, and the reason taken from it, hide a token."""
+    with Mailbox(tmp_path / "mail") as mailbox:
+        targets = tmp_path / "targets.toml"
+        targets.write_text(
+            f'[targets]\nme = "{mailbox.url("me@example.org")}"\ngroup = "mmost://127.0.0.1:1/{TOKEN}"\n'
+        )
+        targets.chmod(0o600)
+        notify = {"targets": ["me"], "events": ["end"], "file": str(targets)}
+        record = make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})
+        folder, node = record["folder"], layout.reco_node(1, 1, 400)
+        Path(layout.job_log(folder, node, "err")).write_text(f"curl https://chat/{TOKEN}\nthe token was {TOKEN}\n")
+        hook("pre", folder, node, 0, 2)
+        hook("post", folder, node, 0, 2, exit_codes.RAW_MISSING, "13.0", 0)
+        hook("final", folder, "final", 2, 1)
+        (letter,) = mailbox.messages()
+    for part in ("plain", "html"):
+        body = letter.get_body((part,))
+        assert body is not None
+        text = body.get_content()
+        assert TOKEN not in text
+        assert "curl https://chat/***" in text
+        assert "the token was ***" in text
