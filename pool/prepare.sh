@@ -95,20 +95,15 @@ style_types_and() {
 
 quick_tests() {
     FASER_ALIGN_TEST_FOLDER=$scratch run "$here/.venv/bin/python" -m pytest --quiet --numprocesses 2 --dist loadfile \
-        --basetemp "$scratch/t" -m "not pool and not alone and not slow"
+        --basetemp "$scratch/t" -m "not pool and not slow"
 }
 
-# Most of the tests named (all without names) several at a time, then those that need the machine for themselves. Most tests on
-# a pool wait; they begin first, and what needs the processor runs beside them. pytest says 5 if a choice leaves it none. The
-# first part's folder has a short name: each worker lengthens it.
+# The tests named (all without names), six at a time on two processors: most tests on a pool wait, and what needs the processor
+# runs beside them. The folder has a short name, since each worker lengthens it.
 run_tests() {
-    local together=0 alone=0
-    export FASER_ALIGN_TEST_FOLDER=$scratch
     short=$(mktemp -d /var/tmp/fa-XXXX)
-    FASER_ALIGN_TESTS=together run "$here/.venv/bin/python" -m pytest --numprocesses 3 --dist "${dist:-loadfile}" \
-        --no-loadscope-reorder --basetemp "$short/t" "$@" || together=$?
-    FASER_ALIGN_TESTS=alone run "$here/.venv/bin/python" -m pytest --basetemp "$scratch/tests" "$@" || alone=$?
-    ((together == 0 || together == 5)) && ((alone == 0 || alone == 5)) && ((together + alone < 10))
+    FASER_ALIGN_TEST_FOLDER=$scratch run "$here/.venv/bin/python" -m pytest --numprocesses 6 --dist "${dist:-loadfile}" \
+        --no-loadscope-reorder --basetemp "$short/t" "$@"
 }
 
 # What `make test` does only in part: a kill at every step, TRIALS campaigns on the pool (SEED repeats a run's plans), and

@@ -32,23 +32,17 @@ def pytest_configure() -> None:
     load_profile()
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need the pool, so that ``-m "not pool"`` deselects them.
 
-    `make test` runs most tests three at a time, each worker with a pool of its own, and then the serial tests:
-    FASER_ALIGN_TESTS selects ``together`` or ``alone``; all without it. Files with tests on a pool come first: they take
-    longest, and mostly wait.
+    `make test` runs six tests at a time, each worker with a pool of its own. Files with tests on a pool come first: they
+    take longest, and mostly wait.
     """
     for item in items:
         if "pool" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.pool)
-    part = os.environ.get("FASER_ALIGN_TESTS")
-    if part:
-        on_pool = {item.path for item in items if item.get_closest_marker("pool")}
-        items.sort(key=lambda item: item.path not in on_pool)
-        chosen = [item for item in items if (item.get_closest_marker("alone") is not None) == (part == "alone")]
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-        items[:] = chosen
+    on_pool = {item.path for item in items if item.get_closest_marker("pool")}
+    items.sort(key=lambda item: item.path not in on_pool)
 
 
 @pytest.fixture(scope="session")

@@ -276,7 +276,6 @@ while True:
 """
 
 
-@pytest.mark.alone
 def test_readers_never_harm_and_the_copy_is_complete(tmp_path: Path) -> None:
     """With a looping reader, a stopped one and hooks killed while publishing, the snapshot soon has the last event."""
     record = make_campaign(tmp_path / "campaign", files=24)

@@ -17,7 +17,7 @@ from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import queries
 
-pytestmark = [pytest.mark.alone, pytest.mark.pool]
+pytestmark = pytest.mark.pool
 
 SEEDS = seeds(8, first=8088)
 LEFT_S = 60.0  # HTCondor's own processes end a moment after the jobs

@@ -23,7 +23,7 @@ from faser_align.fsm import table
 from faser_align.state import verify
 from faser_align.state.repair import rebuild as repair
 
-pytestmark = [pytest.mark.alone, pytest.mark.pool]
+pytestmark = pytest.mark.pool
 
 SEEDS = seeds(6, first=9000)
 ACTIONS_MAX = 3  # how often the user continues the campaign

@@ -16,8 +16,6 @@ from faser_align.cli import main
 from faser_align.fsm.errors import UserError
 from faser_align.pool import machine, personal, processes, schedd, tidy
 
-pytestmark = pytest.mark.alone
-
 _START = "import sys; from pathlib import Path; from faser_align.pool import personal; print(personal.start(Path(sys.argv[1]), cpus=1).started)"
 
 
