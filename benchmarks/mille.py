@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 CONVERT = """
 import sys, time
-from faser_align.alignment.mille import Cuts, convert
+from faser_align.alignment.mille.conversion import Cuts, convert
 before, started = time.process_time(), time.perf_counter()
 convert([sys.argv[1]], sys.argv[1] + ".bin", Cuts())
 """

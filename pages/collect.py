@@ -176,7 +176,7 @@ def _sound(row: Row, missing: list[str]) -> Row:
     """Return an iteration of the state database, without metrics that are malformed."""
     wrong = fault(row.get("metrics", {}))
     if wrong:
-        missing.append(f"{_words(row)}: its metrics in the store are malformed: {wrong}")
+        missing.append(f"{_words(row)}: its metrics in the state database are malformed: {wrong}")
     return row | {"metrics": {}} if wrong else row
 
 

@@ -109,7 +109,7 @@ def test_a_store_with_odd_metrics_has_a_page(workdir: Path) -> None:
     publish.publish(record["folder"])
     Path(layout.metrics_file(record["folder"], 1, 1)).unlink()
     found = collect(record["folder"])
-    assert found.missing[0] == "iteration 1 of stage 1: its metrics in the store are malformed: hits is [1]"
+    assert found.missing[0] == "iteration 1 of stage 1: its metrics in the state database are malformed: hits is [1]"
     assert "Missing: iteration 1 of stage 1" in render(found, written_utc=NOW)
 
 
