@@ -28,7 +28,7 @@ Listed = TypeVar("Listed")
 
 ROWS_MAX = 12  # iterations in the table
 NAMED_MAX = 3  # nodes named if several have the same problem
-ALIKE = " (the first one's words; the others' are alike)"
+ALIKE = " (reason of the first; the others are similar)"
 _PATH_MAX = 500
 _NOTES_MAX = 4
 _WEAK_UM_MIN = 0.05  # moves along a weak mode below this would be shown as 0.0
@@ -264,12 +264,12 @@ def _item(group: Sequence[Entry], limits: Limits) -> Item:
         log=shown,
         count=len(group),
         error="" if error in shown else error,
-        logged=f"End of the log of {_name(entry)}; {_left_out(len(group) - 1)}" if shown and len(group) > 1 else "",
+        logged=f"End of the log of {_name(entry)}; {_not_shown(len(group) - 1)}" if shown and len(group) > 1 else "",
     )
 
 
-def _left_out(logs: int) -> str:
-    return f"{'that' if logs == 1 else 'those'} of the other{f' {logs:,}' if logs > 1 else ''} {'is' if logs == 1 else 'are'} left out"
+def _not_shown(logs: int) -> str:
+    return f"the other {logs:,} logs are not shown" if logs > 1 else "the other log is not shown"
 
 
 def _details(facts: Facts) -> tuple[tuple[str, str], ...]:

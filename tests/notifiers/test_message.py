@@ -195,13 +195,13 @@ def test_small_numbers_are_not_nothing(facts: dict[str, Any]) -> None:
 def test_logs_that_are_left_out_are_counted(facts: dict[str, Any]) -> None:
     """Of nodes with the same problem one log is shown, with its node and the number of the others."""
     first = {"node": "n1", "why": "crashed", "log": ["reading", "no geometry"]}
-    for others, words in ((2, "those of the other 2 are left out"), (1, "that of the other is left out")):
+    for others, words in ((2, "the other 2 logs are not shown"), (1, "the other log is not shown")):
         failed = [first, *({"node": f"n{n + 2}", "why": "crashed"} for n in range(others))]
         message = compose(facts | {"event": "failed", "failed": failed})
         assert f"\n  End of the log of n1; {words}\n  | reading\n" in message.text
         for form in (message.html, message.markdown):
             assert f"End of the log of n1; {words}" in form
-    assert "left out" not in compose(facts | {"event": "failed", "failed": [first]}).text
+    assert "not shown" not in compose(facts | {"event": "failed", "failed": [first]}).text
 
 
 def test_nodes_that_the_same_befell_are_told_together(facts: dict[str, Any]) -> None:
@@ -223,7 +223,7 @@ def test_reasons_that_are_alike_are_told_together(facts: dict[str, Any]) -> None
     held = [{"node": f"n{n}", "reason": f"no answer of wn{n:04d}.cern.ch:9618 (errno 110)"} for n in range(3000)]
     told = {"event": "held", "reason": f"n0 and 3,000 more: {held[0]['reason']}"}
     text = compose(facts | told | {"held": [*held, {"node": "m", "reason": "over quota"}]}).text
-    said = "no answer of wn0000.cern.ch:9618 (errno 110) (the first one's words; the others' are alike)"
+    said = "no answer of wn0000.cern.ch:9618 (errno 110) (reason of the first; the others are similar)"
     assert f"Held: 3,001\n- n0, n1, n2 and 2,997 more: {said}\n- m: over quota\n" in text
     assert text.count("errno 110") == 1
 
