@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from campaigns import hook, make_campaign, run_iteration
-from taking import FAILED, PRE, take
+from taking import FAILED, PRE, claimed, make_due, take
 
 from faser_align.campaign import layout
 from faser_align.cli.show import history_view, incidents
@@ -15,18 +15,15 @@ from faser_align.hooks.message import message_facts
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.operations import failures, snapshot
 from faser_align.state import database, judging, queries
-from faser_align.state.outbox import claim
 
 NODE = layout.reco_node(1, 1, 400)
 TOKEN = "yobjmukpaw3r3urc5h6i369yima"
 
 
-def due(folder: str) -> dict[str, Any]:
+def due(folder: str) -> Any:
     """Return the payload of the due message."""
-    database.transact(folder, lambda db: db.execute("UPDATE outbox SET state = 'pending', next_utc = ''").rowcount)
-    claimed = claim(folder, final=True)
-    assert claimed is not None
-    return message_facts(folder, claimed)
+    make_due(folder)
+    return message_facts(folder, claimed(folder, final=True))
 
 
 def record(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from campaigns import NAME, make_campaign
-from taking import FAILED, FINAL, PRE, rows, take
+from taking import FAILED, FINAL, PRE, claimed, rows, take
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
@@ -22,13 +22,6 @@ def record(tmp_path: Path) -> dict[str, Any]:
     """Provide a campaign of three files that notifies two targets of its end and of held jobs."""
     notify = {"targets": ["me", "group"], "events": ["end", "held"]}
     return make_campaign(tmp_path / "campaign", files=3, config={"notify": notify})
-
-
-def _claimed(folder: str, **more: Any) -> outbox.Claim:
-    """Return the next message, which must be a single one."""
-    found = outbox.claim(folder, **more)
-    assert found is not None
-    return found
 
 
 def _hold_all(record: dict[str, Any]) -> None:
@@ -45,13 +38,13 @@ def test_a_claim_is_of_one_target(record: dict[str, Any]) -> None:
     """A lease has messages of one target only, so that a working target does not repeat for a failing one."""
     folder = record["folder"]
     _hold_all(record)
-    first = _claimed(folder)
+    first = claimed(folder)
     assert (first.target, first.shares, len(first.ids), len(set(first.history_ids))) == ("me", 2, 3, 3)
-    second = _claimed(folder, seen=frozenset(first.ids))
+    second = claimed(folder, seen=frozenset(first.ids))
     assert (second.target, second.shares, second.history_ids) == ("group", 1, first.history_ids)
     assert not {*first.ids} & {*second.ids}
     with contextlib.closing(database.connect(folder)) as db:
-        keys = [facts.facts(db, claimed)["key"] for claimed in (first, second)]
+        keys = [facts.facts(db, one)["key"] for one in (first, second)]
     assert keys == [f"{NAME}/{first.history_ids[-1]}"] * 2  # the latest of its messages
 
 
@@ -61,8 +54,8 @@ def test_a_lease_has_one_time(record: dict[str, Any], monkeypatch: pytest.Monkey
     _hold_all(record)
     ticks = itertools.count(1)
     monkeypatch.setattr(database, "utc", lambda at_s=None: f"2026-11-24T08:00:00.{next(ticks):03d}Z")
-    first = _claimed(folder)
-    assert _claimed(folder).ids == first.ids
+    first = claimed(folder)
+    assert claimed(folder).ids == first.ids
 
 
 def test_what_a_delivery_notes_it_notes_whole(record: dict[str, Any]) -> None:
@@ -83,7 +76,7 @@ def test_what_a_delivery_notes_it_notes_whole(record: dict[str, Any]) -> None:
             assert db.execute(now).fetchall() == [before]
 
         unkept(lambda: outbox.claim(folder), ("pending", 0, ""))
-        first = _claimed(folder)
+        first = claimed(folder)
         unkept(lambda: outbox.mark(folder, first, "refused"), ("claimed", 1, ""))
         unkept(lambda: outbox.mark(folder, first, None), ("claimed", 1, ""))
         unkept(lambda: outbox.decline(folder, first), ("claimed", 1, ""))
@@ -103,13 +96,13 @@ def test_a_message_waits_for_its_time(record: dict[str, Any], monkeypatch: pytes
     folder = record["folder"]
     monkeypatch.setattr(outbox, "BACKOFF_S", 1e6)
     _hold_all(record)
-    first = _claimed(folder)
+    first = claimed(folder)
     outbox.mark(folder, first, "refused")
-    assert _claimed(folder).target == "group"
+    assert claimed(folder).target == "group"
     assert outbox.claim(folder, unresponsive=frozenset({"group"})) is None
-    again = _claimed(folder, final=True, unresponsive=frozenset({"group"}))
+    again = claimed(folder, final=True, unresponsive=frozenset({"group"}))
     assert (again.ids, again.tries) == (first.ids, 2)
-    assert _claimed(folder, unresponsive=frozenset({"group"})).tries == 3  # its hook was killed
+    assert claimed(folder, unresponsive=frozenset({"group"})).tries == 3  # its hook was killed
     outbox.mark(folder, again, None)
     with contextlib.closing(database.connect(folder)) as db:
         said = db.execute("SELECT DISTINCT state, error FROM outbox WHERE target = 'me'").fetchall()
@@ -127,9 +120,9 @@ def test_tries_are_counted_by_message(record: dict[str, Any]) -> None:
     with contextlib.closing(database.connect(folder)) as db:
         db.execute("UPDATE outbox SET tries = ? WHERE id = 3", (outbox.TRIES_MAX - 2,))
         for state in ("pending", "failed"):
-            claimed = _claimed(folder, final=True, unresponsive=frozenset({"group"}))
-            assert 3 in claimed.ids
-            outbox.mark(folder, claimed, "refused")
+            letter = claimed(folder, final=True, unresponsive=frozenset({"group"}))
+            assert 3 in letter.ids
+            outbox.mark(folder, letter, "refused")
             (states,) = db.execute("SELECT group_concat(DISTINCT state) FROM outbox WHERE target = 'me'").fetchone()
             assert states == state
         assert db.execute("SELECT tries FROM outbox WHERE id IN (1, 3) ORDER BY id").fetchall() == [
@@ -143,11 +136,11 @@ def test_who_has_it_is_known_by_its_last_try(record: dict[str, Any]) -> None:
     folder = record["folder"]
     _hold_all(record)
     for names in (["early"], ["early", "late"]):
-        outbox.mark(folder, _claimed(folder, final=True, unresponsive=frozenset({"group"})), "refused", names)
-    outbox.mark(folder, _claimed(folder, unresponsive=frozenset({"me"})), "refused", ["other"])
-    outbox.mark(folder, _claimed(folder, final=True, unresponsive=frozenset({"me"})), "refused", ["other", "another"])
-    assert _claimed(folder, final=True, unresponsive=frozenset({"group"})).reached == ("early", "late")
-    assert _claimed(folder, final=True, unresponsive=frozenset({"me"})).reached == ("other", "another")
+        outbox.mark(folder, claimed(folder, final=True, unresponsive=frozenset({"group"})), "refused", names)
+    outbox.mark(folder, claimed(folder, unresponsive=frozenset({"me"})), "refused", ["other"])
+    outbox.mark(folder, claimed(folder, final=True, unresponsive=frozenset({"me"})), "refused", ["other", "another"])
+    assert claimed(folder, final=True, unresponsive=frozenset({"group"})).reached == ("early", "late")
+    assert claimed(folder, final=True, unresponsive=frozenset({"me"})).reached == ("other", "another")
 
 
 def test_a_retry_that_is_asked_for_counts_anew(record: dict[str, Any]) -> None:
@@ -190,6 +183,6 @@ def test_a_message_is_about_its_own_event(record: dict[str, Any]) -> None:
     take(folder, PRE, FAILED, FINAL)
     with contextlib.closing(database.connect(folder)) as db:
         assert len(db.execute("SELECT id FROM history WHERE utc = ?", (FINAL["utc"],)).fetchall()) > 2
-        about = facts.facts(db, _claimed(folder))
+        about = facts.facts(db, claimed(folder))
     assert (about["event"], about["state"]) == ("failed", "failed")
     assert about["reason"] == f"the DAG ended: 1 node failed ({PRE['node']})"

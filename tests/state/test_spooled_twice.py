@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from campaigns import hook, make_campaign, write_output
-from taking import AGAIN, DONE, FAILED, FINAL, HOLD, MILLE, PRE, rows, take, verdict
+from taking import AGAIN, DONE, FAILED, FINAL, HOLD, MILLE, PRE, claimed, rows, take, verdict
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
-from faser_align.state import control_requests, database, facts, outbox, spool, writer
+from faser_align.state import control_requests, database, facts, spool, writer
 
 NODE = layout.reco_node(1, 1, 400)
 
@@ -149,10 +149,8 @@ def test_a_hold_of_an_earlier_dagman_leaves_the_next_attempt_alone(tmp_path: Pat
     assert take(folder, {**HOLD, **AGAIN, "job_id": "21.0"}) == [0]
     assert rows(folder, "SELECT state, reason FROM nodes WHERE attempts > 0") == [("held", "quota")]
     assert rows(folder, letters) == [("held", 1), ("held", 0)]
-    claimed = outbox.claim(folder)
-    assert claimed is not None
     with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:  # twice, but one node
-        assert facts.facts(db, claimed)["reason"] == f"{NODE} and 1 more: quota"
+        assert facts.facts(db, claimed(folder))["reason"] == f"{NODE} and 1 more: quota"
 
 
 def test_an_open_attempt_of_a_node_that_is_passed_over_is_abandoned(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from campaigns import NAME, hook, make_campaign, run_iteration
+from taking import claimed, make_due
 
 from faser_align.campaign import layout
 from faser_align.fsm.errors import StoreError, UserError
@@ -350,25 +351,16 @@ def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, An
     with queries.published(folder) as db:
         rows = queries.outbox(db)
     assert [(row["target"], row["kind"]) for row in rows] == [("me", "converged"), ("group", "converged")]
-    claimed = outbox.claim(folder, final=True, seen=frozenset({rows[1]["id"]}))
-    assert claimed is not None
-    assert claimed.target == "me"
-    db = database.connect(folder)
-    about = facts.facts(db, claimed)
-    db.close()
+    letter = claimed(folder, final=True, seen=frozenset({rows[1]["id"]}))
+    assert letter.target == "me"
+    about = database.read(folder, lambda db: facts.facts(db, letter))
     assert about["event"] == about["state"] == "converged"
     assert (about["iteration"], about["iterations"]) == (4, 4)
     assert [row["iteration"] for row in about["rows"]] == [1, 2, 3, 4]
-    assert about["rows"][0]["largest"] == {
-        "dof": "module.y",
-        "rms": 30.0,
-        "largest": -120.5,
-        "where": "003",
-        "unit": "um",
-        "value": -120.5,
-    }
+    largest = {"dof": "module.y", "rms": 30.0, "largest": -120.5, "where": "003", "unit": "um", "value": -120.5}
+    assert about["rows"][0]["largest"] == largest
     assert about["constants"] == layout.result_file(folder, 1, 4)
-    assert about["key"] == f"{NAME}/{claimed.history_ids[0]}"
+    assert about["key"] == f"{NAME}/{letter.history_ids[0]}"
 
 
 def test_a_late_message_has_the_numbers_of_its_time(workdir: Path) -> None:
@@ -378,12 +370,9 @@ def test_a_late_message_has_the_numbers_of_its_time(workdir: Path) -> None:
     folder = record["folder"]
     for number in (1, 2, 3):
         run_iteration(record, number)
-    db = database.connect(folder)
-    db.execute("UPDATE outbox SET state = 'pending', tries = 0, next_utc = ''")
-    first = outbox.claim(folder)
-    assert first is not None
-    about = facts.facts(db, first)
-    db.close()
+    make_due(folder)
+    first = claimed(folder)
+    about = database.read(folder, lambda db: facts.facts(db, first))
     assert (about["iteration"], [row["iteration"] for row in about["rows"]]) == (1, [1])
     assert about["constants"] == layout.result_file(folder, 1, 1)
     assert about["plot"] == layout.plot_file(folder, 1, 1)
@@ -393,14 +382,9 @@ def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
     """Each message is leased once at a time; sent it stays sent; refused it waits longer each time, and is given up."""
     folder = record["folder"]
     hook("final", folder, "final", 2, 0)
-    db = database.connect(folder)
-    db.execute("UPDATE outbox SET state = 'pending', tries = 0, next_utc = ''")
-    db.close()
-    first = outbox.claim(folder)
-    assert first is not None
-    second = outbox.claim(folder, seen=frozenset(first.ids))
-    assert first is not None
-    assert second is not None
+    make_due(folder)
+    first = claimed(folder)
+    second = claimed(folder, seen=frozenset(first.ids))
     assert (first.target, second.target) == ("me", "group")
     assert outbox.claim(folder, seen=frozenset(first.ids + second.ids)) is None
     assert outbox.due(folder)  # by the next holder of the lock, whose predecessor is gone
@@ -410,8 +394,7 @@ def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
     assert outbox.due(folder, final=True)
     waits_s: list[float] = []
     for _ in range(outbox.TRIES_MAX - 1):
-        again = outbox.claim(folder, final=True)
-        assert again is not None
+        again = claimed(folder, final=True)
         assert outbox.due(folder)  # at any retry interval: its holder may have been killed
         waits_s.append(_back_off_s(folder, again, "refused again"))
     assert [round(wait_s, -1) for wait_s in waits_s[:-1]] == [120, 240, 480, 960]
@@ -427,16 +410,14 @@ def test_a_message_that_kills_its_hooks_is_given_up(record: dict[str, Any]) -> N
     """A message whose scripts are killed comes last after two, and rests after six, until `notify retry`."""
     folder = record["folder"]
     hook("final", folder, "final", 2, 1)
+    make_due(folder)
     with contextlib.closing(database.connect(folder)) as db:
-        db.execute("UPDATE outbox SET state = 'pending', tries = 0, next_utc = '', error = ''")
         for number in range(outbox.TRIES_MAX):
             if number == PASSED_AT:
-                other = outbox.claim(folder)
-                assert other is not None
+                other = claimed(folder)
                 assert other.target == "group"
                 outbox.mark(folder, other, None)
-            deadly = outbox.claim(folder)
-            assert deadly is not None
+            deadly = claimed(folder)
             assert (deadly.target, deadly.tries) == ("me", number + 1)
         assert outbox.claim(folder, final=True) is None
         assert not outbox.due(folder, final=True)
@@ -446,17 +427,16 @@ def test_a_message_that_kills_its_hooks_is_given_up(record: dict[str, Any]) -> N
         assert json.loads(refused[0])["reason"] == outbox.DEADLY
         control_requests.put(folder, "notify_retried", {"target": ""})
         assert writer.take(folder, None) == 0
-        again = outbox.claim(folder)
-        assert again is not None
+        again = claimed(folder)
         assert (again.target, again.tries) == ("me", 1)
 
 
-def _back_off_s(folder: str, claimed: outbox.Claim, problem: str) -> float:
+def _back_off_s(folder: str, letter: outbox.Claim, problem: str) -> float:
     """Return how long a message waits after this failure (s)."""
     before = time.time()
-    outbox.mark(folder, claimed, problem)
+    outbox.mark(folder, letter, problem)
     with contextlib.closing(database.connect(folder)) as db:
-        (later,) = db.execute("SELECT next_utc FROM outbox WHERE id = ?", claimed.ids).fetchone()
+        (later,) = db.execute("SELECT next_utc FROM outbox WHERE id = ?", letter.ids).fetchone()
     return queries.seconds(later) - before
 
 
@@ -469,23 +449,16 @@ def test_many_holds_are_one_message_and_the_end_comes_after_it(record: dict[str,
         hook("hold", folder, node, f"{file}.0", 0)
     hook("post", folder, layout.reco_node(1, 1, 400), 0, 2, 0, "400.0", 0)
     hook("final", folder, "final", 4, 0)
+    make_due(folder)
     db = database.connect(folder)
-    db.execute("UPDATE outbox SET state = 'pending', tries = 0, next_utc = ''")
-    held = outbox.claim(folder, unresponsive={"group"})
-    assert held is not None
-    assert (held.kind, held.target, len(held.ids), held.shares) == (
-        "held",
-        "me",
-        3,
-        3,
-    )  # each has an end
+    held = claimed(folder, unresponsive={"group"})
+    assert (held.kind, held.target, len(held.ids), held.shares) == ("held", "me", 3, 3)  # each has an end
     about = facts.facts(db, held)
     assert [row["node"] for row in about["held"]] == [layout.reco_node(1, 1, file) for file in record["files"]]
     assert (about["count"], about["state"], about["failed"]) == (3, "reconstructing", [])
     assert about["reason"].startswith("reco_s1_i01_00400 and 2 more: ")
     outbox.mark(folder, held, None)
-    end = outbox.claim(folder, unresponsive={"group"})
-    assert end is not None
+    end = claimed(folder, unresponsive={"group"})
     assert (end.kind, end.target) == ("removed", "me")
     about = facts.facts(db, end)
     assert [row["node"] for row in about["held"]] == [layout.reco_node(1, 1, file) for file in record["files"][1:]]
@@ -500,21 +473,17 @@ def test_who_has_a_message_already_is_remembered(record: dict[str, Any]) -> None
     first_node, *others = (layout.reco_node(1, 1, file) for file in record["files"])
     hook("pre", folder, first_node, 0, 2)
     hook("hold", folder, first_node, "13.0", 0)
-    with contextlib.closing(database.connect(folder)) as db:
-        db.execute("UPDATE outbox SET state = 'pending', tries = 0, next_utc = '', error = ''")
-    first = outbox.claim(folder, unresponsive={"me"})
-    assert first is not None
+    make_due(folder)
+    first = claimed(folder, unresponsive={"me"})
     assert (first.target, len(first.ids), first.reached) == ("group", 1, ())
     outbox.mark(folder, first, "refused", ["town square", "off-topic"])
     for number, node in enumerate(others):
         event = {"dag_id": "12.0", "node": node, "utc": database.utc(), "host": "ap", "exit": 0}
         writer.take(folder, {**event, "phase": "pre", "retry": 0})
         writer.take(folder, {**event, "phase": "hold", "job_id": f"2{number}.0", "hold_time": "", "reason": ""})
-    again = outbox.claim(folder, unresponsive={"me"})
-    assert again is not None
+    again = claimed(folder, unresponsive={"me"})
     assert (again.ids, again.reached, again.behind) == (first.ids, ("town square", "off-topic"), True)
-    since = outbox.claim(folder, seen=again.ids, unresponsive={"me"})
-    assert since is not None
+    since = claimed(folder, seen=again.ids, unresponsive={"me"})
     assert (len(since.ids), since.reached) == (len(others), ())
 
 

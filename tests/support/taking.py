@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from faser_align.campaign import layout
-from faser_align.state import redolog, verify, writer
+from faser_align.state import database, outbox, redolog, verify, writer
 
 RECO = layout.reco_node(1, 1, 400)
 BASE = {"dag_id": "12.0", "node": RECO, "utc": "2026-11-24T08:00:00.000Z", "host": "ap", "exit": 0}
@@ -43,3 +43,16 @@ def rows(folder: str, sql: str) -> list[Any]:
         assert verify.findings(db, files=False) == []
         assert redolog.compare(db, folder) == redolog.Comparison([])
         return db.execute(sql).fetchall()
+
+
+def claimed(folder: str, **more: Any) -> outbox.Claim:
+    """Lease the next message, which there must be."""
+    message = outbox.claim(folder, **more)
+    assert message is not None
+    return message
+
+
+def make_due(folder: str) -> None:
+    """Make every message due, as if no script had tried to send it."""
+    again = "UPDATE outbox SET state = 'pending', tries = 0, next_utc = '', error = ''"
+    database.transact(folder, lambda db: db.execute(again).rowcount)
