@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from faser_align.campaign.manifest import read_submitted
 from faser_align.campaign.manifest_types import Manifest
@@ -16,7 +15,7 @@ from faser_align.operations import dagman, lifecycle, notify_retry, snapshot
 from faser_align.operations.command_lock import alone
 from faser_align.state import publish, queries
 from faser_align.state.repair import rebuild as repairs
-from faser_align.state.repair.report import report
+from faser_align.state.repair.report import Report, report
 from faser_align.system.program import program
 
 
@@ -26,7 +25,7 @@ def repair(
     dry_run: bool = False,
     without_htcondor: bool = False,
     warn: Callable[[str], None] = lifecycle.ignore,
-) -> dict[str, Any]:
+) -> Report:
     """Repair the database of the campaign in ``folder``, if necessary.
 
     Args:
@@ -115,7 +114,7 @@ def _waiting(folder: str) -> int:
         return sum(row["state"] in ("pending", "claimed") for row in queries.outbox(db))
 
 
-def next_step(found: dict[str, Any]) -> str:
+def next_step(found: Report) -> str:
     """Return what to type after a repair; empty if there is nothing to do."""
     state, name = found["after"]["state"], shlex.quote(found["campaign"])
     if found["dry_run"]:

@@ -5,26 +5,64 @@ import os
 import shlex
 import sqlite3
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal, NotRequired, TypedDict
 
 from faser_align.state.repair import rebuild
 from faser_align.state.repair.rebuild import Rebuilt
 
 NODES_NAMED = 5
-_TABLES = ("attempts", "iterations", "history")
+_TABLES: Sequence[Literal["attempts", "iterations", "history"]] = ("attempts", "iterations", "history")
 
 
-def report(name: str, rebuilt: Rebuilt) -> dict[str, Any]:
-    """Compare the new database with the old one, as far as that can be read.
+class Contents(TypedDict, total=False):
+    """What a database has of the campaign: its state and place, the numbers of rows, and of messages in each state."""
 
-    Returns:
-        ``campaign``; ``repaired`` (whether there was anything to repair); ``damage``; ``made_from``; ``events`` that were taken
-        in; ``closed``, why; ``left_out``: events that have no place any more; ``refused``: events of logs that do not fit; ``before`` and ``after``: what each store says; ``nodes`` that changed; ``not_known``; ``set_aside`` of
-        the spool.
-    """
+    state: str
+    stage: int
+    iteration: int
+    attempts: int
+    iterations: int
+    history: int
+    messages: dict[str, int]
+
+
+class ChangedNode(TypedDict):
+    """A node whose state the repair has changed."""
+
+    node: str
+    before: str | None
+    after: str
+
+
+class Report(TypedDict):
+    """What a repair has changed; JSON."""
+
+    campaign: str
+    repaired: bool  # whether there was anything to repair
+    damage: dict[str, list[str]]
+    migrated: bool
+    made_from: str
+    events: int  # that were applied
+    spooled: int
+    closed: str  # why
+    left_out: int  # events that have no place any more
+    refused: list[str]  # events of logs that do not fit
+    before: Contents
+    after: Contents
+    nodes: list[ChangedNode]
+    not_known: list[str]
+    set_aside: list[str]  # of the spool
+    sent: NotRequired[int]  # pending messages that were accepted
+    dry_run: NotRequired[bool]
+    kept: NotRequired[str]  # path of the old state database
+    published: NotRequired[bool]  # only the snapshot was out of date
+
+
+def report(name: str, rebuilt: Rebuilt) -> Report:
+    """Compare the new database with the old one, as far as that can be read."""
     store = rebuilt.copies[0]
-    before, after = _picture(store.path), _picture(rebuilt.path or store.path)
-    old, new = before.pop("nodes", {}), after.pop("nodes", {})
+    (before, old), (after, new) = _contents(store.path), _contents(rebuilt.path or store.path)
     return {
         "campaign": name,
         "repaired": bool(rebuilt.path),
@@ -48,24 +86,27 @@ def report(name: str, rebuilt: Rebuilt) -> dict[str, Any]:
     }
 
 
-def _picture(path: str) -> dict[str, Any]:
-    """Return what a database has of the campaign; empty if it cannot be read."""
+def _contents(path: str) -> tuple[Contents, dict[str, str]]:
+    """Return what a database has of the campaign, and the state of each node; empty if it cannot be read."""
     if not os.path.exists(path):
-        return {}
+        return {}, {}
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as db:
         state, stage, iteration = db.execute("SELECT state, stage, iteration FROM campaign").fetchone()
-        return {
+        attempts, iterations, history = (db.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in _TABLES)
+        found: Contents = {
             "state": state,
             "stage": stage,
             "iteration": iteration,
-            **{table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _TABLES},
+            "attempts": attempts,
+            "iterations": iterations,
+            "history": history,
             "messages": dict(Counter(row[0] for row in db.execute("SELECT state FROM outbox"))),
-            "nodes": dict(db.execute("SELECT node, state FROM nodes ORDER BY stage, iteration, kind DESC, file")),
         }
-    return {}
+        return found, dict(db.execute("SELECT node, state FROM nodes ORDER BY stage, iteration, kind DESC, file"))
+    return {}, {}
 
 
-def sentences(found: dict[str, Any]) -> list[str]:
+def sentences(found: Report) -> list[str]:
     """Return a report as sentences."""
     if not found["repaired"]:
         return [f"{found['campaign']}: nothing to repair; it is {found['after']['state']}", *_left_out(found)]
@@ -82,7 +123,7 @@ def sentences(found: dict[str, Any]) -> list[str]:
     return lines[1:] if not lines[0] else lines
 
 
-def _left_out(found: dict[str, Any]) -> list[str]:
+def _left_out(found: Report) -> list[str]:
     count, refused = found["left_out"], found["refused"]
     lines = [f"the logs tell of {_events(count)} more, before others that they lack; these were left out"] * bool(count)
     if refused:
@@ -91,7 +132,7 @@ def _left_out(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _beyond(found: dict[str, Any]) -> str:
+def _beyond(found: Report) -> str:
     if found["made_from"] == rebuild.LOGS:
         return f": {_events(found['events'])}"
     return f", and {_events(found['events'])} of DAGMan's logs or of the spool" if found["events"] else ""
@@ -105,7 +146,7 @@ def _more(count: int) -> str:
     return f" (and {count} more)" if count > 0 else ""
 
 
-def _changes(found: dict[str, Any]) -> list[str]:
+def _changes(found: Report) -> list[str]:
     """Return the differences between the new and the old database."""
     before, after = found["before"], found["after"]
     if not before:
@@ -121,7 +162,7 @@ def _changes(found: dict[str, Any]) -> list[str]:
     return lines or ["everything in it stands as it was"]
 
 
-def _messages(found: dict[str, Any]) -> list[str]:
+def _messages(found: Report) -> list[str]:
     """Return sentences about messages and quarantined files of the spool."""
     counts = found["after"]["messages"]
     waiting = counts.get("pending", 0) + counts.get("claimed", 0)

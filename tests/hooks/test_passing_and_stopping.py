@@ -1,8 +1,9 @@
-"""Test skipping across processes of a DAGMan, and requests to stop after an iteration."""
+"""Test skipping across processes of a DAGMan, requests to stop after an iteration, and what FINAL finds in the event queue."""
 
 import fcntl
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns import HOOK, hook, make_campaign, metrics, write_metrics
+from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 from taking import DONE, FAILED, PRE, take
+from worlds import IMPATIENT
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes, table
 from faser_align.hooks import post, pre, skip_guard
 from faser_align.operations import notify_retry
-from faser_align.state import queries
+from faser_align.state import queries, spool, verify
 
 # A process between this one and the hook, like a restarted DAGMan.
 OTHER = ("sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-I", "-S", HOOK)
@@ -247,3 +249,33 @@ def test_why_it_ended_is_told_and_the_wish_forgotten(
     assert hook("final", folder, layout.FINAL_NODE, status, 0).returncode == status
     assert reasons(folder) == [f"the DAG ended: {words}"]
     assert not Path(folder, layout.STOP).exists()
+
+
+@pytest.mark.parametrize("dag_status", [0, 2, 4])
+def test_final_replays_what_is_left_of_the_spool(tmp_path: Path, dag_status: int) -> None:
+    """Queued events, the last of them a node's failure, are in the history before the end, and the queue is empty."""
+    record = make_campaign(tmp_path / "campaign", files=1)
+    folder = record["folder"]
+    assert run_iteration(record, 1) == 0
+    node = layout.reco_node(1, 2, 400)
+    blocker = sqlite3.connect(f"{folder}/{layout.STATE}", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    try:
+        assert hook("pre", folder, node, 0, 2, interpreter=IMPATIENT).returncode == 0
+        write_output(record, 1, 2, 400)
+        ended = hook("post", folder, node, 2, 2, 0 if dag_status == 0 else 63, "7.0", 0, interpreter=IMPATIENT)
+        assert (ended.returncode == 0) == (dag_status == 0)
+    finally:
+        blocker.close()
+    assert len(spool.waiting(folder)) == 2
+    hook("final", folder, layout.FINAL_NODE, dag_status, 1)
+    assert spool.waiting(folder) == []
+    with queries.published(folder) as db:
+        told = [(row["subject"], row["event"]) for row in queries.history(db)]
+        assert verify.findings(db) == []
+        state = queries.campaign(db)["state"]
+    ended_as = "succeeded" if dag_status == 0 else "failed"
+    assert told.index((node, "started")) < told.index((node, ended_as))
+    if dag_status:
+        assert told.index((node, ended_as)) < max(i for i, (who, _) in enumerate(told) if who == "campaign")
+        assert state == ("failed" if dag_status == 2 else "removed")
