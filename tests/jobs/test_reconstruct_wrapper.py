@@ -55,6 +55,18 @@ class Job:
             check=False,
         )
 
+    def start(self, output: int) -> "subprocess.Popen[str]":
+        """Start the job without waiting for it, with both streams as ``output`` says."""
+        return subprocess.Popen(
+            ["/bin/bash", layout.WRAPPER, "1", "1", "400"],
+            cwd=self.folder,
+            env=self.lxplus.environment(self.scratch),
+            stdout=output,
+            stderr=output,
+            text=True,
+            start_new_session=True,
+        )
+
     def place(self, iteration: int = 1) -> Path:
         return Path(layout.kfalignment_file(self.record["data"], 1, iteration, "011705", 400))
 
@@ -371,15 +383,7 @@ def test_a_job_that_is_told_to_stop(make_job: Callable[..., Job]) -> None:
     """A terminated wrapper removes its scratch folder."""
     job = make_job()
     job.lxplus.raw(400, sleep=True)
-    process = subprocess.Popen(
-        ["/bin/bash", layout.WRAPPER, "1", "1", "400"],
-        cwd=job.folder,
-        env=job.lxplus.environment(job.scratch),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = job.start(subprocess.PIPE)
     assert process.stdout is not None
     assert any("reconstruction" in line for line in process.stdout)
     os.killpg(process.pid, signal.SIGTERM)
@@ -408,14 +412,7 @@ def test_a_copy_that_is_interrupted(make_job: Callable[..., Job], sent: signal.S
     job = make_job()
     job.lxplus.orders("cp:stuck")
     place = job.place().parent
-    process = subprocess.Popen(
-        ["/bin/bash", layout.WRAPPER, "1", "1", "400"],
-        cwd=job.folder,
-        env=job.lxplus.environment(job.scratch),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = job.start(subprocess.DEVNULL)
     begun = time.monotonic()
     while not list(place.glob(".kfalignment*.tmp")):
         assert process.poll() is None
