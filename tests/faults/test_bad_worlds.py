@@ -33,8 +33,11 @@ Record = dict[str, Any]
 
 @pytest.fixture
 def record(tmp_path: Path) -> Record:
-    """Return the manifest of a campaign of three files."""
-    return make_campaign(tmp_path / "campaign", files=3)
+    """Return the manifest of a campaign of three files, whose first reconstructions have their output."""
+    made = make_campaign(tmp_path / "campaign", files=3)
+    for file in made["files"]:
+        write_output(made, 1, 1, file)
+    return made
 
 
 def stored(record: Record, sql: str, *, folder: Path | None = None, name: str = layout.STATE) -> list[Any]:
@@ -64,8 +67,6 @@ def done(*files: int) -> list[tuple[str, str, int]]:
 @pytest.mark.parametrize("leave", [0, 12288], ids=["to the last byte", "but for the spool"])
 def test_a_disk_that_is_full(leave: int, record: Record) -> None:
     """On a full disk DAGMan gets the job's outcome, and queued events are ingested later."""
-    for file in record["files"]:
-        write_output(record, 1, 1, file)
     with small_disk(Path(record["folder"]), size="1m") as disk:
         if disk is None:  # mounting is not permitted here: the quota's test covers this
             return
@@ -84,8 +85,6 @@ def test_a_disk_that_is_full(leave: int, record: Record) -> None:
 
 def test_a_quota_that_is_used_up(record: Record) -> None:
     """A state database that cannot grow sends events to the event queue; none is lost or duplicated."""
-    for file in record["files"]:
-        write_output(record, 1, 1, file)
     limited = ("/bin/sh", "-c", 'ulimit -f 8; exec "$@"', "sh", sys.executable, "-I", "-S", HOOK)
     said = life(record, 400, limited)
     assert all(".json: " in line for line in said), said
@@ -96,8 +95,6 @@ def test_a_quota_that_is_used_up(record: Record) -> None:
 
 def test_a_folder_that_cannot_be_written(record: Record) -> None:
     """On a read-only file system DAGMan gets the job's outcome and one line per event; later the campaign continues."""
-    for file in record["files"]:
-        write_output(record, 1, 1, file)
     folder = Path(record["folder"])
     with small_disk(folder, size="4m") as disk:
         program = disk.program if disk else ()
@@ -165,8 +162,6 @@ SQLITE = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1], isolation_level
 @pytest.mark.parametrize("name", [layout.STATE_LOCK, layout.COMMIT_LOCK])
 def test_a_queue_that_does_not_move(record: Record, name: str) -> None:
     """A hook that has waited long enough for a lock file continues without it, and no event is lost."""
-    for file in record["files"]:
-        write_output(record, 1, 1, file)
     with holding(FLOCK, f"{record['folder']}/{name}"):
         assert life(record, 400, IMPATIENT) == ["", ""]
     assert stored(record, DONE) == done(400)
@@ -175,8 +170,6 @@ def test_a_queue_that_does_not_move(record: Record, name: str) -> None:
 def test_a_store_that_is_locked_for_long(record: Record) -> None:
     """If another process keeps the state database locked, every event goes to the event queue within half a minute."""
     assert database.QUEUE_S_MAX + database.BUSY_S_MAX <= 30
-    for file in record["files"]:
-        write_output(record, 1, 1, file)
     with holding(SQLITE, f"{record['folder']}/{layout.STATE}"):
         started = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(2) as crowd:
@@ -192,8 +185,6 @@ def test_a_store_that_is_locked_for_long(record: Record) -> None:
 
 def test_a_hook_that_is_stopped_in_its_transaction(record: Record) -> None:
     """While a hook is stopped in its transaction others queue their events; afterwards each is recorded once."""
-    for file in record["files"]:
-        write_output(record, 1, 1, file)
     stopping = altered(
         "save = writer.save\ndef stop(*words):\n    save(*words)\n    os.kill(os.getpid(), signal.SIGSTOP)\nwriter.save = stop"
     )
@@ -219,8 +210,6 @@ def test_a_clock_that_is_set_back(record: Record) -> None:
         "now, now_ns = time.time, time.time_ns\ntime.time = lambda: now() - 3600\ntime.time_ns = lambda: now_ns() - 3600 * 10**9\n"
         "database.QUEUE_S_MAX, database.BUSY_S_MAX = 0.3, 0.3"
     )
-    for file in record["files"]:
-        write_output(record, 1, 1, file)
     life(record, 400)
     started = time.monotonic()
     life(record, 401, back)
@@ -349,13 +338,7 @@ def test_a_storm_on_a_slow_disk(tmp_path: Path) -> None:
     """The same is true if each fsync takes 10 ms longer."""
     strace = shutil.which("strace")
     program = Path(__file__).parents[2] / "benchmarks" / "storm.py"
-    words = [
-        sys.executable,
-        str(program),
-        "--events",
-        "400" if SOAK else "60",
-        *(["--fsync-ms", "10"] if strace else []),
-    ]
+    words = [sys.executable, str(program), "--events", "400" if SOAK else "60", *(["--fsync-ms", "10"] * bool(strace))]
     said = subprocess.run(
         words, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False
     )

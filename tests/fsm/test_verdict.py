@@ -30,6 +30,11 @@ def metrics(**changes: Any) -> dict[str, Any]:
     return {**value, **changes}
 
 
+def reason(*history: dict[str, Any], rules: Rules = RULES, limit: int = 10) -> str:
+    """Return the reason of the decision on the last of a stage's iterations."""
+    return judge(rules, history, limit=limit).reason
+
+
 MOVING = metrics(significance=5.0, effect_um=9.0, chi2_per_ndf=1.2)
 
 
@@ -112,9 +117,8 @@ def test_diverged_needs_two_bad_iterations_running() -> None:
     assert judge(RULES, [MOVING, worse], limit=10).name == "go_on"
     assert judge(RULES, [MOVING, worse, worse], limit=10).name == "diverged"
     assert judge(RULES, [MOVING, metrics(nan=True, significance=None, effect_um=None)], limit=10).name == "diverged"
-    assert (
-        judge(RULES, [MOVING, metrics(chi2_per_ndf=None, significance=9.0, effect_um=9.0)], limit=10).name == "diverged"
-    )
+    unknown = metrics(chi2_per_ndf=None, significance=9.0, effect_um=9.0)
+    assert judge(RULES, [MOVING, unknown], limit=10).name == "diverged"
 
 
 def test_stalled_when_neither_number_falls() -> None:
@@ -128,24 +132,15 @@ def test_stalled_when_neither_number_falls() -> None:
 def test_the_reason_names_what_really_forbids_convergence() -> None:
     """The reason omits a rule that another one makes unnecessary, and names a violated condition, also in a stall."""
     one = metrics(significance=0.03)
-    assert (
-        judge(RULES, [MOVING, one], limit=10).reason
-        == "expected residual shift 0.1 um is below 0.5 um, but not yet in 2 consecutive iterations"
-    )
-    both = judge(RULES, [MOVING], limit=10).reason
-    assert (
-        both
-        == "expected delta chi2 per parameter 5 is not below 0.01 and expected residual shift 9 um is not below 0.5 um"
-    )
-    assert (
-        judge(RULES._replace(require="all"), [one], limit=10).reason
-        == "expected delta chi2 per parameter 0.03 is not below 0.01"
-    )
-    assert "but the minimum is 5 iterations" in judge(RULES._replace(min_iterations=5), [one, one], limit=10).reason
+    shift, chi2 = "expected residual shift", "expected delta chi2 per parameter"
+    assert reason(MOVING, one) == f"{shift} 0.1 um is below 0.5 um, but not yet in 2 consecutive iterations"
+    assert reason(MOVING) == f"{chi2} 5 is not below 0.01 and {shift} 9 um is not below 0.5 um"
+    assert reason(one, rules=RULES._replace(require="all")) == f"{chi2} 0.03 is not below 0.01"
+    assert "but the minimum is 5 iterations" in reason(one, one, rules=RULES._replace(min_iterations=5))
     cut = metrics(hits={"modules": {"017": [85, 15], "001": [9000, 0]}})
     why = "module 017 has 15.0% of its hits cut by residual (limit 10%)"
-    assert judge(RULES, [MOVING, cut], limit=10).reason == why
-    assert judge(RULES, [MOVING, cut], limit=2).reason == f"iteration 2 of 2 was the last: {why}"
+    assert reason(MOVING, cut) == why
+    assert reason(MOVING, cut, limit=2) == f"iteration 2 of 2 was the last: {why}"
     stalled = judge(RULES, [cut] * 5, limit=10)
     assert stalled.name == "stalled"
     assert stalled.reason.endswith(why)
@@ -154,38 +149,29 @@ def test_the_reason_names_what_really_forbids_convergence() -> None:
 def test_the_reason_says_how_long_each_rule_was_met() -> None:
     """The reason attributes to all iterations only rules that each has passed; others to the last, or individually."""
     first, last = metrics(significance=0.054), metrics(significance=0.0003)
-    effect, significance = (
-        "expected residual shift 0.1 um is below 0.5 um",
-        "expected delta chi2 per parameter 0.0003 is below 0.01",
-    )
-    assert (
-        judge(RULES, [MOVING, last, last], limit=10).reason
-        == f"{significance} and {effect}, in 2 consecutive iterations"
-    )
+    effect = "expected residual shift 0.1 um is below 0.5 um"
+    significance = "expected delta chi2 per parameter 0.0003 is below 0.01"
+    assert reason(MOVING, last, last) == f"{significance} and {effect}, in 2 consecutive iterations"
     one = judge(RULES, [MOVING, first, last], limit=10)
     assert one.name == "converged"
     assert one.reason == f"{effect}, in 2 consecutive iterations; in the last, also {significance}"
     turns = judge(RULES, [MOVING, metrics(effect_um=0.8, significance=0.004), first], limit=10)
     assert turns.name == "converged"
     assert turns.reason == f"{effect}; each of 2 consecutive iterations met a rule"
-    assert judge(RULES._replace(patience=1), [MOVING, first], limit=10).reason == effect
+    assert reason(MOVING, first, rules=RULES._replace(patience=1)) == effect
 
 
 def test_large_numbers_have_no_exponent() -> None:
     """A large number has no exponent where it is readable."""
-    far = metrics(significance=1352.4, effect_um=12345.6)
-    said = judge(RULES, [far], limit=10).reason
-    assert (
-        said
-        == "expected delta chi2 per parameter 1352 is not below 0.01 and expected residual shift 12346 um is not below 0.5 um"
-    )
+    chi2, shift = reason(metrics(significance=1352.4, effect_um=12345.6)).split(" and ")
+    assert chi2 == "expected delta chi2 per parameter 1352 is not below 0.01"
+    assert shift == "expected residual shift 12346 um is not below 0.5 um"
 
 
 def test_thresholds_come_from_the_configuration() -> None:
     """The configuration's keys are the rules' names."""
-    assert Rules.from_config({"rules": ["effect"], "patience": 3, "comment": "no rule"}) == RULES._replace(
-        rules=("residual_shift",), patience=3
-    )
+    rules = Rules.from_config({"rules": ["effect"], "patience": 3, "comment": "no rule"})
+    assert rules == RULES._replace(rules=("residual_shift",), patience=3)
 
 
 def test_no_metrics_is_a_programming_error() -> None:
@@ -260,14 +246,14 @@ def test_order_of_the_verdicts() -> None:
 
 def test_a_healthy_campaign_whose_solver_looks_worse_converges() -> None:
     """The solver's own chi2/ndf, which rises while hits return to the fit, is not used."""
+    numbers = (
+        (90.0, 9.0, 1.31, 0.953),
+        (3.0, 1.2, 1.03, 0.983),
+        (0.009, 0.1, 1.003, 0.988),
+        (0.001, 0.01, 1.003, 0.99),
+    )
     history = [
-        metrics(significance=s, effect_um=e, chi2_per_ndf=c, solver={"chi2_per_ndf": own})
-        for s, e, c, own in (
-            (90.0, 9.0, 1.31, 0.953),
-            (3.0, 1.2, 1.03, 0.983),
-            (0.009, 0.1, 1.003, 0.988),
-            (0.001, 0.01, 1.003, 0.99),
-        )
+        metrics(significance=s, effect_um=e, chi2_per_ndf=c, solver={"chi2_per_ndf": own}) for s, e, c, own in numbers
     ]
     assert judge(RULES, history, limit=10).name == "converged"
 
