@@ -1,1 +1,1 @@
-"""States, events, the transition table, the machine and the verdicts. Pure: no I/O."""
+"""Define states, events and the transition table, and decide on events and iterations. Pure: no I/O."""

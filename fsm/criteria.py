@@ -1,4 +1,4 @@
-"""The questions that a verdict asks of an iteration, each with its number, its threshold and its answer in words.
+"""Evaluate the criteria of an iteration, each with its value, its threshold and a sentence.
 
 Pure functions of the thresholds and of the metrics of the stage's iterations, the last of which is in question.
 """
@@ -83,7 +83,7 @@ class Criterion(NamedTuple):
 
 
 def rules_asked(rules: Rules, metrics: "Metrics") -> list[Criterion]:
-    """The convergence rules that the configuration names, each with its number."""
+    """Return the convergence rules that the configuration names, each with its value."""
     found = []
     for name in rules.rules:
         if name == "absolute":
@@ -103,7 +103,7 @@ def rules_asked(rules: Rules, metrics: "Metrics") -> list[Criterion]:
 
 
 def _absolute(rules: Rules, metrics: "Metrics") -> list[Criterion]:
-    """The largest correction of each unit against its own limit, as one criterion."""
+    """Return the criterion on the largest correction of each unit, each with its own limit."""
     texts, passed = [], True
     for unit, threshold in (("um", rules.absolute_um_max), ("urad", rules.absolute_urad_max)):
         found = [_number(c, "largest") for c in metrics.get("corrections", {}).values() if c.get("unit") == unit]
@@ -119,7 +119,7 @@ def _absolute(rules: Rules, metrics: "Metrics") -> list[Criterion]:
 
 
 def conditions(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
-    """What must hold besides the rules before an iteration counts as converged."""
+    """Return the conditions that a converged iteration must meet besides the rules."""
     metrics = history[-1]
     final_cuts = bool(metrics.get("residual_max_final", True))
     found = [
@@ -168,13 +168,13 @@ def _final_cuts(metrics: "Metrics", *, final: bool) -> str:
 
 
 def _entries_fixed(step: "Step") -> Sequence[Any]:
-    """Parameters that a step was asked to free and that had too few entries: in words if the metrics have them."""
+    """Return the parameters that a step should have freed and that had too few entries, by name if the metrics have it."""
     found: Sequence[Any] = step.get("entries_fixed_names") or step.get("entries_fixed", ())
     return found
 
 
 def _approach(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
-    """Whether little is still to come, and not for the worse; not asked of metrics without the determined part."""
+    """Return the criteria on the extrapolated remaining correction and the rise of chi2/ndf; none if they are unknown."""
     more = remaining(history)
     if more is None:
         return []
@@ -211,7 +211,7 @@ def _detector_cuts(rules: Rules, metrics: "Metrics") -> Criterion:
 
 
 def tracks(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
-    """Whether there are tracks enough: of those of the stage's best iteration, and for the free parameters."""
+    """Return the criteria on the number of tracks: against the stage's best iteration, and per free parameter."""
     records = _number(history[-1], "tracks", "used") or 0.0
     best = max(_number(m, "tracks", "used") or 0.0 for m in history)
     left = records >= rules.starved_fraction * best
@@ -235,7 +235,7 @@ def tracks(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
 
 
 def bounded(rules: Rules, history: Sequence["Metrics"]) -> Criterion:
-    """Whether numbers are numbers, and chi2/ndf is not above its best by too much twice running."""
+    """Return the criterion on divergence: values are finite, and chi2/ndf is not far above its best twice in succession."""
     values = [_number(m, "chi2_per_ndf") for m in history]
     known = [value for value in values if value is not None]
     above = rules.diverged_factor * min(known, default=math.inf)
@@ -253,7 +253,7 @@ def bounded(rules: Rules, history: Sequence["Metrics"]) -> Criterion:
 
 
 def progress(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
-    """Whether the smallest residual shift or the best chi2/ndf has improved; empty before there are enough iterations."""
+    """Return the criterion on progress of the smallest residual shift or the best chi2/ndf; none in the first iterations."""
     span = rules.stalled_iterations
     if len(history) <= span:
         return []
@@ -278,7 +278,7 @@ def progress(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
 
 
 def _number(metrics: Mapping[str, object], *path: str) -> float | None:
-    """The finite number at ``path``, or None where there is none."""
+    """Return the finite number at ``path``, or None without one."""
     value: Any = metrics
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -288,7 +288,7 @@ def _number(metrics: Mapping[str, object], *path: str) -> float | None:
 
 
 def _digits(value: float, digits: int) -> str:
-    """A number with so many digits, without an exponent where it is large but can be read: 1352 and not 1.35e+03."""
+    """Return a number with significant ``digits``; below a million without an exponent: 1352 and not 1.35e+03."""
     text = f"{value:.{digits}g}"
     return f"{value:.0f}" if "e+" in text and abs(value) < 1e6 else text
 

@@ -1,4 +1,4 @@
-"""The transition tables drawn as text: Mermaid for the documentation, DOT for Graphviz."""
+"""Draw the transition tables as text: Mermaid for the documentation, DOT for Graphviz."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,7 +8,7 @@ Row = tuple[str, str, str]
 
 
 def rows(which: str) -> Sequence[Row]:
-    """The table called ``campaign`` or ``node``."""
+    """Return the table ``campaign`` or ``node``."""
     return table.CAMPAIGN if which == "campaign" else table.NODE
 
 
@@ -21,7 +21,7 @@ def _edges(transitions: Iterable[Row]) -> dict[tuple[str, str], list[str]]:
 
 
 def mermaid(which: str = "campaign") -> str:
-    """The table as a Mermaid state diagram."""
+    """Return the table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", f"    [*] --> {rows(which)[0][0]}"]
     lines += [f"    {a} --> {b}: {', '.join(events)}" for (a, b), events in _edges(rows(which)).items()]
     if which == "campaign":
@@ -30,7 +30,7 @@ def mermaid(which: str = "campaign") -> str:
 
 
 def dot(which: str = "campaign") -> str:
-    """The table as a Graphviz graph."""
+    """Return the table as a Graphviz graph."""
     ends = table.ENDS if which == "campaign" else ("done", "lost", "skipped")
     lines = [f'digraph "{which}" {{', "    rankdir=LR;", "    node [shape=box, style=rounded];"]
     lines += [f"    {state} [peripheries=2];" for state in ends]

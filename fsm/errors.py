@@ -1,4 +1,4 @@
-"""The errors of the project, split by whose fault they are.
+"""Define the errors of the project, by origin: the user, a job, the state database.
 
 One place, ``faser_align.cli.main``, turns them into a sentence and an exit status.
 """

@@ -1,4 +1,4 @@
-"""Exit statuses of scripts and jobs, with their meaning (standard library only: scripts load this)."""
+"""Define the exit statuses of scripts and jobs, and their meanings. Startup-critical: standard library only."""
 
 # Exit statuses of scripts, for DAGMan.
 CONVERGED = 42  # ABORT-DAG-ON 42 RETURN 0: the alignment has converged

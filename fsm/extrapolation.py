@@ -1,12 +1,12 @@
-"""How far the constants still are from where they are going, judged by the pace at which corrections shrink. Pure.
+"""Extrapolate the remaining correction from the ratio of successive corrections. Pure.
 
-A small correction does not mean that little is left: if each is nine tenths of the one before, ten times as much
+A small correction does not mean a small remaining one: if each is nine tenths of the one before, nine times the last
 follows. With ``s`` the size of the last correction and ``r`` its ratio to the one before, what follows is at most
 
     s r / (1 - r)
 
-in the end, if all go the same way. Sizes are those along directions that the data determine, since the others have no
-end to go to.
+if all have the same direction. Sizes are those along directions that the data determine, because corrections along the
+others need not end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from faser_align.fsm.metrics import Metrics
 
-RATIO_MAX = 0.9  # corrections that do not shrink are taken to follow ten times: noise does not go one way for ever
+RATIO_MAX = 0.9  # larger ratios count as this one, because noise does not persist in one direction
 
 
 class Remaining(NamedTuple):
-    """What is still to come: in standard deviations (rms over the directions), and as an effect on residuals (um)."""
+    """The remaining correction in standard deviations (rms over the directions), and as residual shift (um)."""
 
     sigma: float
     effect_um: float
 
 
 def remaining(history: Sequence["Metrics"]) -> Remaining | None:
-    """What follows the last iteration of a stage; None if its metrics do not have the determined part."""
+    """Return the extrapolated correction after the last iteration; None if its metrics lack the determined part."""
     now = history[-1].get("determined") or {}
     if not _known(now):
         return None
@@ -39,7 +39,7 @@ def remaining(history: Sequence["Metrics"]) -> Remaining | None:
 
 
 def rise(history: Sequence["Metrics"]) -> float | None:
-    """By how much the last chi2/ndf is above the stage's best with the same files; None if that is not known.
+    """Return the rise of the last chi2/ndf above the stage's best with the same files; None if it is unknown.
 
     The tracks are the same in all iterations, so that chance hardly moves it: constants that describe them worse than
     others did are going to the wrong place, however small their corrections become.

@@ -75,7 +75,7 @@ def _place(message: Open) -> tuple[bool, int]:
 
 
 def _group(first: Open, queue: Sequence[Open]) -> tuple[Open, ...]:
-    """The messages that are sent with ``first``: those of a lease, or of one kind up to the next event of another sort.
+    """Return the messages that are sent with ``first``: those of its lease, or of one kind up to the next other event.
 
     A lease is repeated as it was, with its key. What some recipients of the target have already is sent to the others alone.
     """

@@ -1,4 +1,4 @@
-"""Numbers with their nouns."""
+"""Format numbers with their nouns."""
 
 
 def count(n: int, one: str, many: str = "") -> str:

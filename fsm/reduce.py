@@ -73,13 +73,13 @@ class Reaction:
         return True
 
     def enqueue(self, kind: str) -> None:
-        """Notify everybody who asked for ``kind`` of what the history's latest row says."""
+        """Notify the recipients of ``kind`` of the history's latest row."""
         self.changes.append(("enqueue", kind, table.FORMER.get(kind, kind)))
 
     def mark_processed(
         self, exit_status: int, attempt: int, phase: str, job_id: str = "", hold_time: str = "", node: str = ""
     ) -> None:
-        """Remember the answer, which a repeat of the event gets again."""
+        """Record the exit status, which a repeat of the event gets again."""
         key = (self.event["dag_id"], node, attempt, phase, job_id, hold_time)
         self.changes.append(("mark_processed", *key, exit_status))
 
@@ -192,7 +192,7 @@ def _post(reaction: Reaction, event: "Post") -> int:
 
 
 def _hold(reaction: Reaction, event: "Hold") -> int:
-    """A job went on hold, which is notified; one that comes after its attempt's end changes nothing else.
+    """Record and notify a hold; one that comes after the end of its attempt changes nothing else.
 
     DAGMan starts HOLD and POST of a job at the same moment if it was released and has ended by the time DAGMan looks.
     """
@@ -233,7 +233,7 @@ def _abandon(reaction: Reaction) -> None:
 
 
 def is_open(attempts: "Sequence[Attempt]", dag_id: str) -> bool:
-    """Whether the node's latest attempt is one of this DAGMan and is open: a PRE is a repeat of the one that opened it."""
+    """Return whether the node's latest attempt is open and of this DAGMan: its PRE is then a repeat."""
     return bool(attempts) and attempts[-1]["dag_id"] == dag_id and not attempts[-1]["closed_utc"]
 
 
@@ -250,7 +250,7 @@ def recorded_answer(job_id: str, processed: "Sequence[tuple[int, int]]", attempt
 
 
 def should_skip(campaign: "Campaign", node: "Node", known: "Known") -> bool:
-    """Whether a node has nothing to do: its file is dropped, its stage has ended, or there is nothing to validate."""
+    """Return whether a node has nothing to do: its file is dropped, its stage has ended, or nothing is to be validated."""
     if known["file_lost"]:
         return True
     if node["stage"] == table.VALIDATION:
@@ -259,13 +259,13 @@ def should_skip(campaign: "Campaign", node: "Node", known: "Known") -> bool:
 
 
 def within_quorum(campaign: "Campaign", event: "Post", file_lost: bool) -> bool:
-    """Whether a failed file is dropped: its attempts are used up, and the minimum fraction of files holds or has counted it."""
+    """Return whether a failed file is dropped: it has no attempts left, and the minimum fraction of files allows it."""
     last = event["fatal"] or event["retry"] >= event["max_retries"]
     return bool(last and (campaign["lost"] < campaign["lost_max"] or file_lost))
 
 
 def reopens(campaign: "Campaign", dag_id: str) -> bool:
-    """Whether a node that begins reopens its campaign, although a FINAL has closed it.
+    """Return whether a node that starts reopens its campaign, although a FINAL has closed it.
 
     Its own DAGMan was killed between FINAL and its end, or has lost track of a job; or an earlier DAGMan's FINAL came late.
     Its next FINAL is another one. A script of an earlier DAGMan that slept reopens nothing.
@@ -274,7 +274,7 @@ def reopens(campaign: "Campaign", dag_id: str) -> bool:
 
 
 def is_reconstructing(campaign: "Campaign", stage: int, iteration: int) -> bool:
-    """Whether the campaign is in this iteration already."""
+    """Return whether the campaign is in this iteration already."""
     at = (campaign["stage"], campaign["iteration"])
     return campaign["state"] in ("reconstructing", "solving") and at == (stage, iteration)
 

@@ -166,7 +166,7 @@ def _changed(reaction: "Reaction", event: "Control") -> None:
 
 
 def _notify_retried(reaction: "Reaction", event: "Control") -> None:
-    """Messages that were given up get fresh tries, those that wait are due now; what was sent stays sent."""
+    """Retry messages that were given up, and make waiting ones due; sent ones stay sent."""
     reaction.changes.append(("notify_again", event["target"], event["target"]))
     _note(reaction, event, {"target": event["target"], "messages": reaction.known["unsent"]})
 

@@ -1,4 +1,4 @@
-"""The states, the events and the two transition tables: the one place that says what may follow what.
+"""Define states, events and the two transition tables, the only place with transitions.
 
 Everything else is made from here: the machine, the hooks' decisions, the diagram of the documentation
 and the tests. Standard library only, and none of it is needed: hooks load this for every node.
@@ -150,17 +150,17 @@ _node = {(source, event): destination for source, event, destination in NODE}
 
 
 def campaign_after(state: str, event: str) -> str | None:
-    """State of a campaign after ``event``, or None where the table does not allow the event."""
+    """Return the state of a campaign after ``event``, or None if the table does not allow it."""
     return _campaign.get((state, event))
 
 
 def node_after(state: str, event: str) -> str | None:
-    """State of a node after ``event``, or None where the table does not allow the event."""
+    """Return the state of a node after ``event``, or None if the table does not allow it."""
     return _node.get((state, event))
 
 
 def after_verdict(verdict: str, *, last: bool, validated: bool, at_limit: str) -> str:
-    """The campaign's event that a verdict on an iteration becomes.
+    """Return the campaign's event that follows from a verdict on an iteration.
 
     Args:
         verdict: one of ``VERDICTS``.

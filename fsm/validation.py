@@ -1,7 +1,7 @@
-"""Whether the last constants describe the data no worse than the first: *confirmed*, or *refuted*.
+"""Decide whether the last constants describe the data no worse than the first: *confirmed*, or *refuted*.
 
 Pure: a function of ``[validation]`` and of what the validation's job compared (``jobs.validate``), so that it is the same
-with the store and without it.
+with and without the state database.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ def _chi2(limits: Limits, name: str, group: "Group") -> Criterion:
 
 
 def _modules(limits: Limits, name: str, group: "Group") -> Criterion:
-    """The module whose residuals became wider by the largest share, among those with enough hits."""
+    """Return the criterion on the width of each module's residuals, for modules with enough hits."""
     rises = {}
     for key, before in group["before"]["modules"].items():
         after = group["after"]["modules"].get(key)

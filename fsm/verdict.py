@@ -67,7 +67,7 @@ def _converged(rules: Rules, history: Sequence["Metrics"]) -> str | None:
 
 
 def _met(rules: Rules, running: Sequence["Metrics"]) -> str:
-    """Which rules the iterations ``running`` have met, each with the number of the last: all along, or in the end only."""
+    """Return the rules that the iterations ``running`` have met, with the last one's values: all of them, or the last only."""
     met = [[c for c in criteria.rules_asked(rules, metrics) if c.passed] for metrics in running]
     steady = set.intersection(*({c.name for c in found} for found in met))
     all_along = " and ".join(c.text for c in met[-1] if c.name in steady)
@@ -82,14 +82,14 @@ def _met(rules: Rules, running: Sequence["Metrics"]) -> str:
 
 
 def _passes(rules: Rules, history: Sequence["Metrics"]) -> bool:
-    """Whether the last iteration of ``history`` counts towards convergence."""
+    """Return whether the last iteration of ``history`` counts towards convergence."""
     asked = [criterion.passed for criterion in criteria.rules_asked(rules, history[-1])]
     enough = all(asked) if rules.require == "all" else any(asked)
     return enough and all(criterion.passed for criterion in criteria.conditions(rules, history))
 
 
 def _missing(rules: Rules, history: Sequence["Metrics"]) -> str:
-    """Why the stage has not converged with the last iteration: the rules, what forbids it to count, or patience."""
+    """Return why the stage has not converged: a rule, a condition, or patience."""
     asked = criteria.rules_asked(rules, history[-1])
     failed = [criterion.text for criterion in asked if not criterion.passed]
     if failed and (rules.require == "all" or len(failed) == len(asked)):

@@ -1,1 +1,1 @@
-"""The programs that DAGMan calls before and after every node."""
+"""Implement the PRE, POST, HOLD and FINAL scripts that DAGMan runs."""

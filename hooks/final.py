@@ -1,4 +1,4 @@
-"""FINAL, the last script of a DAGMan: close the campaign, deliver what is pending, publish the page, remove unused folders."""
+"""Run FINAL, DAGMan's last script: close the campaign, deliver messages, publish the page, remove unused folders."""
 
 import contextlib
 import filecmp
@@ -59,8 +59,8 @@ def publish_page(folder: str) -> None:
 def remove_unused(folder: str) -> None:
     """Remove the folders of iterations that no job has used, if a decision ended the campaign.
 
-    A campaign that failed or was removed keeps them, because its DAGMan may continue by itself. Only empty folders go, and
-    the constants that the last Millepede job handed on; ``resume`` and ``extend`` make both again.
+    A campaign that failed or was removed keeps them, because its DAGMan may continue by itself. Only empty folders are
+    removed, and copies of the last constants; ``resume`` and ``extend`` make both again.
 
     Raises:
         CampaignError, OSError: the campaign's files cannot be read.

@@ -1,4 +1,4 @@
-"""HOLD script of any job: record the hold, and deliver one message per cause."""
+"""Run the HOLD script of a job: record the hold, and deliver one message per cause."""
 
 import sqlite3
 import sys

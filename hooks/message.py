@@ -70,13 +70,13 @@ def _send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
 
 
 def message_facts(folder: str, claimed: Claim) -> "Facts":
-    """What a message says: the store's facts, the ends of failed nodes' logs, and the next command."""
+    """Return what a message says: the database's facts, the ends of failed nodes' logs, and the next command."""
     facts = database.read(folder, lambda db: about(db, claimed))
     _add_logs(folder, [*facts["failed"], *(facts["files_lost"] if claimed.kind == "lost" else ())])
     for failed in facts["failed"]:
         failed["cure"] = exit_codes.cure(failed["why"])
     for lost in facts["files_lost"]:
-        # What is lost stays lost in its campaign: resuming would not take it in again.
+        # A resumed campaign does not use a dropped file again.
         what, resume, _ = exit_codes.cure(lost["why"]).partition(", then resume")
         lost["cure"] = f"{what}; a new campaign uses it again" if resume else what
     record = read_record(folder)
@@ -108,7 +108,7 @@ def _add_logs(folder: str, failed: "list[Entry]") -> None:
 
 
 def picture(facts: "Facts") -> "Facts":
-    """The plot that the last Millepede job drew, or why there is none; nothing for iterations of older programs."""
+    """Return the plot that the last Millepede job drew, or why there is none; neither for iterations of older programs."""
     if facts.get("no_plot") or not facts.get("plot"):
         return {}
     try:
@@ -124,7 +124,7 @@ def picture(facts: "Facts") -> "Facts":
 
 
 def published_page(record: Manifest) -> str:
-    """Where the campaign's published page is: its address, or its file where no address is known; empty without one."""
+    """Return the address of the campaign's published page, or its file if the address is unknown; empty without one."""
     report = record["config"].get("report", {})
     name = f"{record['name']}.html"
     if not report.get("publish"):

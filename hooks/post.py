@@ -1,4 +1,4 @@
-"""POST script of every node: an attempt ends, and a Millepede job's metrics are judged. Startup-critical for reconstructions."""
+"""Run the POST script of a node: end an attempt, and judge a Millepede job's metrics. Startup-critical for reconstructions."""
 
 import _sqlite3 as sqlite3
 import os

@@ -1,4 +1,4 @@
-"""PRE script of every node: an attempt begins, or the node is skipped. Startup-critical for a reconstruction."""
+"""Run the PRE script of a node: begin an attempt, or skip the node. Startup-critical for reconstructions."""
 
 import _sqlite3 as sqlite3
 

@@ -1,7 +1,6 @@
-"""What hooks need, tried where they run: ``python -I -S probe.py FOLDER`` as the PRE script of an empty node.
+"""Try what scripts need where they run: ``python -I -S probe.py FOLDER`` as the PRE script of an empty node.
 
-The folder holds ``request.json``; the answer, one entry for each thing that was tried, becomes ``answer.json`` there.
-Nothing is sent to anybody.
+The folder contains ``request.json``; the answer, one entry for each attempt, becomes ``answer.json`` there. Nothing is sent.
 """
 
 import json
@@ -15,7 +14,7 @@ REQUEST, ANSWER = "request.json", "answer.json"
 
 
 def main(folder: str) -> int:
-    """Try everything and write the answer; returns the exit status, 0 whatever was found."""
+    """Try everything and write the answer; return the exit status 0."""
     from faser_align.system import credential, kerberos
     from faser_align.system.atomic import write_text
     from faser_align.system.attempt import attempt

@@ -1,4 +1,4 @@
-"""The program that DAGMan calls: ``python -I -S run.py pre|post|hold|final CAMPAIGN MACROS...``.
+"""Start a script for DAGMan: ``python -I -S run.py pre|post|hold|final CAMPAIGN MACROS...``.
 
 Python keeps no compiled copy of this file, so that it only finds the package and starts ``hooks.entry``. Without
 site-packages a script starts in a tenth of the time; what needs them calls ``system.libraries.site_packages``.
@@ -9,7 +9,7 @@ import os
 import sys
 
 if __name__ == "__main__":
-    gc.disable()  # a script ends before that would pay
+    gc.disable()  # a script ends too soon to profit from it
     os.umask(os.umask(0o022) | 0o022)  # a campaign's files are their owner's to write, whatever the umask of a shell
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from faser_align.hooks import entry

@@ -20,13 +20,13 @@ AS_TOLD = "as DAGMan was told"  # how the reason of a decision begins that ``rep
 
 
 def findings(db: sqlite3.Connection, folder: str) -> Findings:
-    """Differences between ``db`` and the files of the campaign in ``folder``."""
+    """Yield differences between ``db`` and the files of the campaign in ``folder``."""
     yield from _metrics(db, folder)
     yield from _constants(db, folder)
 
 
 def _metrics(db: sqlite3.Connection, folder: str) -> Findings:
-    """Each decision has the metrics that are on disk, and follows from them; but for a Millepede node that runs again."""
+    """Check that decisions follow from the metrics on disk, except where a Millepede node runs again."""
     from faser_align.state import judging
 
     try:
@@ -58,7 +58,7 @@ def _metrics(db: sqlite3.Connection, folder: str) -> Findings:
 
 
 def _allowed(submitted: Manifest, changed: list[changes.Change], stage: int, history: "list[Metrics]") -> set[str]:
-    """What the metrics say by the limits at submission, and by those after each change."""
+    """Return the decisions on the metrics with the limits at submission, and after each change."""
     import copy
 
     from faser_align.state import judging
@@ -71,7 +71,7 @@ def _allowed(submitted: Manifest, changed: list[changes.Change], stage: int, his
 
 
 def _constants(db: sqlite3.Connection, folder: str) -> Findings:
-    """The constants that an iteration started from and found are on disk as they were, and follow from one another.
+    """Check that the constants of each iteration are on disk unchanged, and follow from those before.
 
     Those of the validation are copies, which an extension replaces.
     """

@@ -1,4 +1,4 @@
-"""The outbox: messages are leased in a transaction before they are sent, and marked in another afterwards.
+"""Lease messages of the outbox before they are sent, and record the results, each in a transaction.
 
 One process of a campaign delivers at a time; it holds a lock that ends with it. So two scripts never send one message, and
 a lease that the holder of the lock finds is that of a script that was killed: the message is sent again, with its key.
@@ -131,7 +131,7 @@ def _causes(
 
 
 def _give_up(db: sqlite3.Connection) -> None:
-    """Let a message rest whose claims all ended with their hooks: it may be what kills them."""
+    """Give up messages whose scripts were killed at each attempt: they may be the cause."""
     deadly = db.execute(
         "SELECT id, target, kind, tries FROM outbox WHERE state = 'claimed' AND tries >= ?", (TRIES_MAX,)
     ).fetchall()
@@ -141,7 +141,7 @@ def _give_up(db: sqlite3.Connection) -> None:
 
 
 def decline(folder: str, claimed: Claim) -> None:
-    """Close a claimed message that its target, by the user's own file, does not want."""
+    """Close a leased message that its target, according to the user's own file, does not accept."""
 
     def work(db: sqlite3.Connection) -> int:
         db.executemany("UPDATE outbox SET state = 'unwanted' WHERE id = ?", [(row,) for row in claimed.ids])
@@ -151,7 +151,7 @@ def decline(folder: str, claimed: Claim) -> None:
 
 
 def _reached(db: sqlite3.Connection) -> dict[int, tuple[str, ...]]:
-    """Who of a target's recipients or channels has got a message although it failed, by its row; by its last try."""
+    """Return the recipients or channels that got a message although it failed, by its row, according to its last try."""
     sql = (
         "SELECT message.value, json_extract(facts, '$.reached') FROM history, json_each(facts, '$.rows') AS message "
         "WHERE event = 'delivery_failed' ORDER BY history.id"
@@ -187,7 +187,7 @@ def mark(folder: str, claimed: Claim, problem: str | None, reached: Sequence[str
 
 
 def _note(db: sqlite3.Connection, utc: str, failed: tuple[str, str, int, str], further: Mapping[str, object]) -> None:
-    """Write into the history that a message did not arrive: of (target, kind, try, reason), and what else is known."""
+    """Record a failed delivery (target, kind, try, reason) in the history, with further facts."""
     db.execute(
         "INSERT INTO history SELECT NULL, ?, 'campaign', state, 'delivery_failed', state, '', stage, iteration, '', 0, '', "
         "dag_id, '', json_patch(json_object('target', ?, 'message', ?, 'try', ?, 'reason', ?), ?) FROM campaign",

@@ -1,10 +1,9 @@
 """Rebuild a campaign's state database from what is left of it and from DAGMan's logs.
 
-Everything is built beside the store and takes its place at once: killed at any moment, a repair leaves the old store or
-the new one. Two ways lead to a new store. The better one starts from a copy that is sound (the store, the published copy or
-what the redo log makes, whichever knows most) and applies what the logs and the spool know beyond it: what only hooks could
-know is kept. The other one applies everything from DAGMan's logs, in a store that is new. It is used where no copy is sound,
-or where events are missing in the middle of the history, where none can be put any more.
+The new database is built beside the old one and replaces it atomically: a repair that is killed leaves either. If a copy
+is valid (the database, its snapshot, or what the redo log makes), the one with the longest history gets the events of the
+logs and the spool that it lacks, and so keeps what only scripts know. Otherwise, or if events within its history are
+missing, all events of DAGMan's logs are applied to a new database.
 """
 
 import contextlib
@@ -60,7 +59,7 @@ class Rebuilt(NamedTuple):
 
     @property
     def stale(self) -> bool:
-        """Whether the snapshot is out of date though the state database needs no repair."""
+        """Return whether the snapshot is out of date though the state database needs no repair."""
         store, copy = self.copies[:2]
         return not self.path and (
             bool(copy.damage) or (copy.rows, copy.transactions) != (store.rows, store.transactions)

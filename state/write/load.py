@@ -55,6 +55,6 @@ def _is_lost(db: "sqlite3.Connection", file: int) -> bool:
 
 
 def _has_converged(db: "sqlite3.Connection", campaign: "Campaign") -> bool:
-    """Whether the last stage has converged."""
+    """Return whether the last stage has converged."""
     sql = "SELECT 1 FROM iterations WHERE stage = ? AND verdict = 'converged' LIMIT 1"
     return bool(db.execute(sql, (campaign["stages"],)).fetchone())
