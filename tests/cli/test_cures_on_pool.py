@@ -19,11 +19,9 @@ from faser_align.pool.personal import Pool
 
 
 @pytest.fixture
-def two(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> Iterator[Path]:
+def two(here: Path, plain_command: Command, pool: Pool) -> Iterator[Path]:
     """Provide the folder of a campaign whose two jobs wait in the queue, because no machine matches."""
     assert pool.master_pid
-    monkeypatch.chdir(workdir)
-    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
     with waiting(plain_command, "two", "400-401", 2) as folder:
         yield folder
 

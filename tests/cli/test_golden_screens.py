@@ -5,7 +5,6 @@ the difference with git.
 """
 
 import bisect
-import io
 import os
 import pty
 import re
@@ -20,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from commandline import Command
+from commandline import Command, Terminal
 
 import faser_align
 from faser_align.campaign import layout
@@ -41,13 +40,6 @@ TIMES = {
     "iterations": ("started_utc", "ended_utc"),
     "outbox": ("next_utc", "claimed_utc", "sent_utc"),
 }
-
-
-class Terminal(io.StringIO):
-    """Standard output that claims to be a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture(scope="module")

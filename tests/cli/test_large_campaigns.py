@@ -1,6 +1,5 @@
 """Test the reading commands in a campaign of many nodes: they show what matters, and count the rest."""
 
-import io
 import json
 import sqlite3
 import subprocess
@@ -9,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from commandline import Command
+from commandline import Command, Terminal
 from largecampaigns import make_large
 
 from faser_align.campaign import layout
@@ -17,13 +16,6 @@ from faser_align.state import publish, registry
 
 FILES, ITERATIONS = 400, 2
 COLUMNS = ("dag_id", "opened_utc", "closed_utc", "job_id", "outcome", "return_value", "exit_status", "host")
-
-
-class Terminal(io.StringIO):
-    """Standard output that claims to be a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture

@@ -27,11 +27,9 @@ from faser_align.pool.personal import Pool
 
 
 @pytest.fixture
-def stuck(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> Iterator[Path]:
+def stuck(here: Path, plain_command: Command, pool: Pool) -> Iterator[Path]:
     """Provide the folder of a campaign whose only job waits in the queue, because no machine matches."""
     assert pool.master_pid
-    monkeypatch.chdir(workdir)
-    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
     with waiting_campaign(plain_command, "stuck", "400", 1) as folder:
         yield folder
 

@@ -1,5 +1,6 @@
 """Run the command line in tests."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,13 @@ class Result(NamedTuple):
     status: int
     out: str
     err: str
+
+
+class Terminal(io.StringIO):
+    """Standard output that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 # Runs the command line with arguments.
