@@ -10,7 +10,7 @@ import pytest
 import uproot
 
 from faser_align.alignment.mille.conversion import Cuts, convert, convert_and_count, read_records
-from faser_align.alignment.mille.counts import Counts, read_counts, write_counts
+from faser_align.alignment.mille.counts import Counts, read_counts
 from faser_align.alignment.mille.kfalignment import HIT_BRANCHES, TRACK_BRANCHES, read_tracks
 from faser_align.alignment.mille.track_model import designed_z_mm, offset_z_mm
 from faser_align.alignment.parameters.constants import read_constants
@@ -297,32 +297,24 @@ def test_elements_of_other_detectors_are_converted(tmp_path: Path) -> None:
         convert([wrong], tmp_path / "wrong.bin", Cuts(), any_element=True)
 
 
-def test_counts_lie_beside_the_binary(data: Path, tmp_path: Path) -> None:
-    """Binary and counts are written together; without the counts there is no binary."""
+def test_counts_lie_beside_the_binary_and_add_up(data: Path, tmp_path: Path) -> None:
+    """Binary and counts are written together, or not at all; counts survive their file, and add up value by value."""
     source = data / "mille" / "kfalignment_4st.root"
     counts = convert_and_count([source], tmp_path / "out.bin", Cuts())
-    assert read_counts(tmp_path / "out.bin.json").to_json() == counts.to_json()
+    again = read_counts(tmp_path / "out.bin.json")
+    assert again.to_json() == (Counts() + counts).to_json() == counts.to_json()
+    assert (again + counts).to_json()["modules"] == (2 * counts.modules).tolist()
     older = counts.to_json()
     del older["tracks_modelled"], older["modules_cut_derivative"]
     assert Counts.from_json(older).to_json() == counts.to_json()  # no hit is rejected by the derivative cut
-    (tmp_path / "other.bin.json").mkdir()
-    with pytest.raises(UserError, match=r"cannot write .*other\.bin\.json"):
-        convert_and_count([source], tmp_path / "other.bin", Cuts())
-    assert not (tmp_path / "other.bin").exists()
-
-
-def test_counts_survive_their_file_and_add_up(data: Path, tmp_path: Path) -> None:
-    """Counts survive a round trip through their file, and add up value by value."""
-    counts = convert([data / "mille" / "kfalignment_4st.root"], tmp_path / "out.bin", Cuts())
-    write_counts(tmp_path / "out.bin.json", counts)
-    again = read_counts(tmp_path / "out.bin.json")
-    assert again.to_json() == counts.to_json()
-    assert (again + counts).to_json()["modules"] == (2 * counts.modules).tolist()
-    assert (Counts() + counts).to_json() == counts.to_json()
     for text in ("", "[]", '{"format": 1}', '{"format": 9}'):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(UserError, match=r"bad\.json"):
             read_counts(tmp_path / "bad.json")
+    (tmp_path / "other.bin.json").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*other\.bin\.json"):
+        convert_and_count([source], tmp_path / "other.bin", Cuts())
+    assert not (tmp_path / "other.bin").exists()
 
 
 def test_quantiles_of_histograms_are_those_of_the_values(data: Path, tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ class Case(NamedTuple):
 
     n_globals: int
     records: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
-    truth: np.ndarray
 
 
 def make_case(seed: int, n_globals: int = 8, n_records: int = 60, n_locals: int = 3, density: float = 0.5) -> Case:
@@ -43,7 +42,7 @@ def make_case(seed: int, n_globals: int = 8, n_records: int = 60, n_locals: int 
         sigmas = random.uniform(0.5, 2.0, n)
         values = by_local @ random.normal(size=locals_) + by_global @ truth + sigmas * random.normal(size=n)
         records.append(tuple(np.float32(array).astype(float) for array in (by_local, by_global, values, sigmas)))
-    return Case(n_globals, records, truth)
+    return Case(n_globals, records)
 
 
 def pack(case: Case, *, double: bool = False, fortran: bool = False) -> bytes:
@@ -198,7 +197,7 @@ def test_records_may_be_counted_instead(tmp_path: Path) -> None:
 def test_records_can_be_limited(tmp_path: Path) -> None:
     """maxrecord limits the records over all files, in every pass."""
     case = make_case(7)
-    few = Case(case.n_globals, case.records[:30], case.truth)
+    few = Case(case.n_globals, case.records[:30])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "CACHE_BYTES", 0)
         patch.setattr(source, "BLOCK_BYTES", 1000)
@@ -362,7 +361,7 @@ def test_a_parameter_without_an_accepted_record_is_a_defect(tmp_path: Path) -> N
     odd = np.zeros((len(values), 5))
     odd[0, 4] = 1.0
     wild = values + 1e6 * np.eye(len(values))[0] * sigmas
-    content = pack(case) + pack(Case(5, [(by_local, odd, wild, sigmas)], case.truth))
+    content = pack(case) + pack(Case(5, [(by_local, odd, wild, sigmas)]))
     solution = run(tmp_path, content, "hugecut 5\npresigma 0.1\n")
     assert solution.end_code == 3
     assert len(solution.iterations) == 1
@@ -381,7 +380,7 @@ def test_entries_of_every_pass_count(tmp_path: Path) -> None:
 
     records = [*(record(0.0, 1.0) for _ in range(100)), *(record(0.05, 0.0) for _ in range(6))]
     far_off = [record(1.0, 0.0) for _ in range(30)]  # rejected until other records have moved the parameter
-    content = pack(Case(2, records + far_off, np.zeros(2)))
+    content = pack(Case(2, records + far_off))
     solution = run(tmp_path, content, "entries 1 20\nhugecut 20\nprintcounts\n")
     assert [row.rejects for row in solution.iterations[:2]] == [30, 0]
     assert solution.values[11] == pytest.approx(40.0)

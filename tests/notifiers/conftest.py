@@ -1,14 +1,12 @@
 """Provide receivers on loopback: a mail server, and a Mattermost server's webhooks."""
 
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from receivers import TOKEN, Mattermost, kept_port, mattermost
+from receivers import Mattermost, kept_port, mattermost
 
 from faser_align.notifiers.mailbox import Mailbox
 
@@ -25,31 +23,6 @@ def mattermost_server() -> Iterator[Mattermost]:
     """Provide a server for Mattermost's webhook payload, with Mattermost's answers."""
     with mattermost() as received:
         yield received
-
-
-@pytest.fixture
-def web_page() -> Iterator[str]:
-    """Provide the apprise address of a server that answers every request with a page."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.end_headers()
-            self.wfile.write(b"<!doctype html><title>Log in</title>")
-
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"mmost://127.0.0.1:{server.server_address[1]}/{TOKEN}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture

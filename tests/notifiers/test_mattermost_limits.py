@@ -98,7 +98,8 @@ def test_a_post_is_parted_at_its_headings() -> None:
     assert parts("alone\n") == ["alone"]
 
 
-def test_a_web_page_is_no_webhook(web_page: str, facts: dict[str, Any]) -> None:
+def test_a_web_page_is_no_webhook(mattermost_server: Any, facts: dict[str, Any]) -> None:
     """An answer with a web page, such as a log-in page, means that the message was not accepted."""
-    said_not = ask(Target("group", web_page), compose(facts), key="1", thread="t")
+    mattermost_server.page = True
+    said_not = ask(Target("group", mattermost_server.url()), compose(facts), key="1", thread="t")
     assert said_not == (False, "target 'group': its address leads to a web page, not to a webhook of Mattermost")

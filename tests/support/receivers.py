@@ -66,12 +66,13 @@ class SecureMailbox(mailbox.Mailbox):
 
 @dataclass
 class Mattermost:
-    """A webhook's requests; it accepts only ``token``, and refuses channels in ``closed``."""
+    """A webhook's requests; it accepts only ``token``, and refuses channels in ``closed``; ``page``: a web page answers."""
 
     port: int
     secure: bool = False
     token: str = TOKEN
     closed: set[str] = field(default_factory=set)
+    page: bool = False
     posts: list[dict[str, Any]] = field(default_factory=list)
 
     def url(self, token: str = TOKEN) -> str:
@@ -108,6 +109,9 @@ def mattermost(port: int = 0, *, certificate: str = "") -> Iterator[Mattermost]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if received.page:
+                self._answer(200, "<!doctype html><title>Log in</title>", "text/html; charset=utf-8")
+                return
             if self.path != f"/hooks/{received.token}":
                 self._answer(403, f'{{"message": "Invalid webhook {self.path}"}}', "application/json")
                 return
