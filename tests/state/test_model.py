@@ -25,11 +25,11 @@ from campaigns import make_campaign
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from memory import Memory
+from memory import Memory, comparable, rows_of
 from properties import SOAK
 
 from faser_align.campaign import layout
-from faser_align.fsm import next_message, table
+from faser_align.fsm import next_message
 from faser_align.state import control_requests, create, database, outbox, publish, spool, verify, writer
 
 FILES, ITERATIONS, RETRIES, TARGETS = (400, 401), ((1, 1), (1, 2), (2, 1)), 1, ("me", "you")
@@ -290,8 +290,8 @@ class OnDisk:
         """Return the content of the database, which is that of memory; the snapshot is as the last script left it."""
         store = Path(self.folder, layout.STATE).read_bytes()
         rows = self.memory.rows
-        history, processed = _rows(store)
-        assert history == [_comparable(*row[1:12], row[13]) for row in rows.history]
+        history, processed = rows_of(store)
+        assert history == [comparable(*row[1:12], row[13]) for row in rows.history]
         assert processed == {(*key, status) for key, status in rows.processed.items() if key[3] != "control"}
         assert self.memory.picture() == _picture(store)
         assert self.copied == _picture(Path(self.folder, layout.PUBLISHED).read_bytes())
@@ -640,24 +640,6 @@ def _picture(store: bytes) -> dict[str, Any]:
                 for target, kind, node, state, tries in letters
             ],
         }
-
-
-def _rows(store: bytes) -> tuple[list[Any], set[Any]]:
-    """Return the history and the processed events of a database, without what memory does not have."""
-    columns = "subject, source, event, destination, ignored, stage, iteration, node, attempt, job_id, dag_id, facts"
-    key = "dag_id, node, attempt, phase, job_id, hold_time, exit_status"
-    with closing(sqlite3.connect(":memory:")) as db:
-        db.deserialize(store)
-        history = [
-            _comparable(*row, json.loads(facts))
-            for *row, facts in db.execute(f"SELECT {columns} FROM history ORDER BY id")
-        ]
-        return history, {*db.execute(f"SELECT {key} FROM events WHERE phase NOT IN ('control', 'spool')")}
-
-
-def _comparable(*row: Any) -> tuple[Any, ...]:
-    """Return a row of the history; facts and reasons of what is no event of a script are not compared."""
-    return (*row[:4], bool(row[4]), *row[5:-1]) if row[2] in (*table.NOTES, "created") else row
 
 
 class StoriesOnDisk(Stories):

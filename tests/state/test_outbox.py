@@ -166,10 +166,7 @@ def test_a_retry_that_is_asked_for_counts_anew(record: dict[str, Any]) -> None:
 
 def test_a_file_that_is_lost_is_told_once(tmp_path: Path) -> None:
     """A dropped file is one message per target, also if a target is named twice."""
-    config = {
-        "reconstruction": {"min_files": 0.6},
-        "notify": {"targets": ["me", "group", "me"], "events": ["lost"]},
-    }
+    config = {"reconstruction": {"min_files": 0.6}, "notify": {"targets": ["me", "group", "me"], "events": ["lost"]}}
     folder = str(make_campaign(tmp_path / "campaign", files=3, config=config)["folder"])
     gone = {**FAILED, "fatal": True, "ret": exit_codes.RAW_MISSING, "exit": exit_codes.FATAL}
     other = {"node": layout.reco_node(1, 1, 401)}

@@ -311,11 +311,7 @@ def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("held", "spooled", "states"),
-    [
-        (False, False, ["pending"]),
-        (True, False, ["failed", "failed"]),
-        (True, True, ["pending", "failed"]),
-    ],
+    [(False, False, ["pending"]), (True, False, ["failed", "failed"]), (True, True, ["pending", "failed"])],
 )
 def test_who_sends_has_sent_what_waited(held: bool, spooled: bool, states: list[str], tmp_path: Path) -> None:
     """Messages from the logs are pending until a sending hook; those from the event queue always are."""

@@ -1,7 +1,9 @@
 """A campaign in plain dictionaries, moved by ``fsm.reduce``, and any sequence of events that may move it."""
 
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from campaigns import metrics
@@ -65,7 +67,7 @@ class Memory:
                 ((k[2], status) for k, status in self.processed.items() if (*k[:2], *k[3:]) == (dag_id, name, *key)),
                 reverse=True,
             ),
-            "failed": [node["node"] for node in self.nodes.values() if node["state"] == "failed"],
+            "failed": [node["node"] for node in sorted(self.nodes.values(), key=_place) if node["state"] == "failed"],
             "only_iteration": None,
             "early_end": self._early_end(),
             "unsent": 0,
@@ -165,6 +167,29 @@ class Memory:
 
     def _end_iteration(self, stage: int, iteration: int, *values: str) -> None:
         self.iterations[stage, iteration] = values[2]
+
+
+def _place(node: Node) -> tuple[int, int, bool, int]:
+    """Return what orders the nodes by their work."""
+    return node["stage"], node["iteration"], node["kind"] == "mille", node["file"]
+
+
+def rows_of(store: bytes) -> tuple[list[Any], set[Any]]:
+    """Return the history and the processed events of a database, without what memory does not have."""
+    columns = "subject, source, event, destination, ignored, stage, iteration, node, attempt, job_id, dag_id, facts"
+    key = "dag_id, node, attempt, phase, job_id, hold_time, exit_status"
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.deserialize(store)
+        history = [
+            comparable(*row, json.loads(facts))
+            for *row, facts in db.execute(f"SELECT {columns} FROM history ORDER BY id")
+        ]
+        return history, {*db.execute(f"SELECT {key} FROM events WHERE phase NOT IN ('control', 'spool')")}
+
+
+def comparable(*row: Any) -> tuple[Any, ...]:
+    """Return a row of the history; facts and reasons of what is no event of a script are not compared."""
+    return (*row[:4], bool(row[4]), *row[5:-1]) if row[2] in (*table.NOTES, "created") else row
 
 
 def events() -> st.SearchStrategy[Event]:
