@@ -2,11 +2,13 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from faser_align.fsm import table
 from faser_align.fsm.next_message import PASSED_AT, PAUSE_S, PAUSE_S_MAX, TOGETHER, Open, choose, pause_end_s
+from faser_align.fsm.reasons import normalise_reason
 
 KINDS = ("submitted", "iteration", "held", "lost", "failed")
 
@@ -114,3 +116,17 @@ def test_a_pause_doubles_while_messages_keep_coming() -> None:
     assert pauses[:4] == [PAUSE_S, 2 * PAUSE_S, 4 * PAUSE_S, 8 * PAUSE_S]
     assert max(pauses) == PAUSE_S_MAX
     assert len(sent) < 35  # a day with a held job every second
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("exit status 139: core dumped", "exit status 139: core dumped"),
+        ("killed by signal 9", "killed by signal 9"),
+        ("used 1234 MB of 999", "used * MB of 999"),
+        ("disk full on b7s14p0123.cern.ch (file_00417.root)", "disk full on * *"),
+    ],
+)
+def test_what_differs_from_node_to_node_is_left_out(reason: str, told: str) -> None:
+    """Short numbers stay in a normalised reason; sizes, hosts, files and jobs are removed."""
+    assert normalise_reason(reason) == told

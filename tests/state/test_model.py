@@ -19,14 +19,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
+import memory
 import pytest
 from campaignmodel import ANSWERS, CONVERGED, FATAL, NO_JOB, SKIP, TOGETHER, Attempt, Event, Letter, Model, Row
 from campaigns import make_campaign
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from memory import Memory, comparable, rows_of
-from properties import SOAK
+from properties import SOAK, examples
 
 from faser_align.campaign import layout
 from faser_align.fsm import next_message
@@ -640,6 +641,42 @@ def _picture(store: bytes) -> dict[str, Any]:
                 for target, kind, node, state, tries in letters
             ],
         }
+
+
+with tempfile.TemporaryDirectory() as _folder:
+    make_campaign(
+        Path(_folder, "campaign"),
+        files=len(memory.FILES),
+        config={
+            "campaign": {"iterations": len(memory.ITERATIONS)},
+            "reconstruction": {"min_files": 0.5},
+            "notify": {"targets": ["me"], "events": ["end", "held", "lost"]},
+        },
+    )
+    with closing(sqlite3.connect(Path(_folder, "campaign", layout.STATE))) as _made:
+        EMPTY = _made.serialize()
+
+
+@settings(max_examples=examples(150))
+@given(st.lists(memory.events(), max_size=40))
+def test_a_sequence_of_events_leaves_the_database_as_it_leaves_memory(sequence: list[Event]) -> None:
+    """The database is sound after every sequence of events, and holds what the same changes make of rows in memory."""
+    rows = Memory()
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        db.deserialize(EMPTY)
+        assert [writer.apply(db, event) for event in sequence] == [rows.take(event) for event in sequence]
+        assert verify.findings(db, files=False) == []
+        now = db.execute("SELECT state, stage, iteration, stages, stages_done, lost_max, lost, dag_id FROM campaign")
+        assert now.fetchone() == tuple(rows.campaign.values())[:-1]
+        nodes = "SELECT node, kind, stage, iteration, file, state, attempts, reason FROM nodes ORDER BY node"
+        assert db.execute(nodes).fetchall() == sorted(tuple(node.values()) for node in rows.nodes.values())
+        history, processed = rows_of(db.serialize())
+        assert history[1:] == [comparable(*row[1:12], row[13]) for row in rows.history]
+        assert processed == {(*key, status) for key, status in rows.processed.items()}
+        iterations = db.execute("SELECT stage, iteration, verdict FROM iterations").fetchall()
+        assert iterations == sorted((*at, name) for at, name in rows.iterations.items())
+        wanted = [kind for kind in rows.messages if kind not in ("submitted", "iteration")]
+        assert [kind for (kind,) in db.execute("SELECT kind FROM outbox ORDER BY id")] == wanted
 
 
 class StoriesOnDisk(Stories):
