@@ -32,16 +32,8 @@ def test_labels_are_the_predecessors() -> None:
     assert module_x_label(2, 1, 3, 1) == 31311
     assert module_rz_label(2, 1, 3) == 31302
     assert [layer_label(2, 1, dof) for dof in range(1, 6)] == [311, 312, 313, 314, 315]
-
-
-def test_a_label_knows_its_element() -> None:
-    """A label gives the key of its constants, and its unit."""
-    assert PARAMETERS[10302].key == "003"
-    assert PARAMETERS[102].key == "00"
-    assert PARAMETERS[10301].translation
-    assert not PARAMETERS[10302].translation
-    assert constants_key(3, 2) == "32"
-    assert layer_number(1, 1) == 21
+    assert [PARAMETERS[label].key for label in (10302, 102)] == ["003", "00"]
+    assert (constants_key(3, 2), layer_number(1, 1)) == ("32", 21)
 
 
 @pytest.mark.parametrize(

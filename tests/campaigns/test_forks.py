@@ -3,19 +3,11 @@
 import json
 
 import pytest
-from desk import Desk
+from desk import SIMULATION, Desk
 
 from faser_align.campaign import layout
 
-CONFIG = """
-[campaign]
-constants = "{examples}/ift_misplaced.txt"
-[simulation]
-truth = "{examples}/align_2025.txt"
-tracks = 400
-[convergence]
-starved_per_parameter = 0.0
-"""
+CONFIG = f"{SIMULATION}[convergence]\nstarved_per_parameter = 0.0\n"
 NAME = FIRST = "Y2023_R011705_F400"
 SECOND = "Y2023_R011706_F1"
 

@@ -3,27 +3,18 @@
 import json
 import subprocess
 
-from desk import COMMAND, Desk
+from desk import COMMAND, NOTIFY, SIMULATION, Desk
 from nowhere import no_job_begins
 
 from faser_align.campaign import layout
 
 NAME = "goes-on"
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "--name", NAME)
-CONFIG = """
-[campaign]
-constants = "{examples}/ift_misplaced.txt"
-[simulation]
-truth = "{examples}/align_2025.txt"
-tracks = 400
+CONFIG = f"""{SIMULATION}{NOTIFY}
 [convergence]
 min_iterations = 9
 starved_per_parameter = 0.0
 stalled_iterations = 9
-[notify]
-targets = ["me"]
-file = "targets.toml"
-events = ["end"]
 """
 
 

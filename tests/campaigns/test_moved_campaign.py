@@ -4,22 +4,17 @@ import json
 import subprocess
 from pathlib import Path
 
-from desk import COMMAND, Desk
+from desk import COMMAND, NOTIFY, SIMULATION, Desk
 from killing import STRACE, fault_at
 from nowhere import no_job_begins
 
 from faser_align.campaign import layout
 
 NAME = "moves"
-CONFIG = """
-[campaign]
-constants = "{examples}/ift_misplaced.txt"
+CONFIG = f"""{SIMULATION}{NOTIFY}
 [storage]
-data = "{first}"
+data = "{{first}}"
 keep_iterations = 1
-[simulation]
-truth = "{examples}/align_2025.txt"
-tracks = 400
 [mille]
 residual_max = [0.5]
 pivot = "layer"
@@ -27,10 +22,6 @@ pivot = "layer"
 min_iterations = 3
 patience = 1
 starved_per_parameter = 0.0
-[notify]
-targets = ["me"]
-file = "targets.toml"
-events = ["end"]
 """
 
 

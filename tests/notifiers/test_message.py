@@ -236,12 +236,6 @@ def test_a_file_of_several_runs_is_named_with_its_run(facts: dict[str, Any]) -> 
     assert "- file 1 of run 011706: raw file missing" in text
 
 
-def test_one_iteration_that_is_not_shown(facts: dict[str, Any]) -> None:
-    """A table that omits one iteration says so in the singular."""
-    text = compose(facts | {"rows": [facts["rows"][0]] * 13}).text
-    assert "The 1 iteration before these is not shown." in text
-
-
 def test_stages_are_named(facts: dict[str, Any]) -> None:
     """With several stages subject and table name the stage."""
     facts |= {"stage": 2, "stages": 3}
@@ -271,7 +265,11 @@ def test_numbers_that_are_missing_or_not_finite(facts: dict[str, Any]) -> None:
 
 
 def test_long_lists_are_cut_with_a_count(facts: dict[str, Any]) -> None:
-    """Of many files, held jobs and iterations a few are shown and the rest is counted."""
+    """Of many files, held jobs, iterations and remarks a few are shown and the rest is counted."""
+    notes = [f"note {number}" for number in range(9)]
+    text = compose(facts | {"rows": facts["rows"][:1] * 13, "notes": notes}).text
+    assert "The 1 iteration before these is not shown." in text
+    assert "Note: note 3\nNotes: and 5 more, which status shows\n" in text
     facts["files_lost"] = [{"file": n, "why": f"no output {spelled(n)}"} for n in range(1200)]
     facts["rows"] = facts["rows"][:1] * 40
     facts["failed"] = [{"node": f"reco_{n}", "why": spelled(n) + "x" * 900, "log": ["y" * 300] * 50} for n in range(50)]
@@ -378,12 +376,6 @@ def test_what_was_saved(facts: dict[str, Any], saved: object, said: str) -> None
     text = compose(facts | {"saved": saved}).text
     assert said in text
     assert ("Saved" in text) == bool(said)
-
-
-def test_notes_beyond_the_fourth_are_counted(facts: dict[str, Any]) -> None:
-    """Of many remarks four are shown and the rest is counted."""
-    text = compose(facts | {"notes": [f"note {number}" for number in range(9)]}).text
-    assert "Note: note 3\nNotes: and 5 more, which status shows\n" in text
 
 
 def test_colours_of_a_log_are_left_out(facts: dict[str, Any]) -> None:

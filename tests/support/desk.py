@@ -18,6 +18,20 @@ from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import joblogs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+# A simulated campaign with misplaced modules, and a message about its end; brackets are for ``Desk.configure``.
+SIMULATION = """
+[campaign]
+constants = "{examples}/ift_misplaced.txt"
+[simulation]
+truth = "{examples}/align_2025.txt"
+tracks = 400
+"""
+NOTIFY = """
+[notify]
+targets = ["me"]
+file = "targets.toml"
+events = ["end"]
+"""
 END_S = 600  # time limit of a test's campaign on a busy machine
 COMMAND = [sys.executable, "-m", "faser_align.cli"]
 
