@@ -14,13 +14,8 @@ from faser_align.fsm.verdict import judge
 
 HISTORIES = Path(__file__).parent.parent / "data" / "histories"
 # The delta_chi2_per_parameter criterion alone, without other conditions.
-ALONE = Rules(
-    rules=("delta_chi2_per_parameter",),
-    module_cut_max=1.0,
-    detector_cut_max=1.0,
-    remaining_sigma_max=1e9,
-    chi2_rise_max=1e9,
-)
+LOOSE = {"module_cut_max": 1.0, "detector_cut_max": 1.0, "remaining_sigma_max": 1e9, "chi2_rise_max": 1e9}
+ALONE = Rules.from_config({"rules": ["delta_chi2_per_parameter"], **LOOSE})
 
 
 def recorded(name: str) -> list[dict[str, Any]]:

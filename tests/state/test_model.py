@@ -180,16 +180,12 @@ class InMemory(Queued):
             ],
         }
 
-    def close(self) -> None:
-        """Keep nothing."""
-
 
 class OnDisk:
     """A campaign's folder with its state database and the real scripts, and the same campaign in memory."""
 
     def __init__(self) -> None:
         self.base = tempfile.TemporaryDirectory()
-        self.close = self.base.cleanup
         self.folder = self.base.name
         for name in KEPT:
             shutil.copy(Path(RECORD["folder"], name), self.folder)
@@ -333,7 +329,8 @@ class Stories(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.patch.undo()
-        self.world.close()
+        if isinstance(self.world, OnDisk):
+            self.world.base.cleanup()
 
     # DAGMan
 

@@ -807,12 +807,9 @@ def test_what_was_changed_on_the_way(tmp_path: Path) -> None:
         for part in (layout.RECO, layout.KFALIGNMENT, layout.MILLEPEDE):
             Path(layout.iteration_folder(folder, 1, iteration), part, "logs").mkdir(parents=True)
     control_requests.put(folder, "extended", {"stage": 1, "before": 2, "after": 4}, told[0]["id"])
-    control_requests.put(folder, "changed", {key: told[1][key] for key in ("key", "before", "after")}, told[1]["id"])
-    columns = {"columns": create.columns(read_record(folder))}
-    for one in told[2:]:
-        control_requests.put(
-            folder, "changed", {key: one[key] for key in ("key", "before", "after")} | columns, one["id"]
-        )
+    columns = create.columns(read_record(folder))
+    for one in told[1:]:
+        control_requests.put(folder, "changed", {**control_requests.of_change(one), "columns": columns})
     time.sleep(1.1)  # logs have whole seconds
     record_submitted(folder, 14, resumed=True)
     assert run_iteration(record, 3, dag_id="14.0") == exit_codes.CONVERGED
