@@ -47,9 +47,9 @@ def rise(history: Sequence["Metrics"]) -> float | None:
     if not _known(history[-1].get("determined") or {}):
         return None
     lost = history[-1].get("files", {}).get("lost")
-    alike = [one for one in history if one.get("files", {}).get("lost") == lost]
-    known = [float(value) for one in alike if (value := one.get("chi2_per_ndf")) is not None]
-    return known[-1] - min(known) if len(known) == len(alike) else None
+    same_files = [one for one in history if one.get("files", {}).get("lost") == lost]
+    known = [float(value) for one in same_files if (value := one.get("chi2_per_ndf")) is not None]
+    return known[-1] - min(known) if len(known) == len(same_files) else None
 
 
 def _known(part: Mapping[str, object]) -> bool:
