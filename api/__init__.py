@@ -8,6 +8,13 @@ Campaigns, by name or folder:
 >>> Campaign("Y2023_R011705_F400-405").state
 'converged'
 
+Stored campaigns judged again with other rules:
+
+>>> from faser_align.api import replay
+>>> (judged,) = replay(["Y2023_R011705_F400-405"], ["convergence.patience=1"])
+>>> [(stage.ran, stage.stops_after, stage.decision) for stage in judged.stages]
+[(4, 3, 'converged')]
+
 Constants, by key as six numbers (mm, rad), and what the labels of Millepede's parameters mean:
 
 >>> from faser_align.api import LABELS, add_constants, describe, read_constants, subtract_constants, write_constants
@@ -66,6 +73,7 @@ from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.solver.builtin import solve
 from faser_align.api.campaign import Campaign, campaigns, submit
 from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.operations.replay import replay
 
 __all__ = [
     "LABELS",
@@ -85,6 +93,7 @@ __all__ = [
     "read_constants",
     "read_records",
     "read_result",
+    "replay",
     "solve",
     "submit",
     "subtract_constants",

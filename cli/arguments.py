@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 
-def _names(incomplete: str) -> list[str]:
+def campaign_names(incomplete: str) -> list[str]:
     """Return campaign names for the shell's completion; any error gives none."""
     from faser_align.state import registry
 
@@ -22,11 +22,11 @@ def one_of(*known: str) -> Callable[[str], list[str]]:
 
 
 Campaign = Annotated[
-    str, typer.Argument(help="Name of a campaign, or its folder.", metavar="CAMPAIGN", autocompletion=_names)
+    str, typer.Argument(help="Name of a campaign, or its folder.", metavar="CAMPAIGN", autocompletion=campaign_names)
 ]
 Campaigns = Annotated[
     list[str],
-    typer.Argument(help="Names of campaigns, or their folders.", metavar="A B [C...]", autocompletion=_names),
+    typer.Argument(help="Names of campaigns, or their folders.", metavar="A B [C...]", autocompletion=campaign_names),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]

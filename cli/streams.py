@@ -8,7 +8,7 @@ from typing import Any
 # Commands that only show something end when nobody reads their output; others continue.
 SHOWING = (
     *("list", "status", "watch", "wait", "history", "metrics", "report", "diagram"),
-    *("why", "analyze", "compare", "export", "check", "verify"),
+    *("why", "analyze", "compare", "replay", "export", "check", "verify"),
 )
 
 

@@ -160,7 +160,7 @@ def _shown(value: object) -> str:
 
 
 def nearest(dotted: str) -> str:
-    """Return advice for an unknown key: the most similar known key, or the keys of its table."""
+    """Return advice for an unknown key: the most similar known key, the keys of its table, or the page that has all."""
     known = names()
     table, _, last = dotted.rpartition(".")
     siblings = [name for name in known if name.rpartition(".")[0] == table]
@@ -172,6 +172,8 @@ def nearest(dotted: str) -> str:
         near = [of_table.get(similar(last, of_table), "") if siblings else similar(dotted, known)]
     if near[0]:
         return f"did you mean {near[0]}?"
+    if not siblings:
+        return "docs/configuration.md lists all keys"
     return f"known here: {', '.join(name.rpartition('.')[2] for name in siblings)}"
 
 

@@ -51,7 +51,7 @@ def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) ->
             f"`{program.program()} submit --from {record['name']}`"
         )
     wanted = _values(record, assignments)
-    found = [Change(key, before, after, tuple(_own(record, key))) for key, (before, after) in wanted.items()]
+    found = [Change(key, before, after, tuple(own(record, key))) for key, (before, after) in wanted.items()]
     if dry_run:
         return found
     with alone(folder):
@@ -108,7 +108,7 @@ def _values(record: Manifest, assignments: Sequence[str]) -> dict[str, tuple[Any
             continue
         _check_key(key, record)
         table, _, name = key.rpartition(".")
-        raw.setdefault(table, {})[name] = _value(text.strip(), isinstance(before[table][name], list))
+        raw.setdefault(table, {})[name] = parse_value(text.strip(), isinstance(before[table][name], list))
         keys.append(key)
     config = validate(raw, "set")
     _check_targets(config, keys)
@@ -122,10 +122,10 @@ def _of_stage(record: Manifest, number: int, key: str, text: str) -> tuple[Any, 
         raise UserError(f"set: {record['name']} has no stage {number}; its stages are 1 to {len(record['stages'])}")
     _check_key(key, record)
     name = key.rpartition(".")[2]
-    own = convergence_of(record, number)
-    value = _value(text, isinstance(own[name], list))
+    before = convergence_of(record, number)[name]
+    value = parse_value(text, isinstance(before, list))
     judged = validate({"convergence": {name: value}}, f"set: stage {number}").model_dump(mode="json")
-    return own[name], judged["convergence"][name]
+    return before, judged["convergence"][name]
 
 
 def _settable(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,8 +156,8 @@ def _check_key(key: str, record: Manifest) -> None:
         )
 
 
-def _value(text: str, is_list: bool) -> Any:
-    """Parse a TOML value; words may have no quotes, and lists of them no brackets."""
+def parse_value(text: str, is_list: bool) -> Any:
+    """Return a TOML value; words may have no quotes, and lists of them no brackets."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -171,12 +171,14 @@ def _check_targets(config: Config, keys: Sequence[str]) -> None:
         check_targets(config)
 
 
-def _own(record: Manifest, key: str) -> list[tuple[int, str]]:
+def own(record: Manifest, key: str) -> list[tuple[int, str]]:
     """Return number and name of the stages that have their own value of a key of ``[convergence]``."""
     table, _, name = key.rpartition(".")
     stages = enumerate(record["stages"], start=1)
     return [
-        (number, stage["name"]) for number, stage in stages if table == "convergence" and name in stage["convergence"]
+        (number, stage["name"])
+        for number, stage in stages
+        if table == "convergence" and name in stage.get("convergence", {})
     ]
 
 

@@ -111,6 +111,12 @@ def validation(db: sqlite3.Connection) -> Row:
     return {**judged, "nodes": {**nodes, "waiting": nodes.get("waiting", 0)}}
 
 
+def decisions(db: sqlite3.Connection) -> list[Row]:
+    """Return all decisions on metrics in order, of the validation (stage 0) first, with the metrics as JSON text."""
+    sql = "SELECT stage, iteration, ended_utc, verdict, metrics FROM iterations WHERE verdict NOT IN ('', 'solved')"
+    return rows(db, f"{sql} ORDER BY stage, iteration")
+
+
 def _iterations(db: sqlite3.Connection, where: str) -> list[Row]:
     found = rows(db, f"SELECT * FROM iterations WHERE {where} ORDER BY stage, iteration", (layout.VALIDATION,))
     return [

@@ -6,6 +6,7 @@ one entry. It contains nothing that the campaign itself does not.
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,10 +63,23 @@ def find(name: str) -> str:
     Raises:
         UserError: there is no such campaign (suggests the most similar), or several of that name.
     """
-    path = os.path.abspath(os.path.expanduser(name))
-    if os.path.exists(f"{path}/{layout.RECORD}"):
-        return path
-    known = entries()
+    return find_all([name])[0]
+
+
+def find_all(names: Sequence[str]) -> list[str]:
+    """Return the folders of several campaigns, as ``find`` does; the registry is read once."""
+    known: list[Entry] = []
+    found = []
+    for name in names:
+        path = os.path.abspath(os.path.expanduser(name))
+        if not os.path.exists(f"{path}/{layout.RECORD}"):
+            known = known or entries()
+            path = _registered(name, known)
+        found.append(path)
+    return found
+
+
+def _registered(name: str, known: Sequence[Entry]) -> str:
     folders = [entry.folder for entry in known if entry.name == name]
     if len(folders) > 1:
         raise UserError(f"several campaigns are called {name!r}; give the folder of one: {', '.join(folders)}")

@@ -164,6 +164,7 @@ def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None
             "mille": ("raw; files/011705-00400.raw", "-o", "/proc/none"),
             "solve": (steering,),
             "compare": (NAME, NAME),
+            "replay": (NAME, "--set", "convergence.patience=1"),
             "constants show": (NAME,),
             "constants diff": (NAME, "start constants.txt"),
             "report": (NAME, "--text"),

@@ -43,6 +43,7 @@ WORDS = {
     "why": ("why", "{name}"),
     "analyze": ("analyze", "{name}"),
     "compare": ("compare", "{name}", "other"),
+    "replay": ("replay", "{name}", "--set", "convergence.patience=ż"),
     "export": ("export", "{name}"),
     "stop": ("stop", "{name}"),
     "resume": ("resume", "{name}"),
