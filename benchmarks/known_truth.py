@@ -38,7 +38,7 @@ from faser_align.jobs.steps import run_steps
 ITERATIONS, MORE = 12, 15
 STILL = 1e-6  # significance below which a fixed point is reached
 _EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-_TRUTH, _FRAME = _EXAMPLES / "align_2025.txt", _EXAMPLES / "frame_3st.txt"
+_TRUTH = _EXAMPLES / "align_2025.txt"
 STEPS: dict[str, tuple[int, list[dict[str, Any]]]] = {
     "IFT modules": (4, [{"name": "IFT fix layer", "fix": ["layer", "3ST"]}]),
     "IFT layers": (4, [{"name": "IFT fix side", "fix": ["side", "3ST"]}]),
@@ -51,7 +51,7 @@ STEPS: dict[str, tuple[int, list[dict[str, Any]]]] = {
     ),
     "3ST two fixed": (3, [{"name": "all but 21 and 41", "fix": ["IFT", 21, 41]}]),
     "3ST three fixed": (3, [{"name": "all but 21, 31 and 41", "fix": ["IFT", 21, 31, 41]}]),
-    "3ST one step": (3, [{"name": "all but the frame", "fix": ["IFT"], "parameters": str(_FRAME)}]),
+    "3ST one step": (3, [{"name": "all but the frame", "fix": ["frame", "rx", "ry"]}]),
 }
 
 
@@ -216,8 +216,7 @@ def parameters(first: Constants, second: Constants) -> dict[int, float]:
     for label, parameter in PARAMETERS.items():
         x, y, _, rx, ry, rz = np.subtract(first.get(parameter.key, ZERO), second.get(parameter.key, ZERO))
         if parameter.kind == "module.x":
-            sign = (1 if parameter.module in (0, 2, 5, 7) else -1) * (1 if parameter.side else -1)
-            found[label] = float(x + sign * 0.02 * y)
+            found[label] = float(x + parameter.along_strips * 0.02 * y)
         else:
             found[label] = float({"x": x, "y": y, "rx": rx, "ry": ry, "rz": rz}[parameter.kind.split(".")[1]])
     return found

@@ -58,8 +58,8 @@ Event = Literal[
     "stuck",
 ]
 FIX_ALLOWED = (
-    '"IFT", "3ST", "layer" (or "global"), "module" (or "side", "local"), a part with a depth such as "IFT_layer" or "3ST_side", '
-    "or a layer's number: 10 11 12 (IFT) 20 21 22 30 31 32 40 41 42"
+    '"frame", "rx", "ry", "IFT", "3ST", "layer" (or "global"), "module" (or "side", "local"), a part with a depth such as "IFT_layer", '
+    '"3ST_side" or "IFT_rx", or a layer\'s number: 10 11 12 (IFT) 20 21 22 30 31 32 40 41 42'
 )
 Option = Annotated[Line, AfterValidator(check_option)]
 StandardOption = Literal["--alignment", "--noBackward", "--noForward", "--noIFT", "--output_level"]
@@ -283,8 +283,10 @@ class Presigma(Table):
 class Step(Table):
     """One run of the solver within an iteration."""
 
-    name: Annotated[Line, StringConstraints(min_length=1)] = key("IFT fix layer", "Name, shown in tables.")
-    fix: list[FixItem] = key(["layer", "3ST"], "Parameters to fix; all others are free.", f"a list of {FIX_ALLOWED}")
+    name: Annotated[Line, StringConstraints(min_length=1)] = key("all in one step", "Name, shown in tables.")
+    fix: list[FixItem] = key(
+        ["frame", "rx", "ry"], "Parameters to fix; all others are free.", f"a list of {FIX_ALLOWED}"
+    )
     extra_lines: list[Line] = key([], "Further steering lines of this step, after `solver.options`, for experts.")
     parameters: Line = key(
         "", "File with your own `Parameter` lines; their non-zero numbers override the generated ones."
@@ -307,7 +309,7 @@ def check_criteria(criteria: dict[str, Any]) -> dict[str, Any]:
 class Stage(Table):
     """Iterations that free the same parameters; stages run one after another."""
 
-    name: Annotated[Line, StringConstraints(min_length=1)] = key("IFT local", "Name, shown in tables.")
+    name: Annotated[Line, StringConstraints(min_length=1)] = key("all", "Name, shown in tables.")
     iterations: Annotated[int, Field(ge=0, le=99)] = key(0, "Iteration limit; 0: `campaign.iterations`.")
     stations: Literal[0, 3, 4] = key(0, "Tracker stations of this stage's tracks; 0: `campaign.stations`.")
     at_limit: Literal["continue", "stop"] = key(

@@ -11,7 +11,7 @@ def stages_of(config: Config) -> list[UsedStage]:
     A list that is repeated appears once per repetition, with numbered names. Raises UserError if a step's own file of
     parameters cannot be read.
     """
-    stages = config.stages or [standard_stage(config.campaign.stations)]
+    stages = config.stages or [Stage()]
     rounds = config.campaign.repeat
     return [
         {
@@ -49,19 +49,3 @@ def _own_text(step: Step) -> str:
         raise UserError(
             f"step {step.name!r}: parameters = {step.parameters}: cannot read: {reason}; correct the path"
         ) from error
-
-
-def standard_stage(stations: int) -> Stage:
-    """Return the default stage: the IFT's modules with 4 stations, the spectrometer with 3.
-
-    Without the IFT, two layers define the frame in the first step and are freed against all others in the second.
-    """
-    if stations == 4:
-        return Stage(name="IFT local", steps=[Step(name="IFT fix layer", fix=["layer", "3ST"])])
-    return Stage(
-        name="3ST",
-        steps=[
-            Step(name="all but 21 and 41", fix=["IFT", 21, 41]),
-            Step(name="21 and 41", fix=["IFT", 20, 22, 30, 31, 32, 40, 42]),
-        ],
-    )

@@ -6,10 +6,13 @@ from faser_align.config.files import parse_files
 from faser_align.fsm.errors import UserError
 
 PARTS = ("IFT", "3ST")
+FRAME = "frame"
 # Depth words and the parameters that they fix; newer versions of faser-alignment-script say global and local.
 DEPTHS = {
     **dict.fromkeys(("layer", "layers", "global"), "layer"),
     **dict.fromkeys(("module", "modules", "side", "local"), "module"),
+    "rx": "layer.rx",
+    "ry": "layer.ry",
 }
 LAYERS = tuple(10 * station + layer for station in (1, 2, 3, 4) for layer in (0, 1, 2))
 NAME_FIELDS = ("year", "run", "files", "stations", "iterations", "constants")
@@ -19,7 +22,7 @@ def check_fix(item: object) -> int | str:
     """Return an item to fix; raise ValueError if it is unknown."""
     if isinstance(item, int) and not isinstance(item, bool) and item in LAYERS:
         return item
-    words = {*PARTS, *DEPTHS, *(f"{part}_{depth}" for part in (*PARTS, *LAYERS) for depth in DEPTHS)}
+    words = {*PARTS, *DEPTHS, FRAME, *(f"{part}_{depth}" for part in (*PARTS, *LAYERS) for depth in DEPTHS)}
     if isinstance(item, str) and item in words:
         return item
     raise ValueError("cannot be fixed")

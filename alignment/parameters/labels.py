@@ -58,6 +58,11 @@ class Parameter(NamedTuple):
         return "mm" if self.translation else "rad"
 
     @property
+    def along_strips(self) -> int:
+        """Sign of a side's x in the shift of its module along the strips (PedetoDB of faser-alignment-script)."""
+        return (1 if self.module in (0, 2, 5, 7) else -1) * (1 if self.side else -1)
+
+    @property
     def name(self) -> str:
         """Short name: key of the constants and degree of freedom, as ``00.ry``, ``003.rz``, ``003.1.x`` (side 1)."""
         side = "" if self.side < 0 else f".{self.side}"

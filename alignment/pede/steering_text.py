@@ -18,12 +18,14 @@ from faser_align.alignment.parameters.labels import (
     module_x_label,
 )
 from faser_align.alignment.pede.own_parameters import parse_parameters
+from faser_align.config.values import FRAME
 from faser_align.system.atomic import write_text
 
 if TYPE_CHECKING:
     from faser_align.config.stage_types import UsedStep
     from faser_align.config.stored_types import Solver
 
+FRAME_LAYERS = ((1, 1), (3, 1))  # station and layer: 21 and 41
 PARAMETERS_FILE, CONSTRAINTS_FILE, OWN_FILE, STEERING_FILE = "par.txt", "con.txt", "own.txt", "str.txt"
 
 
@@ -40,6 +42,7 @@ class SolverOptions:
         threads: number of pede's threads.
         options: the expert's own lines, before ``end``.
         parameters: the expert's own text with parameters, read after the generated one.
+        frame: whether constraints also keep the mean shift along the strips of the modules of ``FRAME_LAYERS``.
     """
 
     method: str = "inversion 3 0.001"
@@ -51,6 +54,7 @@ class SolverOptions:
     threads: int = 1
     options: tuple[str, ...] = ()
     parameters: str = ""
+    frame: bool = False
 
 
 def solver_options(solver: "Solver", step: "UsedStep") -> SolverOptions:
@@ -70,6 +74,7 @@ def solver_options(solver: "Solver", step: "UsedStep") -> SolverOptions:
         presigma=_by_kind(solver.get("presigma", {})) | _by_kind(step.get("presigma", {})),
         options=(*solver["options"], *step.get("extra_lines", ())),
         parameters=step.get("parameters_text", ""),
+        frame=FRAME in step["fix"],
     )
 
 
@@ -112,7 +117,7 @@ def step_texts(
     lines += ["printcounts", "monitorresiduals", *options.options, "end"]
     written = {
         PARAMETERS_FILE: _joined(["Parameter", *_parameter_lines(fixed, start_values, options)]),
-        CONSTRAINTS_FILE: _joined(_constraint_lines()),
+        CONSTRAINTS_FILE: _joined(_constraint_lines(options.frame)),
         STEERING_FILE: _joined(lines),
     }
     if options.parameters:
@@ -161,10 +166,11 @@ def _parameter_lines(
         yield f"{label:8d} {start_values.get(label, 0.0):.10g} {presigma:g}"
 
 
-def _constraint_lines() -> Iterable[str]:
+def _constraint_lines(frame: bool) -> Iterable[str]:
     """Yield 24 constraints: in each layer the sums of x of all sides and of rz of all modules are zero.
 
-    Without them a common shift or rotation of all modules would be equivalent to one of their layer.
+    Without them a common shift or rotation of all modules would be equivalent to one of their layer. With ``frame`` two
+    more keep the layers ``FRAME_LAYERS`` in place along x, which is the mean shift of their modules along the strips.
     """
     for station in STATIONS:
         for layer in LAYERS:
@@ -173,6 +179,12 @@ def _constraint_lines() -> Iterable[str]:
             for labels in (sides, rotations):
                 yield "Constraint 0.0"
                 yield from (f"{label:8d} 1.0" for label in labels)
+    for station, layer in FRAME_LAYERS if frame else ():
+        yield "Constraint 0.0"
+        for module in MODULES:
+            for side in SIDES:
+                label = module_x_label(station, layer, module, side)
+                yield f"{label:8d} {PARAMETERS[label].along_strips:.1f}"
 
 
 def _joined(lines: Iterable[str]) -> str:

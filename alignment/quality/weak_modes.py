@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from faser_align.alignment.arrays import BoolArray, FloatArray
-from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS, Parameter
+from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.fsm.metrics import Part, Parts
 
@@ -95,7 +95,7 @@ def name(labels: Sequence[int], direction: FloatArray) -> str:
         parameter = PARAMETERS[label]
         layer = 3 * parameter.station + parameter.layer
         if parameter.kind == "module.x":
-            module_v[layer, 2 * parameter.module + parameter.side] = value * _v_sign(parameter)
+            module_v[layer, 2 * parameter.module + parameter.side] = value * parameter.along_strips
         elif parameter.kind == "module.rz":
             shares["module rz"] += float(value**2)
         else:
@@ -112,11 +112,6 @@ def name(labels: Sequence[int], direction: FloatArray) -> str:
     if shape is None or (len(stations) == 1 and (kind, shape) not in _BY_ONE_STATION):
         return f"{kind} of station{'s' * (len(stations) > 1)} {', '.join(str(station) for station in stations)}"
     return _NAMES.get((kind, shape), f"{kind} {shape}")
-
-
-def _v_sign(parameter: Parameter) -> int:
-    """Return the sign of a side's x in the module's shift along its strips (PedetoDB of faser-alignment-script)."""
-    return (1 if parameter.module in (0, 2, 5, 7) else -1) * (1 if parameter.side else -1)
 
 
 def _shape(course: FloatArray) -> str | None:

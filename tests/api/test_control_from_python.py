@@ -10,6 +10,11 @@ from faser_align.pool.personal import Pool
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CONFIG = """
+[[stages]]
+name = "IFT local"
+[[stages.steps]]
+name = "IFT fix layer"
+fix = ["layer", "3ST"]
 [campaign]
 constants = "{examples}/ift_misplaced.txt"
 [simulation]

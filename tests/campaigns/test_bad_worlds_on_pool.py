@@ -21,6 +21,11 @@ from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 
 COMMON = """
+[[stages]]
+name = "IFT local"
+[[stages.steps]]
+name = "IFT fix layer"
+fix = ["layer", "3ST"]
 [campaign]
 constants = "{examples}/ift_misplaced.txt"
 [convergence]

@@ -38,6 +38,11 @@ CANARIES = [
 ]
 FOLDER, NAME = "ä; `x` & 100% %41 (a) [b] {c} <d> # ~ *? | é=@", "Ünï code, @+=1.x"
 CONFIG = """
+[[stages]]
+name = "IFT local"
+[[stages.steps]]
+name = "IFT fix layer"
+fix = ["layer", "3ST"]
 [campaign]
 constants = "start constants.txt"
 iterations = 2

@@ -8,6 +8,11 @@ from nowhere import no_job_begins
 from faser_align.campaign import layout
 
 CONFIG = """
+[[stages]]
+name = "IFT local"
+[[stages.steps]]
+name = "IFT fix layer"
+fix = ["layer", "3ST"]
 [campaign]
 constants = "{examples}/ift_misplaced.txt"
 [simulation]

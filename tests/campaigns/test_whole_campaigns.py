@@ -18,6 +18,11 @@ from faser_align.state import queries, schema
 NAME = "Y2023_R011705_F400-401"
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400-401")
 CONFIG = """
+[[stages]]
+name = "IFT local"
+[[stages.steps]]
+name = "IFT fix layer"
+fix = ["layer", "3ST"]
 [campaign]
 constants = "{examples}/ift_misplaced.txt"
 [reconstruction]

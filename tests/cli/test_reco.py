@@ -23,6 +23,7 @@ def configure(here: Path, **simulation: object) -> None:
     """Write a configuration of the simulation with a misaligned IFT."""
     lines = [f"{key} = {value}" for key, value in simulation.items()]
     (here / "faser-align.toml").write_text(
+        '[[stages]]\n[[stages.steps]]\nfix = ["layer", "3ST"]\n'
         f'[campaign]\nconstants = "{EXAMPLES}/ift_misplaced.txt"\n[simulation]\ntruth = "{EXAMPLES}/align_2025.txt"\n'
         + "\n".join(lines)
     )

@@ -100,7 +100,7 @@ def test_the_parameter_files_are_those_of_the_predecessor() -> None:
     """Each imported step frees the same parameters, with the same presigmas and the 24 constraints."""
     config = config_of(read("config.json"))
     steps = [step for stage in stages_of(config) for step in stage["steps"]]
-    options = solver_options(config.solver.model_dump(), {})
+    options = solver_options(config.solver.model_dump(), {"name": "", "fix": []})
     texts = [step_texts(["/b.bin"], step_fixed(step, 4), {}, options) for step in steps]
     frame, others = {21, 41}, {20, 22, 30, 31, 32, 40, 42}
     expected = [

@@ -32,6 +32,11 @@ from faser_align.system.atomic import replacing
 NAME = "with-credentials"
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "--name", NAME)
 CONFIG = """
+[[stages]]
+name = "IFT local"
+[[stages.steps]]
+name = "IFT fix layer"
+fix = ["layer", "3ST"]
 [campaign]
 constants = "{examples}/ift_misplaced.txt"
 [simulation]
@@ -42,6 +47,11 @@ targets = ["me"]
 file = "targets.toml"
 """
 CALYPSO = """
+[[stages]]
+name = "IFT local"
+[[stages.steps]]
+name = "IFT fix layer"
+fix = ["layer", "3ST"]
 [campaign]
 constants = "{examples}/ift_misplaced.txt"
 [convergence]

@@ -90,8 +90,8 @@ def test_what_they_say(place: Path) -> None:
     assert (ift["stations"], ift["config"]["htcondor"]["pool"]) == (4, "system")
     assert ift["data"] == str(place / "eos/user/y/you/faser-align/Y2023_R011705_F400-450_4ST_IFT")
     assert [(stage["name"], stage["iterations"], stage["stations"]) for stage in three["stages"]] == [
-        ("3ST", 30, 3),
-        ("IFT global", 10, 4),
-        ("IFT local", 10, 4),
+        ("3ST", 10, 3),
+        ("IFT", 10, 4),
+        ("all", 10, 4),
     ]
     assert three["validation"]["unused"] == list(range(451, 456))

@@ -211,14 +211,14 @@ def test_steering_texts_are_shown(here: Path) -> None:
     """A dry run says what each step frees; --show-steering adds all its texts, and nothing is written."""
     before = sorted(here.iterdir())
     assert (
-        "IFT fix layer: 72 free: 48 x of module sides (two per module give module.x and module.y), 24 module.rz; 276 fixed"
+        "all in one step: 307 free: 9 layer.y, 10 layer.rz, 192 x of module sides (two per module give module.x and module.y), 96 module.rz; 41 fixed"
         in run(*GOOD).output
     )
     shown = run(*GOOD[:-1], "--show-steering").output
-    assert "* stage 'IFT local', step 'IFT fix layer': 72 free" in shown
+    assert "* stage 'all', step 'all in one step': 307 free" in shown
     assert "\nParameter\n" in shown
     assert "\nmethod inversion 3 0.001\n" in shown
-    assert shown.count("Constraint 0.0") == 24
+    assert shown.count("Constraint 0.0") == 26
     assert "nothing was written or submitted" in shown
     assert sorted(here.iterdir()) == before
 
@@ -243,16 +243,16 @@ def test_check_says_whether_pede_runs(here: Path) -> None:
 
 
 def test_check_and_submit_warn_of_rotations_about_hits(here: Path) -> None:
-    """Standard steps of three stations free rx and ry of layers and warn; those of four, and pivot = "layer", do not."""
+    """A step that frees rx and ry of layers warns; the default, which fixes them, and pivot = "layer" do not."""
     doubt = "frees rx or ry of layers"
-    assert doubt in run(*GOOD, "--threest").output
     assert doubt not in run(*GOOD).output
     config = here / "faser-align.toml"
-    text = config.read_text(encoding="utf-8")
-    config.write_text(text.replace("[mille]\n", '[mille]\npivot = "layer"\n'), encoding="utf-8")
-    assert doubt not in run(*GOOD, "--threest").output
-    config.write_text(text.replace("stations = 4", "stations = 3"), encoding="utf-8")
+    freed = config.read_text(encoding="utf-8") + '\n[[stages]]\n[[stages.steps]]\nfix = ["IFT", 21, 41]\n'
+    config.write_text(freed, encoding="utf-8")
+    assert doubt in run(*GOOD).output
     assert doubt in " ".join(run("check", "--json").output.split())
+    config.write_text(freed.replace("[mille]\n", '[mille]\npivot = "layer"\n'), encoding="utf-8")
+    assert doubt not in run(*GOOD).output
 
 
 def test_check_warns_of_a_cut_that_takes_tilted_layers(here: Path) -> None:

@@ -58,7 +58,7 @@ class Desk:
 
     def __init__(self, root: Path, mailbox: Mailbox, command: Command) -> None:
         self.root, self.mailbox, self.command = root, mailbox, command
-        self.lxplus = Lxplus(root / "lxplus", tracks=900)
+        self.lxplus = Lxplus(root / "lxplus", tracks=3300)
         self.lxplus.orders("write:05")
         for file in (400, 401):
             self.lxplus.raw(file)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns import manifest
+from campaigns import IFT_LOCAL, manifest
 
 from faser_align.alignment.parameters.constants import parse_constants, write_constants
 from faser_align.campaign import layout
@@ -40,7 +40,7 @@ def make_campaign_in() -> Callable[..., Path]:
         start = layout.constants_file(str(folder), 1, 1)
         os.makedirs(os.path.dirname(start))
         write_constants(start, misplace_ift(truth, seed=1))
-        config = Config.model_validate(tables | {"simulation": simulation})
+        config = Config.model_validate({"stages": [IFT_LOCAL]} | tables | {"simulation": simulation})
         made = {"constants": simulation["truth"], "sha256": hashlib.sha256(Path(start).read_bytes()).hexdigest()}
         record = manifest(config, folder, name="Y2023_R011705_F400-401", files=list(numbers), **made)
         write_record(f"{folder}/{layout.RECORD}", record)

@@ -18,6 +18,7 @@ from faser_align.state.create import create_store
 # As in the manifest: not resolved, because a checkout's packages are links.
 HOOK = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py")
 NAME = "Y2023_R011705_F400-405"
+IFT_LOCAL = {"name": "IFT local", "steps": [{"name": "IFT fix layer", "fix": ["layer", "3ST"]}]}
 
 
 def manifest(config: Config, folder: Path | str = "/campaign", **changes: Any) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def make_campaign(
     folder: Path, *, files: int = 6, config: dict[str, Any] | None = None, name: str = NAME
 ) -> dict[str, Any]:
     """Make folder, manifest and state database of a campaign as a submission does, without a DAG; return the manifest."""
-    values: dict[str, Any] = {"simulation": {"truth": "/truth.txt"}, **(config or {})}
+    values: dict[str, Any] = {"simulation": {"truth": "/truth.txt"}, "stages": [IFT_LOCAL], **(config or {})}
     values["campaign"] = {"iterations": 4, **values.get("campaign", {})}
     folder.mkdir(parents=True)
     record = manifest(Config.model_validate(values), folder, name=name, files=list(range(400, 400 + files)))

@@ -20,6 +20,11 @@ from faser_align.state import joblogs
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # A simulated campaign with misplaced modules, and a message about its end; brackets are for ``Desk.configure``.
 SIMULATION = """
+[[stages]]
+name = "IFT local"
+[[stages.steps]]
+name = "IFT fix layer"
+fix = ["layer", "3ST"]
 [campaign]
 constants = "{examples}/ift_misplaced.txt"
 [simulation]
