@@ -64,7 +64,7 @@ class Desk:
     def __init__(self, workdir: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
         self.command, self.chdir = command, monkeypatch.chdir
         monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
-        self.lxplus = Lxplus(workdir / "lxplus", tracks=900)
+        self.lxplus = Lxplus(workdir / "lxplus", tracks=3300)
         for number in range(400, 404):
             self.lxplus.raw(number)
         shutil.copy(ROOT / "examples" / "align_2025.txt", self.lxplus.folder / "truth.txt")
