@@ -20,7 +20,9 @@ from faser_align.alignment.parameters.constants import (
     Constants,
     add_constants,
     correction_from_parameters,
+    parameters_from_correction,
     parse_constants,
+    subtract_constants,
     write_constants,
 )
 from faser_align.alignment.parameters.fix_rules import fix_rules
@@ -212,11 +214,4 @@ def _normal(campaign: dict[str, Any], number: int, used: Sequence[int], folder: 
 
 def parameters(first: Constants, second: Constants) -> dict[int, float]:
     """Return a difference of constants as the solver's parameters (mm, rad), the inverse of making a correction."""
-    found = {}
-    for label, parameter in PARAMETERS.items():
-        x, y, _, rx, ry, rz = np.subtract(first.get(parameter.key, ZERO), second.get(parameter.key, ZERO))
-        if parameter.kind == "module.x":
-            found[label] = float(x + parameter.along_strips * 0.02 * y)
-        else:
-            found[label] = float({"x": x, "y": y, "rx": rx, "ry": ry, "rz": rz}[parameter.kind.split(".")[1]])
-    return found
+    return parameters_from_correction(subtract_constants(first, second))

@@ -42,6 +42,7 @@ JOBSTATE_LOG = "jobstate.log"  # DAGMan's own log of its nodes; a rescue DAG app
 
 CONSTANTS = "inputforalign.txt"
 METRICS = "metrics.json"
+NORMAL = "normal.npz"  # normal equations of a stage's last iteration, beside the metrics
 PLOT = "convergence.png"  # plot of the convergence, beside the metrics
 RECO, KFALIGNMENT, MILLEPEDE = "1reco", "2kfalignment", "3millepede"
 LOGS = "logs"  # below 1reco and 3millepede: output of the jobs
@@ -187,6 +188,11 @@ def result_file(root: str, stage: int, iteration: int) -> str:
 def metrics_file(root: str, stage: int, iteration: int) -> str:
     """Return the file of metrics that an iteration's Millepede job writes."""
     return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/{METRICS}"
+
+
+def normal_file(root: str, stage: int, iteration: int) -> str:
+    """Return the file of the normal equations that an iteration's Millepede job writes."""
+    return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/{NORMAL}"
 
 
 def plot_file(root: str, stage: int, iteration: int) -> str:

@@ -33,7 +33,7 @@ from faser_align.alignment.quality.metrics import Data, Resources, iteration_met
 from faser_align.alignment.quality.momenta import TrackArray, compare, read_momenta
 from faser_align.alignment.quality.notes import notes
 from faser_align.alignment.quality.pivot import turns_layers
-from faser_align.alignment.solver.normal_equations import Normal, normal_equations
+from faser_align.alignment.solver.normal_equations import Normal, normal_equations, write_normal
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import convergence_of
 from faser_align.fsm import criteria, exit_codes
@@ -61,7 +61,10 @@ def solve(folder: str, stage: int, number: int) -> None:
     metrics_file = layout.metrics_file(iteration.record["folder"], stage, number)
     with failing(exit_codes.COPY):
         os.makedirs(iteration.solution_folder(), exist_ok=True)
-        for old in (metrics_file, layout.plot_file(iteration.record["folder"], stage, number)):
+        for old in (
+            metrics_file,
+            *(of(iteration.record["folder"], stage, number) for of in (layout.plot_file, layout.normal_file)),
+        ):
             Path(old).unlink(missing_ok=True)
     lost = lost_files(iteration)
     used = [file for file in iteration.record["files"] if file not in lost]
@@ -74,6 +77,7 @@ def solve(folder: str, stage: int, number: int) -> None:
     correction = correction_from_parameters(steps[-1].solution.values)
     finite = all(math.isfinite(value) for six in correction.values() for value in six)
     result = _hand_on(iteration, correction, add_constants(constants, correction)) if finite else None
+    normal = _normal(iteration, used, solved)
     metrics = iteration_metrics(
         stage=stage,
         iteration=number,
@@ -90,7 +94,7 @@ def solve(folder: str, stage: int, number: int) -> None:
         constants=constants,
         correction=correction,
         backend=iteration.config["solver"]["backend"],
-        normal=_normal(iteration, used, solved),
+        normal=normal,
         last=number >= iteration.record["stages"][stage - 1]["iterations"],
         resources=_resources(started),
     )
@@ -100,6 +104,7 @@ def solve(folder: str, stage: int, number: int) -> None:
     cost = reconstruction_cost(iteration.folder, stage, number)
     metrics["reconstruction"] = {"cpu_s": cost.cpu_s, "jobs": cost.jobs} if cost else {}
     metrics["no_plot"] = _plot(iteration, metrics)
+    _keep_normal(iteration, normal)
     with failing(exit_codes.COPY):
         write_text(metrics_file, json.dumps(metrics, allow_nan=False))
     _drop_tracks(iteration)
@@ -169,6 +174,20 @@ def _normal(iteration: Iteration, used: list[int], solved: Solved) -> Normal | N
     except CampaignError as error:
         sys.stderr.write(f"the weak modes are not known: {error}\n")
         return None
+
+
+def _keep_normal(iteration: Iteration, normal: Normal | None) -> None:
+    """Write the normal equations for `replay`, in place of those of the stage's previous iteration.
+
+    Errors are only printed, because no result depends on the file.
+    """
+    folder, stage, number = iteration.record["folder"], iteration.stage, iteration.number
+    try:
+        if normal is not None:
+            write_normal(layout.normal_file(folder, stage, number), normal)
+        Path(layout.normal_file(folder, stage, number - 1)).unlink(missing_ok=True)
+    except OSError as error:
+        sys.stderr.write(f"the normal equations are not stored: {error}\n")
 
 
 def _about_layers(iteration: Iteration, file: int, residual_max_mm: float) -> Normal:

@@ -1,18 +1,24 @@
 """Judge stored campaigns again with other rules: where each stage would have stopped, and what that would have saved.
 
 The snapshot has every metric that a decision read, so that nothing else of a campaign is read but its manifest, its
-changes, and the constants of two iterations where a stage would have stopped earlier.
+changes, and where a stage would have ended earlier the constants of two iterations and the stage's normal equations.
 """
 
 import copy
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from faser_align.alignment.parameters import differences
-from faser_align.alignment.parameters.constants import read_constants
+from faser_align.alignment.parameters.constants import (
+    Constants,
+    parameters_from_correction,
+    read_constants,
+    subtract_constants,
+)
 from faser_align.alignment.quality.metrics_file import fault
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_submitted
@@ -79,7 +85,10 @@ class Stage(NamedTuple):
         saved_cpu_s: CPU time of their reconstruction (s); None if it is not known.
         iteration_cpu_s: mean CPU time of an iteration's reconstruction (s); None if it is not known.
         distances: constants of the last iteration less those of the iteration ``stops_after``.
-        problem: why there are no distances, in a sentence; empty otherwise.
+        delta_chi2_per_parameter: increase of chi2 from the last constants to those, per parameter that differs, by the
+            normal equations of the last iteration; None if these are not stored.
+        residual_shift_um: the corresponding rms shift of the residuals (um); None if it is not known.
+        problem: what of the distance is unknown and why, in a sentence; empty otherwise.
     """
 
     stage: int
@@ -93,6 +102,8 @@ class Stage(NamedTuple):
     saved_cpu_s: float | None
     iteration_cpu_s: float | None
     distances: tuple[Distance, ...] = ()
+    delta_chi2_per_parameter: float | None = None
+    residual_shift_um: float | None = None
     problem: str = ""
 
 
@@ -295,12 +306,7 @@ def _stages(folder: str, submitted: Manifest, judged: dict[int, list[_Decision]]
             saved_cpu_s=_sum(left),
             iteration_cpu_s=None if (spent := _sum(decisions)) is None else spent / len(decisions),
         )
-        if after and left:
-            try:
-                found = found._replace(distances=_distances(folder, stage, after, last.iteration))
-            except UserError as problem:
-                found = found._replace(problem=str(problem))
-        yield found
+        yield _with_distances(folder, found, last) if after and left else found
         end = table.campaign_after("solving", ended.moves) if ended else None
         if not over and end in table.ENDS:
             over = f"the campaign would have ended in stage {stage} as {end}"
@@ -312,15 +318,39 @@ def _sum(decisions: Sequence[_Decision]) -> float | None:
     return None if None in known else sum((value for value in known if value is not None), 0.0)
 
 
-def _distances(folder: str, stage: int, iteration: int, last: int) -> tuple[Distance, ...]:
-    """Return how far the constants of an iteration are from those of the last one, by degree of freedom."""
-    before, after = (read_constants(layout.result_file(folder, stage, number)) for number in (iteration, last))
-    return tuple(
-        Distance(
-            part.kind, part.dof, part.elements, part.rms, abs(part.largest.value), part.largest.key, part.largest.unit
-        )
-        for part in differences.moved(differences.changes(before, after))
+def _with_distances(folder: str, stage: Stage, last: _Decision) -> Stage:
+    """Return a stage that would have ended earlier with the distance of its constants from those of the ``last`` iteration."""
+    place = (stage.stage, last.iteration)
+    try:
+        earlier = read_constants(layout.result_file(folder, stage.stage, stage.stops_after or 0))
+        latest = read_constants(layout.result_file(folder, *place))
+    except UserError as problem:
+        return stage._replace(problem=f"the distance of the constants is unknown: {problem}")
+    stage = stage._replace(distances=tuple(_distances(earlier, latest)))
+    if not os.path.exists(layout.normal_file(folder, *place)):
+        return stage
+    # NumPy, which other replays do not need
+    from faser_align.alignment.quality.metrics import RESOLUTION_UM
+    from faser_align.alignment.solver.normal_equations import read_normal
+
+    try:
+        normal = read_normal(layout.normal_file(folder, *place))
+    except UserError as problem:
+        return stage._replace(problem=f"the increase of chi2 is unknown: {problem}")
+    values = parameters_from_correction(subtract_constants(latest, earlier))
+    increase, differing = normal.chi2_increase(values), sum(values[label] != 0 for label in normal.labels)
+    hits = (last.metrics.get("hits") or {}).get("kept") or 0
+    return stage._replace(
+        delta_chi2_per_parameter=increase / differing if differing else 0.0,
+        residual_shift_um=RESOLUTION_UM * math.sqrt(max(increase, 0.0) / hits) if hits else None,
     )
+
+
+def _distances(earlier: Constants, latest: Constants) -> Iterator[Distance]:
+    """Yield how far constants are from the latest ones, by degree of freedom."""
+    for part in differences.moved(differences.changes(earlier, latest)):
+        largest = part.largest
+        yield Distance(part.kind, part.dof, part.elements, part.rms, abs(largest.value), largest.key, largest.unit)
 
 
 def _notes(record: Manifest, given: Sequence[changes.Change], stages: Sequence[Stage]) -> Iterator[str]:

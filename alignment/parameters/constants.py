@@ -16,6 +16,7 @@ from faser_align.alignment.parameters.labels import (
     KEYS,
     LAYERS,
     MODULES,
+    PARAMETERS,
     STATIONS,
     constants_key,
     layer_label,
@@ -151,6 +152,21 @@ def correction_from_parameters(values: Mapping[int, float]) -> Constants:
         for m in MODULES
     }
     return layers | modules
+
+
+def parameters_from_correction(correction: Mapping[str, Six]) -> dict[int, float]:
+    """Return Millepede parameters (mm, rad) of all labels: the inverse of ``correction_from_parameters``.
+
+    What no parameter describes is ignored: a layer's z, and z, rx and ry of a module.
+    """
+    values = {}
+    for label, parameter in PARAMETERS.items():
+        six = dict(zip(DOFS, correction.get(parameter.key, ZERO), strict=True))
+        dof = parameter.kind.partition(".")[2]
+        values[label] = six[dof]
+        if parameter.kind == "module.x":
+            values[label] += parameter.along_strips * six["y"] * _STEREO_RAD / 2
+    return values
 
 
 def errors_from_parameters(errors: Mapping[int, float]) -> Constants:

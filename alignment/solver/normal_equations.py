@@ -9,6 +9,7 @@ Parameters are in micrometres: a rotation is the shift of a sensor at the rms di
 
 import dataclasses
 import os
+import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.solver.passes import run_pass
 from faser_align.alignment.solver.problem import make_problem
 from faser_align.alignment.solver.steering import parse_steering
+from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import replacing
 
 # rms distances (mm): along a strip of +-63 mm; in x or y over the bore of 100 mm radius (SCTBRLSENSOR, DIPOLEGENERAL)
 STRIP_LEVER_MM, LAYER_LEVER_MM = 36.4, 50.0
@@ -65,6 +68,11 @@ class Normal:
         """Return the gradient at the parameters ``values`` (mm, rad)."""
         return np.asarray(self.gradient - self.matrix @ self.in_um(values))
 
+    def chi2_increase(self, values: Mapping[int, float]) -> float:
+        """Return the increase of chi2 from its minimum to a displacement ``values`` (mm, rad)."""
+        displacement = self.in_um(values)
+        return float(displacement @ self.matrix @ displacement)
+
     def directions(self, labels: Collection[int]) -> tuple[FloatArray, FloatArray]:
         """Return eigenvalues (1/um^2, ascending) and directions (all labels, directions) with only ``labels`` free.
 
@@ -79,6 +87,31 @@ class Normal:
         directions = np.zeros((len(self.labels), len(values)))
         directions[at] = allowed @ vectors
         return values, directions
+
+
+def write_normal(path: str, normal: Normal) -> None:
+    """Write normal equations atomically as a NumPy archive: the arrays of ``Normal``, the matrix as its upper triangle."""
+    with replacing(path) as file:
+        np.savez_compressed(
+            file,
+            labels=np.array(normal.labels, np.int64),
+            matrix=normal.matrix[np.triu_indices(len(normal.labels))],
+            gradient=normal.gradient,
+            constraints=normal.constraints,
+        )
+
+
+def read_normal(path: str) -> Normal:
+    """Read normal equations; raise UserError if the file is not what ``write_normal`` wrote."""
+    try:
+        with open(path, "rb") as file, np.load(file) as found:
+            labels, upper, gradient, constraints = (found[k] for k in ("labels", "matrix", "gradient", "constraints"))
+        matrix = np.zeros((len(labels),) * 2)
+        matrix[np.triu_indices(len(labels))] = upper
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"cannot read the normal equations {path}: {error}; restore the file from a copy") from error
+    matrix += np.triu(matrix, 1).T
+    return Normal(tuple(map(int, labels)), matrix, gradient, constraints)
 
 
 def scale(label: int) -> float:

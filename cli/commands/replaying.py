@@ -38,7 +38,7 @@ def replay(
 
     Shows after which iteration each stage would have ended, how many iterations and CPU hours of reconstruction that would have
     saved, and how far the constants then were from the last ones. Nothing of the campaigns is changed.
-    All keys of [convergence] can be set; stages.2.convergence.patience and similar keys are criteria of stage 2 only. Other
+    The criteria of [convergence] can be set, and stages.2.convergence.patience and similar keys, which are those of stage 2 only. Other
     cuts, steps, files and numbers of iterations cannot be replayed, because their iterations never ran.
     Without --set, each decision is compared with the stored one; exit status 1 if one differs.
 

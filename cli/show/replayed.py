@@ -76,8 +76,13 @@ def _explained(found: Replayed, stage: Stage) -> Iterator[Block]:
         cost = f"{_hours(stage.saved_cpu_s)} CPU h" if stage.saved_cpu_s is not None else "an unknown CPU time"
         yield Line(f"  saves {formatting.count(stage.saved_iterations, 'iteration')} and {cost} of reconstruction")
     if stage.problem:
-        yield Line(f"  the distance of the constants is unknown: {stage.problem}", "yellow")
-    elif stage.distances:
+        yield Line(f"  {stage.problem}", "yellow")
+    if stage.distances:
+        if stage.delta_chi2_per_parameter is not None:
+            yield Line(
+                f"  chi2 is larger by {formatting.value(stage.delta_chi2_per_parameter)} per parameter with the constants of "
+                f"iteration {stage.stops_after}, which is a residual shift of {formatting.size(stage.residual_shift_um)} um"
+            )
         yield Line(f"  constants of iteration {stage.ran} less those of iteration {stage.stops_after}:")
         yield Grid(
             ("of", "dof", ">elements", ">rms", ">largest", "where", "unit"),
@@ -93,7 +98,7 @@ def _explained(found: Replayed, stage: Stage) -> Iterator[Block]:
                 for one in stage.distances
             ],
         )
-    elif stage.stops_after and stage.saved_iterations:
+    elif stage.stops_after and stage.saved_iterations and not stage.problem:
         yield Line(f"  the constants of iterations {stage.stops_after} and {stage.ran} are equal")
 
 
@@ -116,7 +121,8 @@ def _sums(found: Sequence[Replayed]) -> Iterator[Block]:
 
 
 def _hours(seconds: float | None) -> str:
-    return formatting.number(None if seconds is None else seconds / HOUR_S, ",.1f")
+    hours = None if seconds is None else seconds / HOUR_S
+    return formatting.number(hours, ".2g" if hours is not None and 0 < hours < 1 else ",.1f")
 
 
 def _words(verdict: str) -> str:

@@ -14,6 +14,7 @@ from faser_align.alignment.parameters.constants import (
     correction_from_parameters,
     export_constants,
     format_constants,
+    parameters_from_correction,
     parse_constants,
     read_constants,
     subtract_constants,
@@ -104,6 +105,14 @@ def test_difference_undoes_sum(first: Constants, second: Constants) -> None:
     back = subtract_constants(add_constants(first, second), second)
     for key, six in first.items():
         assert back[key] == pytest.approx(six, abs=1e-4)  # sums up to 20 have six digits
+
+
+@given(st.dictionaries(st.sampled_from(sorted(PARAMETERS)), st.floats(-1, 1)))
+@settings(deadline=None)
+def test_parameters_of_a_correction_are_those_that_made_it(parameters: dict[int, float]) -> None:
+    """A correction gives back the parameters that made it, up to the six digits of its text."""
+    found = parameters_from_correction(correction_from_parameters(parameters))
+    assert found == pytest.approx(dict.fromkeys(PARAMETERS, 0.0) | parameters, abs=3e-6)
 
 
 @given(constants_of_keys, st.dictionaries(st.sampled_from(KEYS), st.tuples(*[st.floats(-1, 1)] * 6)))

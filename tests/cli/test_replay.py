@@ -8,12 +8,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
 from recorded import CASES, unpack
 
 from faser_align.alignment.parameters.constants import write_constants
+from faser_align.alignment.parameters.labels import module_x_label
+from faser_align.alignment.solver.normal_equations import Normal, write_normal
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_record, write_record
 from faser_align.operations import limits
@@ -37,11 +40,19 @@ def unpacked(case: str, folder: Path) -> Path:
     return folder
 
 
-def ran(folder: Path, iterations: int = 4, *, cpu_s: float | None = 7200.0, **config: Any) -> Path:
+def ran(
+    folder: Path,
+    iterations: int = 4,
+    *,
+    cpu_s: float | None = 7200.0,
+    hits: dict[str, Any] | None = None,
+    **config: Any,
+) -> Path:
     """Make a campaign whose iterations are quiet from the third on, with constants 10 um and 20 urad apart."""
     record = make_campaign(folder, files=1, name=folder.name, config=config)
     for number in range(1, iterations + 1):
-        run_iteration(record, number, reconstruction={} if cpu_s is None else {"cpu_s": cpu_s, "jobs": 1})
+        values: dict[str, Any] = {"reconstruction": {} if cpu_s is None else {"cpu_s": cpu_s, "jobs": 1}}
+        run_iteration(record, number, **values, **({"hits": hits} if hits else {}))
         found = {"003": (0.01 * number, 0.0, 0.0, 0.0, 0.0, 2e-5 * number), "00": (0.0, 0.001, 0.0, 0.0, 0.0, 0.0)}
         write_constants(layout.result_file(str(folder), 1, number), found)
     return folder
@@ -137,6 +148,25 @@ def test_an_earlier_end_has_its_saving_and_its_distance(workdir: Path, plain_com
     assert [one["largest"] for one in stage["distances"]] == pytest.approx([10.0, 20.0])
     plain = plain_command("replay", str(folder), "--set", "convergence.patience=1", "--plain").out
     assert "  would end after: 3\n  as: converged\n  iterations saved: 1\n  CPU h saved: 2.0\n" in plain
+
+
+def test_normal_equations_give_the_increase_of_chi2(workdir: Path, plain_command: Command) -> None:
+    """With stored normal equations the distance is also an increase of chi2; a damaged file is named, and the rest is shown."""
+    folder = ran(workdir / "c", hits={"kept": 2500, "modules": {}})
+    labels = tuple(module_x_label(0, 0, 3, side) for side in (0, 1))
+    path = layout.normal_file(str(folder), 1, 4)
+    write_normal(path, Normal(labels, np.array([[2.0, 0.5], [0.5, 2.0]]), np.zeros(2), np.zeros((1, 2))))
+    (stage,) = replay([str(folder)], ["convergence.patience=1"])[0].stages
+    # Both sides moved by 10 um: 100 (2 + 0.5 + 0.5 + 2) for two parameters.
+    assert stage.delta_chi2_per_parameter == pytest.approx(250.0)
+    assert stage.residual_shift_um == pytest.approx(23.09 * (500 / 2500) ** 0.5, rel=1e-3)
+    said = plain_command("replay", str(folder), "--set", "convergence.patience=1").out
+    assert "chi2 is larger by 250 per parameter with the constants of iteration 3, which is a residual shift of" in said
+    Path(path).write_bytes(Path(path).read_bytes()[:300])
+    said = plain_command("replay", str(folder), "--set", "convergence.patience=1")
+    assert said.status == 0
+    assert f"the increase of chi2 is unknown: cannot read the normal equations {path}" in said.out
+    assert "constants of iteration 4 less those of iteration 3:" in said.out
 
 
 def test_iterations_that_never_ran_are_not_judged(workdir: Path, plain_command: Command) -> None:

@@ -18,8 +18,15 @@ from campaigns import hook
 from nowhere import until
 from standin import make_pede
 
-from faser_align.alignment.parameters.constants import add_constants, parse_constants, read_constants, write_constants
+from faser_align.alignment.parameters.constants import (
+    add_constants,
+    parameters_from_correction,
+    parse_constants,
+    read_constants,
+    write_constants,
+)
 from faser_align.alignment.pede.results import read_end, read_result
+from faser_align.alignment.solver.normal_equations import read_normal
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.fsm import exit_codes
@@ -264,6 +271,21 @@ def test_the_record_says_what_is_open_and_what_was_held_fixed(reconstructed: Mak
     assert set(found["held_fixed"]) >= {"IFT layer.y", "3ST layer.y", "3ST module.x", "all"}
     assert found["momentum"].keys() >= {"median_q_over_p_plus", "edge_low"}
     assert "since_before" not in found["momentum"]  # absent
+
+
+def test_the_normal_equations_of_the_latest_iteration_are_stored(reconstructed: Make, run_job: Run) -> None:
+    """They give the expected decrease by the correction; each iteration's file replaces that of the one before."""
+    campaign = reconstructed((400,), simulation={"tracks": 1000})
+    found = solved(run_job, campaign)
+    path = Path(layout.normal_file(str(campaign), 1, 1))
+    assert path.stat().st_size < 1e6
+    correction = read_constants(solution_folder(campaign) / "correction.txt")
+    decrease = read_normal(str(path)).chi2_increase(parameters_from_correction(correction))
+    assert decrease == pytest.approx(found["steps"][0]["expected_decrease"], rel=0.02)
+    reconstruct(str(campaign), 1, 2, 400)
+    solved(run_job, campaign, 2)
+    assert Path(layout.normal_file(str(campaign), 1, 2)).exists()
+    assert not path.exists()
 
 
 def test_momenta_are_compared_with_the_iteration_before(reconstructed: Make, run_job: Run) -> None:
