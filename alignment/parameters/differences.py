@@ -78,9 +78,12 @@ def changes(before: Mapping[str, Six], after: Mapping[str, Six]) -> list[Change]
 def moved(differences: list[Change]) -> list[Moved]:
     """Summarise changes by degree of freedom, layers first, without degrees of freedom that did not change."""
     summary = []
+    of_dof: dict[tuple[int, str], list[Change]] = {}
+    for change in differences:
+        of_dof.setdefault((len(change.key), change.dof), []).append(change)
     for kind, length in (("layer", 2), ("module", 3)):
         for dof in DOFS:
-            those = [change for change in differences if len(change.key) == length and change.dof == dof]
+            those = of_dof.get((length, dof))
             if those:
                 values = [change.value for change in those]
                 rms = math.sqrt(sum(value**2 for value in values) / len(values))

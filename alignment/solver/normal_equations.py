@@ -92,7 +92,7 @@ class Normal:
 def write_normal(path: str, normal: Normal) -> None:
     """Write normal equations atomically as a NumPy archive: the arrays of ``Normal``, the matrix as its upper triangle."""
     with replacing(path) as file:
-        np.savez_compressed(
+        np.savez(  # compression would save a third and take as long as the rest of a replay
             file,
             labels=np.array(normal.labels, np.int64),
             matrix=normal.matrix[np.triu_indices(len(normal.labels))],
@@ -107,10 +107,10 @@ def read_normal(path: str) -> Normal:
         with open(path, "rb") as file, np.load(file) as found:
             labels, upper, gradient, constraints = (found[k] for k in ("labels", "matrix", "gradient", "constraints"))
         matrix = np.zeros((len(labels),) * 2)
-        matrix[np.triu_indices(len(labels))] = upper
+        triangle = np.tri(len(labels), dtype=bool).T
+        matrix[triangle] = matrix.T[triangle] = upper
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"cannot read the normal equations {path}: {error}; restore the file from a copy") from error
-    matrix += np.triu(matrix, 1).T
     return Normal(tuple(map(int, labels)), matrix, gradient, constraints)
 
 
