@@ -1,12 +1,12 @@
-"""Set up and run simulated campaigns with a known truth, and find where their tracks lead in the end.
+"""Set up simulated campaigns with a known truth, run them with the jobs' own functions, and measure their distance.
 
-For ``verdicts.py`` and ``convergence.py``: the jobs' own functions, in one process and without HTCondor.
+For ``convergence.py`` and ``verdicts.py``; without HTCondor.
 """
 
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +14,23 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one campaign per core; num
 
 import numpy as np
 
-from faser_align.alignment.mille.conversion import Cuts, convert
-from faser_align.alignment.parameters.constants import (
-    ZERO,
-    Constants,
-    add_constants,
-    correction_from_parameters,
-    parameters_from_correction,
-    parse_constants,
-    subtract_constants,
-    write_constants,
-)
+from faser_align.alignment.parameters.constants import ZERO, Constants, parse_constants, write_constants
 from faser_align.alignment.parameters.fix_rules import fix_rules
 from faser_align.alignment.parameters.labels import KEYS, PARAMETERS
-from faser_align.alignment.solver.normal_equations import Normal, normal_equations
-from faser_align.alignment.solver.steering import SolverOptions, write_steering
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import make_record, write_record
 from faser_align.config.schema import Config
-from faser_align.jobs.program import open_iteration
 from faser_align.jobs.reconstruct import reconstruct
 from faser_align.jobs.solve import solve
-from faser_align.jobs.steps import run_steps
+from faser_align.simulation import geometry as geo
+from faser_align.simulation import reconstruct as fit
+from faser_align.simulation.geometry import Geometry
+from faser_align.simulation.tracks import USUAL, USUAL_BEAM, Beam, Hits, Response, simulate
 
-ITERATIONS, MORE = 12, 15
-STILL = 1e-6  # significance below which a fixed point is reached
-_EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-_TRUTH = _EXAMPLES / "align_2025.txt"
+ITERATIONS, RUN = 12, "011705"
+RESOLUTION_UM = 23.1
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+_TRUTH = EXAMPLES / "align_2025.txt"
 STEPS: dict[str, tuple[int, list[dict[str, Any]]]] = {
     "IFT modules": (4, [{"name": "IFT fix layer", "fix": ["layer", "3ST"]}]),
     "IFT layers": (4, [{"name": "IFT fix side", "fix": ["side", "3ST"]}]),
@@ -131,21 +121,30 @@ def make(case: Case, folder: Path, start: Constants, **mille: Any) -> dict[str, 
         "mille": {"residual_max": list(case.cuts), "pivot": case.pivot} | loose | mille,
         "stages": [{"name": case.steps, "iterations": ITERATIONS, "steps": steps}],
     }
-    record = make_record(
+    return write(manifest(tables, case.files, folder), start)
+
+
+def manifest(tables: dict[str, Any], files: int, folder: Path) -> Any:
+    """Return the manifest of a campaign with these tables of the configuration."""
+    return make_record(
         Config.model_validate(tables),
         name=folder.name,
         year=2026,
-        run="011705",
-        files=list(range(case.files)),
+        run=RUN,
+        files=list(range(files)),
         folder=str(folder),
         constants="",
         sha256="",
         created_utc="",
     )
-    first = layout.constants_file(str(folder), 1, 1)
+
+
+def write(record: Any, start: Constants) -> Any:
+    """Make the folder of a campaign that begins with ``start``; return its manifest."""
+    first = layout.constants_file(record["folder"], 1, 1)
     os.makedirs(os.path.dirname(first))
     write_constants(first, start)
-    write_record(f"{folder}/{layout.RECORD}", record)
+    write_record(f"{record['folder']}/{layout.RECORD}", record)
     return record
 
 
@@ -169,49 +168,71 @@ def forget(campaign: dict[str, Any], iteration: int) -> None:
                 path.unlink()
 
 
-def fixed_point(case: Case, folder: Path, start: Constants, lost: Sequence[int]) -> tuple[Constants, Normal, int]:
-    """Return where the same tracks lead in MORE iterations without residual cut, and their normal equations."""
-    campaign = make(replace(case, outliers=0.0), folder / "settled", start, residual_max=[1000.0])
-    used = [file for file in campaign["files"] if file not in lost]
-    constants = start
-    for number in range(1, MORE + 1):
-        for file in used:
-            reconstruct(campaign["folder"], 1, number, file)
-        iteration = open_iteration(campaign["folder"], 1, number)
-        os.makedirs(iteration.solution_folder(), exist_ok=True)
-        solved = run_steps(iteration, used)
-        constants = add_constants(constants, correction_from_parameters(solved.steps[-1].solution.values))
-        following = layout.constants_file(campaign["folder"], 1, number + 1)
-        os.makedirs(os.path.dirname(following), exist_ok=True)
-        write_constants(following, constants)
-        still = all(
-            (step.solution.expected_decrease or 0.0) < STILL * max(step.solution.free_parameters, 1)
-            for step in solved.steps
-        )
-        if still or number == MORE:
-            return constants, _normal(campaign, number, used, folder), solved.counts.measurements
-        forget(campaign, number)
-    raise AssertionError("the loop returns")
+def misplace_everything(truth: Constants, rng: np.random.Generator, size: float) -> Constants:
+    """Return constants that differ from the truth in everything that may be aligned.
 
-
-def _normal(campaign: dict[str, Any], number: int, used: Sequence[int], folder: Path) -> Normal:
-    """Return normal equations with derivatives about the layers' own z, whatever pivot the campaign has.
-
-    Calypso's derivatives make some undetermined directions look determined: a layer that rotates about x or y shifts
-    its modules, which are upstream and downstream of it.
+    With ``size`` 1 modules are off by 24, 20, 11, 7.5 um rms across their strips (IFT, stations 1 to 3), as the real
+    constants changed, 100 um along them and 0.4 mrad; layers by 50 um in x, 60 um in y, 0.3 mrad about z and 0.2 mrad
+    about x and y.
     """
-    iteration = open_iteration(campaign["folder"], 1, number)
-    mille = campaign["config"]["mille"] | {
-        "residual_max": 1000.0,
-        "same_hits": campaign["config"]["mille"]["pivot"] == "calypso",
-    }
-    binaries = []
-    for file in used:
-        binaries.append(folder / f"normal{file}.bin")
-        convert([iteration.kfalignment_file(file)], binaries[-1], Cuts(**mille | {"pivot": "layer"}))
-    return normal_equations(write_steering(folder, binaries, frozenset(), {}, SolverOptions()))
+    moved = dict(truth)
+    for key in KEYS:
+        if len(key) == 2:
+            x, y, rx, ry, rz = size * rng.standard_normal(5) * np.array([0.05, 0.06, 0.0002, 0.0002, 0.0003])
+            moved[key] = _sum(truth.get(key, ZERO), (x, y, 0.0, rx, ry, rz))
+        else:
+            across = (0.024, 0.020, 0.011, 0.0075)[int(key[0])]
+            u, v, rz = size * rng.standard_normal(3) * np.array([across, 0.1, 0.0004])
+            moved[key] = _sum(truth.get(key, ZERO), (u, v, 0.0, 0.0, 0.0, rz))
+    return moved
 
 
-def parameters(first: Constants, second: Constants) -> dict[int, float]:
-    """Return a difference of constants as the solver's parameters (mm, rad), the inverse of making a correction."""
-    return parameters_from_correction(subtract_constants(first, second))
+class Reference:
+    """Independent tracks with every hit exactly on its track in the true detector.
+
+    The fit of these tracks with other constants gives the expected excess of chi2 over the truth: measurement errors
+    have the mean zero and add the same to both. The excess does not depend on the coordinate frame, nor on directions
+    that the data do not determine.
+
+    Args:
+        truths: the true detector, or several of which each has the same number of tracks.
+        stations: 4, or 3 without the IFT.
+        beam, response: of the campaign.
+        dead: elements without hits.
+        tracks: number of tracks.
+    """
+
+    def __init__(
+        self,
+        truths: Sequence[Geometry],
+        stations: int,
+        *,
+        beam: Beam = USUAL_BEAM,
+        response: Response = USUAL,
+        dead: Sequence[int] = (),
+        tracks: int = 4000,
+    ) -> None:
+        self._stations = stations
+        response = Response(response.inefficiency)
+        self._hits = [
+            self._on_tracks(simulate(truth, tracks // len(truths), 991, int(RUN), at, 0, response, beam), truth, dead)
+            for at, truth in enumerate(truths)
+        ]
+
+    def _on_tracks(self, hits: Hits, truth: Geometry, dead: Sequence[int]) -> Hits:
+        fits = fit.reconstruct(without(hits, dead), truth, self._stations)
+        strip: Any = (fits.measured - fits.residual + geo.HALF_WIDTH) / geo.PITCH - 0.5  # not a whole number
+        return Hits(np.repeat(np.arange(len(fits.lengths)), fits.lengths), fits.element, strip)
+
+    def distance_um(self, constants: Constants) -> float:
+        """Return the excess of chi2 as the rms shift of residuals: ``23.1 um * sqrt(excess / hits)``."""
+        believed = geo.build(constants)
+        fits = [fit.reconstruct(hits, believed, self._stations) for hits in self._hits]
+        excess, hits = sum(float(f.chi2.sum()) for f in fits), sum(len(f.residual) for f in fits)
+        return float(RESOLUTION_UM * np.sqrt(excess / hits))
+
+
+def without(hits: Hits, dead: Sequence[int]) -> Hits:
+    """Return the hits that are not on the elements ``dead``."""
+    kept = ~np.isin(hits.element, dead)
+    return Hits(*(column[kept] for column in hits)) if len(dead) else hits

@@ -1,168 +1,412 @@
-"""How far the verdict *converged* can be trusted: simulated campaigns whose truth is known.
+"""Measure how far the decision *converged* can be trusted: simulated campaigns whose truth is known.
 
-``python benchmarks/verdicts.py [--campaigns N]`` draws campaigns (3 and 4 stations, the usual steps, 500 to 50,000
-tracks, start misalignments of 10 to 300 um, both pivots, outliers, files that get lost, cuts with and without a wide
-first one), runs them with the jobs' own programs and judges them as the hooks do. A campaign is *false converged* if its
-constants are further than 0.5 um effect, or 0.3 standard deviations rms, from those that the same tracks, without their
-outliers, reach in 15 more iterations without a residual cut; only directions that the data determine count.
+``python benchmarks/verdicts.py SET [--campaigns N] [--first SEED]`` draws campaigns of a set by their seeds:
 
-A part of that distance is no matter of convergence. The last cut of 0.05 mm takes 0.2 % of good hits, which alone moves the
-estimate by 0.15 standard deviations; an outlier draws its track along, so that good hits of it are cut, too: with 0.2 %
-outliers 1.2 % of all hits are missing and the distance is 0.18 to 0.23, with 0.5 % it is 2.8 % and 0.28, and the
-condition on cut hits keeps such campaigns from converging. Converged constants cannot show this.
+- ``standard``: everything is misaligned by what FASER's constants changed, or by 0.3 of it, and aligned by the default
+  (one step over all stations) or by the stages of ``examples/lxplus_three_stages.toml``; 20,000 to 200,000 tracks;
+- ``hard``: the same with one of the troubles of ``HARD``, which an expert would notice or could accept;
+- ``deceptive``: the same with one of the troubles of ``DECEPTIVE``, which may look converged.
+
+The *distance* of the constants is the exact excess of chi2 over the truth on independent tracks, all hits and no cuts,
+as rms shift of the residuals: 23.1 um * sqrt(excess / hits). Statistical errors alone predict, for the same quantity,
+*stat* = 23.1 um * sqrt(determined free parameters / measurements of the alignment). Their ratio is the pull in the exact
+chi2. It does not depend on the coordinate frame. A campaign is *false converged* if it ends as converged with a distance
+above ``FALSE`` stat.
 """
 
 import argparse
 import json
 import math
 import os
-import shutil
 import sys
-import tempfile
 import time
+import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from known_truth import (
-    ITERATIONS,
-    Case,
-    fixed_point,
-    forget,
-    free_labels,
-    make,
-    misplace,
-    parameters,
-    solve_iteration,
-    true_constants,
-)
+from in_memory import Campaign, Result, batches
+from known_truth import EXAMPLES, RESOLUTION_UM, RUN, Reference, manifest, misplace_everything, true_constants, without
 
-from faser_align.alignment.parameters.constants import Constants, read_constants, write_constants
-from faser_align.alignment.quality.weak_modes import WEAK
-from faser_align.campaign import layout
-from faser_align.fsm.criteria import Rules
-from faser_align.fsm.errors import CampaignError
-from faser_align.fsm.verdict import judge
+from faser_align.alignment.parameters.constants import ZERO, Constants
+from faser_align.alignment.parameters.labels import KEYS
+from faser_align.fsm.metrics import Metrics
+from faser_align.simulation import geometry as geo
+from faser_align.simulation import reconstruct as fit
+from faser_align.simulation.tracks import USUAL, USUAL_BEAM, Beam, Hits, Response, simulate_file
 
-import numpy as np  # isort: skip -- after known_truth, which says how many threads it may use
+import numpy as np  # isort: skip -- after in_memory, which says how many threads it may use
 
-EFFECT_UM, SIGMA = 0.5, 0.3
-RESOLUTION_UM = 23.1
-DRAWN = {"IFT modules": 0.35, "IFT layers": 0.15, "3ST two-step": 0.3, "3ST three fixed": 0.2}
+FALSE = 1.5  # stat
+FILES = 6
+TRACKS = {20_000: 0.75, 50_000: 0.15, 100_000: 0.07, 200_000: 0.03}  # sizes and their shares; the mean is 35,500
+RECIPES = {"joint": 0.6, "joint, 3 stations": 0.2, "three stages": 0.2}
+LAYERS = tuple(key for key in KEYS if len(key) == 2)
+MODULES = tuple(key for key in KEYS if len(key) == 3)
+SETS = ("standard", "hard", "deceptive")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One campaign.
+
+    Attributes:
+        kind: the set. ``seed``: of everything random.
+        recipe: one of ``RECIPES``, or ``two steps``.
+        tracks: in all files; ``size``: of the misalignment (1 is what the real constants changed).
+        trouble, amount, where: what disturbs it, by how much, and which element; empty for nothing.
+    """
+
+    kind: str
+    seed: int
+    recipe: str
+    tracks: int
+    size: float
+    trouble: str = ""
+    amount: float = 0.0
+    where: str = ""
+
+
+@dataclass
+class World:
+    """What a campaign meets; a trouble changes it.
+
+    Attributes:
+        truths: constants of the true detector, one for each part of the files.
+        start: the first constants.
+        beam, response, dead: how hits are made, and elements without any.
+        resolution: factor of the scatter of hits about their tracks.
+        magnets: factor of the field of each magnet.
+        twins: files whose tracks are those of another file.
+        lost_from: iteration from which file 0 is missing; 0 for never.
+    """
+
+    truths: list[Constants]
+    start: Constants
+    beam: Beam = USUAL_BEAM
+    response: Response = USUAL
+    dead: tuple[int, ...] = ()
+    resolution: float = 1.0
+    magnets: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    twins: dict[int, int] = field(default_factory=dict)
+    lost_from: int = 0
+
+
+class Trouble(NamedTuple):
+    """What disturbs a campaign: its range, what it does, and words of which one names it to the user.
+
+    ``amount`` is drawn from ``low`` to ``high``, evenly in its logarithm. In ``words`` {where} is the element, in either
+    form that messages have.
+    """
+
+    low: float
+    high: float
+    apply: Callable[[World, Case, Any], None]
+    words: tuple[str, ...]
+    elements: tuple[str, ...] = ("",)
+
+
+def _shifted(constants: Constants, key: str, place: int, by: float) -> Constants:
+    six = list(constants.get(key, ZERO))
+    six[place] += by
+    return constants | {key: tuple(six)}  # type: ignore[dict-item]
+
+
+def _elements(where: str) -> tuple[int, ...]:
+    """Return the elements of a layer, of a module, or of one side (``213/1``)."""
+    key, _, side = where.partition("/")
+    layer = 3 * int(key[0]) + int(key[1])
+    modules = [int(key[2])] if len(key) == 3 else list(range(geo.MODULES))
+    sides = [int(side)] if side else list(range(geo.SIDES))
+    return tuple((layer * geo.MODULES + module) * geo.SIDES + one for module in modules for one in sides)
+
+
+def _outliers(world: World, case: Case, rng: Any) -> None:
+    world.response = Response(outliers=case.amount)
+
+
+def _noise(world: World, case: Case, rng: Any) -> None:
+    world.response = Response(inefficiency=0.05, noise=case.amount)
+
+
+def _better(world: World, case: Case, rng: Any) -> None:
+    world.resolution = 0.8
+
+
+def _worse(world: World, case: Case, rng: Any) -> None:
+    world.resolution = 1.2
+
+
+def _far(world: World, case: Case, rng: Any) -> None:
+    world.start = _shifted(world.start, case.where, 0, case.amount * rng.choice([-1.0, 1.0]))
+
+
+def _dead(world: World, case: Case, rng: Any) -> None:
+    world.dead = _elements(case.where)
+
+
+def _parallel(world: World, case: Case, rng: Any) -> None:
+    world.beam = Beam(slope_rms=0.0003)
+
+
+def _slow(world: World, case: Case, rng: Any) -> None:
+    world.beam = Beam(momentum_median=110.0, momentum_width=0.3)
+
+
+def _narrow(world: World, case: Case, rng: Any) -> None:
+    world.beam = Beam(radius=case.amount)
+
+
+def _tilted(world: World, case: Case, rng: Any) -> None:
+    """Tilt all layers of the true detector and of the first constants alike."""
+    for layer in LAYERS:
+        for place in (3, 4):
+            by = 0.05 * rng.choice([-1.0, 1.0]) - world.truths[0].get(layer, ZERO)[place]
+            world.truths = [_shifted(truth, layer, place, by) for truth in world.truths]
+            world.start = _shifted(world.start, layer, place, by)
+
+
+def _moves(world: World, case: Case, rng: Any) -> None:
+    """Move a module across its strips, or a layer along y, in the middle of the data."""
+    by = 1e-3 * case.amount * rng.choice([-1.0, 1.0])
+    place = 0 if len(case.where) == 3 else 1
+    world.truths = [world.truths[0], _shifted(world.truths[0], case.where, place, by)]
+
+
+def _duplicated(world: World, case: Case, rng: Any) -> None:
+    count = round(case.amount * FILES)
+    world.twins = {FILES - 1 - at: at for at in range(count)}
+
+
+def _lost(world: World, case: Case, rng: Any) -> None:
+    world.lost_from = round(case.amount)
+
+
+def _field(world: World, case: Case, rng: Any) -> None:
+    factors = [1.0, 1.0, 1.0]
+    factors[int(rng.integers(1 if case.recipe.endswith("3 stations") else 0, 3))] += case.amount * rng.choice([-1, 1])
+    world.magnets = (factors[0], factors[1], factors[2])
+
+
+def _scale(world: World, case: Case, rng: Any) -> None:
+    factor = 1.0 + case.amount * rng.choice([-1.0, 1.0])
+    world.magnets = (factor, factor, factor)
+
+
+def _nothing(world: World, case: Case, rng: Any) -> None:
+    """Change nothing: the recipe is the trouble."""
+
+
+_SIDES = tuple(f"{module}/{side}" for module in MODULES for side in (0, 1))
+HARD = {
+    "outliers": Trouble(0.005, 0.05, _outliers, ("hits cut", "hits are cut", "outlier")),
+    "noise": Trouble(0.001, 0.01, _noise, ("hits cut", "hits are cut", "noise")),
+    "resolution better": Trouble(0.8, 0.8, _better, ("too large", "errors of hits", "chi2/ndf")),
+    "resolution worse": Trouble(1.2, 1.2, _worse, ("too small", "errors of hits", "chi2/ndf", "hits are cut")),
+    "module off": Trouble(0.5, 1.0, _far, ("{where}",), MODULES),
+    "dead side": Trouble(1, 1, _dead, ("{where}",), _SIDES),
+    "dead module": Trouble(1, 1, _dead, ("{where}",), MODULES),
+    "dead layer": Trouble(1, 1, _dead, ("{where}",), LAYERS),
+    "parallel beam": Trouble(1, 1, _parallel, ("parallel",)),
+    "low momenta": Trouble(1, 1, _slow, ("low momenta", "momentum window")),
+    "few tracks at the edge": Trouble(65, 75, _narrow, ("too few entries", "too few tracks")),
+    "tilts of 50 mrad": Trouble(1, 1, _tilted, ("tilt",)),
+}
+DECEPTIVE = {
+    "module moves": Trouble(10, 50, _moves, ("{where}", "between files"), MODULES),
+    "layer moves": Trouble(10, 50, _moves, ("{where}", "between files"), LAYERS),
+    "duplicated files": Trouble(0.15, 0.5, _duplicated, ("duplicate", "same tracks", "twice")),
+    "lost file": Trouble(2, 4, _lost, ("set of files changed",)),
+    "wrong field": Trouble(0.01, 0.05, _field, ("field", "momentum scale")),
+    "momentum scale": Trouble(0.01, 0.1, _scale, ("field", "momentum scale")),
+    "weak modes": Trouble(1, 1, _nothing, ("weakly determined", "weak mode")),
+}
+TROUBLES = HARD | DECEPTIVE
+
+
+def draw(kind: str, seed: int) -> Case:
+    """Return the case of a seed."""
+    rng = np.random.default_rng([2026, SETS.index(kind), seed])
+    recipe = str(rng.choice(list(RECIPES), p=list(RECIPES.values())))
+    tracks = int(rng.choice(list(TRACKS), p=list(TRACKS.values()))) if kind == "standard" else 20_000
+    size = float(rng.choice([0.3, 1.0]))
+    if kind == "standard":
+        return Case(kind, seed, recipe, tracks, size)
+    known = HARD if kind == "hard" else DECEPTIVE
+    name = list(known)[seed % len(known)]
+    trouble = known[name]
+    if name == "weak modes":
+        recipe = "two steps"
+    stations = range(4) if recipe in ("joint", "three stages") else range(1, 4)
+    places = [where for where in trouble.elements if not where or int(where[0]) in stations]
+    amount = trouble.low * (trouble.high / trouble.low) ** rng.random()
+    return Case(kind, seed, recipe, tracks, size, name, float(amount), str(rng.choice(places)))
+
+
+def tables(recipe: str) -> dict[str, Any]:
+    """Return the tables of the configuration that a recipe sets; the rest has its defaults."""
+    if recipe == "three stages":
+        shipped = tomllib.loads((EXAMPLES / "lxplus_three_stages.toml").read_text(encoding="utf-8"))
+        stations, iterations = (shipped["campaign"][key] for key in ("stations", "iterations"))
+        campaign = {"stations": stations, "iterations": iterations}
+        return {"campaign": campaign} | {key: shipped[key] for key in ("mille", "stages", "convergence")}
+    if recipe == "two steps":
+        shipped = tomllib.loads((EXAMPLES / "steps_3st_two_steps.toml").read_text(encoding="utf-8"))
+        return {"campaign": shipped["campaign"], "stages": shipped["stages"], "mille": {"pivot": "calypso"}}
+    return {"campaign": {"stations": 3 if recipe == "joint, 3 stations" else 4}}
+
+
+def world_of(case: Case) -> World:
+    """Return what the campaign of a case meets."""
+    truth = true_constants()
+    rng = np.random.default_rng([2026, SETS.index(case.kind), case.seed, 1])
+    world = World([truth], misplace_everything(truth, rng, case.size))
+    if case.trouble:
+        TROUBLES[case.trouble].apply(world, case, rng)
+    return world
+
+
+def simulate(case: Case, world: World) -> dict[int, list[Hits]]:
+    """Return the hits of all files in batches."""
+    files: dict[int, list[Hits]] = {}
+    geometries = [geo.build(truth) for truth in world.truths]
+    for file in range(FILES):
+        truth = geometries[file * len(geometries) // FILES]
+        parts = simulate_file(
+            truth, case.tracks // FILES, case.seed, int(RUN), world.twins.get(file, file), world.response, world.beam
+        )
+        files[file] = batches(_disturbed(hits, truth, world) for hits in parts)
+    return files
+
+
+def _disturbed(hits: Hits, truth: geo.Geometry, world: World) -> Hits:
+    """Return the hits without those of dead elements, and as another resolution or field would make them."""
+    hits = without(hits, world.dead)
+    if world.resolution == 1.0 and world.magnets == (1.0, 1.0, 1.0):
+        return hits
+    fits = fit.reconstruct(hits, truth, 4)
+    track = np.repeat(np.arange(len(fits.lengths)), fits.lengths)
+    layer = fits.element // (geo.MODULES * geo.SIDES)
+    by_y, q_over_p = fits.local[1], fits.parameters[track, 4]
+    measured = fits.measured + (world.resolution - 1.0) * fits.residual + by_y * q_over_p * _bending(world)[layer]
+    strip: Any = (measured + geo.HALF_WIDTH) / geo.PITCH - 0.5  # not a whole number
+    return Hits(track, fits.element, strip)
+
+
+def _bending(world: World) -> Any:
+    """Return the additional shift in y at each layer (mm) for q/p = 1/GeV by the magnets' wrong fields."""
+    start, length = geo.MAGNET_Z - 0.5 * geo.MAGNET_LENGTH, geo.MAGNET_LENGTH
+    z = geo.LAYER_Z[:, None]
+    path = np.clip(z - start, 0.0, length)
+    shift = path * (0.5 * path + np.maximum(z - start - length, 0.0))
+    return geo.BENDING * shift @ (np.array(world.magnets) - 1.0)
 
 
 @dataclass
 class Outcome:
-    """The result of a campaign; distances are None without a result to judge."""
+    """The end of a campaign.
+
+    Attributes:
+        end: last decision; ``why``: its reason, or the solver's failure. ``failed``: criteria that the end does not
+            meet, ``notes``: remarks of the last iteration.
+        iterations: of each stage.
+        start_um, distance_um, stat_um: at the start and at the end.
+        cpu_s: CPU time.
+    """
 
     case: Case
-    verdict: str = "failed"
-    iterations: int = 0
-    effect_um: float | None = None
-    sigma: float | None = None
-    pull: float | None = None
-    weak_um: float | None = None
-    lost_hits: float = 0.0
-    us: float = 0.0  # per track and iteration
-    reason: str = ""
-    numbers: list[list[float | None]] = field(default_factory=list)
+    end: str
+    why: str
+    failed: list[str]
+    notes: list[str]
+    iterations: list[int]
+    start_um: float
+    distance_um: float
+    stat_um: float
+    chi2_per_ndf: float | None
+    cpu_s: float
+
+    @property
+    def pull(self) -> float:
+        """Distance in units of stat."""
+        return self.distance_um / self.stat_um if self.stat_um else math.inf
 
     @property
     def false(self) -> bool:
-        """Whether it converged away from its fixed point."""
-        if self.verdict != "converged" or self.effect_um is None or self.sigma is None:
-            return False
-        return self.effect_um > EFFECT_UM or self.sigma > SIGMA
+        """Whether it ended as converged away from the truth."""
+        return self.end == "converged" and self.pull > FALSE
+
+    @property
+    def refused(self) -> bool:
+        """Whether it did not end as converged although its constants are right."""
+        return self.end != "converged" and self.pull <= FALSE
+
+    @property
+    def named(self) -> bool:
+        """Whether the reason or a remark names the trouble."""
+        text = " ".join([*([self.why] if self.end != "converged" else []), *self.notes])
+        where = self.case.where.partition("/")[0]
+        names = [f"{'module' if len(where) == 3 else 'layer'} {where}", in_words(where)] if where else [""]
+        words = TROUBLES[self.case.trouble].words if self.case.trouble else ()
+        return any(word.format(where=name) in text for word in words for name in names)
 
 
-def draw(seed: int) -> Case:
-    """Return the case of a seed."""
-    rng = np.random.default_rng([2026, seed])
-    steps = str(rng.choice(list(DRAWN), p=list(DRAWN.values())))
-    return Case(
-        seed=seed,
-        steps=steps,
-        tracks=round(500 * 100 ** rng.random()),
-        start_um=float(10 * 30 ** rng.random()),
-        pivot=str(rng.choice(["calypso", "layer"])),
-        cuts=(0.05,) if rng.random() < 0.25 else (0.5, 0.05),
-        outliers=float(rng.choice([0.0, 0.002, 0.005], p=[0.6, 0.2, 0.2])),
-        lost_in=int(rng.choice([0, 2, 3, 4], p=[0.8, 0.06, 0.07, 0.07])),
+def in_words(key: str) -> str:
+    """Return the words of messages for a layer or a module."""
+    layer = f"layer {key[1]} of station {key[0]}"
+    return f"module {key[2]} of {layer}" if len(key) == 3 else layer
+
+
+def run(case: Case) -> Outcome:
+    """Run a campaign and measure where it ended."""
+    started = time.process_time()
+    world = world_of(case)
+    record = manifest(tables(case.recipe), FILES, Path("/nowhere"))
+    stations = record["stages"][-1].get("stations") or record["stations"]
+    reference = Reference(
+        [geo.build(truth) for truth in world.truths],
+        stations,
+        beam=world.beam,
+        response=world.response,
+        dead=world.dead,
+    )
+
+    def lost(stage: int, number: int) -> Collection[int]:
+        return [0] if world.lost_from and (stage > 1 or number >= world.lost_from) else []
+
+    result = Campaign(record, simulate(case, world)).run(world.start, lost)
+    return Outcome(
+        case,
+        result.verdict.name if not result.failure else "failed",
+        result.failure or result.verdict.reason,
+        [criterion.name for criterion in result.verdict.criteria if not criterion.passed],
+        result.last["notes"] if result.stages[-1] else [],
+        [len(history) for history in result.stages],
+        reference.distance_um(world.start),
+        reference.distance_um(result.constants),
+        stat_um(result),
+        result.last["chi2_per_ndf"] if result.stages[-1] else None,
+        time.process_time() - started,
     )
 
 
-def run(case: Case, root: str) -> Outcome:
-    """Run a campaign and measure where it ended; its files are removed."""
-    folder = Path(tempfile.mkdtemp(prefix=f"verdicts-{case.seed}-", dir=root))
-    outcome = Outcome(case)
-    try:
-        _run(case, folder, outcome)
-    except CampaignError as error:
-        outcome.reason = str(error)
-    finally:
-        shutil.rmtree(folder)
-    return outcome
+def stat_um(result: Result) -> float:
+    """Return the distance that the reported errors predict."""
+    history = next((history for history in reversed(result.stages) if history), None)
+    if history is None:
+        return 0.0
+    return RESOLUTION_UM * math.sqrt(determined(history[-1]) / history[-1]["hits"]["kept"])
 
 
-def _run(case: Case, folder: Path, outcome: Outcome) -> None:
-    truth = true_constants()
-    write_constants(folder / "truth.txt", truth)
-    campaign = make(case, folder / "campaign", misplace(truth, case))
-    rules, history = Rules.from_config(campaign["config"]["convergence"]), []
-    lost: list[int] = []
-    started = time.perf_counter()
-    for iteration in range(1, ITERATIONS + 1):
-        lost = [0] if case.lost_in and iteration >= case.lost_in else []
-        solve_iteration(campaign, iteration, lost)
-        path = layout.metrics_file(campaign["folder"], 1, iteration)
-        history.append(json.loads(Path(path).read_text(encoding="utf-8")))
-        forget(campaign, iteration - 1)
-        said = judge(rules, history, limit=ITERATIONS)
-        if said.name != "go_on":
-            break
-    outcome.verdict, outcome.reason, outcome.iterations = said.name, said.reason, len(history)
-    outcome.us = 1e6 * (time.perf_counter() - started) / (case.tracks * len(history))
-    outcome.numbers = [
-        [
-            m["significance"],
-            m["effect_um"],
-            m["determined"].get("sigma"),
-            m["determined"].get("effect_um"),
-            m["chi2_per_ndf"],
-            m["solver"]["chi2_per_ndf"],
-        ]
-        for m in history
-    ]
-    kept, cut = history[-1]["hits"]["kept"], history[-1]["hits"]["cut"]["residual"]
-    outcome.lost_hits = cut / max(kept + cut, 1)
-    if said.name in ("converged", "limit", "stalled"):
-        _measure(campaign, case, folder, truth, lost, len(history), outcome)
-
-
-def _measure(
-    campaign: dict[str, Any],
-    case: Case,
-    folder: Path,
-    truth: Constants,
-    lost: Sequence[int],
-    iterations: int,
-    outcome: Outcome,
-) -> None:
-    """Measure the constants' distances from their fixed point, and from the truth in units of their errors."""
-    found = read_constants(layout.result_file(campaign["folder"], 1, iterations))
-    settled, normal, measurements = fixed_point(case, folder, found, lost)
-    values, directions = normal.directions(free_labels(case))
-    strong = values > np.median(values) / WEAK**2
-    apart = directions.T @ normal.in_um(parameters(found, settled))
-    chi2 = float(values[strong] @ apart[strong] ** 2)
-    outcome.effect_um = RESOLUTION_UM * math.sqrt(chi2 / measurements)
-    outcome.sigma = math.sqrt(chi2 / int(strong.sum()))
-    outcome.weak_um = float(np.sqrt(np.mean(apart[~strong] ** 2))) if not strong.all() else 0.0
-    beside = directions.T @ normal.in_um(parameters(found, truth))
-    outcome.pull = math.sqrt(float(values[strong] @ beside[strong] ** 2) / int(strong.sum()))
+def determined(metrics: Metrics) -> int:
+    """Return the number of directions in which an iteration's steps determined the free parameters."""
+    parts: list[Any] = [step["parts"] for step in metrics["steps"]]
+    return sum(
+        part["significant"]["directions"] + part["weak"]["directions"] - part["undetermined"] for part in parts if part
+    )
 
 
 def upper_limit(false: int, converged: int, confidence: float = 0.95) -> float:
@@ -180,52 +424,75 @@ def upper_limit(false: int, converged: int, confidence: float = 0.95) -> float:
 def show(outcomes: Sequence[Outcome]) -> None:
     """Print the table of campaigns and its summary."""
     print(
-        "seed steps            tracks start cuts     pivot   outl lost  verdict    it  effect  sigma   pull  weak  us"
+        "seed  recipe             tracks size  trouble                  end        it      start   dist   stat  pull   s"
     )
     for one in outcomes:
         case = one.case
-        cuts = ",".join(f"{cut:g}" for cut in case.cuts)
-        numbers = " ".join("     -" if v is None else f"{v:6.3f}" for v in (one.effect_um, one.sigma, one.pull))
-        weak = "    -" if one.weak_um is None else f"{one.weak_um:5.0f}"
-        print(
-            f"{case.seed:4d} {case.steps:16s} {case.tracks:6d} {case.start_um:5.0f} {cuts:8s} {case.pivot:7s} "
-            f"{case.outliers:4.1%} {case.lost_in or '-':>4} {one.verdict:10s} {one.iterations:3d}  {numbers} {weak} "
-            f"{one.us:3.0f}{'  FALSE' if one.false else ''}{'  ' + one.reason if one.verdict == 'failed' else ''}"
+        amount = (
+            f" {case.amount:.3g}" if case.trouble and TROUBLES[case.trouble].low != TROUBLES[case.trouble].high else ""
         )
-    counts = Counter(one.verdict for one in outcomes)
-    converged = [one for one in outcomes if one.verdict == "converged"]
-    false = sum(one.false for one in converged)
-    print(", ".join(f"{count} {name}" for name, count in counts.most_common()))
-    print(
-        f"false converged: {false} of {len(converged)}, below {upper_limit(false, len(converged)):.1%} with 95 % confidence"
-    )
+        trouble = f"{case.trouble}{amount} {case.where}".strip()
+        print(
+            f"{case.seed:5d} {case.recipe:17s} {case.tracks:7d} {case.size:3g}  {trouble:24s} {one.end:10s} "
+            f"{'+'.join(map(str, one.iterations)):7s} {one.start_um:5.1f} {one.distance_um:6.2f} {one.stat_um:6.2f} "
+            f"{one.pull:5.2f} {one.cpu_s:3.0f}{'  FALSE' if one.false else ''}{'' if one.end == 'converged' else '  ' + one.why}"
+        )
+    print()
+    for line in summary(outcomes):
+        print(line)
+
+
+def summary(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the summary of a set in lines."""
+    ends = Counter(one.end for one in outcomes)
+    converged = [one for one in outcomes if one.end == "converged"]
+    false, refused = sum(one.false for one in converged), sum(one.refused for one in outcomes)
+    limit = upper_limit(false, len(converged))
+    lines = [
+        f"ends: {', '.join(f'{count} {name}' for name, count in ends.most_common())}",
+        f"false converged (above {FALSE:g} stat): {false} of {len(converged)}, below {limit:.1%} with 95 % confidence",
+        f"good but refused: {refused} of {sum(one.pull <= FALSE for one in outcomes)} good ones",
+    ]
     if converged:
-        pulls = [one.pull for one in converged if one.pull is not None]
-        print(
-            f"iterations to converge: median {np.median([one.iterations for one in converged]):g}, "
-            f"most {max(one.iterations for one in converged)}; pulls against the truth: median {np.median(pulls):.2f}, "
-            f"rms {np.sqrt(np.mean(np.square(pulls))):.2f}, {min(pulls):.2f} to {max(pulls):.2f}"
+        pulls = np.array([one.pull for one in converged])
+        worst = max(max(one.iterations) for one in converged)
+        by_stage = [number for one in converged for number in one.iterations]
+        lines.append(f"iterations per stage of those that converged: median {np.median(by_stage):g}, most {worst}")
+        lines.append(
+            f"distance of those that converged, in stat, which is the pull in the exact chi2: median {np.median(pulls):.2f}, "
+            f"rms {np.sqrt(np.mean(pulls**2)):.2f}, standard deviation {pulls.std():.2f}, largest {pulls.max():.2f}"
         )
+    told = Counter(name for one in outcomes if one.end != "converged" for name in one.failed)
+    if told:
+        lines.append(f"unmet criteria of the others: {', '.join(f'{name} {n}' for name, n in told.most_common())}")
+    for name in [name for name in TROUBLES if any(one.case.trouble == name for one in outcomes)]:
+        of = [one for one in outcomes if one.case.trouble == name]
+        lines.append(
+            f"{name}: {len(of)}, converged {sum(one.end == 'converged' for one in of)}, false {sum(one.false for one in of)}, "
+            f"good but refused {sum(one.refused for one in of)}, named {sum(one.named for one in of)}, "
+            f"pulls {' '.join(f'{one.pull:.2f}' for one in of)}"
+        )
+    return lines
 
 
 def main() -> int:
     """Run the requested campaigns."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("set", choices=SETS)
     options.add_argument("--campaigns", type=int, default=12)
     options.add_argument("--first", type=int, default=1, help="seed of the first campaign")
     options.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    options.add_argument("--folder", default="/dev/shm" if os.path.isdir("/dev/shm") else None)
     options.add_argument("--json", dest="output", help="file for everything that was measured")
     asked = options.parse_args()
     started = time.perf_counter()
-    cases = [draw(seed) for seed in range(asked.first, asked.first + asked.campaigns)]
-    with (
-        tempfile.TemporaryDirectory(prefix="verdicts-", dir=asked.folder) as root,
-        ProcessPoolExecutor(asked.processes) as pool,
-    ):
-        outcomes = list(pool.map(run, cases, [root] * len(cases)))
+    cases = [draw(asked.set, seed) for seed in range(asked.first, asked.first + asked.campaigns)]
+    with ProcessPoolExecutor(asked.processes) as pool:
+        outcomes = list(pool.map(run, cases))
     show(outcomes)
-    print(f"{time.perf_counter() - started:.0f} s on {asked.processes} processes")
+    print(
+        f"{time.perf_counter() - started:.0f} s on {asked.processes} processes, "
+        f"{np.mean([one.cpu_s for one in outcomes]):.1f} s of CPU time per campaign"
+    )
     if asked.output:
         Path(asked.output).write_text(json.dumps([asdict(one) for one in outcomes], indent=1), encoding="utf-8")
     return 0

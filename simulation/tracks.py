@@ -14,8 +14,6 @@ from faser_align.simulation import geometry as geo
 from faser_align.simulation.geometry import Floats, Geometry
 
 BEAM_Z = 300.0  # mm, where the beam profile fills the magnets' bore
-SLOPE_RMS = 0.003  # muons from the interaction point 480 m away, with their halo
-MOMENTUM_MEDIAN, MOMENTUM_WIDTH = 550.0, 0.9  # GeV, and the standard deviation of its natural logarithm
 MOMENTUM_MIN, MOMENTUM_MAX = 20.0, 5000.0
 NOISE_WINDOW = 6  # strips within which a track takes a noise hit, about 0.5 mm
 OUTLIER_STRIPS = 12  # maximum distance of an outlier from the crossing, about 1 mm
@@ -41,6 +39,22 @@ class Hits(NamedTuple):
     strip: NDArray[np.int64]  # 0-767
 
 
+class Beam(NamedTuple):
+    """Muons from the interaction point 480 m away, with their halo.
+
+    Attributes:
+        radius: largest distance from the axis at ``BEAM_Z`` (mm).
+        slope_rms: rms of dx/dz and of dy/dz.
+        momentum_median: in GeV.
+        momentum_width: standard deviation of the momentum's natural logarithm.
+    """
+
+    radius: float = geo.MAGNET_RADIUS
+    slope_rms: float = 0.003
+    momentum_median: float = 550.0
+    momentum_width: float = 0.9
+
+
 class Response(NamedTuple):
     """Response of the sensors to tracks.
 
@@ -57,15 +71,15 @@ class Response(NamedTuple):
     outliers: float = 0.0
 
 
-USUAL = Response()
+USUAL, USUAL_BEAM = Response(), Beam()
 
 
-def generate(rng: np.random.Generator, count: int) -> Tracks:
+def generate(rng: np.random.Generator, count: int, beam: Beam = USUAL_BEAM) -> Tracks:
     """Generate ``count`` muons: uniform over the bore, nearly parallel to it, log-normal momenta (20 GeV to 5 TeV)."""
-    radius = geo.MAGNET_RADIUS * np.sqrt(rng.random(count))
+    radius = beam.radius * np.sqrt(rng.random(count))
     angle = 2.0 * np.pi * rng.random(count)
-    slope_x, slope_y = SLOPE_RMS * rng.standard_normal((2, count))
-    momentum = MOMENTUM_MEDIAN * np.exp(MOMENTUM_WIDTH * rng.standard_normal(count))
+    slope_x, slope_y = beam.slope_rms * rng.standard_normal((2, count))
+    momentum = beam.momentum_median * np.exp(beam.momentum_width * rng.standard_normal(count))
     charge = np.where(rng.random(count) < 0.5, -1.0, 1.0)
     q_over_p = charge / np.clip(momentum, MOMENTUM_MIN, MOMENTUM_MAX)
     bend, kick = geo.bending_at(np.array(BEAM_Z))
@@ -78,11 +92,17 @@ def generate(rng: np.random.Generator, count: int) -> Tracks:
 
 
 def simulate_file(
-    truth: Geometry, count: int, seed: int, run: int, number: int, response: Response = USUAL
+    truth: Geometry,
+    count: int,
+    seed: int,
+    run: int,
+    number: int,
+    response: Response = USUAL,
+    beam: Beam = USUAL_BEAM,
 ) -> Iterator[Hits]:
     """Yield the hits of a raw file with ``count`` tracks in batches that bound the memory; see ``simulate``."""
     for batch, first in enumerate(range(0, count, BATCH)):
-        yield simulate(truth, min(BATCH, count - first), seed, run, number, batch, response)
+        yield simulate(truth, min(BATCH, count - first), seed, run, number, batch, response, beam)
 
 
 def simulate(
@@ -93,6 +113,7 @@ def simulate(
     number: int,
     batch: int = 0,
     response: Response = USUAL,
+    beam: Beam = USUAL_BEAM,
 ) -> Hits:
     """Return the strips that one batch of tracks of raw file ``number`` of ``run`` fires in the detector ``truth``.
 
@@ -100,7 +121,7 @@ def simulate(
     efficient, and none between the wafers.
     """
     rng = np.random.default_rng([seed, run, number, batch])
-    tracks = generate(rng, count)
+    tracks = generate(rng, count, beam)
     kicks = scattering_angle(tracks.q_over_p)[:, None] * rng.standard_normal((2, count, geo.LAYERS))
     responds = rng.random((2, count, geo.LAYERS, geo.SIDES)) < 1.0 - response.inefficiency
     beside = np.zeros(responds.shape, np.int8)

@@ -171,6 +171,13 @@ def _ahead(chunks: Generator[Tracks, None, None]) -> Iterator[Tracks]:
 
 
 def _convert_tracks(tracks: Tracks, cuts: Cuts) -> tuple[bytes, Counts]:
+    tracks, kept, counted = apply_cuts(tracks, cuts)
+    words, written = _words(tracks, kept, layer_pivot=cuts.pivot == "layer")
+    return words, Counts(**counted, tracks_written=len(written), measurements=int(written.sum()))
+
+
+def apply_cuts(tracks: Tracks, cuts: Cuts) -> tuple[Tracks, npt.NDArray[np.bool_], dict[str, Any]]:
+    """Return the tracks that pass, which of their hits pass, and the counts that are known before records are written."""
     counted: dict[str, Any] = {"tracks_read": len(tracks.lengths)}
     counted["tracks_modelled"] = len(tracks.lengths) if tracks.modelled else 0
     chi2, pz = tracks.flat["fitParam_chi2"], tracks.flat["fitParam_pz"]
@@ -184,9 +191,7 @@ def _convert_tracks(tracks: Tracks, cuts: Cuts) -> tuple[bytes, Counts]:
     tracks = tracks.select(used)
     counted |= _count_tracks(tracks, cuts)
     kept, hits = _cut_hits(tracks, cuts)
-    words, written = _words(tracks, kept, layer_pivot=cuts.pivot == "layer")
-    counted |= hits | {"tracks_written": len(written), "measurements": int(written.sum())}
-    return words, Counts(**counted)
+    return tracks, kept, counted | hits
 
 
 def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
@@ -241,26 +246,27 @@ def _by_module(modules: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] 
 
 def _words(tracks: Tracks, kept: npt.NDArray[np.bool_], *, layer_pivot: bool) -> tuple[bytes, npt.NDArray[np.int64]]:
     """Return the records of the kept hits, and the number of measurements in each written record."""
-    sigma = tracks.hits["fitParam_align_local_measured_xe"].astype(np.float32)
-    kept = kept & (sigma > 0)
-    hits = {name: column[kept] for name, column in tracks.hits.items()}
-    if layer_pivot:
-        _move_pivot(hits, tracks.ids[kept])
-    track = np.repeat(np.arange(len(tracks.lengths)), tracks.lengths)[kept]
-    values = np.empty((len(track), _WORDS_PER_HIT), np.float32)
-    labels = np.zeros((len(track), _WORDS_PER_HIT), np.int32)
-    values[:, 0] = hits["fitParam_align_local_residual_x"]
-    values[:, 1 : _LOCALS + 1] = np.stack([hits[b] for b in LOCAL_BRANCHES], axis=-1)
-    values[:, _LOCALS + 1] = sigma[kept]
-    values[:, _LOCALS + 2 :] = np.stack([hits[b] for b in GLOBAL_BRANCHES], axis=-1)
+    kept = kept & (tracks.hits["fitParam_align_local_measured_xe"].astype(np.float32) > 0)
+    values = hit_words(tracks, kept, layer_pivot=layer_pivot)
+    labels = np.zeros(values.shape, np.int32)
     labels[:, 1 : _LOCALS + 1] = np.arange(1, _LOCALS + 1)
-    labels[:, _LOCALS + 2 :] = _labels(tracks.ids[kept])
+    labels[:, _LOCALS + 2 :] = labels_of(tracks.ids[kept])
+    track = np.repeat(np.arange(len(tracks.lengths)), tracks.lengths)[kept]
     present = (values != 0) | (labels == 0)
     fits, errors = _fitting(track, present.sum(axis=1), len(tracks.lengths))
     if not fits.all():
         values, labels, present, track = values[fits], labels[fits], present[fits], track[fits]
     measurements = np.bincount(track, minlength=len(tracks.lengths))
     return _records(values, labels, present, track, errors), measurements[measurements > 0]
+
+
+def hit_words(tracks: Tracks, kept: npt.NDArray[np.bool_], *, layer_pivot: bool = False) -> npt.NDArray[np.float32]:
+    """Return the words of each kept hit: residual, five local derivatives, error, seven global ones, shape (hits, 14)."""
+    hits = {name: column[kept] for name, column in tracks.hits.items()}
+    if layer_pivot:
+        _move_pivot(hits, tracks.ids[kept])
+    words = ("fitParam_align_local_residual_x", *LOCAL_BRANCHES, "fitParam_align_local_measured_xe", *GLOBAL_BRANCHES)
+    return np.stack([hits[word] for word in words], axis=-1).astype(np.float32)
 
 
 def _move_pivot(hits: dict[str, npt.NDArray[np.float64]], ids: npt.NDArray[np.int64]) -> None:
@@ -318,7 +324,7 @@ def _records(
     return out.tobytes()
 
 
-def _labels(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def labels_of(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return the labels of hits on elements ``ids`` (without the 1000), shape (hits, 7)."""
     number = ids + 1000
     layer = number // 100 * 10

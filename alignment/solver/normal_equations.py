@@ -10,16 +10,17 @@ Parameters are in micrometres: a rotation is the shift of a sensor at the rms di
 import dataclasses
 import os
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.passes import run_pass
 from faser_align.alignment.solver.problem import make_problem
-from faser_align.alignment.solver.steering import parse_steering
+from faser_align.alignment.solver.steering import Steering, parse_steering
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import replacing
 
@@ -73,6 +74,7 @@ class Normal:
         displacement = self.in_um(values)
         return float(displacement @ self.matrix @ displacement)
 
+    @one_blas_thread()
     def directions(self, labels: Collection[int]) -> tuple[FloatArray, FloatArray]:
         """Return eigenvalues (1/um^2, ascending) and directions (all labels, directions) with only ``labels`` free.
 
@@ -140,7 +142,18 @@ def normal_equations(steering_path: str | os.PathLike[str]) -> Normal:
         with_matrix=True,
     )
     assert done.matrix is not None
-    variable = [int(problem.parameters.labels[at]) for at in problem.variable]
+    variable = problem.parameters.labels[problem.variable].tolist()
+    return in_um(variable, done.matrix, done.gradient, steering)
+
+
+def in_um(variable: Sequence[int], matrix: FloatArray, gradient: FloatArray, steering: Steering) -> Normal:
+    """Return the normal equations of the detector's labels in um, under the constraints of ``steering``.
+
+    Args:
+        variable: label of each row, ascending.
+        matrix, gradient: of these labels, in mm and rad.
+        steering: defines the constraints.
+    """
     known = [at for at, label in enumerate(variable) if label in PARAMETERS]
     labels = tuple(variable[at] for at in known)
     scales = np.array([scale(label) for label in labels])
@@ -150,6 +163,4 @@ def normal_equations(steering_path: str | os.PathLike[str]) -> Normal:
         for label, factor in terms:
             if label in place:
                 row[place[label]] += factor * scales[place[label]] * 1e3
-    return Normal(
-        labels, done.matrix[np.ix_(known, known)] * np.outer(scales, scales), done.gradient[known] * scales, rows
-    )
+    return Normal(labels, matrix[np.ix_(known, known)] * np.outer(scales, scales), gradient[known] * scales, rows)

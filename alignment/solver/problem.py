@@ -127,7 +127,11 @@ def make_problem(steering: Steering) -> Problem:
     MilleError for a malformed binary.
     """
     source = Source(steering.binaries, records_max=steering.records_max, read_error_is_end=steering.read_error_is_end)
-    entries = source.count(steering.count_records)
+    return define_problem(steering, source, source.count(steering.count_records))
+
+
+def define_problem(steering: Steering, source: Source, entries: dict[int, int]) -> Problem:
+    """Decide which parameters are variable, by the ``entries`` of each label; raises SolverError as ``make_problem``."""
     named = set(steering.parameters) | set(steering.comments) | set(entries)
     named |= {label for _, terms in steering.constraints for label, _ in terms}
     named |= {label for _, _, terms in steering.measurements for label, _ in terms}
