@@ -389,10 +389,21 @@ class Convergence(Table):
     min_iterations: Annotated[int, Field(ge=1, le=99)] = key(
         1, "Minimum number of iterations before a stage may converge."
     )
-    module_cut_max: Share = key(0.10, "Maximum fraction of a free module's hits that the residual cut may remove.")
-    detector_cut_max: Share = key(0.02, "Maximum fraction of all hits that the residual cut may remove.")
+    module_cut_max: Share = key(
+        0.10,
+        "Maximum fraction of a free module's hits that the residual cut may remove beyond that of the median module.",
+    )
+    detector_cut_max: Share = key(0.30, "Maximum fraction of all hits that the residual cut may remove.")
     remaining_sigma_max: Positive = key(0.2, "Maximum extrapolated remaining correction (standard deviations, rms).")
-    chi2_rise_max: Positive = key(0.003, "Maximum rise of chi2/ndf above the stage's best with the same files.")
+    chi2_rise_max: Positive = key(
+        0.003,
+        "Maximum rise of chi2/ndf above the stage's best with the same files, times chi2/ndf where that is above 1.",
+    )
+    held_fixed_max: Positive = key(
+        5.0,
+        "Last stage: maximum expected decrease of chi2 per parameter from freeing again what an earlier stage aligned "
+        "and this one holds fixed.",
+    )
     diverged_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = key(
         1.05, "Diverged: chi2/ndf exceeds its best value by this factor in 2 consecutive iterations."
     )

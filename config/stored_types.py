@@ -153,6 +153,7 @@ class Convergence(TypedDict):
     detector_cut_max: float
     remaining_sigma_max: float
     chi2_rise_max: float
+    held_fixed_max: float
     diverged_factor: float
     stalled_iterations: int
     stalled_residual_shift: float

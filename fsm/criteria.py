@@ -4,7 +4,7 @@ Pure functions of the thresholds and of the metrics of the stage's iterations, t
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faser_align.fsm import renamed
@@ -12,7 +12,7 @@ from faser_align.fsm.extrapolation import remaining, rise
 from faser_align.fsm.plural import count
 
 if TYPE_CHECKING:
-    from faser_align.fsm.metrics import Metrics, Step
+    from faser_align.fsm.metrics import Metrics
 
 
 class Rules(NamedTuple):
@@ -28,7 +28,7 @@ class Rules(NamedTuple):
     patience: int = 2
     min_iterations: int = 1
     module_cut_max: float = 0.10
-    detector_cut_max: float = 0.02
+    detector_cut_max: float = 0.30
     diverged_factor: float = 1.05
     stalled_iterations: int = 4
     stalled_residual_shift: float = 0.10
@@ -37,6 +37,7 @@ class Rules(NamedTuple):
     starved_per_parameter: float = 20.0
     remaining_sigma_max: float = 0.2
     chi2_rise_max: float = 0.003
+    held_fixed_max: float = 5.0
 
     @classmethod
     def from_config(cls, convergence: Mapping[str, Any]) -> "Rules":
@@ -135,19 +136,7 @@ def conditions(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     text = "all numbers are finite" if numbers else "a correction or chi2/ndf is not finite"
     found.append(Criterion("numbers", _number(metrics, "chi2_per_ndf"), None, numbers, text))
     found += [_module_cuts(rules, metrics), _detector_cuts(rules, metrics), *_approach(rules, history)]
-    missing = [label for step in metrics.get("steps", ()) for label in _entries_fixed(step)]
-    names = "; ".join(str(label) for label in missing[:5]) + ("; ..." if len(missing) > 5 else "")
-    found.append(
-        Criterion(
-            "entries",
-            float(len(missing)),
-            0.0,
-            not missing,
-            f"{count(len(missing), 'parameter')} had too few entries to be free ({names})"
-            if missing
-            else "no free parameter had too few entries",
-        )
-    )
+    found += [_entries(rules, metrics), *_freed_earlier(rules, metrics)]
     changed = len(history) > 1 and _lost(history[-2]) != _lost(metrics)
     found.append(
         Criterion(
@@ -167,14 +156,46 @@ def _final_cuts(metrics: "Metrics", *, final: bool) -> str:
     return "the final residual cut is in force" if final else "the residual cut is not yet the final one"
 
 
-def _entries_fixed(step: "Step") -> Sequence[Any]:
-    """Return the parameters that a step should have freed and that had too few entries, by name if the metrics have it."""
-    found: Sequence[Any] = step.get("entries_fixed_names") or step.get("entries_fixed", ())
-    return found
+def _entries(rules: Rules, metrics: "Metrics") -> Criterion:
+    """Return the criterion on parameters that should be free and have too few measurements.
+
+    They forbid convergence only where the residual cut took the hits. An element that has no hits to cut, since it is
+    dead or at the edge of the beam, keeps its constants and is named.
+    """
+    steps = metrics.get("steps", ())
+    names = [name for step in steps for name in step.get("entries_fixed_names") or step.get("entries_fixed", ())]
+    where = {key for step in steps for key in step.get("entries_fixed_in", ())}
+    known = all("entries_fixed_in" in step for step in steps)
+    cut_off = sorted(key for key, share in _cut_shares(metrics).items() if share > rules.module_cut_max)
+    passed = not names or (known and not any(key.startswith(one) for one in where for key in cut_off))
+    shown = "; ".join(str(name) for name in names[:5]) + ("; ..." if len(names) > 5 else "")
+    text = "no free parameter had too few entries"
+    if names:
+        text = f"{count(len(names), 'parameter')} had too few entries to be free ({shown})"
+        text += " and kept their values" if passed and len(names) > 1 else " and kept its value" if passed else ""
+    return Criterion("entries", float(len(names)), None if passed else 0.0, passed, text)
+
+
+def _freed_earlier(rules: Rules, metrics: "Metrics") -> list[Criterion]:
+    """Return the criterion on what earlier stages aligned and the last holds fixed; none if the last frees it all."""
+    gains = {name: _number(gain, "significance") for name, gain in (metrics.get("freed_earlier") or {}).items()}
+    known = {name: gain for name, gain in gains.items() if gain is not None and name != "all"}
+    if not known:
+        return []
+    worst = max(known, key=lambda name: known[name])
+    passed = known[worst] <= rules.held_fixed_max
+    text = (
+        f"freeing {worst} again, which an earlier stage aligned, would gain delta chi2 {_digits(known[worst], 3)} per "
+        f"parameter (limit {rules.held_fixed_max:g})"
+    )
+    if not passed:
+        text += '; repeat the stages (campaign.repeat), or end with one that frees all: fix = ["frame", "rx", "ry"]'
+    return [Criterion("freed_earlier", known[worst], rules.held_fixed_max, passed, text)]
 
 
 def _approach(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     """Return the criteria on the extrapolated remaining correction and the rise of chi2/ndf; none if they are unknown."""
+    metrics = history[-1]
     more = remaining(history)
     if more is None:
         return []
@@ -185,20 +206,40 @@ def _approach(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     found = [Criterion("remaining", more.sigma, rules.remaining_sigma_max, passed, text + limits)]
     above = rise(history)
     if above is not None:
-        text = f"chi2/ndf is {above:.2g} above the stage's best (limit {rules.chi2_rise_max:g})"
-        found.append(Criterion("chi2_rise", above, rules.chi2_rise_max, above <= rules.chi2_rise_max, text))
+        # Outliers raise chi2/ndf and its fluctuations alike.
+        limit = rules.chi2_rise_max * max(1.0, _number(metrics, "chi2_per_ndf") or 1.0)
+        text = f"chi2/ndf is {above:.2g} above the stage's best (limit {_digits(limit, 2)})"
+        found.append(Criterion("chi2_rise", above, limit, above <= limit, text))
     return found
 
 
-def _module_cuts(rules: Rules, metrics: "Metrics") -> Criterion:
-    worst, share = "", 0.0
+def _cut_shares(metrics: "Metrics") -> dict[str, float]:
+    """Return by how much more of its hits the residual cut takes in each free module than in the median module.
+
+    Outliers and noise cost every module the same share. A module that loses more is not where its constants say.
+    """
+    modules = metrics.get("hits", {}).get("modules", {})
+    shares = {key: cut / (kept + cut) for key, (kept, cut) in modules.items() if kept + cut > 0}
+    usual = _median(shares.values())
     free = metrics.get("free_modules")
-    for key, (kept, cut) in metrics.get("hits", {}).get("modules", {}).items():
-        if (free is None or key in free) and kept + cut > 0 and cut / (kept + cut) > share:
-            worst, share = key, cut / (kept + cut)
-    passed = share <= rules.module_cut_max
-    text = f"module {worst} has {share:.1%} of its hits cut by residual (limit {rules.module_cut_max:.0%})"
-    return Criterion("module_cut", share, rules.module_cut_max, passed, text if worst else "no hit is cut by residual")
+    return {key: share - usual for key, share in shares.items() if free is None or key in free}
+
+
+def _median(values: Iterable[float]) -> float:
+    ordered = sorted(values)
+    return ordered[(len(ordered) - 1) // 2] if ordered else 0.0
+
+
+def _module_cuts(rules: Rules, metrics: "Metrics") -> Criterion:
+    more = _cut_shares(metrics)
+    worst = max(more, key=lambda key: more[key], default="")
+    share = max(more.get(worst, 0.0), 0.0)
+    text = "no module has more of its hits cut by residual than the median module"
+    if share > 0:
+        kept, cut = metrics["hits"]["modules"][worst]
+        text = f"module {worst} has {cut / (kept + cut):.1%} of its hits cut by residual, {share:.1%} more than the median "
+        text += f"module (limit {rules.module_cut_max:.0%})"
+    return Criterion("module_cut", share, rules.module_cut_max, share <= rules.module_cut_max, text)
 
 
 def _detector_cuts(rules: Rules, metrics: "Metrics") -> Criterion:

@@ -120,6 +120,7 @@ class Step(TypedDict, total=False):
     rank_defect: int | None
     entries_fixed: list[int]
     entries_fixed_names: list[str]
+    entries_fixed_in: list[str]
     undetermined: list[dict[str, float | None]]
     parts: Parts
 
@@ -220,6 +221,7 @@ class Metrics(TypedDict, total=False):
     nan: bool
     errors: dict[str, float | None]
     held_fixed: dict[str, HeldFixed]
+    freed_earlier: dict[str, HeldFixed]
     wall_s: float | None
     cpu_s: float | None
     max_memory_mb: float | None

@@ -26,9 +26,10 @@ from faser_align.alignment.parameters.constants import (
     parse_constants,
     write_constants,
 )
+from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.results import LOG
 from faser_align.alignment.pede.runner import VERSION
-from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
+from faser_align.alignment.pede.steering_text import SolverOptions, step_fixed, write_steering
 from faser_align.alignment.quality.metrics import Data, Resources, iteration_metrics
 from faser_align.alignment.quality.momenta import TrackArray, compare, read_momenta
 from faser_align.alignment.quality.notes import notes
@@ -96,6 +97,7 @@ def solve(folder: str, stage: int, number: int) -> None:
         backend=iteration.config["solver"]["backend"],
         normal=normal,
         last=number >= iteration.record["stages"][stage - 1]["iterations"],
+        freed_earlier=_freed_earlier(iteration),
         resources=_resources(started),
     )
     metrics["constants"] = constants_facts(iteration, start, result)
@@ -109,6 +111,20 @@ def solve(folder: str, stage: int, number: int) -> None:
         write_text(metrics_file, json.dumps(metrics, allow_nan=False))
     _drop_tracks(iteration)
     _publish(iteration)
+
+
+def _freed_earlier(iteration: Iteration) -> set[int]:
+    """Return the labels that earlier stages freed, in the last stage; before it no stage decides about another's."""
+    stages = iteration.record["stages"]
+    if iteration.stage < len(stages):
+        return set()
+    earlier = [stage for stage in stages if stage["steps"] != stages[-1]["steps"]]
+    return {
+        label
+        for stage in earlier
+        for step in stage["steps"]
+        for label in PARAMETERS.keys() - step_fixed(step, stage.get("stations", iteration.stations))
+    }
 
 
 def _plot(iteration: Iteration, metrics: Metrics) -> str:

@@ -16,13 +16,16 @@ from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.fsm.metrics import HeldFixed
 
 
-def held_fixed(normal: Normal, free: Collection[int], values: Mapping[int, float]) -> dict[str, HeldFixed]:
+def held_fixed(
+    normal: Normal, free: Collection[int], values: Mapping[int, float], among: Collection[int] = PARAMETERS
+) -> dict[str, HeldFixed]:
     """Return the expected decrease of chi2 from freeing each fixed group, and all of them (``all``).
 
     Args:
         normal: normal equations of all parameters.
         free: labels that any step of the iteration could move.
         values: the iteration's solution (mm, rad), so that the decrease from the free parameters is not counted.
+        among: only these labels count as fixed.
 
     Returns:
         By group (part and kind, as in ``3ST layer.y``): ``parameters`` (directions that the data determine, beyond
@@ -31,7 +34,7 @@ def held_fixed(normal: Normal, free: Collection[int], values: Mapping[int, float
     """
     groups: dict[str, set[int]] = {}
     for label in normal.labels:
-        if label not in free:
+        if label in among and label not in free:
             groups.setdefault(_group(PARAMETERS[label]), set()).add(label)
     if not groups:
         return {}

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from faser_align.alignment.mille.counts import LAYER_KEYS, Counts
@@ -106,6 +106,7 @@ def iteration_metrics(
     resources: Resources,
     normal: Normal | None = None,
     last: bool = True,
+    freed_earlier: Collection[int] = (),
 ) -> metrics.Metrics:
     """Return the metrics of an iteration; unknown numbers and those that are not finite are None.
 
@@ -119,12 +120,14 @@ def iteration_metrics(
         resources: time and memory.
         normal: normal equations of all parameters, for weak modes and fixed parameters.
         last: whether the stage may end here; fixed parameters are evaluated only then, or near the end.
+        freed_earlier: labels that other stages free, in the campaign's last stage.
     """
     counts = data.counts
     free = [label for label in PARAMETERS if any(label in step.free for step in steps)]
     step_metrics = [_step(step, counts, normal) for step in steps]
     shift = residual_shift_um((step.solution for step in steps), counts.measurements)
     near_end = last or (shift is not None and shift < NEAR_END_UM)
+    values = steps[-1].solution.values
     return {
         "format": FORMAT,
         "stage": stage,
@@ -164,7 +167,8 @@ def iteration_metrics(
         "relative": _number(relative_size(correction, constants)),
         "nan": not all(math.isfinite(value) for six in correction.values() for value in six),
         "errors": _errors(steps),
-        "held_fixed": finite(held_fixed(normal, free, steps[-1].solution.values)) if normal and near_end else {},
+        "held_fixed": finite(held_fixed(normal, free, values)) if normal and near_end else {},
+        "freed_earlier": finite(held_fixed(normal, free, values, freed_earlier)) if normal and freed_earlier else {},
         "wall_s": resources.wall_s,
         "cpu_s": resources.cpu_s,
         "max_memory_mb": resources.max_memory_mb,
@@ -237,6 +241,7 @@ def _step(step: Step, counts: Counts, normal: Normal | None) -> metrics.Step:
         "rank_defect": solution.rank_defect,
         "entries_fixed": list(solution.entries_fixed),
         "entries_fixed_names": [describe(label) for label in solution.entries_fixed],
+        "entries_fixed_in": [PARAMETERS[label].key for label in solution.entries_fixed if label in PARAMETERS],
         "undetermined": [
             {describe(label): _number(weight) for label, weight in direction.items()}
             for direction in solution.undetermined

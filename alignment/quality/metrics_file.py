@@ -23,6 +23,7 @@ _RESIDUALS = {"*": {"median_um": NUMBER, "width_um": NUMBER}}
 _CONSTANTS_READ = {"tracks": NUMBER, "chi2_per_ndf": NUMBER, "residuals": _RESIDUALS}
 _PART = Whole(rms_um=NUMBER, directions=int)
 _PARTS = {"significant": _PART, "weak": _PART, "modes": [Whole(name=str, moved_um=NUMBER)]}
+_GAINS = {"*": Whole(parameters=NUMBER, expected_decrease=NUMBER, significance=NUMBER)}
 
 # A tuple lists the allowed types, a list with one entry may have any length; other keys are not checked.
 SHAPE: dict[str, Any] = {
@@ -41,7 +42,8 @@ SHAPE: dict[str, Any] = {
     "effect_um": NUMBER,
     "relative": NUMBER,
     "corrections": {"*": Whole(rms=NUMBER, largest=NUMBER, where=WORDS, unit=str)},
-    "held_fixed": {"*": Whole(parameters=NUMBER, expected_decrease=NUMBER, significance=NUMBER)},
+    "held_fixed": _GAINS,
+    "freed_earlier": _GAINS,
     "reconstruction": {"cpu_s": NUMBER},
     "cpu_s": NUMBER,
     "constants": {"start_sha256": WORDS, "result_sha256": WORDS},

@@ -39,6 +39,13 @@ constants = {start}
 [simulation]
 truth = {truth}
 
+[[stages]]
+name = "IFT local"
+
+[[stages.steps]]
+name = "IFT fix layer"
+fix = ["layer", "3ST"]
+
 [notify]
 targets = ["mailbox"]
 file = {targets}

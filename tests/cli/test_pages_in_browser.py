@@ -31,7 +31,7 @@ def test_report_of_every_campaign_is_sound(name: str, browser: Browser, campaign
     """The report of every campaign is valid on a phone in dark mode and on a large screen in light mode."""
     path = written(tmp_path, collect(str(campaigns / name)))
     for width, scheme in SIZES:
-        seen = look(browser, path, width, scheme)
+        seen = look(browser, path, width, scheme, axe=True)
         assert name.split("-")[0] in seen.page.title()
         seen.page.context.close()
 
@@ -136,7 +136,7 @@ def test_index_leads_to_every_page(browser: Browser, campaigns: Path, tmp_path: 
     names = ("converged", "created", "failed", "one", "removed")
     for name in names:
         publish(str(campaigns / name), str(tmp_path), written_utc=NOW)
-    seen = look(browser, tmp_path / "index.html", 360, "dark")
+    seen = look(browser, tmp_path / "index.html", 360, "dark", axe=True)
     links = seen.page.eval_on_selector_all("tbody a", "links => links.map(link => link.href)")
     assert sorted(os.path.basename(link) for link in links) == [f"{name}.html" for name in names]
     with seen.page.expect_navigation():  # wait for the end: a partially loaded page has no title
@@ -150,5 +150,5 @@ def test_a_comparison_is_sound(browser: Browser, campaigns: Path, tmp_path: Path
     found = [collect(str(campaigns / name)) for name in ("converged", "running", "created", "removed", "one")]
     path.write_text(compare.render(found, written_utc=NOW), encoding="utf-8")
     for width, scheme in SIZES:
-        page = look(browser, path, width, scheme).page
+        page = look(browser, path, width, scheme, axe=True).page
         assert page.locator("svg.chart").count() == 3

@@ -59,7 +59,7 @@ def test_a_letter_in_the_browser(browser: Browser, smtp_server: Mailbox, tmp_pat
     path = tmp_path / "letter.html"
     path.write_text(html_of(smtp_server.messages()[0]), encoding="utf-8")
     for width, scheme in SIZES:
-        seen = look(browser, path, width, scheme)
+        seen = look(browser, path, width, scheme, axe=True)
         assert seen.page.locator("h1").inner_text() == message.subject.removeprefix("[faser-align] ")
         assert seen.page.locator("table.rows tbody tr").count() == {"submitted": 0, "converged": 3}.get(event, 2)
         assert seen.page.locator("a").evaluate_all("all => all.map(a => a.href)") == [

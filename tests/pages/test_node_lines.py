@@ -101,7 +101,7 @@ def test_every_node_of_the_log_is_drawn(case: str, browser: Browser, recorded_pa
     path = recorded_page(case)
     nodes = nodetimes.read(str(tmp_path / case), {}, None)
     for width, scheme in SIZES:
-        page = look(browser, path, width, scheme).page
+        page = look(browser, path, width, scheme, axe=True).page
         lines = [line for picture in _lines(page) for line in picture]
         assert sorted(line["node"] for line in lines) == sorted(node.name for node in nodes)
         page.context.close()
