@@ -214,7 +214,7 @@ def _approach(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
 
 
 def _cut_shares(metrics: "Metrics") -> dict[str, float]:
-    """Return by how much more of its hits the residual cut takes in each free module than in the median module.
+    """Return the share of hits that the residual cut removes in each free module, less that in the median module.
 
     Outliers and noise cost every module the same share. A module that loses more is not where its constants say.
     """

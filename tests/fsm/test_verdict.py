@@ -94,7 +94,7 @@ def test_what_a_good_alignment_may_have(change: dict[str, Any]) -> None:
 
 
 def test_the_rise_of_chi2_counts_relative_to_chi2() -> None:
-    """Outliers raise chi2/ndf and its fluctuations alike: at 9.0 a rise of 0.02 is none."""
+    """Outliers raise chi2/ndf and its fluctuations alike: at 9.0 a rise of 0.02 is within the limit."""
 
     def history(*values: float) -> list[dict[str, Any]]:
         return [metrics(chi2_per_ndf=value, determined={"sigma": 0.01, "effect_um": 0.01}) for value in values]

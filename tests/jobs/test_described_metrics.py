@@ -19,6 +19,7 @@ from faser_align.fsm import validation, verdict
 from faser_align.fsm.criteria import Rules
 from faser_align.jobs.plot import plot
 from faser_align.jobs.reconstruct import reconstruct
+from faser_align.jobs.solve import solve
 from faser_align.jobs.validate import validate
 from faser_align.pages.collect import collect
 from faser_align.pages.report import render
@@ -31,13 +32,14 @@ STAGES = [
     {
         "name": "IFT",
         "steps": [{"name": "modules", "fix": ["layer", "3ST"]}, {"name": "layers", "fix": ["side", "module", "3ST"]}],
-    }
+    },
+    {"name": "last", "iterations": 1, "steps": [{"name": "some layers", "fix": ["module", "3ST", "rx", "ry"]}]},
 ]
 
 
 @pytest.fixture(scope="module")
 def campaign(make_campaign_in: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a campaign with two iterations of two steps, the second with undetermined directions, and a validation."""
+    """Return a campaign of two stages: two iterations of two steps, then one that holds modules fixed; and a validation."""
     folder = make_campaign_in(
         tmp_path_factory.mktemp("described"),
         FILES,
@@ -48,6 +50,9 @@ def campaign(make_campaign_in: Callable[..., Path], tmp_path_factory: pytest.Tem
         validation={"enabled": True, "files": "400-402"},
     )
     iterate(folder, LAST, FILES)
+    for file in FILES:
+        reconstruct(str(folder), 2, 1, file)
+    solve(str(folder), 2, 1)
     start = Path(layout.constants_file(str(folder), 1, 1)).read_bytes()
     before = Path(layout.constants_file(str(folder), layout.VALIDATION, layout.BEFORE))
     before.parent.mkdir(parents=True)
@@ -67,8 +72,14 @@ def read(campaign: Path, stage: int, iteration: int) -> Metrics:
 
 @pytest.fixture(scope="module")
 def history(campaign: Path) -> list[Metrics]:
-    """Return the metrics of the iterations."""
+    """Return the metrics of the first stage's iterations."""
     return [read(campaign, 1, iteration) for iteration in range(1, LAST + 1)]
+
+
+@pytest.fixture(scope="module")
+def last_stage(campaign: Path) -> Metrics:
+    """Return the metrics of the last stage, which holds fixed what the first has aligned."""
+    return read(campaign, 2, 1)
 
 
 @pytest.fixture(scope="module")
@@ -83,20 +94,20 @@ def test_what_jobs_write_is_described(history: list[Metrics], validated: Metrics
         assert undescribed(metrics, names_of(metrics)) == []
 
 
-def test_what_is_described_is_written(history: list[Metrics], validated: Metrics) -> None:
+def test_what_is_described_is_written(history: list[Metrics], last_stage: Metrics, validated: Metrics) -> None:
     """Each description is of an existing metric, except those that need HTCondor's log, a failure, or an import."""
     elsewhere = {"reconstruction.cpu_s", "reconstruction.jobs", "steps[].undetermined[].PARAMETER", "imported"}
     elsewhere |= {"notes", "files.lost"}  # empty
-    seen = set().union(*(found(metrics, describe.METRICS) for metrics in history))
+    seen = set().union(*(found(metrics, describe.METRICS) for metrics in (*history, last_stage)))
     assert set(describe.METRICS) - seen <= elsewhere
     assert set(names_of(validated)) - found(validated, names_of(validated)) <= elsewhere | {"constants.changed_by_hand"}
 
 
-def test_sources_and_readers_are_known(history: list[Metrics]) -> None:
+def test_sources_and_readers_are_known(history: list[Metrics], last_stage: Metrics) -> None:
     """Each source of a metric is explained, and the criteria that read metrics are all those of a decision."""
     described = [*describe.METRICS.values(), *describe.VALIDATION]
     assert {one.source for one in described} == set(describe.SOURCES)
-    asked = {criterion.name for criterion in judged(history).criteria}
+    asked = {criterion.name for of in (history, [last_stage]) for criterion in judged(of).criteria}
     words = {word for one in describe.METRICS.values() for word in one.readers.split()}
     assert words == asked | set(describe.READERS)
 
