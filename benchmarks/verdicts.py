@@ -421,25 +421,20 @@ def upper_limit(false: int, converged: int, confidence: float = 0.95) -> float:
     return high
 
 
-def show(outcomes: Sequence[Outcome]) -> None:
-    """Print the table of campaigns and its summary."""
-    print(
-        "seed  recipe             tracks size  trouble                  end        it      start   dist   stat  pull   s"
+HEAD = "seed  recipe             tracks size  trouble                      end        it      start   dist   stat  pull   s"
+
+
+def row(one: Outcome) -> str:
+    """Return the line of a campaign in the table below ``HEAD``."""
+    case = one.case
+    drawn = case.trouble and TROUBLES[case.trouble].low != TROUBLES[case.trouble].high
+    trouble = f"{case.trouble}{f' {case.amount:.3g}' if drawn else ''} {case.where}".strip()
+    why = "" if one.end == "converged" else f"  {one.why}"
+    return (
+        f"{case.seed:5d} {case.recipe:17s} {case.tracks:7d} {case.size:3g}  {trouble:28s} {one.end:10s} "
+        f"{'+'.join(map(str, one.iterations)):7s} {one.start_um:5.1f} {one.distance_um:6.2f} {one.stat_um:6.2f} "
+        f"{one.pull:5.2f} {one.cpu_s:3.0f}{'  FALSE' if one.false else ''}{why}"
     )
-    for one in outcomes:
-        case = one.case
-        amount = (
-            f" {case.amount:.3g}" if case.trouble and TROUBLES[case.trouble].low != TROUBLES[case.trouble].high else ""
-        )
-        trouble = f"{case.trouble}{amount} {case.where}".strip()
-        print(
-            f"{case.seed:5d} {case.recipe:17s} {case.tracks:7d} {case.size:3g}  {trouble:24s} {one.end:10s} "
-            f"{'+'.join(map(str, one.iterations)):7s} {one.start_um:5.1f} {one.distance_um:6.2f} {one.stat_um:6.2f} "
-            f"{one.pull:5.2f} {one.cpu_s:3.0f}{'  FALSE' if one.false else ''}{'' if one.end == 'converged' else '  ' + one.why}"
-        )
-    print()
-    for line in summary(outcomes):
-        print(line)
 
 
 def summary(outcomes: Sequence[Outcome]) -> list[str]:
@@ -486,9 +481,13 @@ def main() -> int:
     asked = options.parse_args()
     started = time.perf_counter()
     cases = [draw(asked.set, seed) for seed in range(asked.first, asked.first + asked.campaigns)]
+    print(HEAD)
+    outcomes = []
     with ProcessPoolExecutor(asked.processes) as pool:
-        outcomes = list(pool.map(run, cases))
-    show(outcomes)
+        for outcome in pool.map(run, cases):
+            outcomes.append(outcome)
+            print(row(outcome), flush=True)
+    print("", *summary(outcomes), sep="\n")
     print(
         f"{time.perf_counter() - started:.0f} s on {asked.processes} processes, "
         f"{np.mean([one.cpu_s for one in outcomes]):.1f} s of CPU time per campaign"
