@@ -44,6 +44,7 @@ from faser_align.fsm.criteria import Rules
 from faser_align.fsm.metrics import Metrics
 from faser_align.fsm.table import after_verdict
 from faser_align.fsm.verdict import Verdict, judge
+from faser_align.jobs import solve
 from faser_align.jobs.program import Iteration
 from faser_align.jobs.steps import TOO_MANY_REJECTS, WIDER
 from faser_align.simulation import geometry as geo
@@ -277,6 +278,7 @@ class Campaign:
             correction=correction,
             backend="builtin",
             normal=done.normal,
+            freed_earlier=solve._freed_earlier(iteration),
             last=number >= self.record["stages"][stage - 1]["iterations"],
             resources=Resources(0.0, 0.0, 0.0),
         )

@@ -311,7 +311,7 @@ class Outcome:
 
     Attributes:
         end: last decision; ``why``: its reason, or the solver's failure. ``failed``: criteria that the end does not
-            meet, ``notes``: remarks of the last iteration.
+            meet. ``told``: what else the user is told: these criteria, parameters with too few entries, and remarks.
         iterations: of each stage.
         start_um, distance_um, stat_um: at the start and at the end.
         cpu_s: CPU time.
@@ -321,7 +321,7 @@ class Outcome:
     end: str
     why: str
     failed: list[str]
-    notes: list[str]
+    told: list[str]
     iterations: list[int]
     start_um: float
     distance_um: float
@@ -346,8 +346,8 @@ class Outcome:
 
     @property
     def named(self) -> bool:
-        """Whether the reason or a remark names the trouble."""
-        text = " ".join([*([self.why] if self.end != "converged" else []), *self.notes])
+        """Whether anything that the user is told names the trouble."""
+        text = " ".join([self.why, *self.told])
         where = self.case.where.partition("/")[0]
         names = [f"{'module' if len(where) == 3 else 'layer'} {where}", in_words(where)] if where else [""]
         words = TROUBLES[self.case.trouble].words if self.case.trouble else ()
@@ -383,7 +383,7 @@ def run(case: Case) -> Outcome:
         result.verdict.name if not result.failure else "failed",
         result.failure or result.verdict.reason,
         [criterion.name for criterion in result.verdict.criteria if not criterion.passed],
-        result.last["notes"] if result.stages[-1] else [],
+        told(result),
         [len(history) for history in result.stages],
         reference.distance_um(world.start),
         reference.distance_um(result.constants),
@@ -391,6 +391,12 @@ def run(case: Case) -> Outcome:
         result.last["chi2_per_ndf"] if result.stages[-1] else None,
         time.process_time() - started,
     )
+
+
+def told(result: Result) -> list[str]:
+    """Return what the user is told about the end besides its reason."""
+    shown = [c.text for c in result.verdict.criteria if not c.passed or (c.name == "entries" and c.value)]
+    return [*shown, *(result.last["notes"] if result.stages[-1] else [])]
 
 
 def stat_um(result: Result) -> float:
