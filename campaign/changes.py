@@ -31,6 +31,7 @@ class Change(TypedDict):
 SETTABLE = (
     *("convergence", "reconstruction.min_files", "notify.targets", "notify.events"),
     *("validation.chi2_rise_max", "validation.module_rise_max", "validation.module_hits_min"),
+    *("validation.side_mean_um_max", "validation.false_rejection_max"),
 )
 DATA = "data"  # folder of the large files, which `move` changes
 

@@ -424,16 +424,34 @@ class Convergence(Table):
 
 
 class Validation(Table):
-    """A validation pass before *converged*: compare tracks reconstructed with the first and with the last constants."""
+    """A validation pass before *converged*: reconstruct tracks with the first and with the last constants.
+
+    With the last constants, the mean residual of each side of a free module must be zero within its error, and the tracks
+    must not be described worse than with the first.
+    """
 
     enabled: bool = key(False, "Run a validation pass after convergence; if it fails, the campaign ends as `rejected`.")
     files: Annotated[Line, AfterValidator(check_files)] = key(
         "", "Raw files to add to those that were used, preferably unused ones.", "ranges such as 500-510,520"
     )
-    chi2_rise_max: NotNegative = key(0.003, "Maximum rise of chi2/ndf, over all files and over the unused ones.")
-    module_rise_max: NotNegative = key(0.05, "Maximum relative rise of the width of a module's residuals.")
+    chi2_rise_max: NotNegative = key(
+        0.003,
+        "Maximum rise of chi2/ndf, over all files and over the unused ones; at least 2 x parameters / hits of the alignment.",
+    )
+    module_rise_max: NotNegative = key(
+        0.05,
+        "Maximum relative rise of the rms of a module's residuals about zero; at least 2 x parameters / hits of the "
+        "module in the alignment.",
+    )
     module_hits_min: Annotated[int, Field(ge=2)] = key(
-        1000, "Minimum number of hits for a module's residuals to be compared."
+        1000, "Minimum number of hits for the rms of a module's residuals to be compared."
+    )
+    side_mean_um_max: NotNegative = key(
+        5.0,
+        "Maximum |mean residual| of a free module's side with the last constants, beyond its statistical error (um).",
+    )
+    false_rejection_max: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = key(
+        0.002, "Probability that statistical errors alone reject a mean, for all sides together."
     )
 
 

@@ -164,13 +164,15 @@ class Convergence(TypedDict):
 
 
 class Validation(TypedDict):
-    """A validation pass before *converged*: compare tracks reconstructed with the first and with the last constants."""
+    """A validation pass before *converged*: reconstruct tracks with the first and with the last constants."""
 
     enabled: bool
     files: str
     chi2_rise_max: float
     module_rise_max: float
     module_hits_min: int
+    side_mean_um_max: float
+    false_rejection_max: float
 
 
 class Notify(TypedDict):

@@ -169,7 +169,7 @@ class Cost(TypedDict, total=False):
 
 
 class Module(TypedDict):
-    """Residuals of a module in a validation."""
+    """Residuals of a module, or of one of its sides, in a validation."""
 
     hits: int
     mean_um: float
@@ -183,6 +183,7 @@ class Half(TypedDict, total=False):
     chi2_per_ndf: float | None
     residuals: dict[str, Residuals]
     modules: dict[str, Module]
+    sides: dict[str, Module]
 
 
 class Group(TypedDict, total=False):
@@ -217,6 +218,7 @@ class Metrics(TypedDict, total=False):
     effect_um: float | None
     corrections: dict[str, Correction]
     free_modules: list[str]
+    free_parameters: int
     relative: float | None
     nan: bool
     errors: dict[str, float | None]

@@ -1,19 +1,26 @@
-"""Decide whether the last constants describe the data no worse than the first: *confirmed*, or *refuted*.
+"""Decide whether the last constants describe the data: no worse than the first, and with residuals about zero.
 
-Pure: a function of ``[validation]`` and of what the validation's job compared (``jobs.validate``), so that it is the same
-with and without the state database.
+The decision is *confirmed* or *refuted*. Pure: a function of ``[validation]`` and of what the validation's job compared
+(``jobs.validate``), so that it is the same with and without the state database.
 """
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faser_align.fsm.criteria import Criterion
+from faser_align.fsm.plural import count
 from faser_align.fsm.verdict import Verdict
 
 if TYPE_CHECKING:
-    from faser_align.fsm.metrics import Group, Metrics
+    from faser_align.fsm.metrics import Group, Half, Metrics, Module
 
 NAMED_AT_MOST = 3  # modules
+SIDE_HITS_MIN = 100  # with fewer hits the error of a mean is itself not known well
+NOISE = 2.0  # a fit of p parameters to n hits raises chi2/ndf of other data by p/n; this multiple of p/n is accepted
+STEREO = 0.02  # rad, angle of a side's strips about the module's axis
+# Parameters of a track across the strips (y, slope, momentum) and along them (x, slope).
+ACROSS, ALONG = 3, 2
 
 
 class Limits(NamedTuple):
@@ -22,11 +29,36 @@ class Limits(NamedTuple):
     chi2_rise_max: float = 0.003
     module_rise_max: float = 0.05
     module_hits_min: int = 1000
+    side_mean_um_max: float = 5.0
+    false_rejection_max: float = 0.002
 
     @classmethod
     def from_config(cls, settings: Mapping[str, Any]) -> "Limits":
         """Take the keys of ``[validation]`` that are thresholds; the rest keep their defaults."""
         return cls(**{key: value for key, value in settings.items() if key in cls._fields})
+
+
+class _Fit(NamedTuple):
+    """Numbers of the alignment: its free parameters and modules, and the hits of each side in the files that it used."""
+
+    parameters: int
+    modules: frozenset[str]
+    hits: dict[str, int]
+
+    def noise(self, module: str = "") -> float:
+        """Return the accepted relative rise of chi2 from the alignment's statistical errors, of all hits or a module's."""
+        parameters = self.parameters / max(len(self.modules), 1) if module else self.parameters
+        hits = sum(hits for side, hits in self.hits.items() if side.startswith(module))
+        return NOISE * parameters / hits if hits else 0.0
+
+
+class _Off(NamedTuple):
+    """A module that has a side with a mean residual above its limit (um)."""
+
+    module: str
+    side: str
+    mean: float
+    limit: float
 
 
 def confirm(limits: Limits, metrics: "Metrics") -> Verdict:
@@ -35,49 +67,132 @@ def confirm(limits: Limits, metrics: "Metrics") -> Verdict:
     Args:
         limits: the thresholds.
         metrics: the validation's ``metrics.json``: for the groups of files ``all`` and, if there are any, ``unused``, what
-            was found ``before`` and ``after``.
+            was found ``before`` and ``after``. Those of older versions do not have residuals of sides: their modules
+            are compared about their means, and not tested about zero.
 
     Returns:
         The verdict ``confirmed`` or ``refuted``, with every criterion.
     """
-    groups = metrics["groups"]
-    criteria = [_chi2(limits, name, group) for name, group in groups.items()]
-    criteria += [_modules(limits, name, group) for name, group in groups.items()]
+    groups, fit = metrics["groups"], _fit(metrics)
+    criteria = [_chi2(limits, name, group, fit) for name, group in groups.items()]
+    criteria += [_modules(limits, name, group, fit) for name, group in groups.items()]
+    worse = [criterion.text for criterion in criteria if not criterion.passed]
+    if fit:
+        criteria.append(_means(limits, "unused" if "unused" in groups else "all", groups, fit))
     failed = [criterion.text for criterion in criteria if not criterion.passed]
     if failed:
-        return Verdict("refuted", f"the new constants describe the data worse: {'; '.join(failed)}", tuple(criteria))
+        why = "the new constants describe the data worse" if worse else "the new constants do not describe the data"
+        return Verdict("refuted", f"{why}: {'; '.join(failed)}", tuple(criteria))
     told = "; ".join(criterion.text for criterion in criteria if criterion.name.startswith("chi2"))
     return Verdict("confirmed", told, tuple(criteria))
+
+
+def _fit(metrics: "Metrics") -> _Fit | None:
+    """Return the numbers of the alignment; None in the metrics of older versions."""
+    groups = metrics["groups"]
+    if "free_parameters" not in metrics or not all(group["after"].get("sides") for group in groups.values()):
+        return None
+    unused = groups["unused"]["after"]["sides"] if "unused" in groups else {}
+    hits = {
+        key: side["hits"] - (unused[key]["hits"] if key in unused else 0)
+        for key, side in groups["all"]["after"]["sides"].items()
+    }
+    return _Fit(metrics["free_parameters"], frozenset(metrics["free_modules"]), hits)
 
 
 def _of_files(name: str) -> str:
     return "of all files" if name == "all" else "of files that were not used"
 
 
-def _chi2(limits: Limits, name: str, group: "Group") -> Criterion:
+def _chi2(limits: Limits, name: str, group: "Group", fit: _Fit | None) -> Criterion:
     before, after = (half.get("chi2_per_ndf") for half in (group["before"], group["after"]))
+    limit = max(limits.chi2_rise_max, fit.noise() if fit else 0.0)
     if before is None or after is None:
-        return Criterion(f"chi2_{name}", None, limits.chi2_rise_max, False, f"chi2/ndf {_of_files(name)} is unknown")
+        return Criterion(f"chi2_{name}", None, limit, False, f"chi2/ndf {_of_files(name)} is unknown")
     rise = after - before
-    text = f"chi2/ndf {_of_files(name)} went from {before:.4g} to {after:.4g} (it may rise by {limits.chi2_rise_max:g})"
-    return Criterion(f"chi2_{name}", rise, limits.chi2_rise_max, rise <= limits.chi2_rise_max, text)
+    text = f"chi2/ndf {_of_files(name)} went from {before:.4g} to {after:.4g} (it may rise by {limit:.3g})"
+    return Criterion(f"chi2_{name}", rise, limit, rise <= limit, text)
 
 
-def _modules(limits: Limits, name: str, group: "Group") -> Criterion:
+def _modules(limits: Limits, name: str, group: "Group", fit: _Fit | None) -> Criterion:
     """Return the criterion on the width of each module's residuals, for modules with enough hits."""
-    rises = {}
+    rises: dict[str, tuple[float, float]] = {}  # with the limit
     for key, before in group["before"]["modules"].items():
         after = group["after"]["modules"].get(key)
         if after and min(before["hits"], after["hits"]) >= limits.module_hits_min and before["rms_um"] > 0:
-            rises[key] = after["rms_um"] / before["rms_um"] - 1
-    wider = sorted((key for key in rises if rises[key] > limits.module_rise_max), key=lambda key: -rises[key])
-    worst = max(rises.values(), default=None)
+            limit = max(limits.module_rise_max, fit.noise(key) if fit else 0.0)
+            rises[key] = (_width(after, fit) / _width(before, fit) - 1, limit)
+    above = sorted(rises, key=lambda key: rises[key][1] - rises[key][0])
+    wider = [key for key in above if rises[key][0] > rises[key][1]]
+    worst, limit = rises[above[0]] if above else (None, limits.module_rise_max)
     if wider:
         more = f" and {len(wider) - NAMED_AT_MOST} more" if len(wider) > NAMED_AT_MOST else ""
-        named = ", ".join(f"{key} by {rises[key]:.0%}" for key in wider[:NAMED_AT_MOST])
-        text = f"residuals {_of_files(name)} became wider in module {named}{more} (limit {limits.module_rise_max:.0%})"
+        named = ", ".join(f"{key} by {rises[key][0]:.0%} (limit {rises[key][1]:.0%})" for key in wider[:NAMED_AT_MOST])
+        text = f"residuals {_of_files(name)} became wider in module {named}{more}"
     elif worst is None:
         text = f"no module has {limits.module_hits_min} hits {_of_files(name)}"
     else:
-        text = f"no module's residuals {_of_files(name)} became wider by more than {limits.module_rise_max:.0%}"
-    return Criterion(f"modules_{name}", worst, limits.module_rise_max, not wider, text)
+        text = f"no module's residuals {_of_files(name)} became wider by more than {limit:.0%}"
+    return Criterion(f"modules_{name}", worst, limit, not wider, text)
+
+
+def _width(module: "Module", fit: _Fit | None) -> float:
+    """Return the rms about zero, or in older metrics about the mean."""
+    return math.hypot(module["mean_um"] if fit else 0.0, module["rms_um"])
+
+
+def _means(limits: Limits, name: str, groups: "Mapping[str, Group]", fit: _Fit) -> Criterion:
+    """Return the criterion on the mean residual of each side of the free modules, which is zero for true constants.
+
+    The alignment makes the mean of a free side zero in the files that it used. In other files of ``n`` hits the mean
+    then has the variance rms^2 (1/n + 1/m), where ``m`` is the number of hits in the used files. The two terms are the
+    statistical errors of the test and of the alignment. Each side has the same share of ``false_rejection_max``.
+    """
+    from statistics import NormalDist  # slow to import, and only a validation needs it
+
+    half = groups[name]["after"]
+    sides = {
+        key: side
+        for key, side in half["sides"].items()
+        if key[:3] in fit.modules and min(side["hits"], fit.hits.get(key, 0)) >= SIDE_HITS_MIN
+    }
+    if not sides:
+        text = f"no side of a module that was free has {SIDE_HITS_MIN} hits {_of_files(name)}"
+        return Criterion(f"means_{name}", None, limits.side_mean_um_max, True, text)
+    quantile = NormalDist().inv_cdf(1 - limits.false_rejection_max / len(sides) / 2)
+    found = []
+    for key, side in sides.items():
+        error = side["rms_um"] * math.sqrt(1 / side["hits"] + 1 / fit.hits[key])
+        found.append(_Off(key[:3], key[3], side["mean_um"], limits.side_mean_um_max + quantile * error))
+    found.sort(key=lambda one: one.limit - abs(one.mean))
+    worst = found[0]
+    off = list(dict.fromkeys(one.module for one in found if abs(one.mean) > one.limit))
+    shown = (
+        f"the mean residual {_of_files(name)} on side {worst.side} is {worst.mean:.1f} um, limit {worst.limit:.1f} um"
+    )
+    if off:
+        more = f", and {count(len(off) - 1, 'more module')}" if len(off) > 1 else ""
+        text = f"module {worst.module} {_distance(worst, half)}{more}: {shown}"
+    else:
+        text = f"no module seems off; the closest to its limit is {worst.module}: {shown}"
+    return Criterion(f"means_{name}", abs(worst.mean), worst.limit, not off, text)
+
+
+def _distance(worst: _Off, half: "Half") -> str:
+    """Return how far a module seems to be off, across or along its strips.
+
+    A shift across the strips moves the means of both sides alike, one along them oppositely by the stereo angle. A track
+    with n hits takes up 2 x 3 / n of the former and 2 x 2 / n of the latter.
+    """
+    sides = half["sides"]
+    means = [sides[worst.module + side]["mean_um"] for side in "01" if worst.module + side in sides]
+    across, along = sum(means) / len(means), (means[0] - means[-1]) / 2
+    hits = sum(side["hits"] for side in sides.values()) / max(half.get("tracks") or 0, 1)
+    if abs(across) >= abs(along):
+        return f"seems off by {abs(across) / _left(ACROSS, hits):.0f} um across its strips"
+    return f"seems off by {abs(along) / STEREO / _left(ALONG, hits):.0f} um along its strips"
+
+
+def _left(parameters: int, hits: float) -> float:
+    """Return the fraction of a module's shift that the fit of a track with ``hits`` leaves in the residuals."""
+    return max(1 - 2 * parameters / hits, 0.5) if hits else 1.0

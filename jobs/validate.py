@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faser_align.alignment.mille.counts import LAYER_KEYS, Counts, read_counts
+from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.pede.steering_text import step_fixed
 from faser_align.alignment.quality.momenta import compare, read_momenta
 from faser_align.alignment.quality.notes import changed_by_hand
 from faser_align.campaign import layout
@@ -36,6 +38,8 @@ def validate(folder: str, stage: int, number: int) -> None:
     files = [file for file in after.files if file not in lost]
     unused = [file for file in files if file in after.record["validation"]["unused"]]
     groups = {"all": files} | ({"unused": unused} if unused else {})
+    with failing(exit_codes.CONFIG):
+        free = _free(after)
     with reading_constants():
         constants = validation_facts(after._replace(number=layout.BEFORE), after)
     metrics: Metrics = {
@@ -44,6 +48,8 @@ def validate(folder: str, stage: int, number: int) -> None:
         "iteration": number,
         "files": {"expected": len(after.files), "used": len(files), "lost": lost, "unused": len(unused)},
         "groups": {name: _compare(after, chosen) for name, chosen in groups.items()},
+        "free_parameters": len(free),
+        "free_modules": sorted({PARAMETERS[label].key for label in free if PARAMETERS[label].module >= 0}),
         "constants": constants,
         "wall_s": round(time.monotonic() - started, 3),
     }
@@ -51,6 +57,17 @@ def validate(folder: str, stage: int, number: int) -> None:
     metrics["notes"] = [note] if note else []
     with failing(exit_codes.COPY):
         write_text(path, json.dumps(metrics, allow_nan=False))
+
+
+def _free(after: Iteration) -> set[int]:
+    """Return the labels that any step of the campaign frees."""
+    record = after.record
+    return {
+        label
+        for stage, described in enumerate(record["stages"], start=1)
+        for step in described["steps"]
+        for label in PARAMETERS.keys() - step_fixed(step, layout.stations_of(record, stage))
+    }
 
 
 def _compare(after: Iteration, files: Sequence[int]) -> Group:
@@ -81,6 +98,7 @@ def _summary(counts: Counts) -> Half:
         "chi2_per_ndf": counts.chi2_per_ndf(),
         "residuals": {key: {"median_um": q[0], "width_um": q[1]} for key, q in layers.items() if q is not None},
         "modules": counts.module_residuals_um(),
+        "sides": counts.side_residuals_um(),
     }
 
 

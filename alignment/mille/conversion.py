@@ -202,9 +202,10 @@ def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
     bins = tracks.layers * layer_bins + np.searchsorted(RESIDUAL_EDGES_MM, residuals, side="right")
     near = np.abs(residuals) <= RESIDUAL_EDGES_MM[-1]
     residuals_nm = np.rint(residuals[near] * 1e6)
-    modules = tracks.modules[near]
+    sides = 2 * tracks.modules[near] + tracks.ids[near] % 10
     # Sums of integers below 2^53 are exact in double precision.
-    sums = [_by_module(modules, powers) for powers in (None, residuals_nm, residuals_nm**2)]
+    sums = [_by_side(sides, powers) for powers in (None, residuals_nm, residuals_nm**2)]
+    side_residuals = np.stack(sums, axis=-1).astype(np.int64).reshape(12, 8, 2, 3)
     momentum_bins = len(MOMENTUM_EDGES_GEV) + 1
     charges = np.where(charge < 0, momentum_bins, 0) + np.searchsorted(MOMENTUM_EDGES_GEV, p, side="right")
     return {
@@ -214,7 +215,8 @@ def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
         "ndf": int(np.maximum(tracks.lengths - _LOCALS, 0).sum()),
         "edge_low": int((pz < 1.1 * cuts.pz_min).sum()),
         "edge_high": int((pz > 0.9 * cuts.pz_max).sum()),
-        "module_residuals": np.stack(sums, axis=-1).astype(np.int64).reshape(12, 8, 3),
+        "module_residuals": side_residuals.sum(axis=2),
+        "side_residuals": side_residuals,
         "residual_bins": np.bincount(bins, minlength=13 * layer_bins)[: 12 * layer_bins].reshape(12, layer_bins),
         "momentum_bins": np.bincount(charges, minlength=2 * momentum_bins).reshape(2, momentum_bins),
     }
@@ -239,9 +241,14 @@ def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[npt.NDArray[np.bool_], dict[s
     }
 
 
-def _by_module(modules: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | None = None) -> npt.NDArray[Any]:
-    """Return hits, or sums over them, of FASER's 96 modules, without elements outside the tracker."""
-    return np.bincount(modules, weights, minlength=97)[:96]
+def _by_module(modules: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Return the hits of FASER's 96 modules, without elements outside the tracker."""
+    return np.bincount(modules, minlength=97)[:96]
+
+
+def _by_side(sides: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | None = None) -> npt.NDArray[Any]:
+    """Return the hits, or sums over them, of FASER's 192 sides, without elements outside the tracker."""
+    return np.bincount(sides, weights, minlength=193)[:192]
 
 
 def _words(tracks: Tracks, kept: npt.NDArray[np.bool_], *, layer_pivot: bool) -> tuple[bytes, npt.NDArray[np.int64]]:

@@ -20,6 +20,8 @@ from faser_align.fsm.metrics import Module
 from faser_align.system.atomic import write_text
 
 LAYER_KEYS = tuple(constants_key(station, layer) for station in STATIONS for layer in LAYERS)
+_MODULE_KEYS = tuple(f"{layer}{module}" for layer in LAYER_KEYS for module in range(8))
+_SIDE_KEYS = tuple(f"{module}{side}" for module in _MODULE_KEYS for side in range(2))
 RESIDUAL_EDGES_MM = np.linspace(-0.5, 0.5, 501)
 MOMENTUM_EDGES_GEV = np.logspace(1.0, 5.0, 801)
 FORMAT = 1
@@ -33,6 +35,7 @@ _NEWER = (
     "tracks_modelled",
     "modules_cut_derivative",
     "module_residuals",
+    "side_residuals",
     "bytes_written",
     "hits_foreign",
 )  # newer than the format: files without them have no counts
@@ -62,6 +65,7 @@ class Counts:
     modules: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8, 2))
     modules_cut_derivative: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8))
     module_residuals: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8, 3))
+    side_residuals: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8, 2, 3))
     residual_bins: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), len(RESIDUAL_EDGES_MM) + 1))
     momentum_bins: IntArray = field(default_factory=_zeros(2, len(MOMENTUM_EDGES_GEV) + 1))
 
@@ -96,15 +100,11 @@ class Counts:
 
     def module_residuals_um(self) -> dict[str, Module]:
         """Return number, mean and rms of the residuals (um) per module with hits, by its key of the constants."""
-        residuals: dict[str, Module] = {}
-        for layer, key in enumerate(LAYER_KEYS):
-            for module in range(8):
-                hits, total, squares = self.module_residuals[layer, module].tolist()
-                if hits:
-                    mean = total / hits / 1000
-                    rms = math.sqrt(max(squares / hits / 1e6 - mean**2, 0.0))
-                    residuals[f"{key}{module}"] = {"hits": hits, "mean_um": mean, "rms_um": rms}
-        return residuals
+        return _moments(self.module_residuals.reshape(-1, 3), _MODULE_KEYS)
+
+    def side_residuals_um(self) -> dict[str, Module]:
+        """Return the same per side with hits, by the module's key and the number of the side; empty for older counts."""
+        return _moments(self.side_residuals.reshape(-1, 3), _SIDE_KEYS)
 
     def to_json(self) -> dict[str, Any]:
         """Return a dictionary of JSON types, which ``from_json`` reads."""
@@ -150,6 +150,17 @@ def read_counts(path: str | os.PathLike[str]) -> Counts:
         raise UserError(f"cannot read the counts {path}: {error.strerror}; convert the file again") from error
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} contains no counts of a conversion ({error}); convert the file again") from error
+
+
+def _moments(sums: IntArray, keys: tuple[str, ...]) -> dict[str, Module]:
+    """Return number, mean and rms about the mean (um) of residuals by key, from number, sum (nm) and sum of squares."""
+    residuals: dict[str, Module] = {}
+    for key, (hits, total, squares) in zip(keys, sums.tolist(), strict=True):
+        if hits:
+            mean = total / hits / 1000
+            rms = math.sqrt(max(squares / hits / 1e6 - mean**2, 0.0))
+            residuals[key] = {"hits": hits, "mean_um": mean, "rms_um": rms}
+    return residuals
 
 
 def _quantiles(bins: IntArray, edges: FloatArray, fractions: tuple[float, ...]) -> tuple[float, ...] | None:

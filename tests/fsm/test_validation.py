@@ -1,5 +1,7 @@
 """Test the validation: the last constants must describe the data at least as well as the first."""
 
+import math
+import random
 from typing import Any
 
 import pytest
@@ -69,3 +71,137 @@ def test_what_just_refutes_and_what_does_not() -> None:
         (half(1.0, 20.0), half(1.0, 30.0, hits=999), "confirmed"),
     ):
         assert confirm(limits, compared((before, after))).name == name
+
+
+SIDES = [f"{layer}{module}{side}" for layer in ("00", "10", "21") for module in range(8) for side in range(2)]
+
+
+def newer(
+    means: dict[str, float] | None = None,
+    *,
+    chi2: tuple[float, float] = (1.3, 1.0),
+    hits: int = 900,
+    aligned: int = 1600,
+    parameters: int = 100,
+    free: tuple[str, ...] = ("00", "10", "21"),
+    used: bool = True,
+    before: float = 40.0,
+) -> dict[str, Any]:
+    """Return metrics with sides: their means (um) with the last constants, and the hits of each side by use of the file."""
+
+    def of(hits: int, chi2: float, means: dict[str, float]) -> dict[str, Any]:
+        sides = {key: {"hits": hits, "mean_um": means.get(key, 0.0), "rms_um": 20.0} for key in SIDES}
+        modules = {
+            key[:3]: {
+                "hits": 2 * hits,
+                "mean_um": (sides[key]["mean_um"] + sides[key[:3] + "1"]["mean_um"]) / 2,
+                "rms_um": 20.0,
+            }
+            for key in SIDES[::2]
+        }
+        return {"tracks": hits * len(SIDES) // 20, "chi2_per_ndf": chi2, "modules": modules, "sides": sides}
+
+    groups = {"all": hits + aligned} | ({"unused": hits} if used else {})
+    first = dict.fromkeys(SIDES, before)
+    return {
+        "groups": {
+            name: {"before": of(number, chi2[0], first), "after": of(number, chi2[1], means or {})}
+            for name, number in groups.items()
+        },
+        "free_parameters": parameters,
+        "free_modules": [key[:3] for key in SIDES[::2] if key.startswith(free)],
+    }
+
+
+def limit(hits: int, aligned: int, sides: int = 48) -> float:
+    """Return the limit (um) of a mean: 5 um plus the quantile of 0.2 % for all sides, times the error."""
+    low, high = 0.0, 10.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.erfc(middle / math.sqrt(2)) > 0.002 / sides else (low, middle)
+    return 5.0 + low * 20.0 * math.sqrt(1 / hits + 1 / aligned)
+
+
+def test_a_module_that_is_off_is_found_and_named() -> None:
+    """A module off by 50 um is refuted although everything else improved, with its name and the size of its shift."""
+    off = dict.fromkeys(("1030", "1031"), -35.0) | dict.fromkeys(("0030", "0031"), 11.0)
+    said = confirm(LIMITS, newer(off))
+    assert said.name == "refuted"
+    assert said.reason == (
+        "the new constants do not describe the data: module 103 seems off by 50 um across its strips, and 1 more module: "
+        "the mean residual of files that were not used on side 0 is -35.0 um, limit 8.4 um"
+    )
+    assert [c.name for c in said.criteria if not c.passed] == ["means_unused"]
+
+
+def test_a_module_that_is_off_along_its_strips_is_found() -> None:
+    """Means of opposite signs are a shift along the strips."""
+    said = confirm(LIMITS, newer({"1030": -12.0, "1031": 12.0}))
+    assert "module 103 seems off by 750 um along its strips: " in said.reason
+
+
+@pytest.mark.parametrize(("hits", "aligned"), [(900, 1600), (100, 100), (100, 40_000), (40_000, 100)])
+def test_the_limit_of_a_mean_is_that_of_its_errors(hits: int, aligned: int) -> None:
+    """A mean may differ from zero by the errors of both samples, at a probability for all sides together."""
+    for size, name in ((0.99, "confirmed"), (1.01, "refuted")):
+        means = {"2171": size * limit(hits, aligned)}
+        assert confirm(LIMITS, newer(means, hits=hits, aligned=aligned)).name == name
+
+
+def test_statistical_errors_alone_reject_as_often_as_configured() -> None:
+    """Without a tolerance, validations of true constants are rejected with the configured probability."""
+    limits = Limits(side_mean_um_max=0.0, false_rejection_max=0.2, module_hits_min=10**9)
+    rng = random.Random(5)
+    error = 20.0 * math.sqrt(1 / 900 + 1 / 1600)
+    said = [confirm(limits, newer({key: rng.gauss(0.0, error) for key in SIDES})).name for _ in range(200)]
+    assert 22 <= said.count("refuted") <= 58  # three standard deviations about 0.18 x 200 = 36, with 40 at most
+
+
+def test_only_means_that_the_alignment_determines_are_tested() -> None:
+    """Modules that no step frees, and sides with fewer than 100 hits in either sample, are not tested about zero."""
+    off = {"1030": 35.0}
+    assert confirm(LIMITS, newer(off, free=("00", "21"))).name == "confirmed"
+    assert confirm(LIMITS, newer(off, hits=99)).name == "confirmed"
+    assert confirm(LIMITS, newer(off, aligned=99)).name == "confirmed"
+    assert confirm(LIMITS, newer(off, free=())).criteria[-1].text == (
+        "no side of a module that was free has 100 hits of files that were not used"
+    )
+
+
+def test_all_files_are_tested_without_unused_ones() -> None:
+    """A validation without unused files tests the means of all files."""
+    said = confirm(LIMITS, newer({"1030": 35.0}, used=False))
+    assert (said.name, said.criteria[-1].name) == ("refuted", "means_all")
+
+
+def test_a_side_without_hits_leaves_the_other_one() -> None:
+    """A module with one dead side is judged by the other one."""
+    metrics = newer({"1031": 35.0})
+    for group in metrics["groups"].values():
+        for when in ("before", "after"):
+            del group[when]["sides"]["1030"]
+    assert "module 103 seems off by 50 um across" in confirm(LIMITS, metrics).reason
+
+
+def test_limits_scale_with_parameters_and_hits() -> None:
+    """chi2/ndf and widths may rise by 2 x parameters / hits of the alignment if that is more than the limits."""
+    hits = 48 * 100
+    assert confirm(LIMITS, newer(chi2=(1.0, 1.0 + 199 / hits), aligned=100)).name == "confirmed"
+    said = confirm(LIMITS, newer(chi2=(1.0, 1.0 + 201 / hits), aligned=100))
+    assert "went from 1 to 1.042 (it may rise by 0.0417)" in said.reason
+    limits = Limits(module_rise_max=0.0, chi2_rise_max=1.0)
+    for rise, name in ((2 * 100 / 24 / 200 * 0.99, "confirmed"), (2 * 100 / 24 / 200 * 1.01, "refuted")):
+        metrics = newer(aligned=100, before=0.0)
+        for group in metrics["groups"].values():
+            group["after"]["modules"]["103"]["rms_um"] = 20.0 * (1 + rise)
+        assert confirm(limits, metrics).name == name
+
+
+def test_widths_are_taken_about_zero() -> None:
+    """A module whose residuals only moved away from zero became wider; metrics without sides show it about the mean."""
+    metrics = newer({"1030": 20.0, "1031": 20.0}, before=0.0)
+    assert "became wider in module 103 by 41% (limit 5%)" in confirm(LIMITS, metrics).reason
+    for group in metrics["groups"].values():
+        for when in ("before", "after"):
+            del group[when]["sides"]
+    assert confirm(LIMITS, metrics).name == "confirmed"

@@ -137,8 +137,12 @@ def test_the_verdict_reads_what_is_said(history: list[Metrics]) -> None:
 
 def test_a_validation_reads_what_is_said(validated: Metrics) -> None:
     """A validation's decision reads exactly the metrics whose descriptions say so."""
-    (metrics,), seen = watched([validated])
-    said = validation.confirm(validation.Limits(module_hits_min=2), metrics)
+    more = copy.deepcopy(validated)
+    for group in more["groups"].values():
+        for side in group["after"]["sides"].values():
+            side["hits"] *= 10  # enough for their means to be tested
+    (metrics,), seen = watched([more])
+    said = validation.confirm(validation.Limits(module_hits_min=2, side_mean_um_max=0.0), metrics)
     criteria = {criterion.name.replace("all", "FILES").replace("unused", "FILES") for criterion in said.criteria}
     assert looked_at(seen, names_of(validated)) == read_by(criteria, describe.VALIDATION)
 

@@ -50,13 +50,21 @@ def change_by_hand(folder: Path, half: int) -> None:
 
 
 def test_both_constants_are_compared(solved: Path, run_job: Run) -> None:
-    """With unchanged constants chi2/ndf, residuals and momenta are compared, and there is no remark."""
+    """chi2/ndf, momenta and residuals of modules and sides are compared; constants that nobody changed give no remark."""
     found = validate(solved, run_job)
     before, after = (found["groups"]["all"][when] for when in ("before", "after"))
     assert before["chi2_per_ndf"] > after["chi2_per_ndf"] > 0
     assert before["modules"].keys() == after["modules"].keys()
     assert "median_q_over_p_plus" in found["groups"]["all"]["momentum"]
     assert (found["constants"]["changed_by_hand"], found["notes"]) == ([], [])
+    for key, module in after["modules"].items():
+        sides = [after["sides"][f"{key}{side}"] for side in "01" if f"{key}{side}" in after["sides"]]
+        assert sum(side["hits"] for side in sides) == module["hits"]
+        assert sum(side["hits"] * side["mean_um"] for side in sides) == pytest.approx(
+            module["hits"] * module["mean_um"]
+        )
+    assert found["free_modules"] == [f"0{layer}{module}" for layer in range(3) for module in range(8)]
+    assert found["free_parameters"] == 3 * len(found["free_modules"])
 
 
 @pytest.mark.parametrize(
