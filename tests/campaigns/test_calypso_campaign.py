@@ -54,6 +54,8 @@ fix = ["side", "3ST"]
 [[stages]]
 name = "IFT local"
 iterations = 5
+[stages.convergence]
+held_fixed_max = 10000  # the few tracks are not enough for a step that frees all
 [[stages.steps]]
 name = "IFT fix layer"
 fix = ["layer", "3ST"]
