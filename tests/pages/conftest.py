@@ -32,15 +32,25 @@ def page_of(tmp_path: Path) -> Callable[[Path], Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def _recorded_pages() -> dict[str, Path]:
+    """Provide the pages that ``recorded_page`` has written: each case once."""
+    return {}
+
+
 @pytest.fixture
-def recorded_page(tmp_path: Path, page_of: Callable[[Path], Path]) -> Callable[[str], Path]:
-    """Write the page of a recorded campaign."""
+def recorded_page(_recorded_pages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Write the page of a recorded campaign beside its folder, which has the name of the case."""
 
     def write(case: str) -> Path:
-        folder = tmp_path / case
-        folder.mkdir()
-        unpack(case, folder)
-        publish(str(folder))
-        return page_of(folder)
+        if case not in _recorded_pages:
+            folder = tmp_path_factory.mktemp("recorded") / case
+            folder.mkdir()
+            unpack(case, folder)
+            publish(str(folder))
+            path = folder.with_suffix(".html")
+            path.write_text(render(collect(str(folder)), written_utc=NOW), encoding="utf-8")
+            _recorded_pages[case] = path
+        return _recorded_pages[case]
 
     return write

@@ -51,10 +51,10 @@ def _clock(at_s: int) -> str:
     return datetime.fromtimestamp(at_s, UTC).strftime("%H:%M:%S")
 
 
-def test_a_repeated_node_shows_every_attempt(browser: Browser, recorded_page: Pages, tmp_path: Path) -> None:
+def test_a_repeated_node_shows_every_attempt(browser: Browser, recorded_page: Pages) -> None:
     """Every attempt of a node that failed three times is drawn, failed ones marked, the last one in another shade."""
     page = look(browser, recorded_page("failed"), 1600, "light").page
-    events = _events(tmp_path / "failed")
+    events = _events(recorded_page("failed").with_suffix(""))
     pictures = _lines(page)
     assert [[line["node"] for line in lines][-1] for lines in pictures] == [f"mille_s1_i{i:02d}" for i in range(1, 5)]
     line = next(line for line in pictures[1] if line["node"] == "reco_s1_i02_00401")
@@ -76,12 +76,16 @@ def test_a_repeated_node_shows_every_attempt(browser: Browser, recorded_page: Pa
     assert f"slowest: file 401, {end - of_node[0][1]} s" in sentence
 
 
-def test_a_held_node_shows_how_long(browser: Browser, recorded_page: Pages, tmp_path: Path) -> None:
+def test_a_held_node_shows_how_long(browser: Browser, recorded_page: Pages) -> None:
     """Times on hold are drawn with a pattern where they were, and their sum equals the table's."""
     page = look(browser, recorded_page("held"), 360, "dark").page
     held: dict[int, list[int]] = {400: [], 401: []}  # seconds
     for file in held:
-        times = [(code, at) for code, at, node in _events(tmp_path / "held") if node == f"reco_s1_i01_00{file}"]
+        times = [
+            (code, at)
+            for code, at, node in _events(recorded_page("held").with_suffix(""))
+            if node == f"reco_s1_i01_00{file}"
+        ]
         spans = [(at, end) for (code, at), (_, end) in pairwise(times) if code == joblogs.HELD]
         line = next(line for line in _lines(page)[0] if line["node"] == f"reco_s1_i01_00{file}")
         assert [words for kind, _, _, words in line["spans"] if kind == "held"] == [
@@ -96,10 +100,10 @@ def test_a_held_node_shows_how_long(browser: Browser, recorded_page: Pages, tmp_
 
 
 @pytest.mark.parametrize("case", ["converged", "removed", "killed", "lost", "stages", "gone"])
-def test_every_node_of_the_log_is_drawn(case: str, browser: Browser, recorded_page: Pages, tmp_path: Path) -> None:
+def test_every_node_of_the_log_is_drawn(case: str, browser: Browser, recorded_page: Pages) -> None:
     """Each submitted node has its line, and each failed attempt its cross, on any screen."""
     path = recorded_page(case)
-    nodes = nodetimes.read(str(tmp_path / case), {}, None)
+    nodes = nodetimes.read(str(path.with_suffix("")), {}, None)
     for width, scheme in SIZES:
         page = look(browser, path, width, scheme, axe=True).page
         lines = [line for picture in _lines(page) for line in picture]
