@@ -311,7 +311,7 @@ class Outcome:
 
     Attributes:
         end: last decision; ``why``: its reason, or the solver's failure. ``failed``: criteria that the end does not
-            meet. ``told``: what else the user is told: these criteria, parameters with too few entries, and remarks.
+            meet. ``shown``: what else the user sees: these criteria, parameters with too few entries, and remarks.
         iterations: of each stage.
         start_um, distance_um, stat_um: at the start and at the end.
         cpu_s: CPU time.
@@ -321,7 +321,7 @@ class Outcome:
     end: str
     why: str
     failed: list[str]
-    told: list[str]
+    shown: list[str]
     iterations: list[int]
     start_um: float
     distance_um: float
@@ -346,8 +346,8 @@ class Outcome:
 
     @property
     def named(self) -> bool:
-        """Whether anything that the user is told names the trouble."""
-        text = " ".join([self.why, *self.told])
+        """Whether anything that the user sees names the trouble."""
+        text = " ".join([self.why, *self.shown])
         where = self.case.where.partition("/")[0]
         names = [f"{'module' if len(where) == 3 else 'layer'} {where}", in_words(where)] if where else [""]
         words = TROUBLES[self.case.trouble].words if self.case.trouble else ()
@@ -383,7 +383,7 @@ def run(case: Case) -> Outcome:
         result.verdict.name if not result.failure else "failed",
         result.failure or result.verdict.reason,
         [criterion.name for criterion in result.verdict.criteria if not criterion.passed],
-        told(result),
+        shown(result),
         [len(history) for history in result.stages],
         reference.distance_um(world.start),
         reference.distance_um(result.constants),
@@ -393,10 +393,10 @@ def run(case: Case) -> Outcome:
     )
 
 
-def told(result: Result) -> list[str]:
-    """Return what the user is told about the end besides its reason."""
-    shown = [c.text for c in result.verdict.criteria if not c.passed or (c.name == "entries" and c.value)]
-    return [*shown, *(result.last["notes"] if result.stages[-1] else [])]
+def shown(result: Result) -> list[str]:
+    """Return what the user sees about the end besides its reason."""
+    texts = [c.text for c in result.verdict.criteria if not c.passed or (c.name == "entries" and c.value)]
+    return [*texts, *(result.last["notes"] if result.stages[-1] else [])]
 
 
 def stat_um(result: Result) -> float:
@@ -463,9 +463,9 @@ def summary(outcomes: Sequence[Outcome]) -> list[str]:
             f"distance of those that converged, in stat, which is the pull in the exact chi2: median {np.median(pulls):.2f}, "
             f"rms {np.sqrt(np.mean(pulls**2)):.2f}, standard deviation {pulls.std():.2f}, largest {pulls.max():.2f}"
         )
-    told = Counter(name for one in outcomes if one.end != "converged" for name in one.failed)
-    if told:
-        lines.append(f"unmet criteria of the others: {', '.join(f'{name} {n}' for name, n in told.most_common())}")
+    unmet = Counter(name for one in outcomes if one.end != "converged" for name in one.failed)
+    if unmet:
+        lines.append(f"unmet criteria of the others: {', '.join(f'{name} {n}' for name, n in unmet.most_common())}")
     for name in [name for name in TROUBLES if any(one.case.trouble == name for one in outcomes)]:
         of = [one for one in outcomes if one.case.trouble == name]
         lines.append(
