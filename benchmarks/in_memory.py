@@ -28,6 +28,7 @@ from faser_align.alignment.pede.results import END_TEXTS
 from faser_align.alignment.pede.solution import Rejects, Solution
 from faser_align.alignment.pede.steering_text import SolverOptions, solver_options, step_fixed, write_steering
 from faser_align.alignment.quality import momenta
+from faser_align.alignment.quality.between_files import agreement, duplicates
 from faser_align.alignment.quality.metrics import Data, Resources, Step, iteration_metrics
 from faser_align.alignment.quality.notes import notes
 from faser_align.alignment.quality.pivot import turns_layers
@@ -272,6 +273,8 @@ class Campaign:
                 iteration.cuts_are_final,
                 again,
                 self._momentum(iteration),
+                agreement(done.side_residuals, used),
+                duplicates(done.tracks, used),
             ),
             steps=done.steps,
             constants=constants,
@@ -282,7 +285,11 @@ class Campaign:
             last=number >= self.record["stages"][stage - 1]["iterations"],
             resources=Resources(0.0, 0.0, 0.0),
         )
-        metrics["notes"] = notes(metrics, iteration.config["convergence"]["momentum_max"])
+        metrics["notes"] = notes(
+            metrics,
+            iteration.config["convergence"]["momentum_max"],
+            Rules.from_config(convergence_of(self.record, stage)),
+        )
         return metrics, add_constants(constants, correction)
 
     def _solve(self, iteration: Iteration, used: list[int], constants: Constants, residual_max: float) -> "_Done":
@@ -312,7 +319,7 @@ class Campaign:
                 assert first is not None
                 normal = sums.normal(first.entries_min, first)
         self._momenta[iteration.stage, iteration.number] = converted.momenta()
-        return _Done(steps, converted.counts, normal)
+        return _Done(steps, converted.counts, normal, np.stack(converted.side_residuals), converted.tracks)
 
     def _momentum(self, iteration: Iteration) -> Any:
         window = iteration.config["mille"]["pz_min"], iteration.config["mille"]["pz_max"]
@@ -328,6 +335,8 @@ class _Done(NamedTuple):
     steps: list[Step]
     counts: Counts
     normal: Normal
+    side_residuals: IntArray  # of each file
+    tracks: list[momenta.TrackArray]  # of each file
 
 
 class _Converted:
@@ -338,12 +347,15 @@ class _Converted:
         self._weight = iteration.weight
         self._believed = geo.build(constants)
         self._collect = about_layers
-        self._tracks: list[momenta.TrackArray] = []
+        self.tracks: list[momenta.TrackArray] = []
+        self.side_residuals: list[IntArray] = []
         self.about_layers: list[Equations] = []
         self.counts = Counts()
 
     def chunks(self, hits: Mapping[int, Sequence[Hits]]) -> Iterator[Equations]:
         for number, (file, parts) in enumerate(hits.items()):
+            self.tracks.append(np.zeros(0, momenta.TRACK))
+            self.side_residuals.append(Counts().side_residuals)
             for part in parts:
                 fits = fit.reconstruct(part, self._believed, self._stations)
                 if len(fits.lengths):
@@ -351,7 +363,7 @@ class _Converted:
 
     def momenta(self) -> momenta.TrackArray:
         """Return momenta and fingerprints of all tracks, as ``read_momenta`` does."""
-        tracks = np.concatenate(self._tracks)
+        tracks = np.concatenate(self.tracks)
         return tracks[np.argsort(tracks["hits"], kind="stable")]
 
     def _convert(self, fits: fit.Fits, number: int, weight: float) -> Equations:
@@ -361,7 +373,7 @@ class _Converted:
             kfalignment.track_branches(fits), fits.lengths, {name: branches[name] for name in HIT_BRANCHES}, ids
         )
         prints = momenta._mixed(branches["fitParam_align_id"], fits.measured)
-        self._tracks.append(momenta._tracks(tracks.flat, prints, fits.lengths))
+        self.tracks[-1] = np.concatenate([self.tracks[-1], momenta._tracks(tracks.flat, prints, fits.lengths)])
         tracks, kept, counted = apply_cuts(tracks, self._cuts)
         words = hit_words(tracks, kept, layer_pivot=self._cuts.pivot == "layer")
         equations = _equations(tracks, kept, words, number, weight)
@@ -370,6 +382,7 @@ class _Converted:
             self.about_layers.append(_equations(tracks, kept, moved, number, weight))
         written = {"tracks_written": len(equations.n_locals), "measurements": len(equations.values)}
         self.counts = self.counts + Counts(**counted, **written)
+        self.side_residuals[-1] = self.side_residuals[-1] + counted["side_residuals"]
         return equations
 
 

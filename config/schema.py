@@ -404,6 +404,10 @@ class Convergence(Table):
         "Last stage: maximum expected decrease of chi2 per parameter from freeing again what an earlier stage aligned "
         "and this one holds fixed.",
     )
+    files_agree_sigma_max: Positive = key(
+        3.0, "Maximum difference of mean residuals between files (standard deviations)."
+    )
+    duplicates_max: Share = key(0.10, "Maximum fraction of a file's tracks that are also in another file.")
     diverged_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = key(
         1.05, "Diverged: chi2/ndf exceeds its best value by this factor in 2 consecutive iterations."
     )

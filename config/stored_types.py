@@ -154,6 +154,8 @@ class Convergence(TypedDict):
     remaining_sigma_max: float
     chi2_rise_max: float
     held_fixed_max: float
+    files_agree_sigma_max: float
+    duplicates_max: float
     diverged_factor: float
     stalled_iterations: int
     stalled_residual_shift: float

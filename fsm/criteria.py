@@ -12,7 +12,7 @@ from faser_align.fsm.extrapolation import remaining, rise
 from faser_align.fsm.plural import count
 
 if TYPE_CHECKING:
-    from faser_align.fsm.metrics import Metrics
+    from faser_align.fsm.metrics import Difference, Metrics
 
 
 class Rules(NamedTuple):
@@ -38,6 +38,8 @@ class Rules(NamedTuple):
     remaining_sigma_max: float = 0.2
     chi2_rise_max: float = 0.003
     held_fixed_max: float = 5.0
+    files_agree_sigma_max: float = 3.0
+    duplicates_max: float = 0.10
 
     @classmethod
     def from_config(cls, convergence: Mapping[str, Any]) -> "Rules":
@@ -147,7 +149,60 @@ def conditions(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
             "the set of files changed" if changed else "the set of files is unchanged",
         )
     )
+    return [*found, *between_files(rules, metrics)]
+
+
+def between_files(rules: Rules, metrics: "Metrics") -> list[Criterion]:
+    """Return the criteria on differences between files and on tracks in two of them; none if they are unknown."""
+    files = metrics.get("files", {})
+    found = []
+    worst = files.get("agreement", {}).get("worst")
+    if worst:
+        limit = rules.files_agree_sigma_max
+        passed = worst["sigma"] <= limit
+        text = _difference(worst, limit) + ("" if passed else _APART[worst["kind"]])
+        found.append(Criterion("files_agree", worst["sigma"], limit, passed, text))
+    if "share" in (shared := files.get("duplicates", {})):
+        share, pairs = shared["share"], shared["pairs"]
+        passed = share <= rules.duplicates_max
+        text = f"at most {share:.0%} of a file's tracks are in another file (limit {rules.duplicates_max:.0%})"
+        if not passed:
+            text = _duplicated([pair for pair in pairs if float(pair[2]) > rules.duplicates_max])
+        found.append(Criterion("duplicates", share, rules.duplicates_max, passed, text))
     return found
+
+
+_BECAUSE = ". Something moved, or files are of another run or condition; "
+_APART = {
+    "step": f"{_BECAUSE}align the files before it and those from it on apart (`submit --from NAME -f FILES`)",
+    "file": f"{_BECAUSE}leave it out, or align it apart (`submit --from NAME -f FILES`)",
+    "spread": f"{_BECAUSE}align files of each condition apart (`submit --from NAME -f FILES`)",
+}
+
+
+def _difference(worst: "Difference", limit: float) -> str:
+    """Return the largest difference between files in words."""
+    where = {
+        "step": f"from file {worst['file']} on",
+        "file": f"in file {worst['file']} against the others",
+        "spread": f"most in file {worst['file']}",
+    }[worst["kind"]]
+    of = " of all modules together" if worst["together"] else ""
+    size = f"module {worst['module']}, side {worst['side']} by {worst['deviation_um']:+.1f} um {where}"
+    return f"mean residuals{of} differ between files by {worst['sigma']:.1f} sigma (limit {limit:g}): {size}"
+
+
+def _duplicated(pairs: "Sequence[Sequence[str | float]]") -> str:
+    """Return which files have the same tracks, and what to do."""
+    named = [
+        f"{float(share):.0%} of the tracks of file {file} are "
+        + ("in it twice" if file == of else f"also in file {of}")
+        for file, of, share in pairs
+    ]
+    what = f"{'; '.join(named)}: they count twice, and errors are too small"
+    return (
+        f"{what}; leave out one file of each pair (`submit -f FILES`), or reconstruct a file that has its tracks twice"
+    )
 
 
 def _final_cuts(metrics: "Metrics", *, final: bool) -> str:

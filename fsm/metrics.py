@@ -7,6 +7,35 @@ A key may be missing: metrics of older versions, imported ones and those of a va
 from typing import TypedDict
 
 
+class Difference(TypedDict):
+    """A difference of the mean residuals between files, of one side or of all ``together``.
+
+    ``kind`` is ``step`` (from ``file`` on), ``file`` (``file`` against all others), or ``spread`` (most in ``file``).
+    """
+
+    kind: str
+    together: bool
+    module: str
+    side: int
+    file: str
+    deviation_um: float
+    sigma: float
+
+
+class Agreement(TypedDict, total=False):
+    """Agreement of the mean residuals of sides between files."""
+
+    chi2_per_ndf: float | None
+    worst: Difference
+
+
+class Duplicates(TypedDict, total=False):
+    """Tracks that are in two files: largest fraction of a file, and pairs of names with their fraction."""
+
+    share: float
+    pairs: list[list[str | float]]
+
+
 class Files(TypedDict, total=False):
     """Raw files: numbers of files, and which were dropped; ``unused`` only in a validation."""
 
@@ -14,6 +43,8 @@ class Files(TypedDict, total=False):
     used: int
     lost: list[int]
     unused: int
+    agreement: Agreement
+    duplicates: Duplicates
 
 
 class Tracks(TypedDict, total=False):

@@ -30,6 +30,7 @@ from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.results import LOG
 from faser_align.alignment.pede.runner import VERSION
 from faser_align.alignment.pede.steering_text import SolverOptions, step_fixed, write_steering
+from faser_align.alignment.quality.between_files import agreement, read_duplicates
 from faser_align.alignment.quality.metrics import Data, Resources, iteration_metrics
 from faser_align.alignment.quality.momenta import TrackArray, compare, read_momenta
 from faser_align.alignment.quality.notes import notes
@@ -90,6 +91,8 @@ def solve(folder: str, stage: int, number: int) -> None:
             iteration.cuts_are_final,
             solved.converted_again,
             _momentum(iteration, used),
+            agreement(solved.side_residuals, used),
+            read_duplicates([iteration.momenta_file(file) for file in used], used),
         ),
         steps=steps,
         constants=constants,
@@ -102,7 +105,11 @@ def solve(folder: str, stage: int, number: int) -> None:
     )
     metrics["constants"] = constants_facts(iteration, start, result)
     metrics["versions"] = _versions(solved.steering.parent)
-    metrics["notes"] = notes(metrics, iteration.config["convergence"]["momentum_max"])
+    metrics["notes"] = notes(
+        metrics,
+        iteration.config["convergence"]["momentum_max"],
+        criteria.Rules.from_config(convergence_of(iteration.record, stage)),
+    )
     cost = reconstruction_cost(iteration.folder, stage, number)
     metrics["reconstruction"] = {"cpu_s": cost.cpu_s, "jobs": cost.jobs} if cost else {}
     metrics["no_plot"] = _plot(iteration, metrics)

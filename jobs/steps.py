@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from faser_align.alignment.arrays import IntArray
 from faser_align.alignment.mille.conversion import convert_and_count
 from faser_align.alignment.mille.counts import Counts, read_counts
 from faser_align.alignment.pede.runner import NotStartedError, run_pede, sourced
@@ -26,13 +29,17 @@ MilleFile = Callable[[int], str]
 
 
 class Solved(NamedTuple):
-    """Results of the steps and their input data; ``steering`` is the first step's file."""
+    """Results of the steps and their input data; ``steering`` is the first step's file.
+
+    ``side_residuals`` are those of the counts of each file.
+    """
 
     steps: list[Step]
     counts: Counts
     residual_max_mm: float
     converted_again: bool
     steering: Path
+    side_residuals: IntArray
 
 
 def run_steps(iteration: Iteration, used: list[int]) -> Solved:
@@ -46,13 +53,13 @@ def run_steps(iteration: Iteration, used: list[int]) -> Solved:
     solution.
     """
     mille_file: MilleFile = iteration.mille_file
-    counts = _counts(mille_file, used)
+    counts, side_residuals = _counts(mille_file, used)
     steps, steering, failed = _attempt(iteration, used, mille_file)
     again = failed is not None and failed.end_code == TOO_MANY_REJECTS
     if again:
         mille_file = iteration.wide_mille_file
         _convert_again(iteration, used)
-        counts = _counts(mille_file, used)
+        counts, side_residuals = _counts(mille_file, used)
         steps, steering, failed = _attempt(iteration, used, mille_file)
     if failed is not None:
         wider = f" (also with hits up to {WIDER * iteration.residual_max_mm:g} mm)" if again else ""
@@ -65,11 +72,12 @@ def run_steps(iteration: Iteration, used: list[int]) -> Solved:
                 exit_codes.STATISTICS,
             )
         raise NodeError(f"{step}: {failed.message}{wider}", exit_codes.SOLVER)
-    return Solved(steps, counts, iteration.residual_max_mm * (WIDER if again else 1.0), again, steering)
+    residual_max_mm = iteration.residual_max_mm * (WIDER if again else 1.0)
+    return Solved(steps, counts, residual_max_mm, again, steering, side_residuals)
 
 
-def _counts(mille_file: MilleFile, used: list[int]) -> Counts:
-    """Return the sum of the conversions' counts."""
+def _counts(mille_file: MilleFile, used: list[int]) -> tuple[Counts, IntArray]:
+    """Return the sum of the conversions' counts, and the residuals of each file's sides."""
     binaries = [mille_file(file) for file in used]
     missing = [path for binary in binaries for path in (binary, f"{binary}.json") if not os.path.isfile(path)]
     if missing or not used:
@@ -77,7 +85,12 @@ def _counts(mille_file: MilleFile, used: list[int]) -> Counts:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise NodeError(f"missing in {os.path.dirname(mille_file(0))}: {shown}{more}", exit_codes.INPUT_MISSING)
     with failing(exit_codes.INPUT_MISSING):
-        return sum((read_counts(f"{binary}.json") for binary in binaries), Counts())
+        total, side_residuals = Counts(), []
+        for binary in binaries:
+            counts = read_counts(f"{binary}.json")
+            total += counts
+            side_residuals.append(counts.side_residuals)
+        return total, np.stack(side_residuals)
 
 
 def _convert_again(iteration: Iteration, used: list[int]) -> None:

@@ -76,7 +76,8 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
     validation = _validation_then(db, event["utc"])
     if claimed.kind in ("converged", "rejected"):
         message["validation"] = validation.get("metrics", {}).get("groups", {})
-    message["notes"] = [*_notes(campaign["folder"], iterations), *validation_notes(validation)]
+    notes = [*_notes(campaign["folder"], iterations), *validation_notes(validation)]
+    message["notes"] = [note for note in notes if note not in message["reason"]]
     return message
 
 

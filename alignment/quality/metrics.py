@@ -13,13 +13,13 @@ from faser_align.alignment.parameters.labels import PARAMETERS, describe
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.quality.held_fixed import held_fixed
 from faser_align.alignment.quality.metrics_file import finite
+from faser_align.alignment.quality.notes import NEAR_END_UM
 from faser_align.alignment.quality.weak_modes import split
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.fsm import metrics
 
 FORMAT = 1
 RESOLUTION_UM = 23.1  # strip pitch of 80 um divided by sqrt(12)
-NEAR_END_UM = 2.0  # residual shift of a correction below which a stage may end soon
 
 # degree of freedom -> kind of its labels, index in the six constants, factor and unit for display
 _CORRECTIONS = {
@@ -83,6 +83,7 @@ class Data:
         converted_again: whether it is ten times the configured cut, because the solver rejected too many records.
         momentum: change of the momenta since the previous iteration (``since_before``) and since the stage's first
             (``since_first``), each from ``momenta.compare``; empty if unknown.
+        agreement, duplicates: comparison of the files, from ``between_files``; empty if unknown.
     """
 
     files_expected: int
@@ -92,6 +93,8 @@ class Data:
     residual_max_final: bool
     converted_again: bool = False
     momentum: metrics.Momentum = field(default_factory=metrics.Momentum)
+    agreement: metrics.Agreement = field(default_factory=metrics.Agreement)
+    duplicates: metrics.Duplicates = field(default_factory=metrics.Duplicates)
 
 
 def iteration_metrics(
@@ -136,6 +139,8 @@ def iteration_metrics(
             "expected": data.files_expected,
             "used": data.files_expected - len(data.files_lost),
             "lost": list(data.files_lost),
+            "agreement": data.agreement,
+            "duplicates": data.duplicates,
         },
         "tracks": {
             "read": counts.tracks_read,

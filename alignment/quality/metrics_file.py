@@ -21,13 +21,20 @@ class Whole(dict[str, Any]):
 _MOMENTUM = {"common": NUMBER, "momentum_change_plus": NUMBER, "momentum_change_minus": NUMBER}
 _RESIDUALS = {"*": {"median_um": NUMBER, "width_um": NUMBER}}
 _CONSTANTS_READ = {"tracks": NUMBER, "chi2_per_ndf": NUMBER, "residuals": _RESIDUALS}
+_DIFFERENCE = Whole(kind=str, module=str, file=str, deviation_um=NUMBER, sigma=NUMBER, together=bool)
 _PART = Whole(rms_um=NUMBER, directions=int)
 _PARTS = {"significant": _PART, "weak": _PART, "modes": [Whole(name=str, moved_um=NUMBER)]}
 _GAINS = {"*": Whole(parameters=NUMBER, expected_decrease=NUMBER, significance=NUMBER)}
 
 # A tuple lists the allowed types, a list with one entry may have any length; other keys are not checked.
 SHAPE: dict[str, Any] = {
-    "files": {"expected": NUMBER, "used": NUMBER, "lost": [int]},
+    "files": {
+        "expected": NUMBER,
+        "used": NUMBER,
+        "lost": [int],
+        "agreement": {"worst": _DIFFERENCE},
+        "duplicates": {"share": NUMBER, "pairs": [[str, str, float]]},
+    },
     "tracks": {"read": NUMBER, "used": NUMBER, "cut": {"*": NUMBER}},
     "hits": {"read": NUMBER, "kept": NUMBER, "cut": {"*": NUMBER}, "modules": {"*": [int, int]}},
     "residual_max_mm": NUMBER,

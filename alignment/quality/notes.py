@@ -1,28 +1,32 @@
 """Write remarks about an iteration besides its decision, one sentence each, from its metrics. Pure."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from faser_align.fsm import criteria
 from faser_align.fsm.metrics import Metrics
 
+NEAR_END_UM = 2.0  # residual shift of a correction below which a stage may end soon
+CHI2_MIN, CHI2_MAX = 0.85, 1.3  # of the reconstruction, which are usual
+RULES = criteria.Rules()
 DERIVATIVE_CUT_MAX = 0.03  # fraction of hits
 RAISE_IT = 'raise it, for example to 10, or set mille.pivot = "layer", which has no such cut'
 
 
-def notes(metrics: Metrics, momentum_max: float) -> list[str]:
+def notes(metrics: Metrics, momentum_max: float, rules: criteria.Rules = RULES) -> list[str]:
     """Return remarks about an iteration; empty if nothing is unusual.
 
     Args:
         metrics: metrics of the iteration.
         momentum_max: normal relative change of the median momentum since the stage's first iteration.
+        rules: limits on differences between files.
     """
     hits = metrics.get("hits", {})
     cut = derivative_cut(hits.get("cut", {}).get("derivative", 0), hits.get("read", 0))
-    return [
-        text
-        for text in (changed_by_hand(metrics), _converted_again(metrics), cut, _drift(metrics, momentum_max))
-        if text
-    ]
+    files = [found.text for found in criteria.between_files(rules, metrics) if not found.passed]
+    own = (changed_by_hand(metrics), _converted_again(metrics), cut, _drift(metrics, momentum_max), _chi2(metrics))
+    return [text for text in (*own, *files) if text]
 
 
 def derivative_cut(cut: int, read: int) -> str:
@@ -36,6 +40,20 @@ def derivative_cut(cut: int, read: int) -> str:
     return (
         f"{cut / read:.0%} of the hits are cut by mille.derivative_max, for the most part hits of tilted layers, which "
         f"the alignment then does without; {RAISE_IT}"
+    )
+
+
+def _chi2(metrics: Metrics) -> str:
+    """Return a sentence if chi2/ndf near the end of a stage is far from 1, else an empty string."""
+    shift, chi2 = metrics.get("effect_um"), metrics.get("chi2_per_ndf")
+    if shift is None or chi2 is None or shift >= NEAR_END_UM or CHI2_MIN <= chi2 <= CHI2_MAX:
+        return ""
+    may_be = "its errors of hits may be too large"
+    if chi2 > CHI2_MAX:
+        may_be = "its errors of hits may be too small, there may be outliers, or something is not aligned"
+    return (
+        f"chi2/ndf of the reconstruction is {chi2:.2f} instead of about 1: {may_be}; errors of the constants scale with its "
+        f"square root and are about {math.sqrt(chi2):.2f} times the reported ones"
     )
 
 

@@ -121,7 +121,7 @@ def test_metrics_of_a_real_step(data: Path, tmp_path: Path) -> None:
     step = Step("IFT fix layer", fixed, solved)
     metrics = metrics_of([step], correction_from_parameters(solved.values), Data(6, [417], counts, 0.5, False))
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
-    assert metrics["files"] == {"expected": 6, "used": 5, "lost": [417]}
+    assert metrics["files"] == {"expected": 6, "used": 5, "lost": [417], "agreement": {}, "duplicates": {}}
     assert metrics["tracks"]["used"] == solved.records == 400
     assert metrics["steps"][0]["variable"] == 72 - len(solved.entries_fixed)
     assert metrics["steps"][0]["entries_fixed"] == list(solved.entries_fixed)

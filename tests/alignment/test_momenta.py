@@ -86,3 +86,25 @@ def test_a_cut_by_derivative_that_takes_much_is_told() -> None:
     (told,) = notes({"hits": {"read": 1000, "cut": {"residual": 0, "derivative": 103}}}, 0.01)
     assert told.startswith("10% of the hits are cut by mille.derivative_max")
     assert 'mille.pivot = "layer"' in told
+
+
+@pytest.mark.parametrize(
+    ("chi2", "words"),
+    [
+        (0.70, "0.70 instead of about 1: its errors of hits may be too large; errors of the constants scale with its "),
+        (
+            1.44,
+            "or something is not aligned; errors of the constants scale with its square root and are about 1.20 times",
+        ),
+    ],
+)
+def test_an_unusual_chi2_is_explained_near_the_end(chi2: float, words: str) -> None:
+    """Near the end of a stage a chi2/ndf far from 1 is a remark with its possible causes and the size of the errors."""
+    (said,) = notes({"effect_um": 0.3, "chi2_per_ndf": chi2}, 0.01)
+    assert words in said
+    for usual in (
+        {"effect_um": 3.0, "chi2_per_ndf": chi2},
+        {"effect_um": 0.3, "chi2_per_ndf": 1.02},
+        {"effect_um": 0.3},
+    ):
+        assert notes(usual, 0.01) == []

@@ -35,6 +35,19 @@ def reason(*history: dict[str, Any], rules: Rules = RULES, limit: int = 10) -> s
     return judge(rules, history, limit=limit).reason
 
 
+def unlike(sigma: float, **changes: Any) -> dict[str, Any]:
+    """Return metrics of files whose mean residuals differ by so much."""
+    worst = {"kind": "step", "together": False, "module": "213", "side": 1, "file": "412", "deviation_um": 23.0}
+    files = {"lost": [], "agreement": {"chi2_per_ndf": 1.5, "worst": {**worst, "sigma": sigma, **changes}}}
+    return {"files": files}
+
+
+def shared(share: float) -> dict[str, Any]:
+    """Return metrics of files with this fraction of common tracks."""
+    pairs = [["401", "400", share], ["405", "405", 0.5 * share], ["403", "402", 0.02]]
+    return {"files": {"lost": [], "duplicates": {"share": share, "pairs": pairs}}}
+
+
 MOVING = metrics(significance=5.0, effect_um=9.0, chi2_per_ndf=1.2)
 
 
@@ -65,6 +78,8 @@ def test_the_first_iteration_with_wide_cuts_does_not_count() -> None:
             "entries",
         ),
         ({"steps": [{"free_parameters": 66, "entries_fixed": [10011]}]}, "entries"),
+        (unlike(9.0), "files_agree"),
+        (shared(0.98), "duplicates"),
         ({"significance": 0.02, "effect_um": 0.6}, "delta_chi2_per_parameter"),
         ({"significance": None, "effect_um": None}, "residual_shift"),
     ],
@@ -323,6 +338,8 @@ def modules(kept: int, cut: int) -> dict[str, Any]:
         ("absolute", largest(0.5, "um"), largest(None, "um")),
         ("module_cut", modules(90, 10), modules(899, 101)),
         ("detector_cut", metrics(hits={"modules": {"0": [7, 3]}}), metrics(hits={"modules": {"0": [699, 301]}})),
+        ("files_agree", metrics(**unlike(3.0)), metrics(**unlike(3.01))),
+        ("duplicates", metrics(**shared(0.10)), metrics(**shared(0.11))),
         ("tracks_left", metrics(tracks={"used": 14400}), metrics(tracks={"used": 14399})),
         ("tracks_per_parameter", metrics(tracks={"used": 1320}), metrics(tracks={"used": 1319})),
     ],
@@ -333,6 +350,46 @@ def test_what_just_passes_and_what_does_not(criterion: str, last: dict[str, Any]
     for of, passes in ((last, True), (first, False)):
         said = judge(rules, [metrics(), of], limit=10)
         assert [found.passed for found in said.criteria if found.name == criterion] == [passes]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {},
+            "differ between files by 9.0 sigma (limit 3): module 213, side 1 by +23.0 um from file 412 on. Something",
+        ),
+        ({"kind": "file"}, "+23.0 um in file 412 against the others. Something moved"),
+        ({"kind": "spread", "file": "410 to 412"}, "+23.0 um most in file 410 to 412. Something moved"),
+        (
+            {"together": True},
+            "all modules together differ between files by 9.0 sigma (limit 3): module 213, side 1 by +23.0 um from file 412",
+        ),
+    ],
+)
+def test_files_that_differ_are_named_with_what_to_do(changes: dict[str, Any], words: str) -> None:
+    """The decision names module, file, size and significance of a difference, its causes and the command that helps."""
+    said = reason(metrics(**unlike(9.0, **changes)))
+    assert words in said
+    assert said.count("Something moved, or files are of another run or condition") == 1
+    assert said.endswith("apart (`submit --from NAME -f FILES`)")
+
+
+def test_files_with_the_same_tracks_are_named_with_what_to_do() -> None:
+    """The decision names both files of each pair above the limit, the effect, and what to do."""
+    assert reason(metrics(**shared(0.98))) == (
+        "98% of the tracks of file 401 are also in file 400; 49% of the tracks of file 405 are in it twice: they count "
+        "twice, and errors are too small; leave out one file of each pair (`submit -f FILES`), or reconstruct a file that "
+        "has its tracks twice"
+    )
+
+
+def test_metrics_without_a_comparison_of_files_converge() -> None:
+    """One file, and metrics of older versions, are not judged by differences between files."""
+    for files in ({}, {"agreement": {}, "duplicates": {}}):
+        said = judge(RULES, [metrics(files=files), metrics(files=files)], limit=10)
+        assert said.name == "converged"
+        assert not {"files_agree", "duplicates"} & {found.name for found in said.criteria}
 
 
 def test_progress_is_against_the_best_before() -> None:

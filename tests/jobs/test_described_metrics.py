@@ -97,7 +97,7 @@ def test_what_jobs_write_is_described(history: list[Metrics], validated: Metrics
 def test_what_is_described_is_written(history: list[Metrics], last_stage: Metrics, validated: Metrics) -> None:
     """Each description is of an existing metric, except those that need HTCondor's log, a failure, or an import."""
     elsewhere = {"reconstruction.cpu_s", "reconstruction.jobs", "steps[].undetermined[].PARAMETER", "imported"}
-    elsewhere |= {"notes", "files.lost"}  # empty
+    elsewhere |= {"notes", "files.lost", "files.duplicates.pairs"}  # empty
     seen = set().union(*(found(metrics, describe.METRICS) for metrics in (*history, last_stage)))
     assert set(describe.METRICS) - seen <= elsewhere
     assert set(names_of(validated)) - found(validated, names_of(validated)) <= elsewhere | {"constants.changed_by_hand"}
@@ -150,11 +150,13 @@ def test_a_validation_reads_what_is_said(validated: Metrics) -> None:
 def test_notes_read_what_is_said(history: list[Metrics]) -> None:
     """Remarks read the metrics whose descriptions say so, if there is something to report."""
     odd = copy.deepcopy(history[-1])
+    odd["effect_um"], odd["chi2_per_ndf"] = 1.0, 2.0
+    odd["files"]["agreement"]["worst"]["sigma"] = 9.0
     odd["converted_again"] = odd["constants"]["changed_by_hand"] = True
     for sign in ("plus", "minus"):
         odd["momentum"]["since_first"][f"momentum_change_{sign}"] = None
     (metrics,), seen = watched([odd])
-    assert len(notes.notes(metrics, 0.0)) == 4
+    assert len(notes.notes(metrics, 0.0)) == 6
     about = {"stage", "iteration", "residual_max_mm"}  # they mention these
     assert looked_at(seen, describe.METRICS) - about == read_by(["notes"], describe.METRICS.values())
 
