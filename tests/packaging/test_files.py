@@ -17,6 +17,7 @@ ALLOWED = {
     ("system/atomic.py", "write_new"): "this is how it is done",
     ("alignment/quality/momenta.py", "write_momenta"): "into a file of system.atomic",
     ("alignment/pede/runner.py", "run_pede"): "pede's own output, while it runs",
+    ("alignment/solver/normal_equations.py", "write_normal"): "into a file of system.atomic",
     ("operations/command_lock.py", "_taken"): "a lock",
     ("predecessor/campaign.py", "import_campaign"): "whole folders",
     ("predecessor/campaign.py", "_copy"): "into a folder that gets its name when it is whole",
