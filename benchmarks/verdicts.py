@@ -204,8 +204,8 @@ _SIDES = tuple(f"{module}/{side}" for module in MODULES for side in (0, 1))
 HARD = {
     "outliers": Trouble(0.005, 0.05, _outliers, ("hits cut", "hits are cut", "outlier")),
     "noise": Trouble(0.001, 0.01, _noise, ("hits cut", "hits are cut", "noise")),
-    "resolution better": Trouble(0.8, 0.8, _better, ("too large", "errors of hits", "chi2/ndf")),
-    "resolution worse": Trouble(1.2, 1.2, _worse, ("too small", "errors of hits", "chi2/ndf", "hits are cut")),
+    "resolution better": Trouble(0.8, 0.8, _better, ("errors of hits may be too large",)),
+    "resolution worse": Trouble(1.2, 1.2, _worse, ("errors of hits may be too small",)),
     "module off": Trouble(0.5, 1.0, _far, ("{where}",), MODULES),
     "dead side": Trouble(1, 1, _dead, ("{where}",), _SIDES),
     "dead module": Trouble(1, 1, _dead, ("{where}",), MODULES),
@@ -216,9 +216,9 @@ HARD = {
     "tilts of 50 mrad": Trouble(1, 1, _tilted, ("tilt",)),
 }
 DECEPTIVE = {
-    "module moves": Trouble(10, 50, _moves, ("{where}", "between files"), MODULES),
-    "layer moves": Trouble(10, 50, _moves, ("{where}", "between files"), LAYERS),
-    "duplicated files": Trouble(0.15, 0.5, _duplicated, ("duplicate", "same tracks", "twice")),
+    "module moves": Trouble(10, 50, _moves, ("{where}", "differ between files"), MODULES),
+    "layer moves": Trouble(10, 50, _moves, ("{where}", "differ between files"), LAYERS),
+    "duplicated files": Trouble(0.15, 0.5, _duplicated, ("also in file",)),
     "lost file": Trouble(2, 4, _lost, ("set of files changed",)),
     "wrong field": Trouble(0.01, 0.05, _field, ("field", "momentum scale")),
     "momentum scale": Trouble(0.01, 0.1, _scale, ("field", "momentum scale")),
