@@ -5,11 +5,11 @@ Reading does not disturb a campaign. ``missing`` names what could not be read, a
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from faser_align.alignment.parameters.constants import Constants, errors_from_parameters, read_constants
+from faser_align.alignment.parameters.constants import Constants, Six, errors_from_parameters, read_constants
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.results import Result, read_result
 from faser_align.alignment.quality.metrics_file import fault, parse_metrics
@@ -30,6 +30,7 @@ Found = TypeVar("Found")
 Modules = dict[str, dict[str, float | None]]  # a value per module, for each quantity shown
 LOGS_MAX = 8  # one per kind of failure
 TEXT_BYTES_MAX = 20_000  # of each steering text on the page
+_PER_UM_URAD = (1e-3, 1e-3, 1e-3, 1e-6, 1e-6, 1e-6)  # mm and rad of the six constants
 MODULE_DOFS = ("module.x", "module.rz")
 
 
@@ -225,7 +226,7 @@ def _solved(
         if row["metrics"]:
             result = _result(folder, record, row["stage"], row["iteration"], missing)
             modules[row["stage"], row["iteration"]] = _modules(row, result)
-            errors = _errors(result) or errors
+            errors = _errors(row, result) or errors
     return modules, errors
 
 
@@ -241,10 +242,21 @@ def _modules(row: Row, result: Result | None) -> Modules:
     return values
 
 
-def _errors(result: Result | None) -> Constants:
-    """Return the statistical errors of the constants (mm, rad), 0 for fixed ones; empty without a result."""
+def _errors(row: Row, result: Result | None) -> Constants:
+    """Return the statistical errors of the constants (mm, rad), 0 for fixed ones; empty without a result.
+
+    Metrics of older versions have none; the solver's own are then propagated.
+    """
+    stored = row["metrics"].get("constant_errors")
+    if stored:
+        return {key: _in_mm_rad(six) for key, six in stored.items()}
     known = {label: row.error for label, row in (result or {}).items() if row.error}
     return errors_from_parameters(known) if known else {}
+
+
+def _in_mm_rad(six: Sequence[float | None]) -> Six:
+    x, y, z, rx, ry, rz = ((value or 0.0) * factor for value, factor in zip(six, _PER_UM_URAD, strict=True))
+    return (x, y, z, rx, ry, rz)
 
 
 def _result(folder: str, record: Manifest, stage: int, iteration: int, missing: list[str]) -> Result | None:

@@ -33,7 +33,7 @@ DOFS = ("x", "y", "z", "rx", "ry", "rz")
 ZERO: Six = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 _ENTRY = re.compile(r'\s*"([^"\n]*)"\s*:\s*\[([^\[\]"]*)\]\s*(,|$|\})?')
-_STEREO_RAD = 0.04  # stereo angle between the sides of a module (SCTBRLMODULE of Calypso's geometry)
+STEREO_RAD = 0.04  # stereo angle between the sides of a module (SCTBRLMODULE of Calypso's geometry)
 # y has the opposite sign for modules whose side 1 is rotated the other way (PedetoDB of faser-alignment-script).
 _Y_SIGN = {0: 1.0, 1: -1.0, 2: 1.0, 3: -1.0, 4: -1.0, 5: 1.0, 6: -1.0, 7: 1.0}
 
@@ -165,7 +165,7 @@ def parameters_from_correction(correction: Mapping[str, Six]) -> dict[int, float
         dof = parameter.kind.partition(".")[2]
         values[label] = six[dof]
         if parameter.kind == "module.x":
-            values[label] += parameter.along_strips * six["y"] * _STEREO_RAD / 2
+            values[label] += parameter.along_strips * six["y"] * STEREO_RAD / 2
     return values
 
 
@@ -182,7 +182,7 @@ def errors_from_parameters(errors: Mapping[int, float]) -> Constants:
             for m in MODULES:
                 sides = [errors.get(module_x_label(s, layer, m, side), 0.0) for side in (0, 1)]
                 key = constants_key(s, layer, m)
-                x, y = math.hypot(*sides) / 2, math.hypot(*sides) / abs(_STEREO_RAD)
+                x, y = math.hypot(*sides) / 2, math.hypot(*sides) / abs(STEREO_RAD)
                 propagated[key] = (x, y, 0.0, 0.0, 0.0, propagated[key][5])
     return propagated
 
@@ -231,7 +231,7 @@ def _layer(values: list[float]) -> Six:
 
 
 def _module(x0: float, x1: float, rz: float, sign: float) -> Six:
-    y = sign * (x1 - x0) / _STEREO_RAD
+    y = sign * (x1 - x0) / STEREO_RAD
     return (_rounded((x0 + x1) / 2), _rounded(y), 0.0, 0.0, 0.0, _rounded(rz))
 
 

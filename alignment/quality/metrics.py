@@ -11,6 +11,7 @@ from faser_align.alignment.mille.counts import LAYER_KEYS, Counts
 from faser_align.alignment.parameters.constants import ZERO, Six
 from faser_align.alignment.parameters.labels import PARAMETERS, describe
 from faser_align.alignment.pede.solution import Solution
+from faser_align.alignment.quality.constant_errors import constant_errors
 from faser_align.alignment.quality.held_fixed import held_fixed
 from faser_align.alignment.quality.metrics_file import finite
 from faser_align.alignment.quality.notes import NEAR_END_UM
@@ -173,6 +174,7 @@ def iteration_metrics(
         "nan": not all(math.isfinite(value) for six in correction.values() for value in six),
         "errors": _errors(steps),
         "held_fixed": finite(held_fixed(normal, free, values)) if normal and near_end else {},
+        "constant_errors": finite(_constant_errors(steps, normal)) if normal and near_end else {},
         "freed_earlier": finite(held_fixed(normal, free, values, freed_earlier)) if normal and freed_earlier else {},
         "wall_s": resources.wall_s,
         "cpu_s": resources.cpu_s,
@@ -226,6 +228,11 @@ def relative_size(correction: Mapping[str, Six], constants: Mapping[str, Six]) -
 
 def _norm(constants: Mapping[str, Six]) -> float:
     return math.sqrt(sum(value**2 for six in constants.values() for value in six))
+
+
+def _constant_errors(steps: Sequence[Step], normal: Normal) -> dict[str, list[float | None]]:
+    """Return the errors of constants; a later step's take precedence."""
+    return {key: errors for step in steps for key, errors in constant_errors(normal, step.free).items()}
 
 
 def _step(step: Step, counts: Counts, normal: Normal | None) -> metrics.Step:

@@ -49,6 +49,7 @@ SHAPE: dict[str, Any] = {
     "effect_um": NUMBER,
     "relative": NUMBER,
     "corrections": {"*": Whole(rms=NUMBER, largest=NUMBER, where=WORDS, unit=str)},
+    "constant_errors": {"*": [NUMBER] * 6},
     "held_fixed": _GAINS,
     "freed_earlier": _GAINS,
     "reconstruction": {"cpu_s": NUMBER},

@@ -1,0 +1,57 @@
+"""Compute the statistical errors of constants from the normal equations. Pure.
+
+A constant of a module combines the x of both sides, which tracks determine together: their correlation belongs into its
+error. The normal equations have no presigma, which makes the solver's errors of weakly determined parameters too small, and
+they know the constraints, so that the errors are right where pede's elimination prints wrong ones.
+"""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from faser_align.alignment.parameters.constants import STEREO_RAD
+from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.quality.weak_modes import UNDETERMINED
+from faser_align.alignment.solver.normal_equations import Normal, scale
+
+_PLACES = {"x": 0, "y": 1, "rx": 3, "ry": 4, "rz": 5}
+
+
+def constant_errors(normal: Normal, free: Collection[int]) -> dict[str, list[float | None]]:
+    """Return the errors of the constants that the ``free`` labels change, in um and urad.
+
+    Args:
+        normal: normal equations of all parameters.
+        free: labels that the step could move.
+
+    Returns:
+        By key of the constants the six errors; 0 for what stays fixed, None for what the data do not determine, with an
+        error above ``UNDETERMINED`` times the median.
+    """
+    values, directions = normal.directions(free)
+    if not len(values):
+        return {}
+    errors = 1.0 / np.sqrt(np.maximum(values, 1e-30))
+    known = errors <= UNDETERMINED * np.median(errors)
+    # Of a label, in um: a row of this matrix holds its share in each direction, times that direction's error.
+    shares = directions[:, known] * errors[known]
+    open_ = np.abs(directions[:, ~known]).max(axis=1, initial=0.0) > 0.01
+    rows: dict[str, dict[str, np.ndarray]] = {}
+    undetermined: set[str] = set()
+    for at in normal.positions(free):
+        parameter = PARAMETERS[normal.labels[at]]
+        share = shares[at] * scale(parameter.label) * (1e3 if parameter.translation else 1e6)
+        parts: Mapping[str, np.ndarray] = {parameter.kind.partition(".")[2]: share}
+        if parameter.kind == "module.x":  # as ``correction_from_parameters``
+            parts = {"x": share / 2, "y": parameter.along_strips * share / STEREO_RAD}
+        of_key = rows.setdefault(parameter.key, {})
+        for dof, part in parts.items():
+            of_key[dof] = of_key[dof] + part if dof in of_key else part
+        if open_[at]:
+            undetermined.add(parameter.key)
+    found: dict[str, list[float | None]] = {}
+    for key, of_key in rows.items():
+        found[key] = [0.0] * 6
+        for dof, part in of_key.items():
+            found[key][_PLACES[dof]] = None if key in undetermined else float(np.sqrt(part @ part))
+    return found
