@@ -1,9 +1,10 @@
 """Measure how often a validation rejects: constants with one module off, and undisturbed constants.
 
 ``python benchmarks/validation.py [--alignments N] [--seed N] [--shift UM...]`` simulates alignments with the default
-joint step, each from constants in which all layers and modules are misaligned. It validates each result with unused files
+joint step, or of the IFT's modules alone, from misaligned constants. It validates each result with unused files
 (5 files of 2,000 tracks), which differ in each validation: undisturbed, and with one random module moved across its
-strips. Rows of the table: kinds of alignment, with many tracks, with few, from the true constants, and with outliers.
+strips. Rows of the table: kinds of alignment, with many tracks, with few, from the true constants, with outliers,
+and few tracks for the IFT's modules.
 The work is the jobs' own, in one process per alignment and without HTCondor.
 """
 
@@ -49,18 +50,32 @@ TRUTH = Path(__file__).resolve().parent.parent / "examples" / "align_2025.txt"
 
 
 class Kind(NamedTuple):
-    """A kind of alignment: tracks, the rms shift of layers in the first constants, and the fraction of outliers."""
+    """A kind of alignment: tracks, the rms shift of layers in the first constants, outliers, and what is fixed.
+
+    ``fix`` is empty for the default step, which frees all layers and modules.
+    """
 
     tracks: int
     start_um: float
     outliers: float = 0.0
+    fix: tuple[str, ...] = ()
+
+    @property
+    def per_file(self) -> int:
+        """Tracks of a raw file."""
+        return min(PER_FILE, self.tracks)
 
     def __str__(self) -> str:
         noise = f", {self.outliers:.0%} outliers" if self.outliers else ""
-        return f"{self.tracks:,} tracks, from {self.start_um:g} um{noise}"
+        fixed = f", fix {' '.join(self.fix)}" if self.fix else ""
+        return f"{self.tracks:,} tracks, from {self.start_um:g} um{noise}{fixed}"
 
 
-KINDS = (Kind(20_000, 30.0), Kind(20_000, 0.0), Kind(8_000, 30.0), Kind(8_000, 0.0), Kind(20_000, 30.0, 0.01))
+IFT = ("layer", "3ST")  # its modules alone
+KINDS = (
+    *(Kind(20_000, 30.0), Kind(20_000, 0.0), Kind(8_000, 30.0), Kind(8_000, 0.0), Kind(20_000, 30.0, 0.01)),
+    *(Kind(1_600, 0.0, 0.0, IFT), Kind(20_000, 0.0, 0.01)),
+)
 
 
 class Trial(NamedTuple):
@@ -91,15 +106,17 @@ def align(kind: Kind, seed: int, folder: Path) -> dict[str, Any]:
     """Make and align a campaign until it has converged; return its manifest, with both constants of a validation."""
     tables: Any = {
         "campaign": {"iterations": ITERATIONS},
-        "simulation": {"truth": str(TRUTH), "tracks": PER_FILE, "seed": seed, "outliers": kind.outliers},
+        "simulation": {"truth": str(TRUTH), "tracks": kind.per_file, "seed": seed, "outliers": kind.outliers},
         "mille": {"pivot": "layer"},
     }
+    if kind.fix:
+        tables["stages"] = [{"steps": [{"name": "step", "fix": list(kind.fix)}]}]
     record: Any = make_record(
         Config.model_validate(tables),
         name=folder.name,
         year=2026,
         run="011705",
-        files=list(range(kind.tracks // PER_FILE)),
+        files=list(range(kind.tracks // kind.per_file)),
         folder=str(folder),
         constants="",
         sha256="",
@@ -151,7 +168,8 @@ def trials(kind: Kind, seed: int, undisturbed: int, shifts: Sequence[float], dis
     found = []
     wanted = [0.0] * undisturbed + [shift for shift in shifts for _ in range(disturbed)]
     for trial, shift in enumerate(wanted):
-        module = str(rng.choice([key for key in KEYS if len(key) == 3])) if shift else ""
+        free = [key for key in KEYS if len(key) == 3 and (key[0] == "0" or not kind.fix)]
+        module = str(rng.choice(free)) if shift else ""
         constants = add_constants(aligned, {module: (shift * 1e-3, 0.0, 0.0, 0.0, 0.0, 0.0)}) if shift else aligned
         _write(record, layout.VALIDATION, layout.AFTER, constants)
         unused = list(range(1000 + trial * UNUSED, 1000 + (trial + 1) * UNUSED))

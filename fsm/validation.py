@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from faser_align.fsm.metrics import Group, Half, Metrics, Module
 
 NAMED_AT_MOST = 3  # modules
-SIDE_HITS_MIN = 100  # with fewer hits the error of a mean is itself not known well
+SIDE_HITS_MIN = 25  # as solver.entries: a parameter with fewer measurements stays fixed
 NOISE = 2.0  # a fit of p parameters to n hits raises chi2/ndf of other data by p/n; this multiple of p/n is accepted
 STEREO = 0.02  # rad, angle of a side's strips about the module's axis
 # Parameters of a track across the strips (y, slope, momentum) and along them (x, slope).
@@ -146,9 +146,10 @@ def _means(limits: Limits, name: str, groups: "Mapping[str, Group]", fit: _Fit) 
 
     The alignment makes the mean of a free side zero in the files that it used. In other files of ``n`` hits the mean
     then has the variance rms^2 (1/n + 1/m), where ``m`` is the number of hits in the used files. The two terms are the
-    statistical errors of the test and of the alignment. Each side has the same share of ``false_rejection_max``.
+    statistical errors of the test and of the alignment. Each side has the same share of ``false_rejection_max``. The rms of
+    few hits may be small by chance, so that the median of all sides is its lower limit.
     """
-    from statistics import NormalDist  # slow to import, and only a validation needs it
+    from statistics import NormalDist, median  # slow to import, and only a validation needs it
 
     half = groups[name]["after"]
     sides = {
@@ -160,9 +161,9 @@ def _means(limits: Limits, name: str, groups: "Mapping[str, Group]", fit: _Fit) 
         text = f"no side of a module that was free has {SIDE_HITS_MIN} hits {_of_files(name)}"
         return Criterion(f"means_{name}", None, limits.side_mean_um_max, True, text)
     quantile = NormalDist().inv_cdf(1 - limits.false_rejection_max / len(sides) / 2)
-    found = []
+    found, usual = [], median(side["rms_um"] for side in sides.values())
     for key, side in sides.items():
-        error = side["rms_um"] * math.sqrt(1 / side["hits"] + 1 / fit.hits[key])
+        error = max(side["rms_um"], usual) * math.sqrt(1 / side["hits"] + 1 / fit.hits[key])
         found.append(_Off(key[:3], key[3], side["mean_um"], limits.side_mean_um_max + quantile * error))
     found.sort(key=lambda one: one.limit - abs(one.mean))
     worst = found[0]

@@ -140,7 +140,7 @@ def test_a_module_that_is_off_along_its_strips_is_found() -> None:
     assert "module 103 seems off by 750 um along its strips: " in said.reason
 
 
-@pytest.mark.parametrize(("hits", "aligned"), [(900, 1600), (100, 100), (100, 40_000), (40_000, 100)])
+@pytest.mark.parametrize(("hits", "aligned"), [(900, 1600), (25, 25), (100, 40_000), (40_000, 100)])
 def test_the_limit_of_a_mean_is_that_of_its_errors(hits: int, aligned: int) -> None:
     """A mean may differ from zero by the errors of both samples, at a probability for all sides together."""
     for size, name in ((0.99, "confirmed"), (1.01, "refuted")):
@@ -158,14 +158,22 @@ def test_statistical_errors_alone_reject_as_often_as_configured() -> None:
 
 
 def test_only_means_that_the_alignment_determines_are_tested() -> None:
-    """Modules that no step frees, and sides with fewer than 100 hits in either sample, are not tested about zero."""
+    """Modules that no step frees, and sides with fewer than 25 hits in either sample, are not tested about zero."""
     off = {"1030": 35.0}
     assert confirm(LIMITS, newer(off, free=("00", "21"))).name == "confirmed"
-    assert confirm(LIMITS, newer(off, hits=99)).name == "confirmed"
-    assert confirm(LIMITS, newer(off, aligned=99)).name == "confirmed"
+    assert confirm(LIMITS, newer(off, hits=24)).name == "confirmed"
+    assert confirm(LIMITS, newer(off, aligned=24)).name == "confirmed"
     assert confirm(LIMITS, newer(off, free=())).criteria[-1].text == (
-        "no side of a module that was free has 100 hits of files that were not used"
+        "no side of a module that was free has 25 hits of files that were not used"
     )
+
+
+def test_a_narrow_distribution_of_few_hits_is_chance() -> None:
+    """The error of a side's mean is at least that with the median rms of all sides."""
+    metrics = newer({"1030": 0.99 * limit(900, 1600)})
+    for group in metrics["groups"].values():
+        group["after"]["sides"]["1030"]["rms_um"] = 2.0
+    assert confirm(LIMITS, metrics).name == "confirmed"
 
 
 def test_all_files_are_tested_without_unused_ones() -> None:
