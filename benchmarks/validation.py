@@ -162,7 +162,7 @@ def _reconstruct(record: Any, stage: int, number: int, file: int, *, keep: bool 
 def trials(kind: Kind, seed: int, undisturbed: int, shifts: Sequence[float], disturbed: int, root: str) -> list[Trial]:
     """Align once, and validate many times."""
     folder = Path(root) / re.sub(r"\W+", "_", f"{kind} {seed}")
-    record = align(kind, seed, folder)
+    record: Any = align(kind, seed, folder)
     rng = np.random.default_rng([seed, 8])
     aligned = read_constants(layout.constants_file(str(folder), layout.VALIDATION, layout.AFTER))
     found = []
@@ -203,7 +203,7 @@ def show(kind: Kind, found: Sequence[Trial]) -> None:
             print(f"    {trial.module} {trial.verdict.reason if not shift else means[-1].text}")
     means = [c for trial in found for c in trial.verdict.criteria if c.name.startswith("means") and not trial.shift_um]
     if means:
-        print(f"    undisturbed: largest mean / limit {max(c.value / c.threshold for c in means):.2f}", flush=True)
+        print(f"    undisturbed: largest mean / limit {max((c.value or 0.0) / (c.threshold or 1.0) for c in means):.2f}", flush=True)
 
 
 def main() -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NAMED_AT_MOST = 3  # modules
 SIDE_HITS_MIN = 25  # as solver.entries: a parameter with fewer measurements stays fixed
 NOISE = 2.0  # a fit of p parameters to n hits raises chi2/ndf of other data by p/n; this multiple of p/n is accepted
+WINDOW_UM = 500.0  # residuals of hits farther away are not counted
 STEREO = 0.02  # rad, angle of a side's strips about the module's axis
 # Parameters of a track across the strips (y, slope, momentum) and along them (x, slope).
 ACROSS, ALONG = 3, 2
@@ -116,12 +117,18 @@ def _chi2(limits: Limits, name: str, group: "Group", fit: _Fit | None) -> Criter
 
 def _modules(limits: Limits, name: str, group: "Group", fit: _Fit | None) -> Criterion:
     """Return the criterion on the width of each module's residuals, for modules with enough hits."""
+    modules = {
+        key: (before, after)
+        for key, before in group["before"]["modules"].items()
+        if (after := group["after"]["modules"].get(key))
+        and min(before["hits"], after["hits"]) >= limits.module_hits_min
+        and before["rms_um"] > 0
+    }
+    chance = _chance(limits, group, modules) if fit else {}
     rises: dict[str, tuple[float, float]] = {}  # with the limit
-    for key, before in group["before"]["modules"].items():
-        after = group["after"]["modules"].get(key)
-        if after and min(before["hits"], after["hits"]) >= limits.module_hits_min and before["rms_um"] > 0:
-            limit = max(limits.module_rise_max, fit.noise(key) if fit else 0.0)
-            rises[key] = (_width(after, fit) / _width(before, fit) - 1, limit)
+    for key, (before, after) in modules.items():
+        limit = max(limits.module_rise_max, fit.noise(key), chance[key]) if fit else limits.module_rise_max
+        rises[key] = (_width(after, fit) / _width(before, fit) - 1, limit)
     above = sorted(rises, key=lambda key: rises[key][1] - rises[key][0])
     wider = [key for key in above if rises[key][0] > rises[key][1]]
     worst, limit = rises[above[0]] if above else (None, limits.module_rise_max)
@@ -141,6 +148,33 @@ def _width(module: "Module", fit: _Fit | None) -> float:
     return math.hypot(module["mean_um"] if fit else 0.0, module["rms_um"])
 
 
+def _chance(limits: Limits, group: "Group", modules: "Mapping[str, tuple[Module, Module]]") -> dict[str, float]:
+    """Return by how much the rms of each module's residuals may rise by chance, relative to itself.
+
+    A hit far from its track that enters the window of 0.5 mm adds up to (0.5 mm)^2 / hits to the mean square. What such
+    hits add on average is the excess of the mean square over the square of the layer's width, which ignores them. With
+    the smaller excess of both halves, a module that became wider does not raise its own limit much.
+    """
+    widths = group["after"].get("residuals", {})
+    squares = {
+        key: min(math.hypot(half["mean_um"], half["rms_um"]) ** 2 for half in halves) for key, halves in modules.items()
+    }
+    far = [max(square - widths[key[:2]]["width_um"] ** 2, 0.0) for key, square in squares.items() if key[:2] in widths]
+    fourth = 0.6 * WINDOW_UM**2 * sum(far) / max(len(far), 1)  # mean fourth power of residuals uniform in the window
+    quantile = _quantile(limits, len(modules)) if modules else 0.0
+    return {
+        key: quantile * math.sqrt((fourth + square**2) / modules[key][1]["hits"]) / square / 2
+        for key, square in squares.items()
+    }
+
+
+def _quantile(limits: Limits, tests: int) -> float:
+    """Return the number of standard deviations that one of ``tests`` numbers exceeds by chance, in either direction."""
+    from statistics import NormalDist  # slow to import, and only a validation needs it
+
+    return NormalDist().inv_cdf(1 - limits.false_rejection_max / tests / 2)
+
+
 def _means(limits: Limits, name: str, groups: "Mapping[str, Group]", fit: _Fit) -> Criterion:
     """Return the criterion on the mean residual of each side of the free modules, which is zero for true constants.
 
@@ -149,7 +183,7 @@ def _means(limits: Limits, name: str, groups: "Mapping[str, Group]", fit: _Fit) 
     statistical errors of the test and of the alignment. Each side has the same share of ``false_rejection_max``. The rms of
     few hits may be small by chance, so that the median of all sides is its lower limit.
     """
-    from statistics import NormalDist, median  # slow to import, and only a validation needs it
+    from statistics import median  # slow to import, and only a validation needs it
 
     half = groups[name]["after"]
     sides = {
@@ -160,7 +194,7 @@ def _means(limits: Limits, name: str, groups: "Mapping[str, Group]", fit: _Fit) 
     if not sides:
         text = f"no side of a module that was free has {SIDE_HITS_MIN} hits {_of_files(name)}"
         return Criterion(f"means_{name}", None, limits.side_mean_um_max, True, text)
-    quantile = NormalDist().inv_cdf(1 - limits.false_rejection_max / len(sides) / 2)
+    quantile = _quantile(limits, len(sides))
     found, usual = [], median(side["rms_um"] for side in sides.values())
     for key, side in sides.items():
         error = max(side["rms_um"], usual) * math.sqrt(1 / side["hits"] + 1 / fit.hits[key])

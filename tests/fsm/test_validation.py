@@ -198,11 +198,21 @@ def test_limits_scale_with_parameters_and_hits() -> None:
     said = confirm(LIMITS, newer(chi2=(1.0, 1.0 + 201 / hits), aligned=100))
     assert "went from 1 to 1.042 (it may rise by 0.0417)" in said.reason
     limits = Limits(module_rise_max=0.0, chi2_rise_max=1.0)
-    for rise, name in ((2 * 100 / 24 / 200 * 0.99, "confirmed"), (2 * 100 / 24 / 200 * 1.01, "refuted")):
-        metrics = newer(aligned=100, before=0.0)
+    for rise, name in ((2 * 400 / 24 / 200 * 0.99, "confirmed"), (2 * 400 / 24 / 200 * 1.01, "refuted")):
+        metrics = newer(aligned=100, parameters=400, before=0.0)
         for group in metrics["groups"].values():
             group["after"]["modules"]["103"]["rms_um"] = 20.0 * (1 + rise)
         assert confirm(limits, metrics).name == name
+
+
+@pytest.mark.parametrize(("width_um", "name"), [(20.0, "refuted"), (15.0, "confirmed")])
+def test_hits_far_from_their_tracks_widen_residuals_by_chance(width_um: float, name: str) -> None:
+    """If residuals have tails in all modules, a module's rms may rise by what a few more such hits add."""
+    metrics = newer(before=0.0)
+    for group in metrics["groups"].values():
+        group["after"]["residuals"] = {layer: {"median_um": 0.0, "width_um": width_um} for layer in ("00", "10", "21")}
+        group["after"]["modules"]["103"]["rms_um"] = 23.0
+    assert confirm(LIMITS, metrics).name == name
 
 
 def test_widths_are_taken_about_zero() -> None:
