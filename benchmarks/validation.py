@@ -203,7 +203,10 @@ def show(kind: Kind, found: Sequence[Trial]) -> None:
             print(f"    {trial.module} {trial.verdict.reason if not shift else means[-1].text}")
     means = [c for trial in found for c in trial.verdict.criteria if c.name.startswith("means") and not trial.shift_um]
     if means:
-        print(f"    undisturbed: largest mean / limit {max((c.value or 0.0) / (c.threshold or 1.0) for c in means):.2f}", flush=True)
+        print(
+            f"    undisturbed: largest mean / limit {max((c.value or 0.0) / (c.threshold or 1.0) for c in means):.2f}",
+            flush=True,
+        )
 
 
 def main() -> int:
