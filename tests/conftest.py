@@ -33,7 +33,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need the pool, so that ``-m "not pool"`` deselects them.
+    """Mark the tests that need the pool, so that ``-m "not pool"`` deselects them, and those with a browser as slow.
 
     `make test` runs six tests at a time, each worker with a pool of its own. Files with tests on a pool come first: they
     take longest, and mostly wait.
@@ -41,6 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "pool" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.pool)
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     on_pool = {item.path for item in items if item.get_closest_marker("pool")}
     items.sort(key=lambda item: item.path not in on_pool)
 

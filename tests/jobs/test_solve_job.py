@@ -35,6 +35,8 @@ from faser_align.simulation.misalign import misplace_ift
 from faser_align.state import publish
 from faser_align.state.create import create_store
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Fails = Callable[..., str]
