@@ -107,6 +107,7 @@ def test_why_a_job_failed(tmp_path: Path) -> None:
     assert judging.why(99, folder, NODE) == "exit status 99: quota exceeded"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ret", sorted(exit_codes.DAGMAN_FAILURES))
 def test_each_value_of_dagman_has_its_fix(ret: int, tmp_path: Path) -> None:
     """A node that failed with a value of DAGMan has its sentence and fix in message, `status` and `analyze`."""
