@@ -37,7 +37,7 @@ def constant_errors(normal: Normal, free: Collection[int]) -> dict[str, list[flo
     shares = directions[:, known] * errors[known]
     open_ = np.abs(directions[:, ~known]).max(axis=1, initial=0.0) > 0.01
     rows: dict[str, dict[str, np.ndarray]] = {}
-    undetermined: set[str] = set()
+    undetermined: set[tuple[str, str]] = set()
     for at in normal.positions(free):
         parameter = PARAMETERS[normal.labels[at]]
         share = shares[at] * scale(parameter.label) * (1e3 if parameter.translation else 1e6)
@@ -47,11 +47,11 @@ def constant_errors(normal: Normal, free: Collection[int]) -> dict[str, list[flo
         of_key = rows.setdefault(parameter.key, {})
         for dof, part in parts.items():
             of_key[dof] = of_key[dof] + part if dof in of_key else part
-        if open_[at]:
-            undetermined.add(parameter.key)
+            if open_[at]:
+                undetermined.add((parameter.key, dof))
     found: dict[str, list[float | None]] = {}
     for key, of_key in rows.items():
         found[key] = [0.0] * 6
         for dof, part in of_key.items():
-            found[key][_PLACES[dof]] = None if key in undetermined else float(np.sqrt(part @ part))
+            found[key][_PLACES[dof]] = None if (key, dof) in undetermined else float(np.sqrt(part @ part))
     return found

@@ -52,4 +52,7 @@ def test_what_the_data_do_not_determine_has_no_error() -> None:
     found = constant_errors(of, set(labels))
     assert [found[key][1] for key in ("00", "01", "02")] == [pytest.approx(1.0), pytest.approx(1.0), None]
     assert constant_errors(of, {labels[0]}).keys() == {"00"}
+    tilted = (layer_label(0, 0, 2), layer_label(0, 0, 3), layer_label(0, 1, 2))
+    of_layer = constant_errors(normal(np.diag([1.0, 1e12, 1.0]).tolist(), tilted), set(tilted))["00"]
+    assert (of_layer[1], of_layer[3]) == (pytest.approx(1.0), None)
     assert constant_errors(of, set()) == {}

@@ -3,19 +3,16 @@
 from pathlib import Path
 
 import pytest
+from desk import IFT_LOCAL_TOML
 from nowhere import no_job_begins
 
 from faser_align.api import Campaign, UserError, submit
 from faser_align.pool.personal import Pool
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-CONFIG = """
-[[stages]]
-name = "IFT local"
-[[stages.steps]]
-name = "IFT fix layer"
-fix = ["layer", "3ST"]
-[campaign]
+CONFIG = (
+    IFT_LOCAL_TOML
+    + """[campaign]
 constants = "{examples}/ift_misplaced.txt"
 [simulation]
 truth = "{examples}/align_2025.txt"
@@ -24,6 +21,7 @@ tracks = 400
 min_iterations = 9
 starved_per_parameter = 0.0
 """
+)
 
 
 @pytest.mark.pool

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 from calypso import Lxplus
-from desk import COMMAND, EXAMPLES, Desk
+from desk import COMMAND, EXAMPLES, IFT_LOCAL_TOML, Desk
 from nowhere import no_job_begins
 from properties import SOAK
 from standin import make_pede
@@ -20,13 +20,9 @@ from standin import make_pede
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 
-COMMON = """
-[[stages]]
-name = "IFT local"
-[[stages.steps]]
-name = "IFT fix layer"
-fix = ["layer", "3ST"]
-[campaign]
+COMMON = (
+    IFT_LOCAL_TOML
+    + """[campaign]
 constants = "{examples}/ift_misplaced.txt"
 [convergence]
 starved_per_parameter = 0.0
@@ -39,6 +35,7 @@ events = ["end"]
 [htcondor]
 retries = 0
 """
+)
 SIMULATION = '[simulation]\ntruth = "{examples}/align_2025.txt"\ntracks = 300\n'
 PEDE = '[solver]\nbackend = "pede"\npede = "{pede}"\n'
 

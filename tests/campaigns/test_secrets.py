@@ -18,6 +18,7 @@ import pytest
 import typer
 from campaigns import hook
 from commandline import Result
+from desk import IFT_LOCAL_TOML
 from nowhere import no_dagman, no_job_begins, until
 from receivers import mattermost
 
@@ -37,13 +38,9 @@ CANARIES = [
     *(TOKEN, WRONG_TOKEN, PATH_SECRET, ENVIRONMENT),
 ]
 FOLDER, NAME = "ä; `x` & 100% %41 (a) [b] {c} <d> # ~ *? | é=@", "Ünï code, @+=1.x"
-CONFIG = """
-[[stages]]
-name = "IFT local"
-[[stages.steps]]
-name = "IFT fix layer"
-fix = ["layer", "3ST"]
-[campaign]
+CONFIG = (
+    IFT_LOCAL_TOML
+    + """[campaign]
 constants = "start constants.txt"
 iterations = 2
 [reconstruction]
@@ -59,6 +56,7 @@ retries = 0
 [htcondor.reco]
 memory_mb = 300
 """
+)
 
 
 class Desk:

@@ -2,18 +2,14 @@
 
 import json
 
-from desk import Desk
+from desk import IFT_LOCAL_TOML, Desk
 from nowhere import no_job_begins
 
 from faser_align.campaign import layout
 
-CONFIG = """
-[[stages]]
-name = "IFT local"
-[[stages.steps]]
-name = "IFT fix layer"
-fix = ["layer", "3ST"]
-[campaign]
+CONFIG = (
+    IFT_LOCAL_TOML
+    + """[campaign]
 constants = "{examples}/ift_misplaced.txt"
 [simulation]
 truth = "{examples}/align_2025.txt"
@@ -28,6 +24,7 @@ targets = ["me"]
 file = "targets.toml"
 events = ["lost", "end"]
 """
+)
 RAW = ("011705_00400", "011705_00401", "011706_00001", "011706_00400")
 WEIGHTED = '[solver]\nweights = {{ "011706" = {weight} }}\n'
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from campaigns import make_old
-from desk import COMMAND, Desk, cluster_of
+from desk import COMMAND, IFT_LOCAL_TOML, Desk, cluster_of
 from nowhere import no_job_begins
 from receivers import words_of
 
@@ -17,13 +17,9 @@ from faser_align.state import queries, schema
 
 NAME = "Y2023_R011705_F400-401"
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400-401")
-CONFIG = """
-[[stages]]
-name = "IFT local"
-[[stages.steps]]
-name = "IFT fix layer"
-fix = ["layer", "3ST"]
-[campaign]
+CONFIG = (
+    IFT_LOCAL_TOML
+    + """[campaign]
 constants = "{examples}/ift_misplaced.txt"
 [reconstruction]
 raw = "{raw}"
@@ -39,6 +35,7 @@ retries = 1
 memory_mb = 300
 requirements = "{requirements}"
 """
+)
 
 
 def configure(desk: Desk, *, raw: str = "", requirements: str = "") -> None:

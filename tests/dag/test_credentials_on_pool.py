@@ -14,7 +14,7 @@ from pathlib import Path
 import htcondor2
 import pytest
 from calypso import Lxplus
-from desk import COMMAND, EXAMPLES, Desk, cluster_of
+from desk import COMMAND, EXAMPLES, IFT_LOCAL_TOML, Desk, cluster_of
 from kerberos import SETTINGS, Site, environment_of, site
 from nowhere import no_dagman, no_job_begins, until
 from poolcampaigns import PoolCampaign
@@ -31,13 +31,9 @@ from faser_align.system.atomic import replacing
 
 NAME = "with-credentials"
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "--name", NAME)
-CONFIG = """
-[[stages]]
-name = "IFT local"
-[[stages.steps]]
-name = "IFT fix layer"
-fix = ["layer", "3ST"]
-[campaign]
+CONFIG = (
+    IFT_LOCAL_TOML
+    + """[campaign]
 constants = "{examples}/ift_misplaced.txt"
 [simulation]
 truth = "{examples}/align_2025.txt"
@@ -46,13 +42,10 @@ tracks = 1500
 targets = ["me"]
 file = "targets.toml"
 """
-CALYPSO = """
-[[stages]]
-name = "IFT local"
-[[stages.steps]]
-name = "IFT fix layer"
-fix = ["layer", "3ST"]
-[campaign]
+)
+CALYPSO = (
+    IFT_LOCAL_TOML
+    + """[campaign]
 constants = "{examples}/ift_misplaced.txt"
 [convergence]
 starved_per_parameter = 0.0
@@ -65,6 +58,7 @@ events = ["end"]
 [htcondor]
 retries = 0
 """
+)
 # A file system that needs a valid ticket, as AFS and EOS do.
 COPY = """\
 #!/bin/sh

@@ -18,19 +18,23 @@ from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import joblogs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-# A simulated campaign with misplaced modules, and a message about its end; brackets are for ``Desk.configure``.
-SIMULATION = """
+IFT_LOCAL_TOML = """
 [[stages]]
 name = "IFT local"
 [[stages.steps]]
 name = "IFT fix layer"
 fix = ["layer", "3ST"]
-[campaign]
+"""
+# A simulated campaign with misplaced modules, and a message about its end; brackets are for ``Desk.configure``.
+SIMULATION = (
+    IFT_LOCAL_TOML
+    + """[campaign]
 constants = "{examples}/ift_misplaced.txt"
 [simulation]
 truth = "{examples}/align_2025.txt"
 tracks = 400
 """
+)
 NOTIFY = """
 [notify]
 targets = ["me"]
