@@ -46,7 +46,10 @@ NEXT: dict[str, tuple[Step, ...]] = {
     # A `reco` campaign that its user has solved.
     "solved": (Step(_FIRST, _EXPORT), Step("reco with the next number starts from these constants", "")),
     "diverged": (_METRICS, _CHOOSE),
-    "stalled": (_METRICS, _CHOOSE),
+    "stalled": (
+        _METRICS,
+        Step("then submit a new campaign with other files or other free parameters", ""),
+    ),
     "starved": (_METRICS, Step("then submit a new campaign with more files, fewer free parameters or wider cuts", "")),
     "rejected": (_REPORT, Step("keep the initial constants: {start}", "")),
     "failed": (Step("next, after removing the cause", _RESUME.command),),

@@ -68,6 +68,8 @@ def limits(convergence: Mapping[str, Any]) -> dict[str, float]:
     return {number: limit for rule in rules.rules for number, limit in known[rule].items()}
 
 
+DIFFERENCE_MIN_UM = 2.0  # differences of mean residuals between files that matter
+
 # The rules in sentences.
 NAMES = {
     "delta_chi2_per_parameter": "expected delta chi2 per parameter",
@@ -150,6 +152,18 @@ def conditions(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
         )
     )
     return [*found, *between_files(rules, metrics)]
+
+
+def unalterable(rules: Rules, metrics: "Metrics") -> str:
+    """Return the failed criteria on files that further iterations cannot change, as a sentence; empty if there are none.
+
+    Two files have the same tracks whatever the constants. A difference may come from misalignment, if tracks of the files
+    cross other modules, but not when cuts are final and the correction is smaller than the differences that count.
+    """
+    shift = _number(metrics, "effect_um")
+    aligned = metrics.get("residual_max_final", True) and shift is not None and shift < DIFFERENCE_MIN_UM
+    failed = [found for found in between_files(rules, metrics) if not found.passed]
+    return "; ".join(found.text for found in failed if found.name == "duplicates" or aligned)
 
 
 def between_files(rules: Rules, metrics: "Metrics") -> list[Criterion]:

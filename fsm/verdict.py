@@ -114,6 +114,10 @@ def _diverged(rules: Rules, history: Sequence["Metrics"]) -> str | None:
 
 
 def _stalled(rules: Rules, history: Sequence["Metrics"]) -> str | None:
+    patience = max(1, rules.patience)
+    files = [criteria.unalterable(rules, metrics) for metrics in history[-patience:]]
+    if len(files) == patience and all(files):
+        return files[-1]
     if _passes(rules, history):
         return None
     return next(

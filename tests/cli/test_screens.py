@@ -132,7 +132,10 @@ def test_the_spool_is_unusual() -> None:
         ),
         (
             "stalled",
-            [("next", "faser-align metrics c"), ("then submit a new campaign with other free parameters", "")],
+            [
+                ("next", "faser-align metrics c"),
+                ("then submit a new campaign with other files or other free parameters", ""),
+            ],
         ),
     ],
 )

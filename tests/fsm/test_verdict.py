@@ -384,6 +384,31 @@ def test_files_with_the_same_tracks_are_named_with_what_to_do() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (shared(0.98), "stalled"),
+        (shared(0.98) | {"effect_um": 9.0, "residual_max_final": False}, "stalled"),
+        (unlike(3.1), "stalled"),
+        (unlike(3.1) | {"effect_um": 1.99}, "stalled"),
+        (unlike(90.0) | {"effect_um": 2.0}, "go_on"),
+        (unlike(90.0) | {"effect_um": None}, "go_on"),
+        (unlike(90.0) | {"residual_max_final": False}, "go_on"),
+    ],
+)
+def test_files_that_no_iteration_changes_end_the_stage(change: dict[str, Any], name: str) -> None:
+    """Shared tracks at once, and differences near the end, are a stall after ``patience`` iterations, with the cause."""
+    bad = metrics(significance=5.0) | metrics(**change)
+    assert judge(RULES, [bad], limit=10).name == "go_on"
+    assert judge(RULES, [bad, metrics(), bad], limit=10).name == "go_on"
+    said = judge(RULES, [MOVING, bad, bad], limit=10)
+    assert said.name == name
+    if name == "stalled":
+        assert said.reason == next(found.text for found in said.criteria if found.name in ("files_agree", "duplicates"))
+        assert judge(RULES._replace(patience=3), [bad, bad], limit=10).name == "go_on"
+        assert judge(RULES, [bad, bad], limit=2).name == "stalled"
+
+
 def test_metrics_without_a_comparison_of_files_converge() -> None:
     """One file, and metrics of older versions, are not judged by differences between files."""
     for files in ({}, {"agreement": {}, "duplicates": {}}):
