@@ -170,8 +170,11 @@ def _post(reaction: Reaction, event: "Post") -> int:
             return 0  # it was skipped, and had a job all the same (hooks.skip_guard)
         _open(reaction, event)  # its PRE was not recorded: the attempt is known from its end alone
     exit_status, outcome = event["exit"], event["outcome"]
-    if outcome == "failed" and node["kind"] == "reco" and within_quorum(campaign, event, known["file_lost"]):
-        exit_status, outcome = 0, "lost"
+    if outcome == "failed" and node["kind"] == "reco":
+        from faser_align.fsm import dropped_files
+
+        if dropped_files.may_drop(campaign, event, known["file_lost"]):
+            exit_status, outcome = 0, "lost"
     end = (event["utc"], event["job_id"], outcome, event["ret"])
     reaction.changes.append(("close_attempt", *end, exit_status, node["node"], node["attempts"]))
     moved = reaction.move_node(outcome, {"return": event["ret"], "reason": event["reason"]})
@@ -256,12 +259,6 @@ def should_skip(campaign: "Campaign", node: "Node", known: "Known") -> bool:
     if node["stage"] == table.VALIDATION:
         return not (campaign["state"] in ("validating", "submitted") and known["converged"])
     return node["stage"] <= campaign["stages_done"]  # and not its own state: its stage may have been extended
-
-
-def within_quorum(campaign: "Campaign", event: "Post", file_lost: bool) -> bool:
-    """Return whether a failed file is dropped: it has no attempts left, and the minimum fraction of files allows it."""
-    last = event["fatal"] or event["retry"] >= event["max_retries"]
-    return bool(last and (campaign["lost"] < campaign["lost_max"] or file_lost))
 
 
 def reopens(campaign: "Campaign", dag_id: str) -> bool:

@@ -6,7 +6,7 @@ import sqlite3
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.fsm import events, table
+from faser_align.fsm import dropped_files, events, table
 from faser_align.fsm.errors import StoreError
 from faser_align.fsm.rows import Columns, NewNode
 from faser_align.state import database, publish, redolog, schema, spool
@@ -62,7 +62,7 @@ def columns(record: Manifest) -> Columns:
     notify, min_files = record["config"]["notify"], record["config"]["reconstruction"]["min_files"]
     return {
         "data": record["data"],
-        "lost_max": int((1.0 - min_files) * len(record["files"]) + 1e-9),
+        "lost_max": dropped_files.most(min_files, len(record["files"])),
         "targets": json.dumps(notify["targets"]),
         "messages": json.dumps(table.kinds(notify["events"])),
     }

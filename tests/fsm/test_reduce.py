@@ -79,25 +79,6 @@ def test_nodes_with_nothing_to_do_are_skipped(state: str, node: Any, known: Any,
     assert reduce.should_skip(campaign, {**NODE, **node}, {**KNOWN, **known}) == expected
 
 
-@pytest.mark.parametrize(
-    ("lost", "file_lost", "fatal", "retry", "expected"),
-    [
-        (0, False, False, 1, False),
-        (0, False, False, 2, True),
-        (0, False, True, 0, True),
-        (1, False, True, 0, False),
-        (1, True, True, 0, True),
-        (1, True, False, 1, False),
-    ],
-)
-def test_a_file_is_dropped_within_the_quorum(
-    lost: int, file_lost: bool, fatal: bool, retry: int, expected: bool
-) -> None:
-    """A file is dropped after its last attempt, if one more may be dropped or this one is counted already."""
-    event: Any = {"fatal": fatal, "retry": retry, "max_retries": 2}
-    assert reduce.within_quorum({**CAMPAIGN, "lost": lost}, event, file_lost) == expected
-
-
 @pytest.mark.parametrize("state", table.STATES)
 def test_only_the_campaigns_own_dagman_reopens_it(state: str) -> None:
     """A node of the campaign's DAGMan reopens a failed or removed campaign; a decided end stays."""
