@@ -253,6 +253,7 @@ class Metrics(TypedDict, total=False):
     relative: float | None
     nan: bool
     errors: dict[str, float | None]
+    module_pulls: dict[str, float]
     constant_errors: dict[str, list[float | None]]
     held_fixed: dict[str, HeldFixed]
     freed_earlier: dict[str, HeldFixed]

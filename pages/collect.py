@@ -238,7 +238,8 @@ def _modules(row: Row, result: Result | None) -> Modules:
     if result is not None:
         sizes = _sizes(result)
         values["correction"] = {key: size for key, (size, _) in sizes.items()}
-        values["pull"] = {key: sigma for key, (_, sigma) in sizes.items()}
+        # Metrics of older versions have no pulls; they then follow from the solver's errors.
+        values["pull"] = row["metrics"].get("module_pulls") or {key: sigma for key, (_, sigma) in sizes.items()}
     return values
 
 

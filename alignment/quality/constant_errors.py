@@ -1,4 +1,4 @@
-"""Compute the statistical errors of constants from the normal equations. Pure.
+"""Compute the statistical errors of parameters and constants from the normal equations. Pure.
 
 A constant of a module combines the x of both sides, which tracks determine together: their correlation belongs into its
 error. The normal equations have no presigma, which makes the solver's errors of weakly determined parameters too small, and
@@ -9,11 +9,13 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.constants import STEREO_RAD
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.quality.weak_modes import UNDETERMINED
 from faser_align.alignment.solver.normal_equations import Normal, scale
 
+_SHARE_MIN = 0.01  # of an undetermined direction in a parameter, below which the parameter is determined
 _PLACES = {"x": 0, "y": 1, "rx": 3, "ry": 4, "rz": 5}
 
 
@@ -28,26 +30,18 @@ def constant_errors(normal: Normal, free: Collection[int]) -> dict[str, list[flo
         By key of the constants the six errors; 0 for what stays fixed, None for what the data do not determine, with an
         error above ``UNDETERMINED`` times the median.
     """
-    values, directions = normal.directions(free)
-    if not len(values):
-        return {}
-    errors = 1.0 / np.sqrt(np.maximum(values, 1e-30))
-    known = errors <= UNDETERMINED * np.median(errors)
-    # Of a label, in um: a row of this matrix holds its share in each direction, times that direction's error.
-    shares = directions[:, known] * errors[known]
-    open_ = np.abs(directions[:, ~known]).max(axis=1, initial=0.0) > 0.01
-    rows: dict[str, dict[str, np.ndarray]] = {}
+    rows: dict[str, dict[str, FloatArray]] = {}
     undetermined: set[tuple[str, str]] = set()
-    for at in normal.positions(free):
-        parameter = PARAMETERS[normal.labels[at]]
-        share = shares[at] * scale(parameter.label) * (1e3 if parameter.translation else 1e6)
-        parts: Mapping[str, np.ndarray] = {parameter.kind.partition(".")[2]: share}
+    for label, (of_label, open_) in _shares(normal, free).items():
+        parameter = PARAMETERS[label]
+        share = of_label * (1e3 if parameter.translation else 1e6)
+        parts: Mapping[str, FloatArray] = {parameter.kind.partition(".")[2]: share}
         if parameter.kind == "module.x":  # as ``correction_from_parameters``
             parts = {"x": share / 2, "y": parameter.along_strips * share / STEREO_RAD}
         of_key = rows.setdefault(parameter.key, {})
         for dof, part in parts.items():
             of_key[dof] = of_key[dof] + part if dof in of_key else part
-            if open_[at]:
+            if open_:
                 undetermined.add((parameter.key, dof))
     found: dict[str, list[float | None]] = {}
     for key, of_key in rows.items():
@@ -55,3 +49,26 @@ def constant_errors(normal: Normal, free: Collection[int]) -> dict[str, list[flo
         for dof, part in of_key.items():
             found[key][_PLACES[dof]] = None if (key, dof) in undetermined else float(np.sqrt(part @ part))
     return found
+
+
+def parameter_errors(normal: Normal, free: Collection[int]) -> dict[int, float | None]:
+    """Return the errors of the ``free`` labels (mm, rad); None for what the data do not determine."""
+    return {
+        label: None if open_ else float(np.sqrt(share @ share))
+        for label, (share, open_) in _shares(normal, free).items()
+    }
+
+
+def _shares(normal: Normal, free: Collection[int]) -> dict[int, tuple[FloatArray, bool]]:
+    """Return by label its shares in the determined directions, each times the direction's error (mm, rad).
+
+    Scalar products of shares are the covariance. Also return whether the label has part in undetermined directions.
+    """
+    values, directions = normal.directions(free)
+    errors = 1.0 / np.sqrt(np.maximum(values, 1e-30))
+    known = errors <= UNDETERMINED * np.median(errors) if len(errors) else np.zeros(0, np.bool_)
+    open_ = np.abs(directions[:, ~known]).max(axis=1, initial=0.0) > _SHARE_MIN
+    shares = directions[:, known] * errors[known]
+    return {
+        normal.labels[at]: (shares[at] * scale(normal.labels[at]), bool(open_[at])) for at in normal.positions(free)
+    }

@@ -11,7 +11,7 @@ from faser_align.alignment.mille.counts import LAYER_KEYS, Counts
 from faser_align.alignment.parameters.constants import ZERO, Six
 from faser_align.alignment.parameters.labels import PARAMETERS, describe
 from faser_align.alignment.pede.solution import Solution
-from faser_align.alignment.quality.constant_errors import constant_errors
+from faser_align.alignment.quality.constant_errors import constant_errors, parameter_errors
 from faser_align.alignment.quality.held_fixed import held_fixed
 from faser_align.alignment.quality.metrics_file import finite
 from faser_align.alignment.quality.notes import NEAR_END_UM
@@ -132,6 +132,7 @@ def iteration_metrics(
     shift = residual_shift_um((step.solution for step in steps), counts.measurements)
     near_end = last or (shift is not None and shift < NEAR_END_UM)
     values = steps[-1].solution.values
+    errors = [parameter_errors(normal, step.free) if normal else {} for step in steps]
     return {
         "format": FORMAT,
         "stage": stage,
@@ -172,7 +173,8 @@ def iteration_metrics(
         "free_modules": sorted({PARAMETERS[label].key for label in free if PARAMETERS[label].module >= 0}),
         "relative": _number(relative_size(correction, constants)),
         "nan": not all(math.isfinite(value) for six in correction.values() for value in six),
-        "errors": _errors(steps),
+        "errors": _errors(errors),
+        "module_pulls": _module_pulls(steps, errors),
         "held_fixed": finite(held_fixed(normal, free, values)) if normal and near_end else {},
         "constant_errors": finite(_constant_errors(steps, normal)) if normal and near_end else {},
         "freed_earlier": finite(held_fixed(normal, free, values, freed_earlier)) if normal and freed_earlier else {},
@@ -231,8 +233,13 @@ def _norm(constants: Mapping[str, Six]) -> float:
 
 
 def _constant_errors(steps: Sequence[Step], normal: Normal) -> dict[str, list[float | None]]:
-    """Return the errors of constants; a later step's take precedence."""
-    return {key: errors for step in steps for key, errors in constant_errors(normal, step.free).items()}
+    """Return the errors of constants; a later step's take precedence for what it frees."""
+    found: dict[str, list[float | None]] = {}
+    for step in steps:
+        for key, errors in constant_errors(normal, step.free).items():
+            earlier = found.get(key, [0.0] * 6)
+            found[key] = [old if new == 0.0 else new for old, new in zip(earlier, errors, strict=True)]
+    return found
 
 
 def _step(step: Step, counts: Counts, normal: Normal | None) -> metrics.Step:
@@ -290,15 +297,29 @@ def _solver(backend: str, steps: Sequence[Step]) -> metrics.Solver:
     }
 
 
-def _errors(steps: Sequence[Step]) -> dict[str, float | None]:
+def _errors(by_step: Sequence[Mapping[int, float | None]]) -> dict[str, float | None]:
+    """Return the rms error of each kind of parameter (um, urad), without those that the data do not determine."""
     squares: dict[str, list[float]] = {}
-    for step in steps:
-        for label, error in step.solution.errors.items():
-            if label in PARAMETERS:
-                parameter = PARAMETERS[label]
+    for errors in by_step:
+        for label, error in errors.items():
+            parameter = PARAMETERS[label]
+            if error is not None:
                 factor = 1e3 if parameter.translation else 1e6
                 squares.setdefault(parameter.kind, []).append((error * factor) ** 2)
     return {kind: _number(math.sqrt(sum(values) / len(values))) for kind, values in sorted(squares.items())}
+
+
+def _module_pulls(steps: Sequence[Step], by_step: Sequence[Mapping[int, float | None]]) -> dict[str, float]:
+    """Return by module the largest correction of its parameters in units of its error."""
+    pulls: dict[str, float] = {}
+    for step, errors in zip(steps, by_step, strict=True):
+        moved = step.moved
+        for label, error in errors.items():
+            parameter = PARAMETERS[label]
+            if parameter.module < 0 or not error or not math.isfinite(moved.get(label, math.nan)):
+                continue
+            pulls[parameter.key] = max(pulls.get(parameter.key, 0.0), abs(moved[label]) / error)
+    return pulls
 
 
 def _residuals(counts: Counts) -> dict[str, metrics.Residuals]:

@@ -49,6 +49,7 @@ SHAPE: dict[str, Any] = {
     "effect_um": NUMBER,
     "relative": NUMBER,
     "corrections": {"*": Whole(rms=NUMBER, largest=NUMBER, where=WORDS, unit=str)},
+    "module_pulls": {"*": NUMBER},
     "constant_errors": {"*": [NUMBER] * 6},
     "held_fixed": _GAINS,
     "freed_earlier": _GAINS,

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
+from faser_align.campaign import layout
 from faser_align.cli import console
 from faser_align.cli.commands import reading, setup
 from faser_align.fsm.errors import CampaignError, UserError
@@ -142,11 +143,15 @@ def _distance(start: str, last: str) -> str:
     """Return one line that compares the constants with the truth of the simulation."""
     from faser_align.alignment.parameters.constants import read_constants
     from faser_align.alignment.pede.results import RESULT, read_result
+    from faser_align.alignment.quality.constant_errors import parameter_errors
+    from faser_align.alignment.solver.normal_equations import read_normal
     from faser_align.simulation.misalign import distance_to_truth
 
     truth = read_constants(_example("align_2025.txt"))
     rows = read_result(Path(last).parent / RESULT)
-    errors = {label: row.error for label, row in rows.items() if row.error is not None}
+    free = {label for label, row in rows.items() if row.error is not None}
+    known = parameter_errors(read_normal(str(Path(last).parent / layout.NORMAL)), free)
+    errors = {label: error for label, error in known.items() if error is not None}
     before = distance_to_truth(read_constants(start), truth)
     after = distance_to_truth(read_constants(last), truth, errors)
     return (

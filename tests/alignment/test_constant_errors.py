@@ -1,11 +1,16 @@
 """Test the errors of constants from the normal equations."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from faser_align.alignment.parameters.labels import layer_label, module_rz_label, module_x_label
-from faser_align.alignment.quality.constant_errors import constant_errors
-from faser_align.alignment.solver.normal_equations import LAYER_LEVER_MM, STRIP_LEVER_MM, Normal
+from faser_align.alignment.parameters.fix_rules import fix_rules
+from faser_align.alignment.parameters.labels import PARAMETERS, layer_label, module_rz_label, module_x_label
+from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
+from faser_align.alignment.quality.constant_errors import constant_errors, parameter_errors
+from faser_align.alignment.solver.normal_equations import LAYER_LEVER_MM, STRIP_LEVER_MM, Normal, in_um
+from faser_align.alignment.solver.steering import parse_steering
 
 SIDES = (module_x_label(0, 0, 3, 0), module_x_label(0, 0, 3, 1))
 RZ = module_rz_label(0, 0, 3)
@@ -56,3 +61,35 @@ def test_what_the_data_do_not_determine_has_no_error() -> None:
     of_layer = constant_errors(normal(np.diag([1.0, 1e12, 1.0]).tolist(), tilted), set(tilted))["00"]
     assert (of_layer[1], of_layer[3]) == (pytest.approx(1.0), None)
     assert constant_errors(of, set()) == {}
+
+
+@pytest.mark.parametrize(
+    ("fix", "frame"),
+    [(["frame", "rx", "ry"], True), (["IFT", 21, 31, 41, "rx", "ry"], False), (["layer", "3ST"], False)],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_errors_under_constraints_are_those_with_lagrange_multipliers(
+    tmp_path: Path, fix: list[str | int], frame: bool, seed: int
+) -> None:
+    """Errors of random problems with the constraints of a step equal those of the dense matrix with multipliers."""
+    rng = np.random.default_rng(seed)
+    labels, free = sorted(PARAMETERS), PARAMETERS.keys() - fix_rules(fix)
+    root = rng.standard_normal((len(labels), 2 * len(labels)))
+    matrix = root @ root.T * np.outer(*[scale := 10.0 ** rng.uniform(-1, 1, len(labels))] * 2)
+    (tmp_path / "tracks.bin").touch()
+    steering = write_steering(tmp_path, [tmp_path / "tracks.bin"], (), {}, SolverOptions(frame=frame))
+    normal = in_um(labels, matrix, scale, parse_steering(steering))
+
+    of = [at for at, label in enumerate(labels) if label in free]
+    rows = np.array(
+        [
+            [dict(terms).get(labels[at], 0.0) for at in of]
+            for _, terms in parse_steering(steering).constraints
+            if any(label in free for label, _ in terms)
+        ]
+    )
+    with_multipliers = np.block([[matrix[np.ix_(of, of)], rows.T], [rows, np.zeros((len(rows),) * 2)]])
+    covariance = np.linalg.inv(with_multipliers)[: len(of), : len(of)]
+    found = parameter_errors(normal, free)
+    assert list(found) == [labels[at] for at in of]
+    assert list(found.values()) == pytest.approx(np.sqrt(np.diagonal(covariance)).tolist(), rel=1e-6)

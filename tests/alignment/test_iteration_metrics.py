@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
+import numpy as np
 import pytest
 
 from faser_align.alignment.mille.conversion import Cuts, convert
 from faser_align.alignment.mille.counts import Counts
 from faser_align.alignment.parameters.constants import Constants, correction_from_parameters
 from faser_align.alignment.parameters.fix_rules import fix_rules
-from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.parameters.labels import PARAMETERS, module_rz_label, module_x_label
+from faser_align.alignment.pede.results import Row as ResultRow
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.quality import describe
 from faser_align.alignment.quality.metrics import (
@@ -26,6 +29,7 @@ from faser_align.alignment.quality.metrics import (
     residual_shift_um,
 )
 from faser_align.alignment.solver.builtin import solve
+from faser_align.alignment.solver.normal_equations import Normal, normal_equations
 from faser_align.alignment.solver.steering import SolverOptions, write_steering
 from faser_align.fsm.metrics import Metrics
 
@@ -37,7 +41,7 @@ def solution(decrease: float | None, n_variable: int = 12, n_fit: int = 10) -> S
     return Solution(0, "", "", {}, n_variable=n_variable, n_fit=n_fit, expected_decrease=decrease)
 
 
-def metrics_of(steps: list[Step], correction: Constants, data: Data = NO_DATA) -> Metrics:
+def metrics_of(steps: list[Step], correction: Constants, data: Data = NO_DATA, normal: Normal | None = None) -> Metrics:
     """Return the metrics of an iteration without constants."""
     return iteration_metrics(
         stage=1,
@@ -48,6 +52,7 @@ def metrics_of(steps: list[Step], correction: Constants, data: Data = NO_DATA) -
         correction=correction,
         backend="builtin",
         resources=Resources(1.0, 0.9, 100.0),
+        normal=normal,
     )
 
 
@@ -117,9 +122,11 @@ def test_metrics_of_a_real_step(data: Path, tmp_path: Path) -> None:
     """Conversion, solution and metrics of the reference tracks agree, as JSON without NaN."""
     counts = convert([data / "mille" / "kfalignment_4st.root"], tmp_path / "m.bin", Cuts(residual_max=0.5))
     fixed = fix_rules(["layer", "3ST"])
-    solved = solve(write_steering(tmp_path, [tmp_path / "m.bin"], fixed, {}, SolverOptions()))
+    steering = write_steering(tmp_path, [tmp_path / "m.bin"], fixed, {}, SolverOptions())
+    solved = solve(steering)
     step = Step("IFT fix layer", fixed, solved)
-    metrics = metrics_of([step], correction_from_parameters(solved.values), Data(6, [417], counts, 0.5, False))
+    correction = correction_from_parameters(solved.values)
+    metrics = metrics_of([step], correction, Data(6, [417], counts, 0.5, False), normal_equations(steering))
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     assert metrics["files"] == {"expected": 6, "used": 5, "lost": [417], "agreement": {}, "duplicates": {}}
     assert metrics["tracks"]["used"] == solved.records == 400
@@ -135,6 +142,28 @@ def test_metrics_of_a_real_step(data: Path, tmp_path: Path) -> None:
     assert set(metrics["residuals"]) == {f"{station}{layer}" for station in range(4) for layer in range(3)}
     assert set(metrics["errors"]) == {"module.x", "module.rz"}
     assert set(metrics["free_modules"]) <= {f"0{layer}{module}" for layer in range(3) for module in range(8)}
+
+
+def test_errors_are_right_whatever_the_solver_prints() -> None:
+    """Errors and pulls follow from the normal equations: pede's own may be wrong, and a presigma makes them smaller."""
+    sides = (module_x_label(0, 0, 3, 0), module_x_label(0, 0, 3, 1))
+    printed = {label: ResultRow(0.01, 0.05, 0.01, 28.0) for label in sides}
+    solved = replace(solution(1.0), result=printed)
+    normal = Normal(sides, np.diag([0.25, 0.04]), np.zeros(2), np.zeros((0, 2)))
+    metrics = metrics_of([Step("a", fix_rules(["layer", "3ST"]), solved)], {}, normal=normal)
+    assert metrics["errors"] == {"module.x": pytest.approx(((2.0**2 + 5.0**2) / 2) ** 0.5)}
+    assert metrics["module_pulls"] == {"003": pytest.approx(10.0 / 2.0)}
+    assert metrics_of([Step("a", fix_rules(["layer", "3ST"]), solved)], {})["errors"] == {}
+
+
+def test_a_constant_has_the_error_of_the_last_step_that_freed_it() -> None:
+    """Steps that free different constants of a module keep each other's errors."""
+    labels = tuple(sorted((module_x_label(0, 0, 3, 0), module_x_label(0, 0, 3, 1), module_rz_label(0, 0, 3))))
+    normal = Normal(labels, np.diag([0.25] * 3), np.zeros(3), np.zeros((0, 3)))
+    every = frozenset(PARAMETERS)
+    steps = [Step("x", every - set(labels[::2]), solution(1.0)), Step("rz", every - {labels[1]}, solution(1.0))]
+    found = metrics_of(steps, {}, normal=normal)["constant_errors"]["003"]
+    assert [found[place] is not None and found[place] > 0 for place in (0, 1, 5)] == [True] * 3  # type: ignore[operator]
 
 
 def test_metrics_of_a_failure_have_no_numbers() -> None:

@@ -191,5 +191,5 @@ def test_the_report_reads_what_is_said(history: list[Metrics], workdir: Path) ->
     assert summed_up <= read_by(["status"], describe.METRICS.values())
     render(collected._replace(iterations=rows), written_utc="2026-11-24T07:30:00Z")
     # Read when the campaign is collected, or with the whole correction.
-    unseen = {"hits.modules.MODULE", "constant_errors.KEY", "corrections.DOF.where"}
+    unseen = {"hits.modules.MODULE", "module_pulls.MODULE", "constant_errors.KEY", "corrections.DOF.where"}
     assert looked_at(seen, describe.METRICS) | unseen == read_by(["report"], describe.METRICS.values())
