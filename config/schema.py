@@ -360,6 +360,26 @@ class Solver(Table):
     )
 
 
+class Survey(Table):
+    """Accuracies (one standard deviation) of the constants before the alignment, for weak modes.
+
+    The defaults are sizes by which FASER's real constants changed. With a survey, set its accuracies.
+    """
+
+    layer_x: Positive = key(0.05, "x of layers (mm).")
+    layer_y: Positive = key(0.06, "y of layers (mm).")
+    layer_rx: Positive = key(0.0002, "Rotation of layers about x (rad).")
+    layer_ry: Positive = key(0.0002, "Rotation of layers about y (rad).")
+    layer_rz: Positive = key(0.0003, "Rotation of layers about z (rad).")
+    module_x: Positive = key(0.025, "x of modules, across their strips (mm).")
+    module_y: Positive = key(0.1, "y of modules, along their strips (mm).")
+    module_rz: Positive = key(0.0004, "Rotation of modules about z (rad).")
+    weak: Annotated[float, Field(ge=1, allow_inf_nan=False)] = key(
+        20.0,
+        "A direction is a weak mode if the error by the tracks exceeds this many standard deviations of the survey.",
+    )
+
+
 class Convergence(Table):
     """When the alignment has converged, and when to stop without convergence."""
 
@@ -408,6 +428,10 @@ class Convergence(Table):
         3.0, "Maximum difference of mean residuals between files (standard deviations)."
     )
     duplicates_max: Share = key(0.10, "Maximum fraction of a file's tracks that are also in another file.")
+    weak_drift_sigma_max: Positive = key(
+        5.0,
+        "Maximum drift of the constants along a weak mode since the start of the campaign (standard deviations of `[survey]`).",
+    )
     diverged_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = key(
         1.05, "Diverged: chi2/ndf exceeds its best value by this factor in 2 consecutive iterations."
     )
@@ -574,6 +598,7 @@ class Config(Table):
         description="Stages, one after another; none: the standard stage for the number of stations.",
     )
     solver: Solver = table(Solver, "How each iteration is solved.")
+    survey: Survey = table(Survey, "Accuracies of the constants before the alignment.")
     convergence: Convergence = table(Convergence, "When to stop.")
     validation: Validation = table(Validation, "Validation of the result.")
     notify: Notify = table(Notify, "Recipients and events of notifications.")

@@ -137,6 +137,20 @@ class Solver(TypedDict):
     warnings_ok: list[Literal[2, 3, 4]]
 
 
+class Survey(TypedDict):
+    """Accuracies (one standard deviation) of the constants before the alignment, for weak modes."""
+
+    layer_x: float
+    layer_y: float
+    layer_rx: float
+    layer_ry: float
+    layer_rz: float
+    module_x: float
+    module_y: float
+    module_rz: float
+    weak: float
+
+
 class Convergence(TypedDict):
     """When the alignment has converged, and when to stop without convergence."""
 
@@ -156,6 +170,7 @@ class Convergence(TypedDict):
     held_fixed_max: float
     files_agree_sigma_max: float
     duplicates_max: float
+    weak_drift_sigma_max: float
     diverged_factor: float
     stalled_iterations: int
     stalled_residual_shift: float
@@ -246,6 +261,7 @@ class Config(TypedDict):
     mille: Mille
     stages: list[Stage]
     solver: Solver
+    survey: Survey
     convergence: Convergence
     validation: Validation
     notify: Notify

@@ -40,6 +40,7 @@ class Rules(NamedTuple):
     held_fixed_max: float = 5.0
     files_agree_sigma_max: float = 3.0
     duplicates_max: float = 0.10
+    weak_drift_sigma_max: float = 5.0
 
     @classmethod
     def from_config(cls, convergence: Mapping[str, Any]) -> "Rules":
@@ -140,7 +141,7 @@ def conditions(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     text = "all numbers are finite" if numbers else "a correction or chi2/ndf is not finite"
     found.append(Criterion("numbers", _number(metrics, "chi2_per_ndf"), None, numbers, text))
     found += [_module_cuts(rules, metrics), _detector_cuts(rules, metrics), *_approach(rules, history)]
-    found += [_entries(rules, metrics), *_freed_earlier(rules, metrics)]
+    found += [_entries(rules, metrics), *_freed_earlier(rules, metrics), *_weak_drift(rules, metrics)]
     changed = len(history) > 1 and _lost(history[-2]) != _lost(metrics)
     found.append(
         Criterion(
@@ -260,6 +261,32 @@ def _freed_earlier(rules: Rules, metrics: "Metrics") -> list[Criterion]:
     if not passed:
         text += '; repeat the stages (campaign.repeat), or end with one that frees all: fix = ["frame", "rx", "ry"]'
     return [Criterion("freed_earlier", known[worst], rules.held_fixed_max, passed, text)]
+
+
+_HOLD = (
+    ". The tracks do not determine it: start again from the first constants with a step that holds it, such as "
+    'fix = ["frame", "rx", "ry"]'
+)
+
+
+def _weak_drift(rules: Rules, metrics: "Metrics") -> list[Criterion]:
+    """Return the criterion on the drift along weak modes since the start of the campaign; none if it is unknown."""
+    modes = metrics.get("weak_modes", {})
+    drift = _number(modes, "drift_sigma")
+    if drift is None:
+        return []
+    limit, passed = rules.weak_drift_sigma_max, drift <= rules.weak_drift_sigma_max
+    text = "no direction is so weak that the survey knows much more than the tracks"
+    if modes.get("weak"):
+        worst = modes["modes"][0]
+        moved = f"{worst['where']} by {_digits(worst['drift_um'], 3)} um"
+        text = (
+            f"the constants have moved by {_digits(drift, 3)} standard deviations of the survey (limit {limit:g}) along the weak "
+            f"mode {worst['name']} since the start of the campaign, most {moved}"
+        )
+    if not passed:
+        text += _HOLD
+    return [Criterion("weak_drift", drift, limit, passed, text)]
 
 
 def _approach(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:

@@ -182,6 +182,29 @@ class HeldFixed(TypedDict):
     significance: float
 
 
+class SurveyedMode(TypedDict):
+    """A direction in units of a survey, and the drift since the campaign's start; ``where`` moves most, by ``drift_um``."""
+
+    name: str
+    overlap: float
+    weak: bool
+    error_sigma: float | None
+    drift_sigma: float
+    drift_um: float
+    where: str
+
+
+class WeakModes(TypedDict, total=False):
+    """Directions of a stage's free parameters, in standard deviations of a survey."""
+
+    directions: int
+    weak: int
+    errors: list[float | None]
+    drift_sigma: float
+    drift_um: float
+    modes: list[SurveyedMode]
+
+
 class Constants(TypedDict, total=False):
     """Checksums of the constants; ``changed_by_hand`` names the halves in a validation."""
 
@@ -257,6 +280,7 @@ class Metrics(TypedDict, total=False):
     constant_errors: dict[str, list[float | None]]
     held_fixed: dict[str, HeldFixed]
     freed_earlier: dict[str, HeldFixed]
+    weak_modes: WeakModes
     wall_s: float | None
     cpu_s: float | None
     max_memory_mb: float | None

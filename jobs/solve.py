@@ -24,6 +24,7 @@ from faser_align.alignment.parameters.constants import (
     add_constants,
     correction_from_parameters,
     parse_constants,
+    read_constants,
     write_constants,
 )
 from faser_align.alignment.parameters.labels import PARAMETERS
@@ -101,6 +102,8 @@ def solve(folder: str, stage: int, number: int) -> None:
         normal=normal,
         last=number >= iteration.record["stages"][stage - 1]["iterations"],
         freed_earlier=_freed_earlier(iteration),
+        survey=iteration.config.get("survey"),  # none in a campaign of an older version
+        first=_first_constants(iteration),
         resources=_resources(started),
     )
     metrics["constants"] = constants_facts(iteration, start, result)
@@ -132,6 +135,12 @@ def _freed_earlier(iteration: Iteration) -> set[int]:
         for step in stage["steps"]
         for label in PARAMETERS.keys() - step_fixed(step, stage.get("stations", iteration.stations))
     }
+
+
+def _first_constants(iteration: Iteration) -> Constants:
+    """Return the constants at the start of the campaign."""
+    with reading_constants():
+        return read_constants(layout.constants_file(iteration.folder, 1, 1))
 
 
 def _plot(iteration: Iteration, metrics: Metrics) -> str:

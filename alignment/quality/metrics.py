@@ -6,18 +6,23 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from faser_align.alignment.mille.counts import LAYER_KEYS, Counts
-from faser_align.alignment.parameters.constants import ZERO, Six
+from faser_align.alignment.parameters.constants import ZERO, Six, add_constants
 from faser_align.alignment.parameters.labels import PARAMETERS, describe
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.quality.constant_errors import constant_errors, parameter_errors
 from faser_align.alignment.quality.held_fixed import held_fixed
 from faser_align.alignment.quality.metrics_file import finite
 from faser_align.alignment.quality.notes import NEAR_END_UM
+from faser_align.alignment.quality.survey import weak_modes
 from faser_align.alignment.quality.weak_modes import split
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.fsm import metrics
+
+if TYPE_CHECKING:
+    from faser_align.config.stored_types import Survey
 
 FORMAT = 1
 RESOLUTION_UM = 23.1  # strip pitch of 80 um divided by sqrt(12)
@@ -111,6 +116,8 @@ def iteration_metrics(
     normal: Normal | None = None,
     last: bool = True,
     freed_earlier: Collection[int] = (),
+    survey: "Survey | None" = None,
+    first: Mapping[str, Six] | None = None,
 ) -> metrics.Metrics:
     """Return the metrics of an iteration; unknown numbers and those that are not finite are None.
 
@@ -125,6 +132,8 @@ def iteration_metrics(
         normal: normal equations of all parameters, for weak modes and fixed parameters.
         last: whether the stage may end here; fixed parameters are evaluated only then, or near the end.
         freed_earlier: labels that other stages free, in the campaign's last stage.
+        survey, first: accuracies of the constants, and constants at the start of the campaign, for the drift along weak
+            modes; None if unknown.
     """
     counts = data.counts
     free = [label for label in PARAMETERS if any(label in step.free for step in steps)]
@@ -133,6 +142,10 @@ def iteration_metrics(
     near_end = last or (shift is not None and shift < NEAR_END_UM)
     values = steps[-1].solution.values
     errors = [parameter_errors(normal, step.free) if normal else {} for step in steps]
+    nan = not all(math.isfinite(value) for six in correction.values() for value in six)
+    surveyed: metrics.WeakModes = {}
+    if normal and survey and first is not None and not nan and normal.positions(free):
+        surveyed = weak_modes(normal, free, add_constants(constants, correction), first, survey)
     return {
         "format": FORMAT,
         "stage": stage,
@@ -172,12 +185,13 @@ def iteration_metrics(
         "corrections": corrections(correction, free),
         "free_modules": sorted({PARAMETERS[label].key for label in free if PARAMETERS[label].module >= 0}),
         "relative": _number(relative_size(correction, constants)),
-        "nan": not all(math.isfinite(value) for six in correction.values() for value in six),
+        "nan": nan,
         "errors": _errors(errors),
         "module_pulls": _module_pulls(steps, errors),
         "held_fixed": finite(held_fixed(normal, free, values)) if normal and near_end else {},
         "constant_errors": finite(_constant_errors(steps, normal)) if normal and near_end else {},
         "freed_earlier": finite(held_fixed(normal, free, values, freed_earlier)) if normal and freed_earlier else {},
+        "weak_modes": surveyed,
         "wall_s": resources.wall_s,
         "cpu_s": resources.cpu_s,
         "max_memory_mb": resources.max_memory_mb,

@@ -24,6 +24,7 @@ _CONSTANTS_READ = {"tracks": NUMBER, "chi2_per_ndf": NUMBER, "residuals": _RESID
 _DIFFERENCE = Whole(kind=str, module=str, file=str, deviation_um=NUMBER, sigma=NUMBER, together=bool)
 _PART = Whole(rms_um=NUMBER, directions=int)
 _PARTS = {"significant": _PART, "weak": _PART, "modes": [Whole(name=str, moved_um=NUMBER)]}
+_SURVEYED = Whole(name=str, overlap=NUMBER, weak=bool, error_sigma=NUMBER, drift_sigma=float, drift_um=float, where=str)
 _GAINS = {"*": Whole(parameters=NUMBER, expected_decrease=NUMBER, significance=NUMBER)}
 
 # A tuple lists the allowed types, a list with one entry may have any length; other keys are not checked.
@@ -53,6 +54,7 @@ SHAPE: dict[str, Any] = {
     "constant_errors": {"*": [NUMBER] * 6},
     "held_fixed": _GAINS,
     "freed_earlier": _GAINS,
+    "weak_modes": {"directions": int, "weak": int, "drift_sigma": float, "drift_um": float, "modes": [_SURVEYED]},
     "reconstruction": {"cpu_s": NUMBER},
     "cpu_s": NUMBER,
     "constants": {"start_sha256": WORDS, "result_sha256": WORDS},

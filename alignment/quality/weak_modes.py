@@ -10,21 +10,25 @@ depend on the number of tracks; undetermined if it is more than ``UNDETERMINED``
 times, the data do not determine it: global rotations in particular are constrained only by errors of the linearisation.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from faser_align.alignment.arrays import BoolArray, FloatArray
-from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS
+from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS, constants_key
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.fsm.metrics import Part, Parts
 
 WEAK, MEASURED, UNDETERMINED = 10.0, 100.0, 1000.0
 NAMED_MAX = 5
+MODULE_CONSTANTS = ("module u", "module v", "module rz")  # across the strips, along them, about z
 _LAYER_Z_MM = np.array([z + pitch for z in (-1860.15, 47.4, 1237.4, 2427.4) for pitch in (-31.5, 0.0, 31.5)])
 _SHAPES = ("shift", "slope along z", "curvature")
 # names of shapes of a layer's degree of freedom; the others are "<kind> <shape>"
 _NAMES = {
+    ("layer.y", "shift"): "shift in y as a whole",
+    ("layer.x", "shift"): "shift in x as a whole",
     ("layer.y", "curvature"): "curvature in y",
     ("layer.x", "curvature"): "curvature in x",
     ("layer.y", "slope along z"): "tilt in y",
@@ -89,40 +93,64 @@ def name(labels: Sequence[int], direction: FloatArray) -> str:
         labels: labels of the parameters.
         direction: weight of each (um), shape (labels,).
     """
-    kinds: dict[str, FloatArray] = {kind: np.zeros(12) for kind in (*LAYER_KINDS, "module v")}
-    module_v, shares = np.zeros((12, 16)), {"module u": 0.0, "module rz": 0.0}
+    kinds: dict[str, FloatArray] = {kind: np.zeros((12, 8)) for kind in (*LAYER_KINDS, *MODULE_CONSTANTS)}
     for label, value in zip(labels, direction, strict=True):
         parameter = PARAMETERS[label]
-        layer = 3 * parameter.station + parameter.layer
-        if parameter.kind == "module.x":
-            module_v[layer, 2 * parameter.module + parameter.side] = value * parameter.along_strips
-        elif parameter.kind == "module.rz":
-            shares["module rz"] += float(value**2)
+        at = 3 * parameter.station + parameter.layer, max(parameter.module, 0)
+        if parameter.kind == "module.x":  # sum and difference of the sides, each with the square that it has
+            kinds["module u"][at] += value / math.sqrt(2)
+            kinds["module v"][at] += value * parameter.along_strips / math.sqrt(2)
         else:
-            kinds[parameter.kind][layer] = value
-    kinds["module v"] = 4.0 * module_v.mean(axis=1)  # its square is the share of the 16 sides
-    shares |= {kind: float(course @ course) for kind, course in kinds.items()}
-    shares["module u"] = float((module_v**2).sum()) - shares["module v"]
+            kinds[parameter.kind.replace("module.", "module ")][at] = value
+    return named(kinds)[0]
+
+
+def named(kinds: Mapping[str, FloatArray]) -> tuple[str, float]:
+    """Return the name of a direction and its overlap with what the name says, from 0 to 1.
+
+    Args:
+        kinds: part of the direction by kind of constant, ``LAYER_KINDS`` and ``MODULE_CONSTANTS``, shape (12 layers, 8
+            modules); of a layer only the first column counts.
+    """
+    courses: dict[str, FloatArray] = {kind: kinds[kind][:, 0] for kind in LAYER_KINDS}
+    courses["module v"] = math.sqrt(8) * kinds["module v"].mean(axis=1)  # its square is the share of the 8 modules
+    shares = {kind: float(course @ course) for kind, course in courses.items()}
+    for kind in MODULE_CONSTANTS:
+        shares[f"pattern of {kind}"] = float((kinds[kind] ** 2).sum()) - shares.get(kind, 0.0)
+    total = sum(shares.values())
     kind = max(shares, key=lambda key: shares[key])
-    if kind not in kinds:
-        return f"pattern of {kind}"
-    stations = sorted({layer // 3 for layer in np.flatnonzero(np.abs(kinds[kind]) > 0.1 * np.abs(kinds[kind]).max())})
-    shape = _shape(kinds[kind])
+    if kind not in courses:
+        return _pattern(kind, kinds[kind.removeprefix("pattern of ")], total)
+    course = courses[kind]
+    stations = sorted({layer // 3 for layer in np.flatnonzero(np.abs(course) > 0.1 * np.abs(course).max())})
+    shape, share = _shape(course)
     # a single station between fixed ones can follow a curvature, but not a rotation
-    if shape is None or (len(stations) == 1 and (kind, shape) not in _BY_ONE_STATION):
-        return f"{kind} of station{'s' * (len(stations) > 1)} {', '.join(str(station) for station in stations)}"
-    return _NAMES.get((kind, shape), f"{kind} {shape}")
+    if share <= 0.5 or (len(stations) == 1 and (kind, shape) not in _BY_ONE_STATION):
+        listed = ", ".join(str(station) for station in stations)
+        return f"{kind} of station{'s' * (len(stations) > 1)} {listed}", shares[kind] / total
+    return _NAMES.get((kind, shape), f"{kind} {shape}"), share * shares[kind] / total
 
 
-def _shape(course: FloatArray) -> str | None:
-    """Return constant, linear or quadratic along z if that is more than half of the direction."""
+def _pattern(name: str, part: FloatArray, total: float) -> tuple[str, float]:
+    """Return the name and the overlap of a pattern; a single module is named if it has more than half of it."""
+    squares: FloatArray = np.square(part)
+    layer, module = np.unravel_index(int(np.argmax(squares)), (12, 8))
+    largest, everything = float(np.max(squares)), float(np.sum(squares))
+    if largest > 0.5 * total:
+        key = constants_key(int(layer) // 3, int(layer) % 3, int(module))
+        return f"{name.removeprefix('pattern of ')} of module {key}", largest / total
+    return name, everything / total
+
+
+def _shape(course: FloatArray) -> tuple[str, float]:
+    """Return which of constant, linear and quadratic along z is most of a direction, and its share."""
     used = np.flatnonzero(np.repeat(np.add.reduceat(np.abs(course), np.arange(0, 12, 3)) > 0, 3))
     # fixed layers are zero and count, from the first to the last station
     span = np.arange(3 if used[0] >= 3 else 0, 12)
     basis = np.linalg.qr(np.vander(_LAYER_Z_MM[span] / 2500.0, 3, increasing=True))[0]
     parts = (basis.T @ course[span]) ** 2 / float(course @ course)
     best = int(np.argmax(parts))
-    return _SHAPES[best] if parts[best] > 0.5 else None
+    return _SHAPES[best], float(parts[best])
 
 
 def _errors(values: FloatArray) -> FloatArray:

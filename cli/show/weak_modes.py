@@ -21,6 +21,9 @@ def blocks(rows: Sequence[Row], *, staged: bool) -> list[Block]:
     if split:
         found += [Line(), Line("corrections along directions that the data determine, and along the others", "bold")]
         found.append(_parts(split, staged))
+    surveyed = [row for row in rows if row["metrics"].get("weak_modes")]
+    if surveyed:
+        found += [Line(), *_surveyed(surveyed[-1], staged)]
     moved = [row for row in rows if row["metrics"].get("momentum", {}).get("since_before")]
     if moved:
         found += [Line(), Line("momenta of the same tracks: changes of the median", "bold"), _momenta(moved, staged)]
@@ -76,6 +79,30 @@ def _parts(rows: Sequence[Row], staged: bool) -> Grid:
 def _mode(mode: Row) -> str:
     error = "undetermined" if mode["error_um"] is None else formatting.size(mode["error_um"])
     return f"{mode['name']} ({formatting.size(mode['moved_um'])}, {error})"
+
+
+def _surveyed(row: Row, staged: bool) -> list[Block]:
+    """Return the weakest directions of an iteration, and the drift along them, in units of the survey."""
+    modes = row["metrics"]["weak_modes"]
+    weak = modes["weak"]
+    title = f"drift since the start of the campaign, iteration {_name(row, staged)}: {weak} of {modes['directions']} directions weak"
+    if weak:
+        title += (
+            f", with {formatting.size(modes['drift_um'])} um rms, at most {formatting.size(modes['drift_sigma'])} sigma"
+        )
+    columns = ("direction", ">overlap", "weak", ">error of tracks\nsurvey sigma", ">drift\nsurvey sigma", "most (um)")
+    lines = [
+        (
+            mode["name"],
+            f"{mode['overlap']:.0%}",
+            "yes" if mode["weak"] else "no",
+            "undetermined" if mode["error_sigma"] is None else formatting.size(mode["error_sigma"]),
+            formatting.size(mode["drift_sigma"]),
+            f"{mode['where']} ({formatting.size(mode['drift_um'])})",
+        )
+        for mode in modes["modes"]
+    ]
+    return [Line(title, "bold"), Grid(columns, lines)]
 
 
 def _momenta(rows: Sequence[Row], staged: bool) -> Grid:

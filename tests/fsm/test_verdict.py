@@ -42,6 +42,15 @@ def unlike(sigma: float, **changes: Any) -> dict[str, Any]:
     return {"files": files}
 
 
+def drifted(sigma: float) -> dict[str, Any]:
+    """Return metrics of constants that moved so far along a weak mode."""
+    mode = {"name": "curvature in y", "overlap": 0.9, "weak": True, "error_sigma": None, "drift_sigma": sigma}
+    mode |= {"drift_um": 60.0 * sigma, "where": "20"}
+    return {
+        "weak_modes": {"directions": 234, "weak": 1, "drift_sigma": sigma, "drift_um": 30.0 * sigma, "modes": [mode]}
+    }
+
+
 def shared(share: float) -> dict[str, Any]:
     """Return metrics of files with this fraction of common tracks."""
     pairs = [["401", "400", share], ["405", "405", 0.5 * share], ["403", "402", 0.02]]
@@ -80,6 +89,7 @@ def test_the_first_iteration_with_wide_cuts_does_not_count() -> None:
         ({"steps": [{"free_parameters": 66, "entries_fixed": [10011]}]}, "entries"),
         (unlike(9.0), "files_agree"),
         (shared(0.98), "duplicates"),
+        (drifted(8.1), "weak_drift"),
         ({"significance": 0.02, "effect_um": 0.6}, "delta_chi2_per_parameter"),
         ({"significance": None, "effect_um": None}, "residual_shift"),
     ],
@@ -100,12 +110,21 @@ def test_what_forbids_convergence(change: dict[str, Any], criterion: str) -> Non
             "steps": [{"free_parameters": 66, "entries_fixed": [10302], "entries_fixed_in": ["003"]}],
             "hits": {"modules": {"003": [0, 0], "001": [9000, 10]}},
         },
+        drifted(1.2),
     ],
-    ids=["outliers", "earlier stages stand", "a dead module"],
+    ids=["outliers", "earlier stages stand", "a dead module", "a small drift"],
 )
 def test_what_a_good_alignment_may_have(change: dict[str, Any]) -> None:
     """Hits cut everywhere alike, chance gains of fixed parameters, and a module without hits do not forbid convergence."""
     assert judge(RULES, [metrics(**change)] * 2, limit=10).name == "converged"
+
+
+def test_a_drift_along_a_weak_mode_is_explained() -> None:
+    """The decision names the weak mode, the drift in sigma and in um, where it is largest, and what to do."""
+    said = reason(*[metrics(**drifted(8.1))] * 2)
+    assert "by 8.1 standard deviations of the survey (limit 5) along the weak mode curvature in y" in said
+    assert "most 20 by 486 um" in said
+    assert 'fix = ["frame", "rx", "ry"]' in said
 
 
 def test_the_rise_of_chi2_counts_relative_to_chi2() -> None:

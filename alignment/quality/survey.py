@@ -1,0 +1,188 @@
+"""Compare the constants with a survey along the directions that the tracks hardly determine. Pure.
+
+A survey gives each constant an accuracy. In units of it all parameters are comparable, and the eigenvalues of the normal
+equations are the errors of directions by the tracks, in standard deviations of the survey. A direction is *weak* here if
+this error exceeds ``[survey].weak``: the survey knows more than the tracks, and constants that move along it do so by
+accident. Where layers' x is fixed, their modules move together by it.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from faser_align.alignment.arrays import FloatArray
+from faser_align.alignment.parameters.constants import STEREO_RAD, ZERO, Six
+from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS
+from faser_align.alignment.quality.weak_modes import MODULE_CONSTANTS, named
+from faser_align.alignment.solver.blas import one_blas_thread
+from faser_align.alignment.solver.normal_equations import Normal, scale
+from faser_align.fsm.metrics import SurveyedMode, WeakModes
+
+if TYPE_CHECKING:
+    from faser_align.config.stored_types import Survey
+
+LISTED_MAX = 8
+UNKNOWN = 1e4  # an error above it, in standard deviations of the survey, is not finite or as good as that
+_PLACES = {"x": 0, "y": 1, "rx": 3, "ry": 4, "rz": 5}
+Constant = tuple[str, str]  # key of a layer or module, and kind: LAYER_KINDS or MODULE_CONSTANTS
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The directions in which a step's free parameters may move.
+
+    Attributes:
+        labels: the free labels with data.
+        errors: errors of the directions by the tracks, in standard deviations of the survey, largest first.
+        directions: shape (labels, directions): displacement of the parameters (um) by one standard deviation.
+        rows: shape (labels, directions): products with a displacement (um) are its standard deviations along each.
+        constants: the constants that the labels move.
+        moves: shape (constants, labels): displacement of the constants (um) by that of the labels.
+        accuracies: of the survey, of each constant (um).
+    """
+
+    labels: tuple[int, ...]
+    errors: FloatArray
+    directions: FloatArray
+    rows: FloatArray
+    constants: tuple[Constant, ...]
+    moves: FloatArray
+    accuracies: FloatArray
+
+    def named(self, at: int) -> tuple[str, float]:
+        """Return the name of a direction and its overlap with that name."""
+        kinds = {kind: np.zeros((12, 8)) for kind in (*LAYER_KINDS, *MODULE_CONSTANTS)}
+        for (key, kind), size in zip(
+            self.constants, self.moves @ self.directions[:, at] / self.accuracies, strict=True
+        ):
+            kinds[kind][3 * int(key[0]) + int(key[1]), int(key[2:] or 0)] = size
+        return named(kinds)
+
+    def displacements_um(self, moved_um: FloatArray) -> dict[str, float]:
+        """Return by how much each layer and module moves (um) by a displacement of the labels."""
+        squares: dict[str, float] = {}
+        for (key, _), size in zip(self.constants, self.moves @ moved_um, strict=True):
+            squares[key] = squares.get(key, 0.0) + float(size) ** 2
+        return {key: math.sqrt(square) for key, square in squares.items()}
+
+
+@one_blas_thread()
+def spectrum(normal: Normal, free: Collection[int], survey: "Survey") -> Spectrum:
+    """Return the directions of the ``free`` labels, under the constraints, in units of the survey."""
+    at = normal.positions(free)
+    labels = tuple(normal.labels[one] for one in at)
+    constants, moves, accuracies, covariance = _constants(labels, survey)
+    precision = moves.T @ np.linalg.solve(covariance, moves)
+    unit = np.linalg.inv(np.linalg.cholesky(precision)).T  # displacements with the survey's covariance
+    rows = normal.constraints[:, at]
+    rows = rows[np.any(rows != 0, axis=1)] @ unit
+    if len(rows):
+        unit = unit @ np.linalg.qr(rows.T, mode="complete")[0][:, len(rows) :]
+    values, vectors = np.linalg.eigh(unit.T @ normal.matrix[np.ix_(at, at)] @ unit)
+    directions = unit @ vectors
+    errors = np.asarray(1.0 / np.sqrt(np.maximum(values, 1e-30)))
+    return Spectrum(labels, errors, directions, precision @ directions, constants, moves, accuracies)
+
+
+def weak_modes(
+    normal: Normal, free: Collection[int], now: Mapping[str, Six], first: Mapping[str, Six], survey: "Survey"
+) -> WeakModes:
+    """Return the spectrum of a stage and how far the constants have moved along its weak modes.
+
+    Args:
+        normal: normal equations of all parameters.
+        free: labels that any step of the stage could move.
+        now, first: constants that follow from the iteration, and those at the start of the campaign (mm, rad).
+        survey: accuracies of the constants.
+    """
+    found = spectrum(normal, free, survey)
+    moved = found.rows.T @ _difference(found.labels, now, first)
+    weak = found.errors > survey["weak"]
+    along = found.directions[:, weak] @ moved[weak]
+    shifts = found.displacements_um(along)
+    order = sorted(range(len(moved)), key=lambda at: (not weak[at], -abs(moved[at]) if weak[at] else at))
+    return {
+        "directions": len(moved),
+        "weak": int(weak.sum()),
+        "errors": [_error(error) for error in found.errors.tolist()],
+        "drift_sigma": float(np.abs(moved[weak]).max(initial=0.0)),
+        "drift_um": float(np.sqrt(np.mean(np.square(list(shifts.values()))))) if shifts else 0.0,
+        "modes": [_mode(found, at, float(moved[at]), weak=bool(weak[at])) for at in order[:LISTED_MAX]],
+    }
+
+
+def _mode(found: Spectrum, at: int, moved: float, *, weak: bool) -> SurveyedMode:
+    name, overlap = found.named(at)
+    shifts = found.displacements_um(found.directions[:, at] * moved)
+    where = max(shifts, key=lambda key: shifts[key])
+    return {
+        "name": name,
+        "overlap": overlap,
+        "weak": weak,
+        "error_sigma": _error(float(found.errors[at])),
+        "drift_sigma": abs(moved),
+        "drift_um": shifts[where],
+        "where": where,
+    }
+
+
+def _error(error: float) -> float | None:
+    return float(f"{error:.3g}") if error < UNKNOWN else None
+
+
+def _constants(
+    labels: tuple[int, ...], survey: "Survey"
+) -> tuple[tuple[Constant, ...], FloatArray, FloatArray, FloatArray]:
+    """Return the constants that labels move, by how much (um per um), and their accuracies and covariance (um)."""
+    parts: dict[Constant, dict[int, float]] = {}
+    for at, label in enumerate(labels):
+        parameter = PARAMETERS[label]
+        if parameter.kind == "module.x":  # as ``correction_from_parameters``
+            parts.setdefault((parameter.key, "module u"), {})[at] = 0.5
+            parts.setdefault((parameter.key, "module v"), {})[at] = parameter.along_strips / STEREO_RAD
+        else:
+            parts[parameter.key, parameter.kind.replace("module.", "module ")] = {at: 1.0}
+    constants = tuple(parts)
+    moves = np.zeros((len(constants), len(labels)))
+    for row, part in zip(moves, parts.values(), strict=True):
+        row[list(part)] = list(part.values())
+    accuracies = np.array([_accuracy(kind, labels[min(part)], survey) for (_, kind), part in parts.items()])
+    covariance = np.diag(accuracies**2)
+    for layer in {key[:2] for key, kind in constants if kind == "module v"}:
+        if (layer, "layer.x") not in parts:
+            modules = [at for at, (key, kind) in enumerate(constants) if kind == "module v" and key[:2] == layer]
+            covariance[np.ix_(modules, modules)] += (1e3 * survey["layer_x"]) ** 2
+    return constants, moves, accuracies, covariance
+
+
+def _accuracy(kind: str, label: int, survey: "Survey") -> float:
+    """Return the survey's accuracy of a constant in um, as ``Normal`` counts rotations."""
+    if kind == "module u":
+        return 1e3 * survey["module_x"]
+    if kind == "module v":
+        return 1e3 * survey["module_y"]
+    accuracies = {
+        "layer.x": survey["layer_x"],
+        "layer.y": survey["layer_y"],
+        "layer.rx": survey["layer_rx"],
+        "layer.ry": survey["layer_ry"],
+        "layer.rz": survey["layer_rz"],
+        "module rz": survey["module_rz"],
+    }
+    return accuracies[kind] / scale(label)
+
+
+def _difference(labels: tuple[int, ...], now: Mapping[str, Six], first: Mapping[str, Six]) -> FloatArray:
+    """Return the displacement of labels (um) between two sets of constants."""
+    moved = []
+    for label in labels:
+        parameter = PARAMETERS[label]
+        six = [a - b for a, b in zip(now.get(parameter.key, ZERO), first.get(parameter.key, ZERO), strict=True)]
+        size = six[_PLACES[parameter.kind.partition(".")[2]]]
+        if parameter.kind == "module.x":
+            size += 0.5 * STEREO_RAD * parameter.along_strips * six[1]
+        moved.append(size / scale(label))
+    return np.array(moved)

@@ -1,0 +1,75 @@
+"""Test the spectrum in units of a survey, and the drift along weak modes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from faser_align.alignment.arrays import FloatArray
+from faser_align.alignment.parameters.constants import Constants
+from faser_align.alignment.parameters.labels import KEYS, layer_label, module_rz_label, module_x_label
+from faser_align.alignment.quality.survey import spectrum, weak_modes
+from faser_align.alignment.solver.normal_equations import Normal
+from faser_align.config.schema import Survey
+from faser_align.simulation.geometry import LAYER_Z
+
+SURVEY: Any = Survey().model_dump()
+Y_OF_LAYERS = tuple(layer_label(layer // 3, layer % 3, 2) for layer in range(12))
+CURVED = (LAYER_Z / 2500.0) ** 2 - float(np.mean((LAYER_Z / 2500.0) ** 2))
+MODULE = tuple(sorted((module_x_label(1, 0, 3, 0), module_x_label(1, 0, 3, 1), module_rz_label(1, 0, 3))))
+
+
+def without(direction: FloatArray) -> Normal:
+    """Return normal equations of layers' y that determine all but one direction to 1 um."""
+    unit = direction / np.linalg.norm(direction)
+    return Normal(Y_OF_LAYERS, np.eye(12) - np.outer(unit, unit), np.zeros(12), np.zeros((0, 12)))
+
+
+def moved(shifts_um: FloatArray) -> Constants:
+    layers = [key for key in KEYS if len(key) == 2]
+    return {key: (0.0, 1e-3 * float(y), 0.0, 0.0, 0.0, 0.0) for key, y in zip(layers, shifts_um, strict=True)}
+
+
+def test_a_drift_has_a_name_and_a_size() -> None:
+    """A drift along an undetermined curvature is named and measured in um and in standard deviations of the survey."""
+    shifts = 300.0 * CURVED / np.abs(CURVED).max()
+    found = weak_modes(without(CURVED), Y_OF_LAYERS, moved(shifts), {}, SURVEY)
+    assert (found["directions"], found["weak"]) == (12, 1)
+    assert found["drift_sigma"] == pytest.approx(np.linalg.norm(shifts) / 60.0)
+    assert found["drift_um"] == pytest.approx(np.sqrt(np.mean(shifts**2)))
+    worst = found["modes"][0]
+    assert (worst["name"], worst["error_sigma"], worst["weak"]) == ("curvature in y", None, True)
+    assert worst["overlap"] > 0.8
+    assert (worst["where"], worst["drift_um"]) == ("32" if shifts[11] > shifts[0] else "00", pytest.approx(300.0))
+    assert found["errors"][1] == pytest.approx(1 / 60.0, rel=0.01)
+
+
+def test_what_the_tracks_determine_is_no_drift() -> None:
+    """A large misalignment that the tracks determine does not count, whatever its size."""
+    tilt = 300.0 * (LAYER_Z - LAYER_Z.mean()) / 2500.0
+    normal = Normal(Y_OF_LAYERS, np.eye(12), np.zeros(12), np.zeros((0, 12)))
+    found = weak_modes(normal, Y_OF_LAYERS, moved(tilt), {}, SURVEY)
+    assert (found["weak"], found["drift_sigma"], found["drift_um"]) == (0, 0.0, 0.0)
+
+
+def test_a_module_moves_along_its_strips_with_its_layer() -> None:
+    """A survey allows a module along its strips its own accuracy and that of its layer, where the layer's x is fixed."""
+    normal = Normal(MODULE, np.diag([1e-9, 1e-9, 1e-9]), np.zeros(3), np.zeros((0, 3)))
+    along = weak_modes(normal, MODULE, {"103": (0.0, 0.2, 0.0, 0.0, 0.0, 0.0)}, {}, SURVEY)
+    found = spectrum(normal, MODULE, SURVEY)
+    assert along["weak"] == 3
+    assert along["modes"][0]["name"] == "module v of module 103"
+    assert along["drift_um"] == pytest.approx(200.0)
+    assert along["drift_sigma"] == pytest.approx(0.2 / np.hypot(SURVEY["module_y"], SURVEY["layer_x"]), rel=1e-6)
+    across = weak_modes(normal, MODULE, {"103": (0.05, 0.0, 0.0, 0.0, 0.0, 0.0)}, {}, SURVEY)
+    assert across["drift_sigma"] == pytest.approx(0.05 / SURVEY["module_x"], rel=1e-6)
+    # rows and directions are dual: a displacement along a direction is one standard deviation of it alone
+    assert found.rows.T @ found.directions == pytest.approx(np.eye(3), abs=1e-9)
+
+
+def test_constraints_remove_directions() -> None:
+    """A constraint on the parameters removes its direction from the spectrum."""
+    normal = Normal(Y_OF_LAYERS, np.eye(12), np.zeros(12), np.ones((1, 12)))
+    found = spectrum(normal, Y_OF_LAYERS, SURVEY)
+    assert len(found.errors) == 11
+    assert np.ones(12) @ found.directions == pytest.approx(np.zeros(11), abs=1e-9)
