@@ -33,6 +33,7 @@ from known_truth import EXAMPLES, RESOLUTION_UM, RUN, Reference, manifest, mispl
 
 from faser_align.alignment.parameters.constants import ZERO, Constants
 from faser_align.alignment.parameters.labels import KEYS
+from faser_align.alignment.quality.notes import FIELD_SIGMA_MAX, MAGNETS, field_sigma
 from faser_align.fsm.metrics import Metrics
 from faser_align.simulation import geometry as geo
 from faser_align.simulation import reconstruct as fit
@@ -82,6 +83,9 @@ class World:
         magnets: factor of the field of each magnet.
         twins: files whose tracks are those of another file.
         lost_from: iteration from which file 0 is missing; 0 for never.
+        told: texts all of which the user must see, so that the trouble counts as named; empty: ``Trouble.words`` decide.
+        magnet: the one magnet whose field is wrong, as the metrics number it, and by how much.
+        knowable: whether the data can show the trouble.
     """
 
     truths: list[Constants]
@@ -93,6 +97,9 @@ class World:
     magnets: tuple[float, float, float] = (1.0, 1.0, 1.0)
     twins: dict[int, int] = field(default_factory=dict)
     lost_from: int = 0
+    told: tuple[str, ...] = ()
+    magnet: tuple[str, float] | None = None
+    knowable: bool = True
 
 
 class Trouble(NamedTuple):
@@ -174,26 +181,34 @@ def _moves(world: World, case: Case, rng: Any) -> None:
     by = 1e-3 * case.amount * rng.choice([-1.0, 1.0])
     place = 0 if len(case.where) == 3 else 1
     world.truths = [world.truths[0], _shifted(world.truths[0], case.where, place, by)]
+    world.told = ("differ between files", f"module {case.where}", f"from file {FILES // 2} on")
 
 
 def _duplicated(world: World, case: Case, rng: Any) -> None:
     count = round(case.amount * FILES)
     world.twins = {FILES - 1 - at: at for at in range(count)}
+    world.told = tuple(f"of file {file} are also in file {of}" for file, of in world.twins.items())
 
 
 def _lost(world: World, case: Case, rng: Any) -> None:
     world.lost_from = round(case.amount)
+    world.told = ("file 0 was dropped", "errors are about 10% larger")
 
 
 def _field(world: World, case: Case, rng: Any) -> None:
     factors = [1.0, 1.0, 1.0]
-    factors[int(rng.integers(1 if case.recipe.endswith("3 stations") else 0, 3))] += case.amount * rng.choice([-1, 1])
+    at = int(rng.integers(1 if case.recipe.endswith("3 stations") else 0, 3))
+    factors[at] += float(case.amount * rng.choice([-1, 1]))
     world.magnets = (factors[0], factors[1], factors[2])
+    world.magnet = str(at + 1), factors[at] - 1.0
+    sign = "+" if factors[at] > 1.0 else "-"
+    world.told = ("residuals depend on charge and momentum", f"that of {MAGNETS[str(at + 1)]} by {sign}")
 
 
 def _scale(world: World, case: Case, rng: Any) -> None:
     factor = 1.0 + case.amount * rng.choice([-1.0, 1.0])
     world.magnets = (factor, factor, factor)
+    world.knowable = False
 
 
 def _nothing(world: World, case: Case, rng: Any) -> None:
@@ -216,13 +231,13 @@ HARD = {
     "tilts of 50 mrad": Trouble(1, 1, _tilted, ("tilt",)),
 }
 DECEPTIVE = {
-    "module moves": Trouble(10, 50, _moves, ("{where}", "differ between files"), MODULES),
-    "layer moves": Trouble(10, 50, _moves, ("{where}", "differ between files"), LAYERS),
-    "duplicated files": Trouble(0.15, 0.5, _duplicated, ("also in file",)),
-    "lost file": Trouble(2, 4, _lost, ("set of files changed",)),
-    "wrong field": Trouble(0.01, 0.05, _field, ("field", "momentum scale")),
-    "momentum scale": Trouble(0.01, 0.1, _scale, ("field", "momentum scale")),
-    "weak modes": Trouble(1, 1, _nothing, ("weakly determined", "weak mode")),
+    "module moves": Trouble(10, 50, _moves, (), MODULES),
+    "layer moves": Trouble(10, 50, _moves, (), LAYERS),
+    "duplicated files": Trouble(0.15, 0.5, _duplicated, ()),
+    "lost file": Trouble(2, 4, _lost, ()),
+    "wrong field": Trouble(0.01, 0.05, _field, ()),
+    "momentum scale": Trouble(0.01, 0.1, _scale, ()),
+    "weak modes": Trouble(1, 1, _nothing, ("curvature in y is weakly", "layer.rx of", "layer.ry of")),
 }
 TROUBLES = HARD | DECEPTIVE
 
@@ -314,6 +329,9 @@ class Outcome:
             meet. ``shown``: what else the user sees: these criteria, parameters with too few entries, and remarks.
         iterations: of each stage.
         start_um, distance_um, stat_um: at the start and at the end.
+        told: texts all of which name the trouble; without them, the words of the trouble do.
+        knowable: whether the data can show the trouble; the field of one magnet if its deviation is above the limit of the
+            remark with the errors of the last iteration.
         cpu_s: CPU time.
     """
 
@@ -327,6 +345,8 @@ class Outcome:
     distance_um: float
     stat_um: float
     chi2_per_ndf: float | None
+    told: tuple[str, ...]
+    knowable: bool
     cpu_s: float
 
     @property
@@ -346,8 +366,10 @@ class Outcome:
 
     @property
     def named(self) -> bool:
-        """Whether anything that the user sees names the trouble."""
+        """Whether what the user sees names the trouble: its cause, and the element, files or magnet where it is."""
         text = " ".join([self.why, *self.shown])
+        if self.told:
+            return all(words in text for words in self.told)
         where = self.case.where.partition("/")[0]
         names = [f"{'module' if len(where) == 3 else 'layer'} {where}", in_words(where)] if where else [""]
         words = TROUBLES[self.case.trouble].words if self.case.trouble else ()
@@ -389,7 +411,20 @@ def run(case: Case) -> Outcome:
         reference.distance_um(result.constants),
         stat_um(result),
         result.last["chi2_per_ndf"] if result.stages[-1] else None,
+        world.told,
+        world.knowable and _measurable(world, result),
         time.process_time() - started,
+    )
+
+
+def _measurable(world: World, result: Result) -> bool:
+    """Return whether the deviation of the wrong magnet, if there is one, is above the limit of the remark."""
+    if world.magnet is None:
+        return True
+    number, deviation = world.magnet
+    magnets = result.last["magnets"] if result.stages[-1] else {}
+    return number in magnets and (
+        field_sigma({**magnets[number], "deviation": deviation}, len(magnets)) > FIELD_SIGMA_MAX
     )
 
 
@@ -466,14 +501,24 @@ def summary(outcomes: Sequence[Outcome]) -> list[str]:
     unmet = Counter(name for one in outcomes if one.end != "converged" for name in one.failed)
     if unmet:
         lines.append(f"unmet criteria of the others: {', '.join(f'{name} {n}' for name, n in unmet.most_common())}")
+    if any(one.case.trouble for one in outcomes):
+        lines.append(_named(outcomes))
     for name in [name for name in TROUBLES if any(one.case.trouble == name for one in outcomes)]:
         of = [one for one in outcomes if one.case.trouble == name]
         lines.append(
             f"{name}: {len(of)}, converged {sum(one.end == 'converged' for one in of)}, false {sum(one.false for one in of)}, "
-            f"good but refused {sum(one.refused for one in of)}, named {sum(one.named for one in of)}, "
+            f"good but refused {sum(one.refused for one in of)}, {_named(of)}, "
             f"pulls {' '.join(f'{one.pull:.2f}' for one in of)}"
         )
     return lines
+
+
+def _named(outcomes: Sequence[Outcome]) -> str:
+    """Return in how many campaigns the cause was named, of those in which the data can show it."""
+    knowable = [one for one in outcomes if one.knowable]
+    hidden = len(outcomes) - len(knowable)
+    text = f"cause named in {sum(one.named for one in knowable)} of {len(knowable)}"
+    return text + (f" (and {hidden} that the data cannot show)" if hidden else "")
 
 
 def main() -> int:

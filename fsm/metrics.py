@@ -96,6 +96,14 @@ class Momentum(TypedDict, total=False):
     since_first: MomentumChange
 
 
+class Magnet(TypedDict):
+    """Deviation of a magnet's field if only this one is wrong: relative size, error, and chi2 that it leaves."""
+
+    deviation: float
+    error: float
+    chi2: float
+
+
 class Solver(TypedDict, total=False):
     """What the solver reported; an imported iteration may have no end code, which is then an empty text."""
 
@@ -263,6 +271,7 @@ class Metrics(TypedDict, total=False):
     chi2_per_ndf: float | None
     residuals: dict[str, Residuals]
     momentum: Momentum
+    magnets: dict[str, Magnet]
     solver: Solver
     steps: list[Step]
     determined: Determined

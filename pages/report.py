@@ -9,6 +9,7 @@ from markupsafe import Markup
 import faser_align
 from faser_align.alignment.parameters.constants import DOFS, ZERO
 from faser_align.alignment.parameters.differences import UM, URAD, Change, changes, moved, movers
+from faser_align.alignment.quality.notes import fields
 from faser_align.campaign import layout
 from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest_types import Manifest
@@ -45,6 +46,7 @@ def render(facts: Facts, *, written_utc: str) -> str:
             progress=_progress(facts),
             lost=_lost(facts),
             momenta=any(row["metrics"].get("momentum", {}).get("since_first") for row in judged),
+            fields=fields(judged[-1]["metrics"]) if judged else "",
             parted=any(step.get("parts") for row in judged for step in row["metrics"].get("steps", [])),
             staged=facts.staged,
             charts=convergence.drawn(facts),

@@ -35,6 +35,8 @@ __all__ = ["Counts", "Cuts", "Records", "convert", "convert_and_count", "read_co
 _BUFFER_WORDS = 5000  # as in Mille.cpp; a hit that does not fit is dropped and counted in word 0
 _WORDS_PER_HIT = 2 + len(LOCAL_BRANCHES) + len(GLOBAL_BRANCHES)
 _LOCALS = len(LOCAL_BRANCHES)
+_BY_LAYER_Y = "fitParam_align_global_derivation_y_y"
+_P_MIN_GEV = 10.0  # smaller momenta count as this one, so that sums stay exact
 _INVALID = -9000.0  # the reconstruction writes -9999 for a missing derivative
 
 
@@ -207,6 +209,7 @@ def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
     sums = [_by_side(sides, powers) for powers in (None, residuals_nm, residuals_nm**2)]
     side_residuals = np.stack(sums, axis=-1).astype(np.int64).reshape(12, 8, 2, 3)
     momentum_bins = len(MOMENTUM_EDGES_GEV) + 1
+    curvature = np.rint(1e6 * np.sign(charge) / np.maximum(p, _P_MIN_GEV))
     charges = np.where(charge < 0, momentum_bins, 0) + np.searchsorted(MOMENTUM_EDGES_GEV, p, side="right")
     return {
         "hits_read": len(residuals),
@@ -217,9 +220,30 @@ def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
         "edge_high": int((pz > 0.9 * cuts.pz_max).sum()),
         "module_residuals": side_residuals.sum(axis=2),
         "side_residuals": side_residuals,
+        "curvature_residuals": _curvature_residuals(
+            tracks, near, residuals_nm, np.repeat(curvature, tracks.lengths)[near]
+        ),
         "residual_bins": np.bincount(bins, minlength=13 * layer_bins)[: 12 * layer_bins].reshape(12, layer_bins),
         "momentum_bins": np.bincount(charges, minlength=2 * momentum_bins).reshape(2, momentum_bins),
     }
+
+
+def _curvature_residuals(
+    tracks: Tracks,
+    near: npt.NDArray[np.bool_],
+    residuals_nm: npt.NDArray[np.float64],
+    curvature: npt.NDArray[np.float64],
+) -> npt.NDArray[np.int64]:
+    """Return sums over the hits of each layer, from which ``quality.magnets`` has the slope of residuals against q/p.
+
+    Residuals are along the global y. The last sum tells which way tracks of positive charge bend.
+    """
+    along = -np.sign(tracks.hits[_BY_LAYER_Y][near])
+    along_y, layers = along * residuals_nm, tracks.layers[near]
+    bends = np.rint(along * tracks.hits[LOCAL_BRANCHES[4]][near])
+    powers = (None, along_y, curvature, curvature**2, along_y * curvature, residuals_nm**2, bends)
+    sums = [np.bincount(layers, weights, minlength=13)[:12] for weights in powers]
+    return np.stack(sums, axis=-1).astype(np.int64)
 
 
 def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:

@@ -36,6 +36,7 @@ _NEWER = (
     "modules_cut_derivative",
     "module_residuals",
     "side_residuals",
+    "curvature_residuals",
     "bytes_written",
     "hits_foreign",
 )  # newer than the format: files without them have no counts
@@ -66,6 +67,7 @@ class Counts:
     modules_cut_derivative: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8))
     module_residuals: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8, 3))
     side_residuals: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8, 2, 3))
+    curvature_residuals: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 7))
     residual_bins: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), len(RESIDUAL_EDGES_MM) + 1))
     momentum_bins: IntArray = field(default_factory=_zeros(2, len(MOMENTUM_EDGES_GEV) + 1))
 

@@ -32,14 +32,25 @@ def designed_z_mm(ids: IntArray) -> FloatArray:
     return np.asarray(STATION_Z_MM[ids // 1000] + LAYER_Z_MM[ids // 100 % 10] + offset_z_mm(ids))
 
 
+def layers_z_mm() -> FloatArray:
+    """Return the nominal z of all layers (mm), in the order of ``Tracks.layers``."""
+    return np.asarray((STATION_Z_MM[:, None] + LAYER_Z_MM).ravel())
+
+
 def bending_mm_gev(z_mm: FloatArray) -> FloatArray:
     """Return the change of y (mm GeV) at z for q/p = 1/GeV, for a track parallel to z before the magnets."""
     total = np.zeros_like(z_mm)
-    for entrance, end in MAGNETS_MM:
-        inside = np.clip(z_mm - entrance, 0.0, end - entrance)
-        behind = np.maximum(z_mm - end, 0.0)
-        total += _KICK_PER_MM * (inside**2 / 2 + (end - entrance) * behind)
+    for magnet in range(len(MAGNETS_MM)):
+        total += bending_of_mm_gev(z_mm, magnet)
     return total
+
+
+def bending_of_mm_gev(z_mm: FloatArray, magnet: int) -> FloatArray:
+    """Return the part of ``bending_mm_gev`` that is due to one of the magnets, 0 to 2 along the beam."""
+    entrance, end = MAGNETS_MM[magnet]
+    inside = np.clip(z_mm - entrance, 0.0, end - entrance)
+    behind = np.maximum(z_mm - end, 0.0)
+    return np.asarray(_KICK_PER_MM * (inside**2 / 2 + (end - entrance) * behind))
 
 
 def track_derivatives(ids: IntArray, by_x: FloatArray, by_y: FloatArray) -> tuple[FloatArray, ...]:

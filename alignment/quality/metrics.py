@@ -14,6 +14,7 @@ from faser_align.alignment.parameters.labels import PARAMETERS, describe
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.quality.constant_errors import constant_errors, parameter_errors
 from faser_align.alignment.quality.held_fixed import held_fixed
+from faser_align.alignment.quality.magnets import magnets
 from faser_align.alignment.quality.metrics_file import finite
 from faser_align.alignment.quality.notes import NEAR_END_UM
 from faser_align.alignment.quality.survey import weak_modes
@@ -174,6 +175,7 @@ def iteration_metrics(
         "chi2_per_ndf": _number(counts.chi2_per_ndf()),
         "residuals": _residuals(counts),
         "momentum": {**_momentum(counts), **data.momentum},
+        "magnets": finite(magnets(counts)),
         "solver": _solver(backend, steps),
         "steps": step_metrics,
         "determined": _determined([step["parts"] for step in step_metrics], counts.measurements),

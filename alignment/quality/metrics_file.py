@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from faser_align.fsm.metrics import Metrics
 
 NUMBER, WORDS = (int, float, None), (str, None)
+_FINITE = (int, float)
 
 
 class Whole(dict[str, Any]):
@@ -42,6 +43,7 @@ SHAPE: dict[str, Any] = {
     "chi2_per_ndf": NUMBER,
     "residuals": _RESIDUALS,
     "momentum": {"since_before": _MOMENTUM, "since_first": _MOMENTUM},
+    "magnets": {"*": Whole(deviation=_FINITE, error=_FINITE, chi2=_FINITE)},
     "solver": {"backend": WORDS, "end_code": NUMBER, "end_text": WORDS, "rejects": ({"*": NUMBER}, None)},
     "steps": [{"name": WORDS, "free_parameters": NUMBER, "parts": _PARTS}],
     "delta_chi2_per_parameter": NUMBER,

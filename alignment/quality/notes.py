@@ -4,12 +4,23 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from faser_align.campaign.layout import raw_name
 from faser_align.fsm import criteria
-from faser_align.fsm.metrics import Metrics
+from faser_align.fsm.metrics import Magnet, Metrics
 
 NEAR_END_UM = 2.0  # residual shift of a correction below which a stage may end soon
 CHI2_MIN, CHI2_MAX = 0.85, 1.3  # of the reconstruction, which are usual
 RULES = criteria.Rules()
+# The magnets of the metrics, numbered along the beam.
+MAGNETS = {
+    "1": "the magnet before station 1",
+    "2": "the magnet between stations 1 and 2",
+    "3": "the magnet between stations 2 and 3",
+}
+FIELD_TOLERANCE = 0.003  # relative deviation of a magnet's field that matters to no alignment
+FIELD_SIGMA_MAX = 4.0
+LIKELY = 4.0  # chi2 above the best magnet's, up to which another one may be the wrong one
+NAMED_MAX = 5  # dropped files
 DERIVATIVE_CUT_MAX = 0.03  # fraction of hits
 RAISE_IT = 'raise it, for example to 10, or set mille.pivot = "layer", which has no such cut'
 
@@ -25,7 +36,15 @@ def notes(metrics: Metrics, momentum_max: float, rules: criteria.Rules = RULES) 
     hits = metrics.get("hits", {})
     cut = derivative_cut(hits.get("cut", {}).get("derivative", 0), hits.get("read", 0))
     files = [found.text for found in criteria.between_files(rules, metrics) if not found.passed]
-    own = (changed_by_hand(metrics), _converted_again(metrics), cut, _drift(metrics, momentum_max), _chi2(metrics))
+    own = (
+        changed_by_hand(metrics),
+        _converted_again(metrics),
+        _dropped(metrics),
+        cut,
+        _drift(metrics, momentum_max),
+        _magnets(metrics),
+        _chi2(metrics),
+    )
     return [text for text in (*own, *files) if text]
 
 
@@ -54,6 +73,63 @@ def _chi2(metrics: Metrics) -> str:
     return (
         f"chi2/ndf of the reconstruction is {chi2:.2f} instead of about 1: {may_be}; errors of the constants scale with its "
         f"square root and are about {math.sqrt(chi2):.2f} times the reported ones"
+    )
+
+
+def _magnets(metrics: Metrics) -> str:
+    """Return a sentence near the end of a stage if the field of a magnet seems wrong, else an empty string."""
+    shift, magnets = metrics.get("effect_um"), metrics.get("magnets", {})
+    if shift is None or shift >= NEAR_END_UM or not metrics.get("residual_max_final") or not magnets:
+        return ""
+    best = min(magnets.values(), key=lambda one: one["chi2"])
+    sigma = field_sigma(best, len(magnets))
+    if sigma <= FIELD_SIGMA_MAX:
+        return ""
+    likely = [
+        f"that of {MAGNETS.get(number, number)} by {100 * one['deviation']:+.1f} +- {100 * one['error']:.1f} %"
+        for number, one in sorted(magnets.items(), key=lambda item: item[1]["chi2"])
+        if one["chi2"] <= best["chi2"] + LIKELY
+    ]
+    return (
+        f"residuals depend on charge and momentum ({sigma:.1f} sigma), as if a field differed from the one of the "
+        f"reconstruction: {', or '.join(likely)}, relative to the other magnets. Momenta may be wrong by as much, constants only "
+        "if one charge prevails; check the field map and its tag"
+    )
+
+
+def fields(metrics: Metrics) -> str:
+    """Return what the tracks say about the fields of the magnets, and what they cannot say; empty if nothing is known."""
+    magnets = metrics.get("magnets", {})
+    if not magnets:
+        return ""
+    each = [
+        f"{name} {100 * magnets[number]['deviation']:+.2f} +- {100 * magnets[number]['error']:.2f} %"
+        for number, name in MAGNETS.items()
+        if number in magnets
+    ]
+    return (
+        f"field of each magnet relative to the others, if it alone is wrong: {', '.join(each)}. No residual shows a field that "
+        "is wrong by the same factor in all magnets: the momentum scale is that of the field map"
+    )
+
+
+def field_sigma(magnet: Magnet, magnets: int) -> float:
+    """Return the significance of a deviation above ``FIELD_TOLERANCE``, corrected for the number of magnets."""
+    pull = max(abs(magnet["deviation"]) - FIELD_TOLERANCE, 0.0) / magnet["error"] if magnet["error"] > 0 else 0.0
+    return math.sqrt(max(pull**2 - 2 * math.log(magnets), 0.0))
+
+
+def _dropped(metrics: Metrics) -> str:
+    """Return a sentence that names the dropped files and what is lost with them, else an empty string."""
+    files = metrics.get("files", {})
+    lost, used = files.get("lost", []), files.get("used", 0)
+    if not lost or not used:
+        return ""
+    names = ", ".join(raw_name(file) for file in lost[:NAMED_MAX])
+    more = f" and {len(lost) - NAMED_MAX:,} more" if len(lost) > NAMED_MAX else ""
+    return (
+        f"file{'s' * (len(lost) > 1)} {names}{more} {'were' if len(lost) > 1 else 'was'} dropped: {used:,} of "
+        f"{used + len(lost):,} files are used, and statistical errors are about {math.sqrt(1 + len(lost) / used) - 1:.0%} larger"
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from faser_align.alignment.quality.notes import fields
 from faser_align.cli.show.draw import Block, Grid, Line
 from faser_align.system import formatting
 
@@ -27,6 +28,8 @@ def blocks(rows: Sequence[Row], *, staged: bool) -> list[Block]:
     moved = [row for row in rows if row["metrics"].get("momentum", {}).get("since_before")]
     if moved:
         found += [Line(), Line("momenta of the same tracks: changes of the median", "bold"), _momenta(moved, staged)]
+    if rows and (known := fields(rows[-1]["metrics"])):
+        found += [Line(), Line(known)]
     notes = [(row, note) for row in rows for note in row["metrics"].get("notes", ())]
     if notes:
         found += [Line(), Line("to be known", "bold")]

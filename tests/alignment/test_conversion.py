@@ -309,7 +309,9 @@ def test_counts_lie_beside_the_binary_and_add_up(data: Path, tmp_path: Path) -> 
     assert Counts.from_json(older).to_json() == counts.to_json()  # no hit is rejected by the derivative cut
     assert np.array_equal(counts.side_residuals.sum(axis=2), counts.module_residuals)
     assert counts.side_residuals[..., 0].sum() == counts.residual_bins[:, 1:-1].sum()
-    del older["side_residuals"]
+    assert (counts.curvature_residuals[:, 0] == counts.side_residuals[..., 0].sum(axis=(1, 2))).all()
+    assert (counts.curvature_residuals[:, 5] == counts.side_residuals[..., 2].sum(axis=(1, 2))).all()
+    del older["side_residuals"], older["curvature_residuals"]
     assert not Counts.from_json(older).side_residuals.any()
     for text in ("", "[]", '{"format": 1}', '{"format": 9}'):
         (tmp_path / "bad.json").write_text(text)
