@@ -83,7 +83,7 @@ class World:
         magnets: factor of the field of each magnet.
         twins: files whose tracks are those of another file.
         lost_from: iteration from which file 0 is missing; 0 for never.
-        told: texts all of which the user must see, so that the trouble counts as named; empty: ``Trouble.words`` decide.
+        naming: texts all of which the user must see, so that the trouble counts as named; empty: ``Trouble.words`` decide.
         magnet: the one magnet whose field is wrong, as the metrics number it, and by how much.
         knowable: whether the data can show the trouble.
     """
@@ -97,7 +97,7 @@ class World:
     magnets: tuple[float, float, float] = (1.0, 1.0, 1.0)
     twins: dict[int, int] = field(default_factory=dict)
     lost_from: int = 0
-    told: tuple[str, ...] = ()
+    naming: tuple[str, ...] = ()
     magnet: tuple[str, float] | None = None
     knowable: bool = True
 
@@ -181,18 +181,18 @@ def _moves(world: World, case: Case, rng: Any) -> None:
     by = 1e-3 * case.amount * rng.choice([-1.0, 1.0])
     place = 0 if len(case.where) == 3 else 1
     world.truths = [world.truths[0], _shifted(world.truths[0], case.where, place, by)]
-    world.told = ("differ between files", f"module {case.where}", f"from file {FILES // 2} on")
+    world.naming = ("differ between files", f"module {case.where}", f"from file {FILES // 2} on")
 
 
 def _duplicated(world: World, case: Case, rng: Any) -> None:
     count = round(case.amount * FILES)
     world.twins = {FILES - 1 - at: at for at in range(count)}
-    world.told = tuple(f"of file {file} are also in file {of}" for file, of in world.twins.items())
+    world.naming = tuple(f"of file {file} are also in file {of}" for file, of in world.twins.items())
 
 
 def _lost(world: World, case: Case, rng: Any) -> None:
     world.lost_from = round(case.amount)
-    world.told = ("file 0 was dropped", "errors are about 10% larger")
+    world.naming = ("file 0 was dropped", "errors are about 10% larger")
 
 
 def _field(world: World, case: Case, rng: Any) -> None:
@@ -202,7 +202,7 @@ def _field(world: World, case: Case, rng: Any) -> None:
     world.magnets = (factors[0], factors[1], factors[2])
     world.magnet = str(at + 1), factors[at] - 1.0
     sign = "+" if factors[at] > 1.0 else "-"
-    world.told = ("residuals depend on charge and momentum", f"that of {MAGNETS[str(at + 1)]} by {sign}")
+    world.naming = ("residuals depend on charge and momentum", f"that of {MAGNETS[str(at + 1)]} by {sign}")
 
 
 def _scale(world: World, case: Case, rng: Any) -> None:
@@ -329,7 +329,7 @@ class Outcome:
             meet. ``shown``: what else the user sees: these criteria, parameters with too few entries, and remarks.
         iterations: of each stage.
         start_um, distance_um, stat_um: at the start and at the end.
-        told: texts all of which name the trouble; without them, the words of the trouble do.
+        naming: texts all of which name the trouble; without them, the words of the trouble do.
         knowable: whether the data can show the trouble; the field of one magnet if its deviation is above the limit of the
             remark with the errors of the last iteration.
         cpu_s: CPU time.
@@ -345,7 +345,7 @@ class Outcome:
     distance_um: float
     stat_um: float
     chi2_per_ndf: float | None
-    told: tuple[str, ...]
+    naming: tuple[str, ...]
     knowable: bool
     cpu_s: float
 
@@ -368,8 +368,8 @@ class Outcome:
     def named(self) -> bool:
         """Whether what the user sees names the trouble: its cause, and the element, files or magnet where it is."""
         text = " ".join([self.why, *self.shown])
-        if self.told:
-            return all(words in text for words in self.told)
+        if self.naming:
+            return all(words in text for words in self.naming)
         where = self.case.where.partition("/")[0]
         names = [f"{'module' if len(where) == 3 else 'layer'} {where}", in_words(where)] if where else [""]
         words = TROUBLES[self.case.trouble].words if self.case.trouble else ()
@@ -411,7 +411,7 @@ def run(case: Case) -> Outcome:
         reference.distance_um(result.constants),
         stat_um(result),
         result.last["chi2_per_ndf"] if result.stages[-1] else None,
-        world.told,
+        world.naming,
         world.knowable and _measurable(world, result),
         time.process_time() - started,
     )
