@@ -9,7 +9,7 @@
 
 The *distance* of the constants is the exact excess of chi2 over the truth on independent tracks, all hits and no cuts,
 as rms shift of the residuals: 23.1 um * sqrt(excess / hits). Statistical errors alone predict, for the same quantity,
-*stat* = 23.1 um * sqrt(determined free parameters / measurements of the alignment). Their ratio is the pull in the exact
+*stat* = 23.1 um * sqrt(determined free parameters / measurements of the alignment) * the factor of its errors. Their ratio is the pull in the exact
 chi2. It does not depend on the coordinate frame. A campaign is *false converged* if it ends as converged with a distance
 above ``FALSE`` stat.
 """
@@ -439,7 +439,8 @@ def stat_um(result: Result) -> float:
     history = next((history for history in reversed(result.stages) if history), None)
     if history is None:
         return 0.0
-    return RESOLUTION_UM * math.sqrt(determined(history[-1]) / history[-1]["hits"]["kept"])
+    last = history[-1]
+    return RESOLUTION_UM * math.sqrt(determined(last) / last["hits"]["kept"]) * last["error_scale"].get("factor", 1.0)
 
 
 def determined(metrics: Metrics) -> int:

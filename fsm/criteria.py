@@ -253,14 +253,16 @@ def _freed_earlier(rules: Rules, metrics: "Metrics") -> list[Criterion]:
     if not known:
         return []
     worst = max(known, key=lambda name: known[name])
-    passed = known[worst] <= rules.held_fixed_max
+    # By chance it is chi2/ndf, which is 1 if hits scatter as their errors say.
+    gain = known[worst] / (_number(metrics, "error_scale", "scatter") or 1.0) ** 2
+    passed = gain <= rules.held_fixed_max
     text = (
-        f"freeing {worst} again, which an earlier stage aligned, would gain delta chi2 {_digits(known[worst], 3)} per "
+        f"freeing {worst} again, which an earlier stage aligned, would gain delta chi2 {_digits(gain, 3)} per "
         f"parameter (limit {rules.held_fixed_max:g})"
     )
     if not passed:
         text += '; repeat the stages (campaign.repeat), or end with one that frees all: fix = ["frame", "rx", "ry"]'
-    return [Criterion("freed_earlier", known[worst], rules.held_fixed_max, passed, text)]
+    return [Criterion("freed_earlier", gain, rules.held_fixed_max, passed, text)]
 
 
 _HOLD = (

@@ -30,12 +30,13 @@ def remaining(history: Sequence["Metrics"]) -> Remaining | None:
     now = history[-1].get("determined") or {}
     if not _known(now):
         return None
+    scale = (history[-1].get("error_scale") or {}).get("factor") or 1.0
     before = (history[-2].get("determined") or {}) if len(history) > 1 else {}
     ratio = RATIO_MAX
     if _known(before) and before["sigma"] > 0:
         ratio = min(now["sigma"] / before["sigma"], RATIO_MAX)
     more = ratio / (1.0 - ratio)
-    return Remaining(now["sigma"] * more, now["effect_um"] * more)
+    return Remaining(now["sigma"] * more / scale, now["effect_um"] * more)
 
 
 def rise(history: Sequence["Metrics"]) -> float | None:

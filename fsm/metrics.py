@@ -56,12 +56,13 @@ class Tracks(TypedDict, total=False):
 
 
 class Hits(TypedDict, total=False):
-    """Hits of the used tracks; ``modules`` has hits kept and hits cut by residual of each module."""
+    """Hits of the used tracks; ``modules`` has hits kept and hits cut by residual of each module; ``outliers`` is a fraction."""
 
     read: int
     kept: int
     cut: dict[str, int]
     modules: dict[str, list[int]]
+    outliers: float | None
 
 
 class Residuals(TypedDict, total=False):
@@ -170,6 +171,14 @@ class Determined(TypedDict, total=False):
     sigma: float
     residual_shift_um: float
     effect_um: float
+
+
+class ErrorScale(TypedDict, total=False):
+    """Factor of errors that follow from the errors of hits: the hits' scatter over the response of the solution."""
+
+    factor: float
+    scatter: float
+    response: float
 
 
 class Correction(TypedDict):
@@ -284,6 +293,7 @@ class Metrics(TypedDict, total=False):
     free_parameters: int
     relative: float | None
     nan: bool
+    error_scale: ErrorScale
     errors: dict[str, float | None]
     module_pulls: dict[str, float]
     constant_errors: dict[str, list[float | None]]

@@ -5,14 +5,17 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from faser_align.alignment.mille.counts import LAYER_KEYS, Counts
+import numpy as np
+
+from faser_align.alignment.mille.counts import LAYER_KEYS, RESIDUAL_EDGES_MM, Counts
 from faser_align.alignment.parameters.constants import ZERO, Six, add_constants
 from faser_align.alignment.parameters.labels import PARAMETERS, describe
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.quality.constant_errors import constant_errors, parameter_errors
+from faser_align.alignment.quality.error_scale import error_scale
 from faser_align.alignment.quality.held_fixed import held_fixed
 from faser_align.alignment.quality.magnets import magnets
 from faser_align.alignment.quality.metrics_file import finite
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 RESOLUTION_UM = 23.1  # strip pitch of 80 um divided by sqrt(12)
+OUTLIER_MM = 0.2  # residual of a hit that is not of its track; strips have 0.08 mm
 
 # degree of freedom -> kind of its labels, index in the six constants, factor and unit for display
 _CORRECTIONS = {
@@ -138,11 +142,14 @@ def iteration_metrics(
     """
     counts = data.counts
     free = [label for label in PARAMETERS if any(label in step.free for step in steps)]
-    step_metrics = [_step(step, counts, normal) for step in steps]
     shift = residual_shift_um((step.solution for step in steps), counts.measurements)
     near_end = last or (shift is not None and shift < NEAR_END_UM)
+    error_factor = error_scale(counts, data.residual_max_mm, steps[-1].solution.chi2_per_ndf)
+    factor = error_factor.get("factor", 1.0)
+    with_errors = replace(normal, matrix=normal.matrix / factor**2) if normal else None
+    step_metrics = [_step(step, counts, normal, factor) for step in steps]
     values = steps[-1].solution.values
-    errors = [parameter_errors(normal, step.free) if normal else {} for step in steps]
+    errors = [parameter_errors(with_errors, step.free) if with_errors else {} for step in steps]
     nan = not all(math.isfinite(value) for six in correction.values() for value in six)
     surveyed: metrics.WeakModes = {}
     if normal and survey and first is not None and not nan and normal.positions(free):
@@ -168,6 +175,7 @@ def iteration_metrics(
             "kept": counts.measurements,
             "cut": {"residual": counts.hits_cut_residual, "derivative": counts.hits_cut_derivative},
             "modules": counts.module_counts(),
+            "outliers": _outliers(counts),
         },
         "residual_max_mm": data.residual_max_mm,
         "residual_max_final": data.residual_max_final and not data.converted_again,
@@ -188,10 +196,11 @@ def iteration_metrics(
         "free_modules": sorted({PARAMETERS[label].key for label in free if PARAMETERS[label].module >= 0}),
         "relative": _number(relative_size(correction, constants)),
         "nan": nan,
+        "error_scale": error_factor,
         "errors": _errors(errors),
         "module_pulls": _module_pulls(steps, errors),
         "held_fixed": finite(held_fixed(normal, free, values)) if normal and near_end else {},
-        "constant_errors": finite(_constant_errors(steps, normal)) if normal and near_end else {},
+        "constant_errors": finite(_constant_errors(steps, with_errors)) if with_errors and near_end else {},
         "freed_earlier": finite(held_fixed(normal, free, values, freed_earlier)) if normal and freed_earlier else {},
         "weak_modes": surveyed,
         "wall_s": resources.wall_s,
@@ -258,8 +267,11 @@ def _constant_errors(steps: Sequence[Step], normal: Normal) -> dict[str, list[fl
     return found
 
 
-def _step(step: Step, counts: Counts, normal: Normal | None) -> metrics.Step:
+def _step(step: Step, counts: Counts, normal: Normal | None, factor: float) -> metrics.Step:
     solution = step.solution
+    parts: metrics.Parts = finite(split(normal, step.free, step.moved)) if normal else {}
+    for mode in parts.get("modes", ()):
+        mode["error_um"] = None if mode["error_um"] is None else mode["error_um"] * factor
     return {
         "name": step.name,
         "free_parameters": solution.free_parameters,
@@ -281,7 +293,7 @@ def _step(step: Step, counts: Counts, normal: Normal | None) -> metrics.Step:
             {describe(label): _number(weight) for label, weight in direction.items()}
             for direction in solution.undetermined
         ],
-        "parts": finite(split(normal, step.free, step.moved)) if normal else {},
+        "parts": parts,
     }
 
 
@@ -345,6 +357,17 @@ def _residuals(counts: Counts) -> dict[str, metrics.Residuals]:
         if quantiles is not None:
             by_layer[key] = {"median_um": quantiles[0], "width_um": quantiles[1]}
     return by_layer
+
+
+def _outliers(counts: Counts) -> float | None:
+    """Return the fraction of hits farther than ``OUTLIER_MM`` from their tracks in the median layer; None without hits.
+
+    A layer or module that is not where its constants say does not change the median.
+    """
+    far = np.concatenate([[True], np.abs(RESIDUAL_EDGES_MM[:-1] + RESIDUAL_EDGES_MM[1:]) / 2 > OUTLIER_MM, [True]])
+    hits = counts.residual_bins.sum(axis=1)
+    shares = counts.residual_bins[:, far].sum(axis=1)[hits > 0] / hits[hits > 0]
+    return float(np.median(shares)) if len(shares) else None
 
 
 def _momentum(counts: Counts) -> metrics.Momentum:

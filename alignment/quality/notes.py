@@ -10,6 +10,8 @@ from faser_align.fsm.metrics import Magnet, Metrics
 
 NEAR_END_UM = 2.0  # residual shift of a correction below which a stage may end soon
 CHI2_MIN, CHI2_MAX = 0.85, 1.3  # of the reconstruction, which are usual
+SCATTER_MIN, SCATTER_MAX = 0.92, 1.07  # of the hits within the cut, in units of their errors
+OUTLIERS_MIN = 0.0005  # fraction of hits
 RULES = criteria.Rules()
 # The magnets of the metrics, numbered along the beam.
 MAGNETS = {
@@ -63,17 +65,33 @@ def derivative_cut(cut: int, read: int) -> str:
 
 
 def _chi2(metrics: Metrics) -> str:
-    """Return a sentence if chi2/ndf near the end of a stage is far from 1, else an empty string."""
+    """Return a sentence with the causes if chi2/ndf near the end of a stage is far from 1, else an empty string."""
     shift, chi2 = metrics.get("effect_um"), metrics.get("chi2_per_ndf")
     if shift is None or chi2 is None or shift >= NEAR_END_UM or CHI2_MIN <= chi2 <= CHI2_MAX:
         return ""
-    may_be = "its errors of hits may be too large"
-    if chi2 > CHI2_MAX:
-        may_be = "its errors of hits may be too small, there may be outliers, or something is not aligned"
-    return (
-        f"chi2/ndf of the reconstruction is {chi2:.2f} instead of about 1: {may_be}; errors of the constants scale with its "
-        f"square root and are about {math.sqrt(chi2):.2f} times the reported ones"
-    )
+    scale = metrics.get("error_scale") or {}
+    causes = [text for text in (_outliers(metrics), _scatter(scale.get("scatter"))) if text]
+    if not causes:
+        causes = ["something is not aligned" if chi2 > CHI2_MAX else "its errors of hits may be too large"]
+    factor = scale.get("factor")
+    known = f"; errors of the constants include the factor {factor:.2f}" if factor else ""
+    return f"chi2/ndf of the reconstruction is {chi2:.2f} instead of about 1: {'; '.join(causes)}{known}"
+
+
+def _outliers(metrics: Metrics) -> str:
+    share = metrics.get("hits", {}).get("outliers") or 0.0
+    if share < OUTLIERS_MIN:
+        return ""
+    return f"{share:.1%} of the hits are more than 0.2 mm from their tracks, in all layers: outliers or noisy strips"
+
+
+def _scatter(scatter: float | None) -> str:
+    if scatter is None or SCATTER_MIN <= scatter <= SCATTER_MAX:
+        return ""
+    about = f"hits scatter about their tracks by {scatter:.2f} times their errors"
+    if scatter < 1:
+        return f"{about}: its errors of hits may be too large"
+    return f"{about}, not counting those that are cut: its errors of hits may be too small, or something is not aligned"
 
 
 def _magnets(metrics: Metrics) -> str:

@@ -106,13 +106,14 @@ def test_what_forbids_convergence(change: dict[str, Any], criterion: str) -> Non
     [
         {"hits": {"modules": {f"{m:03d}": [750 + m, 250 - m] for m in range(8)}}, "chi2_per_ndf": 9.0},  # 5 % outliers
         {"freed_earlier": {"3ST layer.y": {"significance": 1.4}, "all": {"significance": 6.0}}},
+        {"freed_earlier": {"3ST layer.y": {"significance": 9.0}}, "error_scale": {"factor": 2.1, "scatter": 2.0}},
         {
             "steps": [{"free_parameters": 66, "entries_fixed": [10302], "entries_fixed_in": ["003"]}],
             "hits": {"modules": {"003": [0, 0], "001": [9000, 10]}},
         },
         drifted(1.2),
     ],
-    ids=["outliers", "earlier stages stand", "a dead module", "a small drift"],
+    ids=["outliers", "earlier stages stand", "hits scatter twice as much", "a dead module", "a small drift"],
 )
 def test_what_a_good_alignment_may_have(change: dict[str, Any]) -> None:
     """Hits cut everywhere alike, chance gains of fixed parameters, and a module without hits do not forbid convergence."""
@@ -493,6 +494,8 @@ def test_what_is_still_to_come() -> None:
     assert at_most is not None
     assert round(at_most.effect_um, 6) == 9.0
     assert remaining([step(0.125, 1.0), metrics()]) is None
+    scaled = step(0.125, 1.0) | {"error_scale": {"factor": 2.0}}
+    assert remaining([step(0.25, 9.0), scaled]) == Remaining(0.0625, 1.0)
     for last, name in ((step(0.001, 0.01), "converged"), (step(0.001, 5.0), "go_on"), (step(0.5, 0.01), "go_on")):
         assert judge(RULES, [metrics(), step(0.001, 0.01), last], limit=10).name == name
 
