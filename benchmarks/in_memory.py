@@ -21,7 +21,7 @@ import numpy as np
 from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.mille.conversion import apply_cuts, hit_words, labels_of
 from faser_align.alignment.mille.counts import Counts
-from faser_align.alignment.mille.kfalignment import HIT_BRANCHES, Tracks
+from faser_align.alignment.mille.kfalignment import HIT_BRANCHES, MEASURED_BRANCH, Tracks
 from faser_align.alignment.parameters.constants import Constants, add_constants, correction_from_parameters
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.results import END_TEXTS
@@ -350,7 +350,7 @@ class _Converted:
     def __init__(self, iteration: Iteration, constants: Constants, residual_max: float, *, about_layers: bool) -> None:
         self._stations, self._cuts = iteration.stations, iteration.cuts(residual_max)
         self._weight = iteration.weight
-        self._believed = geo.build(constants)
+        self._constants, self._believed = constants, geo.build(constants)
         self._collect = about_layers
         self.tracks: list[momenta.TrackArray] = []
         self.side_residuals: list[IntArray] = []
@@ -375,15 +375,18 @@ class _Converted:
         branches = {f"fitParam_{name}": column for name, column in kfalignment.hit_branches(fits).items()}
         ids = geo.identifiers()[fits.element]
         tracks = Tracks(
-            kfalignment.track_branches(fits), fits.lengths, {name: branches[name] for name in HIT_BRANCHES}, ids
+            kfalignment.track_branches(fits),
+            fits.lengths,
+            {name: branches[name] for name in (*HIT_BRANCHES, MEASURED_BRANCH)},
+            ids,
         )
         prints = momenta._mixed(branches["fitParam_align_id"], fits.measured)
         self.tracks[-1] = np.concatenate([self.tracks[-1], momenta._tracks(tracks.flat, prints, fits.lengths)])
         tracks, kept, counted = apply_cuts(tracks, self._cuts)
-        words = hit_words(tracks, kept, layer_pivot=self._cuts.pivot == "layer")
+        words = hit_words(tracks, kept, self._constants if self._cuts.pivot == "layer" else None)
         equations = _equations(tracks, kept, words, number, weight)
         if self._collect:
-            moved = hit_words(tracks, kept, layer_pivot=True)
+            moved = hit_words(tracks, kept, self._constants)
             self.about_layers.append(_equations(tracks, kept, moved, number, weight))
         written = {"tracks_written": len(equations.n_locals), "measurements": len(equations.values)}
         self.counts = self.counts + Counts(**counted, **written)

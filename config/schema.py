@@ -258,7 +258,8 @@ class Mille(Table):
         "hits with the constants of 2025; 10 cuts none.",
     )
     pivot: Literal["calypso", "layer"] = key(
-        "calypso", "Pivot of layer rotations in the derivatives: at the hit's z, as in Calypso, or at the layer's z."
+        "calypso",
+        "Derivatives by rotations of layers: about the hit's z, as Calypso writes them, or as the constants rotate the layer.",
     )
 
     @model_validator(mode="after")

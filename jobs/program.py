@@ -22,6 +22,7 @@ from faser_align.fsm.errors import CampaignError, NodeError
 
 if TYPE_CHECKING:
     from faser_align.alignment.mille.conversion import Cuts
+    from faser_align.alignment.parameters.constants import Constants
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -52,6 +53,12 @@ class Iteration(NamedTuple):
 
         configured: dict[str, Any] = {**self.config["mille"], "residual_max": residual_max_mm, **others}
         return Cuts(**configured)
+
+    def constants(self) -> "Constants | None":
+        """Return the constants for derivatives about the layers' own z; None with those of Calypso, which need none."""
+        from faser_align.alignment.parameters.constants import read_constants
+
+        return read_constants(self.constants_file()) if self.config["mille"]["pivot"] == "layer" else None
 
     @property
     def files(self) -> list[int]:

@@ -75,10 +75,12 @@ def convert_tracks(iteration: Iteration, file: int) -> None:
 
     with failing(exit_codes.CONFIG):
         cuts = iteration.cuts(iteration.residual_max_mm)
+    with reading_constants():
+        constants = iteration.constants()
     path = iteration.mille_file(file)
     with failing(exit_codes.CONVERSION, file_system=exit_codes.COPY):
         write_momenta(iteration.kfalignment_file(file), iteration.momenta_file(file))
-        convert_and_count([iteration.kfalignment_file(file)], path, cuts)
+        convert_and_count([iteration.kfalignment_file(file)], path, cuts, constants=constants)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def solve(folder: str, stage: int, number: int) -> None:
     correction = correction_from_parameters(steps[-1].solution.values)
     finite = all(math.isfinite(value) for six in correction.values() for value in six)
     result = _hand_on(iteration, correction, add_constants(constants, correction)) if finite else None
-    normal = _normal(iteration, used, solved)
+    normal = _normal(iteration, used, solved, constants)
     metrics = iteration_metrics(
         stage=stage,
         iteration=number,
@@ -189,7 +189,7 @@ def _momenta_of(iteration: Iteration, used: list[int], number: int) -> TrackArra
     return read_momenta([earlier.momenta_file(file) for file in used])
 
 
-def _normal(iteration: Iteration, used: list[int], solved: Solved) -> Normal | None:
+def _normal(iteration: Iteration, used: list[int], solved: Solved, constants: Constants) -> Normal | None:
     """Return the normal equations of all parameters; None on failure, because no result depends on them.
 
     If a step frees layer rotations with Calypso's derivatives, the tracks are converted once more, file by file, with
@@ -200,7 +200,7 @@ def _normal(iteration: Iteration, used: list[int], solved: Solved) -> Normal | N
             return normal_equations(solved.steering)
         total: Normal | None = None
         for file in used:
-            part = _about_layers(iteration, file, solved.residual_max_mm)
+            part = _about_layers(iteration, file, solved.residual_max_mm, constants)
             total = part if total is None else total + part
         return total
     except CampaignError as error:
@@ -222,11 +222,11 @@ def _keep_normal(iteration: Iteration, normal: Normal | None) -> None:
         sys.stderr.write(f"the normal equations are not stored: {error}\n")
 
 
-def _about_layers(iteration: Iteration, file: int, residual_max_mm: float) -> Normal:
+def _about_layers(iteration: Iteration, file: int, residual_max_mm: float, constants: Constants) -> Normal:
     cuts = iteration.cuts(residual_max_mm, pivot="layer", same_hits=True)
     with tempfile.TemporaryDirectory() as scratch:  # HTCondor's scratch folder, which it clears even after a crash
         binary = os.path.join(scratch, "tracks.bin")
-        convert([iteration.kfalignment_file(file)], binary, cuts)
+        convert([iteration.kfalignment_file(file)], binary, cuts, constants=constants)
         # The steps count entries over all files; here every parameter with data takes part.
         options = SolverOptions(hugecut=iteration.config["solver"]["hugecut"], entries=1)
         return normal_equations(write_steering(scratch, [binary], frozenset(), {}, options, [iteration.weight(file)]))

@@ -18,7 +18,7 @@ from faser_align.alignment.solver.builtin import solve as run_builtin
 from faser_align.config.stored_types import Solver
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
-from faser_align.jobs.program import Iteration, failing
+from faser_align.jobs.program import Iteration, failing, reading_constants
 
 # End codes of pede.
 NO_VARIABLES = (21, 22)
@@ -95,10 +95,12 @@ def _counts(mille_file: MilleFile, used: list[int]) -> tuple[Counts, IntArray]:
 
 def _convert_again(iteration: Iteration, used: list[int]) -> None:
     cuts = iteration.cuts(WIDER * iteration.residual_max_mm)
+    with reading_constants():
+        constants = iteration.constants()
     for file in used:
         path = iteration.wide_mille_file(file)
         with failing(exit_codes.CONVERSION, file_system=exit_codes.COPY):
-            convert_and_count([iteration.kfalignment_file(file)], path, cuts)
+            convert_and_count([iteration.kfalignment_file(file)], path, cuts, constants=constants)
 
 
 def _attempt(iteration: Iteration, used: list[int], mille_file: MilleFile) -> tuple[list[Step], Path, Solution | None]:

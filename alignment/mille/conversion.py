@@ -7,10 +7,11 @@ Derivatives that are exactly zero as float32, and hits without an error, are omi
 """
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,12 +22,14 @@ from faser_align.alignment.mille.counts import MOMENTUM_EDGES_GEV, RESIDUAL_EDGE
 from faser_align.alignment.mille.kfalignment import (
     GLOBAL_BRANCHES,
     LOCAL_BRANCHES,
+    MEASURED_BRANCH,
     SENTINEL_BRANCHES,
     Tracks,
     read_tracks,
 )
+from faser_align.alignment.mille.layer_rotations import constants_derivatives
 from faser_align.alignment.mille.records import Records, read_records
-from faser_align.alignment.mille.track_model import offset_z_mm
+from faser_align.alignment.parameters.constants import DOFS, Six
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import replacing
 
@@ -35,7 +38,8 @@ __all__ = ["Counts", "Cuts", "Records", "convert", "convert_and_count", "read_co
 _BUFFER_WORDS = 5000  # as in Mille.cpp; a hit that does not fit is dropped and counted in word 0
 _WORDS_PER_HIT = 2 + len(LOCAL_BRANCHES) + len(GLOBAL_BRANCHES)
 _LOCALS = len(LOCAL_BRANCHES)
-_BY_LAYER_Y = "fitParam_align_global_derivation_y_y"
+_BY_LAYER = "fitParam_align_global_derivation_y_"
+_BY_LAYER_Y = f"{_BY_LAYER}y"
 _P_MIN_GEV = 10.0  # smaller momenta count as this one, so that sums stay exact
 _INVALID = -9000.0  # the reconstruction writes -9999 for a missing derivative
 
@@ -51,9 +55,9 @@ class Cuts:
         residual_max: largest absolute residual of a hit (mm).
         derivative_max: largest absolute derivative with respect to rx or ry of the layer (mm/rad). Not applied with the
             pivot ``layer``, whose derivatives are as large as the distance of modules from their layer's plane.
-        pivot: point of rotation of the layer's rx and ry derivatives. ``calypso`` keeps the written ones, about the z
-            of the hit (CKF2Alignment.cxx); ``layer`` moves it to the z of the layer, about which the constants are
-            applied (TrackerAlignDBTool.cxx).
+        pivot: point and axes of the layer's rx, ry and rz derivatives. ``calypso`` keeps the written ones, about the z
+            of the hit (CKF2Alignment.cxx); ``layer`` makes them those of the constants, which rotate a layer about its
+            own z (``layer_rotations``).
         same_hits: whether ``layer`` also omits the hits that ``calypso`` omits, so that both use the same hits.
     """
 
@@ -79,7 +83,12 @@ class Cuts:
 
 
 def convert(
-    inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts, *, any_element: bool = False
+    inputs: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    cuts: Cuts,
+    *,
+    constants: Mapping[str, Six] | None = None,
+    any_element: bool = False,
 ) -> Counts:
     """Convert kfalignment files to one Mille binary, in bounded memory.
 
@@ -89,6 +98,8 @@ def convert(
         inputs: ROOT files, in the order of their records.
         output: Mille binary to write.
         cuts: selection of tracks and hits.
+        constants: constants of the reconstruction (mm, rad), for the pivot ``layer``; without them the layers and
+            modules count as in their nominal positions.
         any_element: whether to accept hits on elements outside FASER's tracker, such as those of other detectors. Not
             possible with the pivot ``layer``, which needs the nominal z.
 
@@ -101,11 +112,12 @@ def convert(
     """
     _check_names(inputs, output)
     counts = Counts(files=len(inputs))
+    placed = None if cuts.pivot == "calypso" else constants or {}
+    reading = partial(read_tracks, any_element=any_element and placed is None, measured=placed is not None)
     try:
         with replacing(output) as file:
-            allowed = any_element and cuts.pivot == "calypso"
-            for tracks in _ahead(tracks for source in inputs for tracks in read_tracks(source, any_element=allowed)):
-                written, counted = _convert_tracks(tracks, cuts)
+            for tracks in _ahead(tracks for source in inputs for tracks in reading(source)):
+                written, counted = _convert_tracks(tracks, cuts, placed)
                 file.write(written)
                 counts = counts + counted
             if not counts.tracks_written:
@@ -118,13 +130,18 @@ def convert(
 
 
 def convert_and_count(
-    inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str], cuts: Cuts, *, any_element: bool = False
+    inputs: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    cuts: Cuts,
+    *,
+    constants: Mapping[str, Six] | None = None,
+    any_element: bool = False,
 ) -> Counts:
     """Convert as ``convert`` does, and write the counts to ``<output>.json``: both files or neither.
 
     Arguments, result and errors are those of ``convert``; also raises UserError if the counts cannot be written.
     """
-    counts = convert(inputs, output, cuts, any_element=any_element)
+    counts = convert(inputs, output, cuts, constants=constants, any_element=any_element)
     try:
         counts = replace(counts, bytes_written=os.path.getsize(output))
         write_counts(f"{output}.json", counts)
@@ -172,9 +189,9 @@ def _ahead(chunks: Generator[Tracks, None, None]) -> Iterator[Tracks]:
             yield tracks
 
 
-def _convert_tracks(tracks: Tracks, cuts: Cuts) -> tuple[bytes, Counts]:
+def _convert_tracks(tracks: Tracks, cuts: Cuts, constants: Mapping[str, Six] | None) -> tuple[bytes, Counts]:
     tracks, kept, counted = apply_cuts(tracks, cuts)
-    words, written = _words(tracks, kept, layer_pivot=cuts.pivot == "layer")
+    words, written = _words(tracks, kept, constants)
     return words, Counts(**counted, tracks_written=len(written), measurements=int(written.sum()))
 
 
@@ -275,10 +292,12 @@ def _by_side(sides: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | No
     return np.bincount(sides, weights, minlength=193)[:192]
 
 
-def _words(tracks: Tracks, kept: npt.NDArray[np.bool_], *, layer_pivot: bool) -> tuple[bytes, npt.NDArray[np.int64]]:
+def _words(
+    tracks: Tracks, kept: npt.NDArray[np.bool_], constants: Mapping[str, Six] | None
+) -> tuple[bytes, npt.NDArray[np.int64]]:
     """Return the records of the kept hits, and the number of measurements in each written record."""
     kept = kept & (tracks.hits["fitParam_align_local_measured_xe"].astype(np.float32) > 0)
-    values = hit_words(tracks, kept, layer_pivot=layer_pivot)
+    values = hit_words(tracks, kept, constants)
     labels = np.zeros(values.shape, np.int32)
     labels[:, 1 : _LOCALS + 1] = np.arange(1, _LOCALS + 1)
     labels[:, _LOCALS + 2 :] = labels_of(tracks.ids[kept])
@@ -291,21 +310,22 @@ def _words(tracks: Tracks, kept: npt.NDArray[np.bool_], *, layer_pivot: bool) ->
     return _records(values, labels, present, track, errors), measurements[measurements > 0]
 
 
-def hit_words(tracks: Tracks, kept: npt.NDArray[np.bool_], *, layer_pivot: bool = False) -> npt.NDArray[np.float32]:
-    """Return the words of each kept hit: residual, five local derivatives, error, seven global ones, shape (hits, 14)."""
+def hit_words(
+    tracks: Tracks, kept: npt.NDArray[np.bool_], constants: Mapping[str, Six] | None = None
+) -> npt.NDArray[np.float32]:
+    """Return the words of each kept hit: residual, five local derivatives, error, seven global ones, shape (hits, 14).
+
+    With ``constants``, the derivatives by rotations of layers are those of the constants.
+    """
     hits = {name: column[kept] for name, column in tracks.hits.items()}
-    if layer_pivot:
-        _move_pivot(hits, tracks.ids[kept])
+    if constants is not None:
+        written = {dof: hits[_BY_LAYER + dof] for dof in DOFS}
+        measured = hits.get(MEASURED_BRANCH)  # older files lack it: the middle of the sensor
+        at = np.zeros(len(written["x"])) if measured is None else measured
+        turned = constants_derivatives(written, tracks.ids[kept], at, constants)
+        hits |= {_BY_LAYER + dof: column for dof, column in turned.items()}
     words = ("fitParam_align_local_residual_x", *LOCAL_BRANCHES, "fitParam_align_local_measured_xe", *GLOBAL_BRANCHES)
     return np.stack([hits[word] for word in words], axis=-1).astype(np.float32)
-
-
-def _move_pivot(hits: dict[str, npt.NDArray[np.float64]], ids: npt.NDArray[np.int64]) -> None:
-    """Move the pivot of rx and ry to the layer's own z: a hit dz downstream of it also shifts by (ry, -rx) * dz."""
-    dz = offset_z_mm(ids)
-    x, y, rx, ry = (f"fitParam_align_global_derivation_y_{dof}" for dof in ("x", "y", "rx", "ry"))
-    hits[rx] = hits[rx] - dz * hits[y]
-    hits[ry] = hits[ry] + dz * hits[x]
 
 
 def _fitting(

@@ -43,6 +43,7 @@ HIT_BRANCHES = (
     *LOCAL_BRANCHES,
     *SENTINEL_BRANCHES,
 )
+MEASURED_BRANCH = "fitParam_align_local_measured_x"  # older files lack it
 _ELEMENTS_MAX = 9000  # with 1000 added they have four digits, as labels need
 _LARGEST = float(np.finfo(np.float32).max)  # Mille uses single precision
 _HEADER_BYTES = 20
@@ -97,7 +98,11 @@ class Tracks:
 
 
 def read_tracks(
-    path: str | os.PathLike[str], chunk_tracks: int = CHUNK_TRACKS, *, any_element: bool = False
+    path: str | os.PathLike[str],
+    chunk_tracks: int = CHUNK_TRACKS,
+    *,
+    any_element: bool = False,
+    measured: bool = False,
 ) -> Iterator[Tracks]:
     """Read a kfalignment file in chunks of at most ``chunk_tracks`` tracks.
 
@@ -106,6 +111,7 @@ def read_tracks(
         chunk_tracks: tracks per chunk.
         any_element: whether to accept elements outside FASER's tracker, such as those of other detectors. The file must
             then have the derivatives with respect to the track's parameters, which can be computed for FASER only.
+        measured: whether to read ``MEASURED_BRANCH`` as well, if the file has it.
 
     Raises UserError if the file is missing, truncated or of another kind, lacks the tree or a branch, contains no
     tracks, or contains a value that is not finite or an unknown element; the message names file, branch and entry.
@@ -119,7 +125,7 @@ def read_tracks(
     try:
         with uproot.open(path, array_cache=None) as file, open(path, "rb") as raw:
             tree = _tree(file, path)
-            columns = _columns(tree, raw, path)
+            columns = _columns(tree, raw, path, (MEASURED_BRANCH,) if measured else ())
             try:
                 for start in range(0, tree.num_entries, chunk_tracks):
                     stop = min(start + chunk_tracks, tree.num_entries)
@@ -175,16 +181,18 @@ def _tree(file: Any, path: str | os.PathLike[str]) -> Any:
     return tree
 
 
-def _columns(tree: Any, raw: BinaryIO, path: str | os.PathLike[str]) -> dict[str, Column]:
-    """Return the columns that the conversion needs, by the newest names of their branches."""
+def _columns(
+    tree: Any, raw: BinaryIO, path: str | os.PathLike[str], optional: tuple[str, ...] = ()
+) -> dict[str, Column]:
+    """Return the columns that the conversion needs, and optional ones, by the newest names of their branches."""
     is_ntuple = not hasattr(tree, "branches")
     present = {str(branch.name): branch for branch in (tree.fields if is_ntuple else tree.branches)}
     with_track_derivatives = any(alias in present for name in LOCAL_BRANCHES for alias in _aliases(name))
     layouts = Layouts()
     columns: dict[str, Column] = {}
-    for name in (*TRACK_BRANCHES, *HIT_BRANCHES):
+    for name in (*TRACK_BRANCHES, *HIT_BRANCHES, *optional):
         known = next((alias for alias in _aliases(name) if alias in present), None)
-        if known is None and name in LOCAL_BRANCHES and not with_track_derivatives:
+        if known is None and (name in optional or (name in LOCAL_BRANCHES and not with_track_derivatives)):
             continue
         if known is None:
             raise UserError(f"{path}: the tree lacks branch {name}; give a kfalignment file, or reconstruct it again")
@@ -221,7 +229,7 @@ def _chunk(
     for name in TRACK_BRANCHES:
         flat[name], _ = columns[name].take(start, stop)
         _check_finite(flat[name], None, path, columns[name].name, start)
-    for name in (name for name in HIT_BRANCHES if name in columns):
+    for name in (name for name in (*HIT_BRANCHES, MEASURED_BRANCH) if name in columns):
         column = columns[name]
         hits[name], hit_counts = column.take(start, stop)
         if hit_counts is None:

@@ -33,10 +33,14 @@ def mille(
     pivot: Annotated[
         str,
         typer.Option(
-            help="Pivot of the layer's rx and ry derivatives: calypso or layer",
+            help="Derivatives by rotations of layers: calypso (as written) or layer (as the constants rotate them)",
             autocompletion=one_of("calypso", "layer"),
         ),
     ] = "calypso",
+    constants: Annotated[
+        Path | None,
+        typer.Option(help="Constants of the reconstruction, for --pivot layer  [default: the nominal geometry]"),
+    ] = None,
     sums: Annotated[
         bool, typer.Option("--add", help="Inputs are OUTPUT.json files of conversions: sum their counts")
     ] = False,
@@ -50,6 +54,7 @@ def mille(
     Example: faser-align mille kfalignment_011705_00400.root -o mp2input.bin
     """
     from faser_align.alignment.mille.conversion import Cuts, convert_and_count
+    from faser_align.alignment.parameters.constants import read_constants
     from faser_align.cli.show import counted
     from faser_align.fsm.errors import UserError
     from faser_align.operations import outputs
@@ -62,7 +67,10 @@ def mille(
     outputs.refuse_to_overwrite(output, force)
     outputs.refuse_to_overwrite(Path(f"{output}.json"), force)
     cuts = Cuts(chi2_max, pz_min, pz_max, hits_min, residual_max, derivative_max, pivot)  # type: ignore[arg-type]
-    counts = convert_and_count(inputs, output, cuts, any_element=True)
+    if constants is not None and pivot != "layer":
+        raise UserError("--constants changes nothing without --pivot layer; add it, or leave out --constants")
+    placed = None if constants is None else read_constants(constants)
+    counts = convert_and_count(inputs, output, cuts, constants=placed, any_element=True)
     if counts.tracks_modelled:
         console.warn(
             f"{counts.tracks_modelled} tracks come from older files without derivatives with respect to the track parameters; "

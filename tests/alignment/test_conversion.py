@@ -12,15 +12,16 @@ import uproot
 from faser_align.alignment.mille.conversion import Cuts, convert, convert_and_count, read_records
 from faser_align.alignment.mille.counts import Counts, read_counts
 from faser_align.alignment.mille.kfalignment import HIT_BRANCHES, TRACK_BRANCHES, read_tracks
+from faser_align.alignment.mille.layer_rotations import constants_derivatives
 from faser_align.alignment.mille.track_model import designed_z_mm, offset_z_mm
-from faser_align.alignment.parameters.constants import read_constants
+from faser_align.alignment.parameters.constants import DOFS, Constants, read_constants
+from faser_align.alignment.parameters.labels import KEYS
 from faser_align.config.schema import Config
 from faser_align.fsm.errors import UserError
 from faser_align.simulation import geometry, kfalignment, reconstruct, tracks
+from faser_align.simulation.tracks import Hits
 
 Unpack = Callable[[str], Path]
-
-TURNS = ((1e-6, 0, 0), (0, 1e-6, 0))
 
 
 def write_jagged(path: Path, changes: dict[str, Any] | None = None, *, hits: int = 16, tracks: int = 3) -> Path:
@@ -135,15 +136,42 @@ def test_hits_beyond_milles_buffer_are_counted_in_word_0(tmp_path: Path) -> None
     assert counts.measurements == 357
 
 
-def test_layer_pivot_is_the_one_of_the_constants() -> None:
-    """rx and ry of a layer move a side by its offset from the layer's plane in the simulated geometry."""
-    turned = [geometry.build({f"{s}{n}": (0, 0, 0, *angles) for s in range(4) for n in range(3)}) for angles in TURNS]
-    moved_by_rx, moved_by_ry = ((place.origin - geometry.build({}).origin) / 1e-6 for place in turned)
-    ids = geometry.identifiers()
-    dz = offset_z_mm(ids)
-    np.testing.assert_allclose(designed_z_mm(ids), geometry.build({}).origin[:, 2])
-    np.testing.assert_allclose(moved_by_rx[:, 1], -dz, atol=1e-3)
-    np.testing.assert_allclose(moved_by_ry[:, 0], dz, atol=1e-3)
+@pytest.mark.parametrize("tilt", [0.0, 0.05])
+@pytest.mark.parametrize(("place", "dof"), [(3, "rx"), (4, "ry"), (5, "rz")])
+def test_layer_pivot_is_the_one_of_the_constants(tilt: float, place: int, dof: str) -> None:
+    """Derivatives by rotations of a layer are the changes of predictions with its constants, whatever its tilt."""
+    rng = np.random.default_rng(1)
+
+    def constants(step: float) -> Constants:
+        of = np.random.default_rng(2)
+        layers = {key: of.normal(0, [0.5, 0.5, 0.5, tilt, tilt, 0.003]) for key in KEYS if len(key) == 2}
+        modules = {key: of.normal(0, [0.1, 0.1, 0.1, 0.003, 0.003, 0.003]) for key in KEYS if len(key) == 3}
+        for six in layers.values():
+            six[place] += step
+        return {key: tuple(six) for key, six in (layers | modules).items()}  # type: ignore[misc]
+
+    elements = np.arange(geometry.ELEMENTS)
+    hits = Hits(np.zeros_like(elements), elements, rng.integers(0, geometry.STRIPS, len(elements)))
+    track = np.array([[2.0, -3.0, 0.004, 0.01, 1e-3]]).T
+
+    def predicted(step: float) -> Any:
+        place_of = geometry.build(constants(step))
+        origin, axes = place_of.origin.T, place_of.axes.transpose(1, 2, 0)
+        return reconstruct._predict(np.repeat(track, len(elements), axis=1), elements // 16, origin, axes), place_of
+
+    (plus, _), (minus, _), (at, placed) = predicted(1e-5), predicted(-1e-5), predicted(0.0)
+    measured = (hits.strip + 0.5) * geometry.PITCH - geometry.HALF_WIDTH
+    written = reconstruct._by_layer(at, placed.origin[:, 2] + measured * placed.axes[:, 2, 0])
+    derivatives = dict(zip(DOFS, written, strict=True))
+    found = constants_derivatives(derivatives, geometry.identifiers(), measured, constants(0.0))
+    expected = (plus.across - minus.across) / 2e-5
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(found[dof], expected, atol=1e-4)
+
+
+def test_nominal_positions_are_those_of_the_simulation() -> None:
+    """Without constants hits have their nominal z."""
+    np.testing.assert_allclose(designed_z_mm(geometry.identifiers()), geometry.build({}).origin[:, 2])
 
 
 def test_layer_pivot_lifts_the_cut_on_derivatives(tmp_path: Path) -> None:
@@ -161,7 +189,7 @@ def test_layer_pivot_lifts_the_cut_on_derivatives(tmp_path: Path) -> None:
 
 
 def test_layer_pivot_changes_rx_and_ry_only(data: Path, tmp_path: Path) -> None:
-    """The layer's pivot adds the distance term to the derivatives for rx and ry, and rejects no hit."""
+    """Without constants the layer's pivot adds the nominal distance to the derivatives by rx and ry, and rejects no hit."""
     source = data / "mille" / "kfalignment_4st.root"
     for pivot in ("calypso", "layer"):
         convert([source], tmp_path / f"{pivot}.bin", Cuts(pivot=pivot))

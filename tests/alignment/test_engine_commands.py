@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from commandline import Result, in_process
 
+from faser_align.alignment.mille.records import read_records
+
 Run = Callable[..., Result]
 
 
@@ -33,6 +35,22 @@ def test_mille_converts(run: Run, data: Path, unpacked: Callable[[str], Path], t
     assert "--force" in again.err
     forced = run("mille", source, "-o", output, "--force", "--json", "--residual-max", "0.5")
     assert json.loads(forced.out)["measurements"] == 9221
+
+
+def test_mille_uses_the_constants_of_the_reconstruction(run: Run, data: Path, tmp_path: Path) -> None:
+    """With --pivot layer the constants change the derivatives by rotations of layers, and no hit; else they are refused."""
+    source, constants = data / "mille" / "kfalignment_4st.root", data / "constants" / "align_2025.txt"
+    contents = {}
+    for name, words in {"nominal": [], "tilted": ["--constants", constants]}.items():
+        assert run("mille", source, "-o", tmp_path / name, "--pivot", "layer", *words).status == 0
+        contents[name] = read_records(tmp_path / name)
+    nominal, tilted = contents.values()
+    assert nominal.indices.tolist() == tilted.indices.tolist()
+    changed = nominal.indices[nominal.values != tilted.values]
+    assert {label % 10 for label in changed.tolist()} == {3, 4, 5}
+    assert changed.max() < 1000
+    refused = run("mille", source, "-o", tmp_path / "out.bin", "--constants", constants)
+    assert (refused.status, "--constants changes nothing without --pivot layer" in refused.err) == (2, True)
 
 
 def test_mille_adds_up(run: Run, data: Path, tmp_path: Path) -> None:
