@@ -8,12 +8,12 @@ import re
 import shlex
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import forking
 import pytest
 import typer
 from campaigns import hook
@@ -69,15 +69,8 @@ class Desk:
 
     def run(self, *words: str, status: int | None = 0) -> Result:
         """Run a command in a shell with a secret in its environment."""
-        done = subprocess.run(
-            [sys.executable, "-m", "faser_align.cli", *words],
-            cwd=self.folder,
-            env=os.environ | {"MY_TOKEN": ENVIRONMENT, "KRB5CCNAME": f"FILE:/tmp/{ENVIRONMENT}"},
-            capture_output=True,
-            text=True,
-            timeout=660,
-            check=False,
-        )
+        environment = os.environ | {"MY_TOKEN": ENVIRONMENT, "KRB5CCNAME": f"FILE:/tmp/{ENVIRONMENT}"}
+        done = forking.run(list(words), folder=self.folder, environment=environment, timeout_s=660)
         self.said += [done.stdout, done.stderr]
         assert status is None or done.returncode == status, done.stdout + done.stderr
         return Result(done.returncode, done.stdout, done.stderr)

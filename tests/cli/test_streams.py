@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import forking
 import pytest
 import typer
 from campaigns import hook, make_campaign, run_iteration
 from commandline import commands
-from forking import Forks, forks
 
 from faser_align.alignment.parameters.constants import write_constants
 from faser_align.cli import main, streams
@@ -107,25 +107,18 @@ def test_every_command_is_tried() -> None:
     assert {" ".join(path) for path in commands(typer.main.get_command(main.app))} == set(WORDS)
 
 
-@pytest.fixture(scope="module")
-def forked(place: Path) -> Iterator[Forks]:
-    """Run commands in forks of one process, with chosen streams."""
-    with forks(place, place) as run:
-        yield run
-
-
 @pytest.mark.parametrize("command", WORDS)
-def test_streams_that_lack_something(command: str, place: Path, forked: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_that_lack_something(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With ASCII or Latin-1 output, or with a closed stream, a command ends in the same way, without a traceback."""
     monkeypatch.setenv("FASER_ALIGN_POOL", str(place / "no-pool"))  # `pool stop` must not stop the pool of other tests
-    expected = forked(typed(command, place))
-    ascii_only = forked(typed(command, place), encoding="ascii")
-    unseen = forked(typed(command, place), closed=(1,))
+    expected = forking.run(typed(command, place), folder=place)
+    ascii_only = forking.run(typed(command, place), folder=place, encoding="ascii")
+    unseen = forking.run(typed(command, place), folder=place, closed=(1,))
     for done in (expected, ascii_only, unseen):
-        assert "Traceback" not in done.err, done.err
-    silent = forked(typed(command, place), encoding="latin-1", closed=(0, 2))
-    assert [done.status for done in (ascii_only, unseen, silent)] == [expected.status] * 3
-    assert unseen.out == ""
+        assert "Traceback" not in done.stderr, done.stderr
+    silent = forking.run(typed(command, place), folder=place, encoding="latin-1", closed=(0, 2))
+    assert [done.returncode for done in (ascii_only, unseen, silent)] == [expected.returncode] * 3
+    assert unseen.stdout == ""
 
 
 def test_a_drawing_in_ascii(place: Path) -> None:

@@ -3,13 +3,13 @@
 import hashlib
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 from campaigns import IFT_LOCAL, manifest
 
@@ -51,11 +51,10 @@ def make_campaign_in() -> Callable[..., Path]:
 
 @pytest.fixture
 def run_job() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a job as HTCondor does, isolated and in a folder of its own: (module, arguments...)."""
+    """Run a job as HTCondor does, without an environment and in a folder of its own: (module, arguments...)."""
 
     def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-I", "-m", f"faser_align.jobs.{module}", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd="/", env={}, timeout=300, check=False)
+        return forking.run([str(a) for a in arguments], module=f"faser_align.jobs.{module}", folder="/", environment={})
 
     return run
 

@@ -85,11 +85,11 @@ class Job:
 
 
 @pytest.fixture
-def make_job(make_campaign: Make, tmp_path: Path) -> Callable[..., Job]:
+def make_job(make_campaign: Make, tmp_path: Path, session_folder: Path) -> Callable[..., Job]:
     """Make a job: keywords are tables, ``reconstruction`` one is added to the stand-ins' own."""
 
     def make(reconstruction: dict[str, Any] | None = None, **tables: Any) -> Job:
-        lxplus = Lxplus(tmp_path / "lxplus of me")
+        lxplus = Lxplus(tmp_path / "lxplus of me", kept=session_folder / "tracks")
         told = lxplus.reconstruction(**(reconstruction or {}))
         folder = make_campaign(reconstruction=told, **tables)
         os.link(tmp_path / "truth.txt", lxplus.folder / "truth.txt")

@@ -4,9 +4,10 @@ import json
 import os
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+import forking
 
 import faser_align
 from faser_align.campaign import layout
@@ -92,13 +93,19 @@ def write_output(record: dict[str, Any], stage: int, iteration: int, file: int, 
 def hook(
     *arguments: object, dag_id: str = "12.0", interpreter: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run the hook program with (phase, campaign, node, macros...) in the environment from DAGMan."""
+    """Run the hook program with (phase, campaign, node, macros...) in the environment from DAGMan.
+
+    It is forked by a process that has loaded it, unless an ``interpreter`` is given.
+    """
     words = [
         str(word).replace("%", "%25").replace(" ", "%20") if i == 1 else str(word) for i, word in enumerate(arguments)
     ]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": os.environ.get("HOME", "/"), "CONDOR_ID": dag_id}
+    if not interpreter:
+        return forking.run(words, module="", environment=environment)
     return subprocess.run(
-        [*(interpreter or (sys.executable, "-I", "-S", HOOK)), *words],
-        env={"PATH": "/usr/bin:/bin", "HOME": os.environ.get("HOME", "/"), "CONDOR_ID": dag_id},
+        [*interpreter, *words],
+        env=environment,
         capture_output=True,
         text=True,
         check=False,

@@ -1,11 +1,11 @@
 """Run the command line in tests."""
 
 import io
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import forking
 import pytest
 
 from faser_align.cli import main
@@ -42,9 +42,7 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
 
 def faser_align(*words: str) -> Result:
     """Run the command line in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "faser_align.cli", *words], capture_output=True, text=True, timeout=300, check=False
-    )
+    done = forking.run(list(words))
     return Result(done.returncode, done.stdout, done.stderr)
 
 

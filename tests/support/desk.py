@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-import subprocess
 import sys
 import time
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+import forking
 import htcondor2
 from nowhere import no_dagman, until
 from receivers import Mattermost
@@ -62,9 +62,7 @@ class Desk:
 
     def run(self, *words: str, status: int = 0) -> str:
         """Run a command; return its standard output if it ended as expected."""
-        done = subprocess.run(
-            [*COMMAND, *words], cwd=self.folder, capture_output=True, text=True, timeout=END_S + 60, check=False
-        )
+        done = forking.run(list(words), folder=self.folder, timeout_s=END_S + 60)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 

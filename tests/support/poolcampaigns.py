@@ -5,12 +5,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import forking
 import htcondor2
 import pytest
 from campaigns import make_campaign, metrics
@@ -24,7 +24,6 @@ from faser_align.pool import personal
 from faser_align.state import create, queries, registry, verify
 
 STUB = Path(__file__).with_name("stub.py")
-COMMAND = [sys.executable, "-m", "faser_align.cli"]
 RETRIES = 12  # a fault costs an attempt; none may fail a campaign
 WAIT_S = 240.0  # enough for a busy machine
 
@@ -132,9 +131,7 @@ class PoolCampaign:
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a command about this campaign."""
         first, *rest = words
-        return subprocess.run(
-            [*COMMAND, first, str(self.folder), *rest], capture_output=True, text=True, timeout=600, check=False
-        )
+        return forking.run([first, str(self.folder), *rest], timeout_s=600)
 
     def dagmans(self) -> list[DagmanJob] | None:
         """Return the campaign's DAGMan jobs in the queue, or None while the schedd does not answer."""

@@ -16,11 +16,17 @@ HERE = Path(__file__).parent
 
 
 class Lxplus:
-    """The tree of stand-ins in ``folder``, and its configuration."""
+    """The tree of stand-ins in ``folder``, and its configuration.
 
-    def __init__(self, folder: Path, tracks: int = 300) -> None:
+    Args:
+        folder: where to make it.
+        tracks: number of tracks in each raw file.
+        kept: folder in which reconstructions of the same input find their tracks.
+    """
+
+    def __init__(self, folder: Path, tracks: int = 300, kept: Path | None = None) -> None:
         self.folder = folder
-        self.tracks = tracks
+        self.usual = {"tracks": tracks, "truth": str(folder / "truth.txt")} | ({"kept": str(kept)} if kept else {})
         self.bin = folder / "bin"
         self.database = folder / "cvmfs" / "faser" / "ALLP200.db"
         self.atlas_base = folder / "cvmfs" / "atlas"
@@ -49,7 +55,7 @@ class Lxplus:
         """Make a raw file; keywords define what its reconstruction does, for example ``crash=True``."""
         path = self.folder / "raw" / "2023" / "011705" / f"Faser-Physics-011705-{file:05d}.raw"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"tracks": self.tracks, "truth": str(self.folder / "truth.txt"), **does}))
+        path.write_text(json.dumps(self.usual | does))
         return path
 
     def tool(self, name: str, text: str) -> None:

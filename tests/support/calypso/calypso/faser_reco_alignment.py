@@ -1,6 +1,8 @@
+import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import sys
@@ -35,16 +37,32 @@ if does.get("full"):
 if does.get("silent"):
     sys.exit(0)
 
-# Faster than the original: the detector is that of faser_align's simulation.
-from faser_align.alignment.parameters.constants import parse_constants, read_constants
-from faser_align.simulation import geometry, kfalignment, reconstruct, tracks
 
-believed = geometry.build(parse_constants(constants, "the database"))
-truth = geometry.build(read_constants(does["truth"]))
-response = tracks.Response(inefficiency=0.005, noise=0.0, outliers=0.0)
-hits = tracks.simulate_file(truth, does["tracks"], 1, int(run), int(file), response)
+def simulate(name, stations):
+    """Write tracks: faster than the original, since the detector is that of faser_align's simulation."""
+    from faser_align.alignment.parameters.constants import parse_constants, read_constants
+    from faser_align.simulation import geometry, kfalignment, reconstruct, tracks
+
+    believed = geometry.build(parse_constants(constants, "the database"))
+    truth = geometry.build(read_constants(does["truth"]))
+    response = tracks.Response(inefficiency=0.005, noise=0.0, outliers=0.0)
+    hits = tracks.simulate_file(truth, does["tracks"], 1, int(run), int(file), response)
+    kfalignment.write(name, (reconstruct.reconstruct(h, believed, stations) for h in hits))
+
+
 name = f"Faser-Physics-{run}-{file}-kfalignment.root"
-kfalignment.write(name, (reconstruct.reconstruct(h, believed, 3 if "--noIFT" in options else 4) for h in hits))
+stations = 3 if "--noIFT" in options else 4
+if kept := does.get("kept"):  # the same input gives the same tracks
+    given = repr((constants, Path(does["truth"]).read_text(), does["tracks"], run, file, stations))
+    path = Path(kept, hashlib.sha256(given.encode()).hexdigest())
+    if not path.exists():
+        simulate(name, stations)
+        Path(kept).mkdir(exist_ok=True)
+        shutil.copyfile(name, f"{path}.{os.getpid()}")
+        os.replace(f"{path}.{os.getpid()}", path)
+    shutil.copyfile(path, name)
+else:
+    simulate(name, stations)
 if does.get("truncated"):
     with open(name, "r+b") as out:
         out.truncate(os.path.getsize(name) - 1000)
