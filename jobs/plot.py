@@ -45,11 +45,14 @@ def plot(path: str, name: str, history: Sequence[Metrics], limits: Mapping[str, 
     except Exception as broken:  # noqa: BLE001 -- an installation may be broken in any way
         return f"matplotlib cannot be used by the jobs' Python ({sys.executable}): {broken}"
     try:
-        figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
+        figure = Figure(figsize=_INCHES, dpi=_DPI)
+        figure.subplots_adjust(left=0.135, right=0.985, bottom=0.075, top=0.95, hspace=0.08)
         _draw(figure, name, history, limits)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with temporary(path) as written:
-            figure.savefig(written, format="png", metadata={"Software": "faser-align"})
+            figure.savefig(
+                written, format="png", metadata={"Software": "faser-align"}, pil_kwargs={"compress_level": 1}
+            )
     except Exception as problem:  # noqa: BLE001 -- see above
         return f"the plot could not be drawn: {type(problem).__name__}: {problem}"
     return ""
@@ -86,6 +89,7 @@ def _draw(figure: "Figure", name: str, history: Sequence[Metrics], limits: Mappi
         axes.grid(visible=True, color="#e6eaed", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
+        axes.yaxis.set_label_coords(-0.09, 0.5)
     for axes in (small, moved):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="small", frameon=False, ncols=4)
@@ -118,8 +122,22 @@ def _log(axes: "Axes", x: Sequence[int], label: str, values: Sequence[float], co
     """Draw a curve on a logarithmic scale, without values that are not positive."""
     shown = [value if value > 0 else math.nan for value in values]
     if any(math.isfinite(value) for value in shown):
-        axes.set_yscale("log")
+        if axes.get_yscale() != "log":
+            _scale(axes)
         axes.plot(x, shown, "o-", color=colour, label=label)
+
+
+def _scale(axes: "Axes") -> None:
+    """Make the scale logarithmic, with numbers instead of powers of ten, which take as long to lay out as all else."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(Plain())
+    axes.yaxis.set_minor_formatter(Plain(minor_thresholds=(1, 0.4)))
 
 
 def _number(value: object) -> float:
