@@ -45,6 +45,7 @@ class Files(TypedDict, total=False):
     unused: int
     agreement: Agreement
     duplicates: Duplicates
+    uncompressed: int
 
 
 class Tracks(TypedDict, total=False):

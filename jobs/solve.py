@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import faser_align
-from faser_align.alignment.mille.conversion import convert
+from faser_align.alignment.mille.conversion import Counts, convert
 from faser_align.alignment.parameters.constants import (
     Constants,
     add_constants,
@@ -94,6 +94,7 @@ def solve(folder: str, stage: int, number: int) -> None:
             _momentum(iteration, used),
             agreement(solved.side_residuals, used),
             read_duplicates([iteration.momenta_file(file) for file in used], used),
+            _uncompressed(iteration, solved.counts),
         ),
         steps=steps,
         constants=constants,
@@ -121,6 +122,11 @@ def solve(folder: str, stage: int, number: int) -> None:
         write_text(metrics_file, json.dumps(metrics, allow_nan=False))
     _drop_tracks(iteration)
     _publish(iteration)
+
+
+def _uncompressed(iteration: Iteration, counts: Counts) -> int:
+    """Return how many ROOT files are not compressed; the simulation writes such files to save time."""
+    return 0 if iteration.config["reconstruction"]["backend"] == "simulation" else counts.files_uncompressed
 
 
 def _freed_earlier(iteration: Iteration) -> set[int]:

@@ -25,6 +25,7 @@ from faser_align.alignment.mille.kfalignment import (
     MEASURED_BRANCH,
     SENTINEL_BRANCHES,
     Tracks,
+    is_compressed,
     read_tracks,
 )
 from faser_align.alignment.mille.layer_rotations import constants_derivatives
@@ -120,6 +121,7 @@ def convert(
                 written, counted = _convert_tracks(tracks, cuts, placed)
                 file.write(written)
                 counts = counts + counted
+            counts = replace(counts, files_uncompressed=sum(not is_compressed(source) for source in inputs))
             if not counts.tracks_written:
                 raise UserError(_nothing_left(inputs, counts))
     except OSError as error:

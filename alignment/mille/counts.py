@@ -32,6 +32,7 @@ def _zeros(*shape: int) -> Callable[[], IntArray]:
 
 
 _NEWER = (
+    "files_uncompressed",
     "tracks_modelled",
     "modules_cut_derivative",
     "module_residuals",
@@ -47,6 +48,7 @@ class Counts:
     """Counts of one or more converted files; ``alignment/quality/metrics.toml`` describes each."""
 
     files: int = 0
+    files_uncompressed: int = 0
     tracks_read: int = 0
     tracks_modelled: int = 0
     tracks_cut_chi2: int = 0

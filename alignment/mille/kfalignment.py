@@ -47,6 +47,7 @@ MEASURED_BRANCH = "fitParam_align_local_measured_x"  # older files lack it
 _ELEMENTS_MAX = 9000  # with 1000 added they have four digits, as labels need
 _LARGEST = float(np.finfo(np.float32).max)  # Mille uses single precision
 _HEADER_BYTES = 20
+_COMPRESSION_BYTES = 45  # of the header, up to the compression
 _LARGE_FILES = 1_000_000  # added to the version of files with 64-bit positions in the header
 CHUNK_TRACKS = 2500  # about 40 MB including intermediate arrays
 
@@ -142,6 +143,17 @@ def read_tracks(
         ) from error
     except Exception as error:  # errors of uproot and the decompressors have no common base class
         raise UserError(f"{path} cannot be read as a ROOT file ({_short(error)}); reconstruct it again") from error
+
+
+def is_compressed(path: str | os.PathLike[str]) -> bool:
+    """Return whether ROOT compressed a file, whose header is known to be good (fCompress of TFile; 0 is no compression).
+
+    Compressed blocks have a checksum or fail to decompress; damage to others goes unnoticed.
+    """
+    with open(path, "rb") as file:
+        head = file.read(_COMPRESSION_BYTES)
+    at = 41 if int.from_bytes(head[4:8], "big") >= _LARGE_FILES else 33
+    return int.from_bytes(head[at : at + 4], "big") % 100 > 0  # hundreds are the algorithm
 
 
 def _check_header(path: str | os.PathLike[str]) -> None:

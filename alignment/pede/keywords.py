@@ -1,7 +1,7 @@
 """Match keywords of pede's steering texts and translate them to options of the built-in solver.
 
 Matching follows pede (MATINT of mptext): letters are compared in order, ignoring case, and the first keyword of its
-list that agrees in 80 % of the letters is taken. The list has every keyword of pede V04-16: each one sets an option, or
+list that agrees in 80 % of the letters is taken. The list has every keyword of pede V05-01-03: each one sets an option, or
 has no effect on the built-in solver and is noted, or is not supported and ends the run.
 """
 
@@ -159,6 +159,7 @@ SETTERS: dict[str, Callable[[Numbers], Values]] = {
     "matiter": _set("matrix_iterations", nearest),
     "outlierdownweighting": _downweighting,
     "dwfractioncut": _set("downweight_max", lambda number: min(0.5, number)),
+    "outlierfracwarnthreshold": _set("rejected_max", lambda percent: 100.0 * percent, 1.0),
     "pullrange": _set("pull_range", abs),
     "subito": _on("subito"),
     "force": _on("force"),
@@ -201,6 +202,7 @@ NOTED = {
 }
 """Keywords without consequence for the built-in solver, with the reason."""
 
+_PARDISO = "it belongs to pede with PARDISO; use method inversion"
 UNSUPPORTED = {
     "maxlocalcond": "it rejects records by the condition of band matrices",
     "weightedcons": "weighted constraints change the solution",
@@ -211,6 +213,9 @@ UNSUPPORTED = {
     "wolfe": "it changes the line search",
     "withLAPACKelimination": "it belongs to pede with LAPACK; use withelimination",
     "LAPACKwitherrors": "it belongs to pede with LAPACK; use method inversion",
+    "debugPARDISO": _PARDISO,
+    "blocksizePARDISO": _PARDISO,
+    "pardiso": _PARDISO,
 }
 """Keywords of pede that would change the result and cannot be had, with the reason."""
 
@@ -222,7 +227,8 @@ KEYWORDS = (
     "postprocessing", "withLAPACKelimination", "withmultipliers", "checkinput", "checkparametergroups",
     "monitorresiduals", "monitorpulls", "monitorprogress", "scaleerrors", "iterateentries", "threads", "compress",
     "countrecords", "errlabels", "pairentries", "wolfe", "mrestol", "mrestranscond", "mresmode", "nofeasiblestart",
-    "histprint", "readerroraseof", "LAPACKwitherrors",
+    "histprint", "readerroraseof", "LAPACKwitherrors", "outlierfracwarnthreshold", "debugPARDISO", "blocksizePARDISO",
+    "pardiso",
 )  # fmt: skip
 """All that are recognised by most of their letters, in the order in which pede tries them."""
 

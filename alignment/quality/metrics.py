@@ -95,6 +95,7 @@ class Data:
         momentum: change of the momenta since the previous iteration (``since_before``) and since the stage's first
             (``since_first``), each from ``momenta.compare``; empty if unknown.
         agreement, duplicates: comparison of the files, from ``between_files``; empty if unknown.
+        uncompressed: number of ROOT files without compression, and so without checksums.
     """
 
     files_expected: int
@@ -106,6 +107,7 @@ class Data:
     momentum: metrics.Momentum = field(default_factory=metrics.Momentum)
     agreement: metrics.Agreement = field(default_factory=metrics.Agreement)
     duplicates: metrics.Duplicates = field(default_factory=metrics.Duplicates)
+    uncompressed: int = 0
 
 
 def iteration_metrics(
@@ -164,6 +166,7 @@ def iteration_metrics(
             "lost": list(data.files_lost),
             "agreement": data.agreement,
             "duplicates": data.duplicates,
+            "uncompressed": data.uncompressed,
         },
         "tracks": {
             "read": counts.tracks_read,

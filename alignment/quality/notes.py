@@ -7,6 +7,7 @@ from typing import Any
 from faser_align.campaign.layout import raw_name
 from faser_align.fsm import criteria
 from faser_align.fsm.metrics import Magnet, Metrics
+from faser_align.fsm.plural import count
 
 NEAR_END_UM = 2.0  # residual shift of a correction below which a stage may end soon
 CHI2_MIN, CHI2_MAX = 0.85, 1.3  # of the reconstruction, which are usual
@@ -47,7 +48,17 @@ def notes(metrics: Metrics, momentum_max: float, rules: criteria.Rules = RULES) 
         _magnets(metrics),
         _chi2(metrics),
     )
-    return [text for text in (*own, *files) if text]
+    return [text for text in (*own, *files, uncompressed(metrics.get("files", {}).get("uncompressed", 0))) if text]
+
+
+def uncompressed(files: int) -> str:
+    """Return a sentence if ROOT files are not compressed, else an empty string."""
+    if not files:
+        return ""
+    return (
+        f"{count(files, 'ROOT file')} without compression: damage to such a file may go unnoticed, because ROOT has "
+        "checksums in compressed data alone; let the reconstruction write compressed files"
+    )
 
 
 def derivative_cut(cut: int, read: int) -> str:

@@ -48,12 +48,17 @@ def solve(steering_path: str | os.PathLike[str]) -> Solution:
 
     Writes ``millepede.res``, ``.end``, ``.log``, ``.his`` and, if requested, ``.mon`` beside the steering file. Older
     ones are removed first, so that all files are from this run. A failure for which pede has an end code is returned as
-    that end code and not raised. Raises UserError if the steering file's folder does not exist.
+    that end code and not raised; a missing steering file is code 16, which ``millepede.end`` alone states.
+
+    Raises UserError if the steering file's folder does not exist.
     """
     path = Path(steering_path)
     folder = path.parent
     if not folder.is_dir():
         raise UserError(f"{path} does not exist; give a steering file")
+    if not path.exists():  # a mistyped name loses no result
+        write_end(folder / END, 16)
+        return Solution(16, END_TEXTS[16], f"{path} does not exist; give a steering file", {})
     for name in (RESULT, END, LOG, HISTOGRAMS, MONITOR):
         (folder / name).unlink(missing_ok=True)
     write_end(folder / END, -1)
@@ -207,4 +212,4 @@ def _end_code(problem: Problem, run: Iterations) -> int:
         ratio /= HUBER_RATIO
     rejected = nearest(10000 * sum(run.last.rejects) / problem.source.records)
     unusual = not 90 <= nearest(100 * ratio) <= 110
-    return 1 if unusual or rejected > 100 or problem.empty else 0
+    return 1 if unusual or rejected > problem.steering.rejected_max or problem.empty else 0

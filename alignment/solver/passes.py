@@ -31,7 +31,7 @@ class Pass:
     """Sums of one pass.
 
     Attributes:
-        chi2: value of the function; ndf, weighted_ndf: degrees of freedom of fitted records.
+        chi2: value of the function; ndf, weighted_ndf: degrees of freedom of fitted records that are not huge.
         gradient: shape (variable parameters,): negative gradient of half the chi2.
         matrix: shape (variable, variable), or None.
         accepted: entries of each variable parameter in accepted records.
@@ -267,10 +267,12 @@ def _judge(
     """Count degrees of freedom and rejects; return which records are accepted."""
     there = chunk.n_locals != 0  # pede skips records without local parameters
     fitted = there & ~fits.deficient & (fits.ndf > 0)
-    sums.ndf += int(fits.ndf[fitted].sum())
-    sums.weighted_ndf += chunk.weight * float(fits.ndf[fitted].sum())
     limit = chi2_limit(fits.ndf)
     huge = fitted & (chi2_cut >= 0) & (fits.chi2 > np.float32(steering.huge_cut) * limit)
+    # pede's LOOPBF leaves a huge record before it adds the degrees of freedom, and a large one afterwards
+    ndf = int(fits.ndf[fitted & ~huge].sum())
+    sums.ndf += ndf
+    sums.weighted_ndf += chunk.weight * float(ndf)
     large = fitted & ~huge & (chi2_cut > 0) & (fits.chi2 > np.float32(chi2_cut) * limit)
     # a record beyond its limit still adds the limit, so that rejecting does not decrease the function
     sums.chi2 += chunk.weight * float((np.float32(chi2_cut) * limit)[large].astype(np.float64).sum())

@@ -51,6 +51,7 @@ class Steering:
         huge_cut, chi2_cut: records with a larger multiple of the 3-sigma chi2 are rejected; ``chi2_cut`` for the first
             and second iteration, (0, 0) for none.
         downweighting: iterations of the local fit, 0 for none; ``downweight_max`` is the largest fraction.
+        rejected_max: records rejected in the last pass, in units of 1e-4 of all, above which the end code is 1.
         presigma: default for parameters.
         regularisation: factor of presigma as a penalty; None for damped steps without a penalty.
         skip_empty_constraints: skip constraints without a variable parameter, which otherwise forbid a solution.
@@ -88,6 +89,7 @@ class Steering:
     chi2_cut: tuple[float, float] = (0.0, 0.0)
     downweighting: int = 0
     downweight_max: float = 0.0
+    rejected_max: float = 100.0
     presigma: float = 0.0
     regularisation: float | None = None
     skip_empty_constraints: bool = False

@@ -55,6 +55,7 @@ def mille(
     """
     from faser_align.alignment.mille.conversion import Cuts, convert_and_count
     from faser_align.alignment.parameters.constants import read_constants
+    from faser_align.alignment.quality import notes
     from faser_align.cli.show import counted
     from faser_align.fsm.errors import UserError
     from faser_align.operations import outputs
@@ -71,6 +72,8 @@ def mille(
         raise UserError("--constants changes nothing without --pivot layer; add it, or leave out --constants")
     placed = None if constants is None else read_constants(constants)
     counts = convert_and_count(inputs, output, cuts, constants=placed, any_element=True)
+    if counts.files_uncompressed:
+        console.warn(notes.uncompressed(counts.files_uncompressed))
     if counts.tracks_modelled:
         console.warn(
             f"{counts.tracks_modelled} tracks come from older files without derivatives with respect to the track parameters; "
@@ -140,7 +143,7 @@ def solve(
     from faser_align.cli.show import solved
     from faser_align.fsm.errors import CampaignError
 
-    if not os.path.isfile(steering):
+    if not os.path.isfile(steering) and steering.suffix != ".txt":
         from faser_align.cli.commands.reco import solve_folder
 
         solve_folder(str(steering), as_json=as_json)

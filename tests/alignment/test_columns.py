@@ -64,8 +64,9 @@ def test_every_layout_gives_the_same_bytes(
 ) -> None:
     """Baskets of any size and ROOT compression give the bytes of faser-alignment-script's converter."""
     path = write_tree(tmp_path / "in.root", tracks, per_basket=per_basket, compression=compression)
-    convert([path], tmp_path / "out.bin", Cuts())
+    counts = convert([path], tmp_path / "out.bin", Cuts())
     assert (tmp_path / "out.bin").read_bytes() == unpacked("mille/mp2input_4st.bin").read_bytes()
+    assert counts.files_uncompressed == (compression is None)
 
 
 @pytest.mark.slow

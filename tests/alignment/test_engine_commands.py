@@ -53,6 +53,18 @@ def test_mille_uses_the_constants_of_the_reconstruction(run: Run, data: Path, tm
     assert (refused.status, "--constants changes nothing without --pivot layer" in refused.err) == (2, True)
 
 
+def test_mille_warns_of_files_without_compression(run: Run, data: Path, tmp_path: Path) -> None:
+    """Input without compression, whose damage may go unnoticed, is converted with a warning, and counted."""
+    source = data / "mille" / "kfalignment_4st.root"
+    content = bytearray(source.read_bytes())
+    content[33:37] = bytes(4)  # fCompress of the header
+    (tmp_path / "plain.root").write_bytes(content)
+    done = run("mille", tmp_path / "plain.root", "-o", tmp_path / "out.bin")
+    assert done.status == 0
+    assert "1 ROOT file without compression: damage to such a file may go unnoticed" in done.err
+    assert json.loads((tmp_path / "out.bin.json").read_text())["files_uncompressed"] == 1
+
+
 def test_mille_adds_up(run: Run, data: Path, tmp_path: Path) -> None:
     """``mille --add`` sums several files of counts to those of one conversion of all files."""
     sources = [data / "mille" / f"kfalignment_{stations}st.root" for stations in (3, 4)]
@@ -102,9 +114,16 @@ def test_solve_does_what_pede_does(run: Run, pede_case: Callable[[str], Path]) -
     assert failed.status == 1
     assert json.loads(failed.out)["end_code"] == 26
     assert "too many rejects" in failed.err
+    before = (folder / "millepede.log").read_bytes()
     missing = run("solve", folder / "nope.txt")
-    assert (missing.status, missing.out) == (2, "")
-    assert missing.err == f"error: {folder}/nope.txt: no such file; name a steering file, or a campaign of `reco`\n"
+    assert (missing.status, missing.out) == (1, "")
+    assert "no solution (16 " in missing.err
+    assert f"{folder}/nope.txt does not exist; give a steering file" in missing.err
+    assert (folder / "millepede.end").read_text().split()[0] == "16"
+    assert (folder / "millepede.log").read_bytes() == before
+    other = run("solve", folder / "nope")
+    assert (other.status, other.out) == (2, "")
+    assert other.err == f"error: {folder}/nope: no such file; name a steering file, or a campaign of `reco`\n"
 
 
 def test_solve_warns_of_parameters_with_few_entries(run: Run, pede_case: Callable[[str], Path]) -> None:

@@ -128,7 +128,8 @@ def test_metrics_of_a_real_step(data: Path, tmp_path: Path) -> None:
     correction = correction_from_parameters(solved.values)
     metrics = metrics_of([step], correction, Data(6, [417], counts, 0.5, False), normal_equations(steering))
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
-    assert metrics["files"] == {"expected": 6, "used": 5, "lost": [417], "agreement": {}, "duplicates": {}}
+    files = {"expected": 6, "used": 5, "lost": [417], "agreement": {}, "duplicates": {}, "uncompressed": 0}
+    assert metrics["files"] == files
     assert metrics["tracks"]["used"] == solved.records == 400
     assert metrics["steps"][0]["variable"] == 72 - len(solved.entries_fixed)
     assert metrics["steps"][0]["entries_fixed"] == list(solved.entries_fixed)

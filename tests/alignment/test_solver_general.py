@@ -106,6 +106,30 @@ def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: i
         assert_is(run(tmp_path, pack(case), ""), *dense(case))
 
 
+@pytest.mark.parametrize("fraction", [0.1, 0.3])
+def test_huge_records_do_not_count(tmp_path: Path, fraction: float) -> None:
+    """Records beyond ``hugecut`` add neither chi2 nor degrees of freedom: the result is that of the other records."""
+    case = make_case(5, n_records=100)
+    huge = int(100 * fraction)
+    shift = 1e6 * np.random.default_rng(1).normal(size=99)
+    shifted = [(a, b, c + shift[: len(c)], d) for a, b, c, d in case.records[:huge]]
+    without = run(tmp_path, pack(case._replace(records=case.records[huge:])), "hugecut 50\n")
+    solution = run(tmp_path, pack(case._replace(records=[*shifted, *case.records[huge:]])), "hugecut 50\n")
+    assert solution.rejects is not None
+    assert (solution.rejects.huge_chi2, solution.records - huge) == (huge, without.records)
+    assert (solution.chi2, solution.ndf, solution.values) == (without.chi2, without.ndf, without.values)
+    assert 0.8 < solution.chi2 / solution.ndf < 1.2
+
+
+@pytest.mark.parametrize(("percent", "code"), [("", 1), (" 5", 1), (" 20", 0)])
+def test_rejects_are_a_warning_above_a_limit(tmp_path: Path, percent: str, code: int) -> None:
+    """Above ``outlierfracwarnthreshold`` percent of rejected records, 1 by default, the end code is 1."""
+    case = make_case(2, n_records=400)
+    records = [(a, b, c + 1e6 * np.arange(len(c)) ** 2 * (at < 40), d) for at, (a, b, c, d) in enumerate(case.records)]
+    content = pack(case._replace(records=records))
+    assert run(tmp_path, content, f"hugecut 50\noutlierfracwarnthreshold{percent}\n").end_code == code
+
+
 def test_many_local_parameters_and_labels(tmp_path: Path) -> None:
     """Records with a hundred local parameters, and equations with 30 labels, are solved."""
     case = make_case(5, n_globals=30, n_records=40, n_locals=100, density=1.0)

@@ -131,9 +131,9 @@ def test_options_of_the_environment_go_over_the_configuration(plain_command: Com
 
 def test_solve_names_what_it_takes(plain_command: Command, here: Path) -> None:
     """What is neither a steering file nor made by reco is refused in a sentence that lists what is accepted."""
-    left = plain_command("solve", "nothing.txt")
+    left = plain_command("solve", "nothing")
     assert left.status == 2
-    assert "nothing.txt: no such file; name a steering file, or a campaign of `reco`" in left.err
+    assert "nothing: no such file; name a steering file, or a campaign of `reco`" in left.err
 
 
 @pytest.mark.parametrize(
