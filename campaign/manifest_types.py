@@ -29,6 +29,7 @@ class ForkedFrom(TypedDict):
     iteration: int
     constants: str
     sha256: str
+    stages: NotRequired[list[UsedStage]]  # that led to the constants, those of its own parents first
 
 
 # ``from`` is the folder that it was imported from.

@@ -130,11 +130,15 @@ def _uncompressed(iteration: Iteration, counts: Counts) -> int:
 
 
 def _freed_earlier(iteration: Iteration) -> set[int]:
-    """Return the labels that earlier stages freed, in the last stage; before it no stage decides about another's."""
+    """Return the labels that earlier stages freed, in the last stage; before it no stage decides about another's.
+
+    Stages of the campaigns that it was forked from are earlier ones, too.
+    """
     stages = iteration.record["stages"]
     if iteration.stage < len(stages):
         return set()
-    earlier = [stage for stage in stages if stage["steps"] != stages[-1]["steps"]]
+    inherited = iteration.record.get("parent", {}).get("stages", [])
+    earlier = [stage for stage in (*inherited, *stages) if stage["steps"] != stages[-1]["steps"]]
     return {
         label
         for stage in earlier

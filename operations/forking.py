@@ -42,6 +42,9 @@ class Parent:
         """Return what a child's manifest says about it."""
         with open(self.constants, "rb") as file:
             checksum = hashlib.sha256(file.read()).hexdigest()
+        stages = self.record["stages"][: self.stage if self.iteration else self.stage - 1]
+        if "imported" in self.record:
+            stages = []  # what their steps freed is not known for certain
         return {
             "name": self.record["name"],
             "folder": self.folder,
@@ -49,6 +52,7 @@ class Parent:
             "iteration": self.iteration,
             "constants": self.constants,
             "sha256": checksum,
+            "stages": [*self.record.get("parent", {}).get("stages", ()), *stages],
         }
 
 

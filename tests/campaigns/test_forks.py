@@ -36,6 +36,7 @@ def test_campaigns_from_one_configuration_and_from_campaigns(desk: Desk, monkeyp
     assert (record["year"], record["run"], record["files"]) == (2023, "011705", [400])
     assert record["parent"]["name"] == FIRST
     assert record["parent"]["sha256"] == record["constants"]["sha256"]
+    assert record["parent"]["stages"] == json.loads((desk.campaign / layout.RECORD).read_text())["stages"]
     assert (fork / "iter01" / layout.RECO / layout.CONSTANTS).read_text() == found
     desk.wait(f"{FIRST}-2", status=10)
     assert f"forked from {FIRST}, iteration 1\n" in desk.run("status", f"{FIRST}-2")

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from iterating import iterate
 from standin import make_pede
 
 from faser_align.alignment.parameters.constants import read_constants
+from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.results import read_result
 from faser_align.campaign import layout
 from faser_align.fsm.errors import NodeError
+from faser_align.jobs.program import Iteration
+from faser_align.jobs.solve import _freed_earlier
 
 FILES = (400, 401)
 STEP = {"name": "IFT", "fix": ["layer", "3ST"]}
@@ -43,6 +47,27 @@ def test_pede_gives_the_campaign_that_the_builtin_solver_gives(
     assert [row["steps"][0]["end_code"] for row in other] == [row["steps"][0]["end_code"] for row in builtin]
     assert other[0]["solver"]["records"] == builtin[0]["solver"]["records"]
     assert "threads 2" in (folder_of(campaign) / "str.txt").read_text().splitlines()
+
+
+def test_everything_that_was_ever_freed_is_judged_at_the_end() -> None:
+    """The last stage judges what any step of any earlier stage freed, in this campaign and those that it continues."""
+
+    def stage(*steps: list[int | str], stations: int = 4) -> dict[str, Any]:
+        return {"stations": stations, "steps": [{"name": "a", "fix": fix} for fix in steps]}
+
+    stages = [stage(["layer", "3ST"], ["module", "3ST"]), stage(["layer"], stations=3), stage(["IFT", "layer"])]
+    parent: dict[str, Any] = {"parent": {"stages": [stage(["IFT", "module"]), stages[2]]}}
+
+    def found(record: Any, number: int = 3) -> set[str]:
+        labels = _freed_earlier(Iteration({"stations": 4, **record}, "", number, 1))
+        return {f"{'IFT' if PARAMETERS[label].station == 0 else '3ST'} {PARAMETERS[label].kind}" for label in labels}
+
+    ift_layers = {f"IFT layer.{dof}" for dof in ("x", "y", "rx", "ry", "rz")}
+    modules = {f"{part} module.{dof}" for part in ("IFT", "3ST") for dof in ("x", "rz")}
+    assert found({"stages": stages}) == ift_layers | modules
+    assert found({"stages": stages[2:] + stages[2:]}, 2) == set()  # repeated, not another stage
+    assert found({"stages": stages}, 2) == set()  # before the last stage
+    assert found({"stages": stages[2:], **parent}, 1) == {f"3ST layer.{dof}" for dof in ("x", "y", "rx", "ry", "rz")}
 
 
 def test_pede_that_fails_is_no_solution(make_campaign: Callable[..., Path], tmp_path: Path) -> None:
