@@ -14,6 +14,7 @@ from faser_align.alignment.solver.local_fit import invert_symmetric
 from faser_align.alignment.solver.undetermined import directions
 
 _EPSILON = 1e-10  # minimum of pivots of the global matrix, as in pede's SQMINL
+_CLEAR = 100 * _EPSILON  # pivots above it leave no doubt about the rank
 _EQUAL = 1e-12  # relative to the original pivot: pivots closer than this differ only by rounding
 
 
@@ -89,10 +90,9 @@ class Inverse:
     def make(matrix: FloatArray, constraints: Constraints) -> "Inverse":
         """Invert the matrix of the variable parameters under the constraints."""
         z = constraints.null_space
-        fitted = (z.T @ matrix @ z if len(constraints.matrix) else matrix)[None]
-        reduced, rank = invert_symmetric(fitted, _EPSILON, equal=_EQUAL)
-        covariance = z @ reduced[0] @ z.T if len(constraints.matrix) else reduced[0]
-        defect = z.shape[1] - int(rank[0])
+        reduced, rank = _invert(z.T @ matrix @ z if len(constraints.matrix) else matrix)
+        covariance = z @ reduced @ z.T if len(constraints.matrix) else reduced
+        defect = z.shape[1] - rank
         undetermined = directions(matrix, z, defect) if defect else np.zeros((0, len(matrix)))
         return Inverse(covariance, defect, undetermined, _correlations(matrix, covariance))
 
@@ -104,6 +104,24 @@ class Inverse:
         """Return the errors of the parameters; negative where a diagonal element is."""
         diagonal = np.diagonal(self.covariance)
         return np.asarray(np.copysign(np.sqrt(np.abs(diagonal)), np.where(diagonal < 0, -1.0, 1.0)))
+
+
+def _invert(matrix: FloatArray) -> tuple[FloatArray, int]:
+    """Return inverse and rank: by LAPACK, or with pede's pivots where these decide about the rank.
+
+    A pivot is the diagonal element that remains after some other parameters were eliminated. Whatever their order, it is at
+    least 1 / V_ii, what remains after all others were. If this is far above pede's limit, pede finds full rank.
+    """
+    try:
+        np.linalg.cholesky(matrix)  # pede's pivots also invert matrices that are not positive definite
+        inverse = np.linalg.inv(matrix)
+    except np.linalg.LinAlgError:
+        pass
+    else:
+        if (np.diagonal(matrix) * np.diagonal(inverse)).max(initial=0.0) * _CLEAR < 1.0:
+            return 0.5 * (inverse + inverse.T), len(matrix)
+    stack, ranks = invert_symmetric(matrix[None], _EPSILON, equal=_EQUAL)
+    return stack[0], int(ranks[0])
 
 
 def _correlations(matrix: FloatArray, covariance: FloatArray) -> FloatArray:
