@@ -219,7 +219,7 @@ class Campaign:
     def __init__(self, record: Any, hits: Mapping[int, Sequence[Hits]]) -> None:
         self.record = record
         self._hits = hits
-        self._first: Constants = {}
+        self._starts: dict[tuple[int, int], Constants] = {}
         self._momenta: dict[tuple[int, int], momenta.TrackArray] = {}
 
     def run(self, start: Constants, lost: Callable[[int, int], Collection[int]] = lambda stage, number: ()) -> Result:
@@ -253,8 +253,7 @@ class Campaign:
     ) -> tuple[Metrics, Constants]:
         """Return the metrics of an iteration and the constants that follow from it, as the jobs do."""
         iteration = Iteration(self.record, self.record["folder"], stage, number)
-        if (stage, number) == (1, 1):
-            self._first = constants
+        self._starts[stage, number] = constants
         used = [file for file in iteration.files if file not in lost]
         residual_max, again = iteration.residual_max_mm, False
         try:
@@ -286,7 +285,8 @@ class Campaign:
             normal=done.normal,
             freed_earlier=solve._freed_earlier(iteration),
             survey=iteration.config["survey"],
-            first=self._first,
+            first=self._starts.get((1, 1)),
+            before=self._starts.get((stage, number - 1)),
             last=number >= self.record["stages"][stage - 1]["iterations"],
             resources=Resources(0.0, 0.0, 0.0),
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faser_align.fsm import renamed
-from faser_align.fsm.extrapolation import remaining, rise
+from faser_align.fsm.extrapolation import remaining, rise, wider
 from faser_align.fsm.plural import count
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def limits(convergence: Mapping[str, Any]) -> dict[str, float]:
 
 
 DIFFERENCE_MIN_UM = 2.0  # differences of mean residuals between files that matter
+
+FAR_UM = 200.0  # correction of a module that was not where the first constants had it
 
 # The rules in sentences.
 NAMES = {
@@ -140,7 +142,7 @@ def conditions(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     numbers = not metrics.get("nan") and _number(metrics, "chi2_per_ndf") is not None
     text = "all numbers are finite" if numbers else "a correction or chi2/ndf is not finite"
     found.append(Criterion("numbers", _number(metrics, "chi2_per_ndf"), None, numbers, text))
-    found += [_module_cuts(rules, metrics), _detector_cuts(rules, metrics), *_approach(rules, history)]
+    found += [_module_cuts(rules, history), _detector_cuts(rules, metrics), *_approach(rules, history)]
     found += [_entries(rules, metrics), *_freed_earlier(rules, metrics), *_weak_drift(rules, metrics)]
     changed = len(history) > 1 and _lost(history[-2]) != _lost(metrics)
     found.append(
@@ -301,14 +303,35 @@ def _approach(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     sizes = f"{_digits(more.sigma, 2)} standard deviations ({_digits(more.effect_um, 2)} um)"
     text = f"the extrapolated remaining correction is {sizes}"
     limits = f" (limits {rules.remaining_sigma_max:g} and {rules.residual_shift_um_max:g} um)"
-    found = [Criterion("remaining", more.sigma, rules.remaining_sigma_max, passed, text + limits)]
+    who = "" if passed else _moves_most(history)
+    found = [Criterion("remaining", more.sigma, rules.remaining_sigma_max, passed, text + limits + who)]
     above = rise(history)
     if above is not None:
         # Outliers raise chi2/ndf and its fluctuations alike.
         limit = rules.chi2_rise_max * max(1.0, _number(metrics, "chi2_per_ndf") or 1.0)
         text = f"chi2/ndf is {above:.2g} above the stage's best (limit {_digits(limit, 2)})"
-        found.append(Criterion("chi2_rise", above, limit, above <= limit, text))
+        passed = above <= limit
+        if not passed and (width := wider(history)) is not None and width <= rules.chi2_rise_max:
+            # Tracks with outliers entered the selection: those of the others do not have larger residuals.
+            passed, text = True, f"{text}, by outliers alone, since residuals are not wider"
+        found.append(Criterion("chi2_rise", above, limit, passed, text))
     return found
+
+
+def _moves_most(history: Sequence["Metrics"]) -> str:
+    """Return the module with the largest correction in units of its error, and how far it was off at the start."""
+    pulls = {key: pull for key, pull in history[-1].get("module_pulls", {}).items() if pull is not None}
+    if not pulls:
+        return ""
+    worst = max(pulls, key=lambda key: pulls[key])
+    return f"; module {worst} moves most, by {_digits(pulls[worst], 2)} times its error{_started_off(history, worst)}"
+
+
+def _started_off(history: Sequence["Metrics"], module: str) -> str:
+    """Return how far a module has moved across its strips where it moved most of all; empty below ``FAR_UM``."""
+    found = [metrics.get("corrections", {}).get("module.x") for metrics in history]
+    moved = sum(one.get("largest") or 0.0 for one in found if one and one.get("where") == module)
+    return f", and started about {abs(moved) / 1000:.2f} mm off" if abs(moved) > FAR_UM else ""
 
 
 def _cut_shares(metrics: "Metrics") -> dict[str, float]:
@@ -328,7 +351,8 @@ def _median(values: Iterable[float]) -> float:
     return ordered[(len(ordered) - 1) // 2] if ordered else 0.0
 
 
-def _module_cuts(rules: Rules, metrics: "Metrics") -> Criterion:
+def _module_cuts(rules: Rules, history: Sequence["Metrics"]) -> Criterion:
+    metrics = history[-1]
     more = _cut_shares(metrics)
     worst = max(more, key=lambda key: more[key], default="")
     share = max(more.get(worst, 0.0), 0.0)
@@ -337,6 +361,10 @@ def _module_cuts(rules: Rules, metrics: "Metrics") -> Criterion:
         kept, cut = metrics["hits"]["modules"][worst]
         text = f"module {worst} has {cut / (kept + cut):.1%} of its hits cut by residual, {share:.1%} more than the median "
         text += f"module (limit {rules.module_cut_max:.0%})"
+    if share > rules.module_cut_max:
+        off = _started_off(history, worst)
+        keep = "; a larger first value of mille.residual_max keeps its hits"
+        text += f"{off}{keep}" if off else ": it is not where its constants say, or has noisy strips"
     return Criterion("module_cut", share, rules.module_cut_max, share <= rules.module_cut_max, text)
 
 

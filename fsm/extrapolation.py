@@ -6,10 +6,13 @@ follows. With ``s`` the size of the last correction and ``r`` its ratio to the o
     s r / (1 - r)
 
 if all have the same direction. Sizes are those along directions that the data determine, because corrections along the
-others need not end.
+others need not end. Corrections that do not shrink any more are noise if they have other directions: tracks and hits pass the
+cuts in one iteration and not in the next. Only the part that repeats counts. Its size is ``s sqrt(c)`` with the cosine ``c``
+of the angle between the last two corrections, because their scalar product has nothing of what differs between them.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -35,7 +38,8 @@ def remaining(history: Sequence["Metrics"]) -> Remaining | None:
     ratio = RATIO_MAX
     if _known(before) and before["sigma"] > 0:
         ratio = min(now["sigma"] / before["sigma"], RATIO_MAX)
-    more = ratio / (1.0 - ratio)
+    cosine = now.get("repetition")
+    more = ratio / (1.0 - ratio) * (1.0 if cosine is None else math.sqrt(max(cosine, 0.0)))
     return Remaining(now["sigma"] * more / scale, now["effect_um"] * more)
 
 
@@ -51,6 +55,24 @@ def rise(history: Sequence["Metrics"]) -> float | None:
     same_files = [one for one in history if one.get("files", {}).get("lost") == lost]
     known = [float(value) for one in same_files if (value := one.get("chi2_per_ndf")) is not None]
     return known[-1] - min(known) if len(known) == len(same_files) else None
+
+
+def wider(history: Sequence["Metrics"]) -> float | None:
+    """Return the relative rise of the residuals' mean square width above the stage's smallest with the same files.
+
+    None if it is unknown. Widths are half the distances between quantiles of the layers' residuals, which outliers hardly change.
+    """
+    lost = history[-1].get("files", {}).get("lost")
+    same_files = [one for one in history if one.get("files", {}).get("lost") == lost]
+    squares = [_mean_square_width(one, history[-1].get("residuals", {})) for one in same_files]
+    known = [square for square in squares if square]
+    return known[-1] / min(known) - 1 if known and len(known) == len(squares) else None
+
+
+def _mean_square_width(metrics: "Metrics", layers: Collection[str]) -> float | None:
+    widths = {key: layer.get("width_um") for key, layer in metrics.get("residuals", {}).items()}
+    squares = [width**2 for key in layers if (width := widths.get(key)) is not None]
+    return sum(squares) / len(squares) if squares and len(squares) == len(layers) else None
 
 
 def _known(part: Mapping[str, object]) -> bool:

@@ -167,9 +167,10 @@ class Step(TypedDict, total=False):
 
 
 class Determined(TypedDict, total=False):
-    """The correction along directions that the data determine."""
+    """The correction along directions that the data determine; ``repetition`` is its cosine with the one before."""
 
     sigma: float
+    repetition: float | None
     residual_shift_um: float
     effect_um: float
 

@@ -105,6 +105,7 @@ def solve(folder: str, stage: int, number: int) -> None:
         freed_earlier=_freed_earlier(iteration),
         survey=iteration.config.get("survey"),  # none in a campaign of an older version
         first=_first_constants(iteration),
+        before=_constants_before(iteration),
         resources=_resources(started),
     )
     metrics["constants"] = constants_facts(iteration, start, result)
@@ -151,6 +152,16 @@ def _first_constants(iteration: Iteration) -> Constants:
     """Return the constants at the start of the campaign."""
     with reading_constants():
         return read_constants(layout.constants_file(iteration.folder, 1, 1))
+
+
+def _constants_before(iteration: Iteration) -> Constants | None:
+    """Return the constants with which the stage's previous iteration reconstructed; None if there is none, or no file."""
+    if iteration.number < 2:
+        return None
+    try:
+        return read_constants(layout.constants_file(iteration.folder, iteration.stage, iteration.number - 1))
+    except CampaignError:
+        return None
 
 
 def _plot(iteration: Iteration, metrics: Metrics) -> str:

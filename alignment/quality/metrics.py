@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faser_align.alignment.mille.counts import LAYER_KEYS, RESIDUAL_EDGES_MM, Counts
-from faser_align.alignment.parameters.constants import ZERO, Six, add_constants
+from faser_align.alignment.parameters.constants import ZERO, Six, add_constants, subtract_constants
 from faser_align.alignment.parameters.labels import PARAMETERS, describe
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.quality.constant_errors import constant_errors, parameter_errors
@@ -20,6 +20,7 @@ from faser_align.alignment.quality.held_fixed import held_fixed
 from faser_align.alignment.quality.magnets import magnets
 from faser_align.alignment.quality.metrics_file import finite
 from faser_align.alignment.quality.notes import NEAR_END_UM
+from faser_align.alignment.quality.repetition import repetition
 from faser_align.alignment.quality.survey import weak_modes
 from faser_align.alignment.quality.weak_modes import split
 from faser_align.alignment.solver.normal_equations import Normal
@@ -125,6 +126,7 @@ def iteration_metrics(
     freed_earlier: Collection[int] = (),
     survey: "Survey | None" = None,
     first: Mapping[str, Six] | None = None,
+    before: Mapping[str, Six] | None = None,
 ) -> metrics.Metrics:
     """Return the metrics of an iteration; unknown numbers and those that are not finite are None.
 
@@ -141,6 +143,7 @@ def iteration_metrics(
         freed_earlier: labels that other stages free, in the campaign's last stage.
         survey, first: accuracies of the constants, and constants at the start of the campaign, for the drift along weak
             modes; None if unknown.
+        before: constants with which the stage's previous iteration reconstructed; None if there is none.
     """
     counts = data.counts
     free = [label for label in PARAMETERS if any(label in step.free for step in steps)]
@@ -156,6 +159,9 @@ def iteration_metrics(
     surveyed: metrics.WeakModes = {}
     if normal and survey and first is not None and not nan and normal.positions(free):
         surveyed = weak_modes(normal, free, add_constants(constants, correction), first, survey)
+    found = _determined([step["parts"] for step in step_metrics], counts.measurements)
+    if normal and before is not None and found and not nan:
+        found["repetition"] = repetition(normal, free, values, subtract_constants(constants, before))
     return {
         "format": FORMAT,
         "stage": stage,
@@ -189,7 +195,7 @@ def iteration_metrics(
         "magnets": finite(magnets(counts)),
         "solver": _solver(backend, steps),
         "steps": step_metrics,
-        "determined": _determined([step["parts"] for step in step_metrics], counts.measurements),
+        "determined": found,
         "delta_chi2_per_parameter": _worst(delta_chi2_per_parameter(step.solution) for step in steps),
         "residual_shift_um": _number(shift),
         # Deprecated names, which the metrics of every version have: decisions and the state database read them.

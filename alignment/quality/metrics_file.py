@@ -51,6 +51,7 @@ SHAPE: dict[str, Any] = {
     "significance": NUMBER,
     "effect_um": NUMBER,
     "relative": NUMBER,
+    "determined": {"sigma": NUMBER, "effect_um": NUMBER, "repetition": NUMBER},
     "corrections": {"*": Whole(rms=NUMBER, largest=NUMBER, where=WORDS, unit=str)},
     "module_pulls": {"*": NUMBER},
     "error_scale": {"factor": NUMBER, "scatter": NUMBER, "response": NUMBER},

@@ -80,10 +80,10 @@ def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> 
     }
 
 
-def determined(values: FloatArray) -> BoolArray:
-    """Return which directions the data determine, by eigenvalue: errors up to ``MEASURED`` times the median."""
+def determined(values: FloatArray, limit: float = MEASURED) -> BoolArray:
+    """Return which directions the data determine, by eigenvalue: errors up to ``limit`` times the median."""
     errors = _errors(values)
-    return np.asarray(errors <= MEASURED * np.median(errors)) if len(errors) else np.zeros(0, np.bool_)
+    return np.asarray(errors <= limit * np.median(errors)) if len(errors) else np.zeros(0, np.bool_)
 
 
 def name(labels: Sequence[int], direction: FloatArray) -> str:

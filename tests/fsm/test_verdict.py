@@ -208,7 +208,8 @@ def test_the_reason_names_what_really_forbids_convergence() -> None:
     assert reason(one, rules=RULES._replace(require="all")) == f"{chi2} 0.03 is not below 0.01"
     assert "but the minimum is 5 iterations" in reason(one, one, rules=RULES._replace(min_iterations=5))
     cut = metrics(hits={"modules": {"017": [85, 15], "001": [9000, 0]}})
-    why = "module 017 has 15.0% of its hits cut by residual, 15.0% more than the median module (limit 10%)"
+    why = "module 017 has 15.0% of its hits cut by residual, 15.0% more than the median module (limit 10%): it "
+    why += "is not where its constants say, or has noisy strips"
     assert reason(MOVING, cut) == why
     assert reason(MOVING, cut, limit=2) == f"iteration 2 of 2 was the last: {why}"
     stalled = judge(RULES, [cut] * 5, limit=10)
@@ -277,8 +278,48 @@ def test_small_corrections_that_do_not_shrink_do_not_count() -> None:
     assert slow.name == "go_on"
     assert "the extrapolated remaining correction is 4" in slow.reason
     assert judge(RULES, [MOVING, step(0.6), step(0.1), step(0.01)], limit=10).name == "converged"
+    noise = [
+        step(0.09) | {"determined": {"sigma": 0.09, "effect_um": 0.02, "repetition": c}} for c in (0.05, -0.1, 0.02)
+    ]
+    assert judge(RULES, [MOVING, *noise], limit=10).name == "converged"  # in another direction each time
+    assert judge(RULES, [MOVING, *noise, step(0.09)], limit=10).name == "go_on"  # of which nothing is known
     # Corrections at the noise level do not shrink any more, and need not.
     assert judge(RULES, [MOVING, step(0.01), step(0.01), step(0.01)], limit=10).name == "converged"
+
+
+def test_the_module_that_still_moves_is_named() -> None:
+    """A correction that is too large names the module that it moves most, and one that started far off with its distance."""
+
+    def step(sigma: float, um: float, where: str = "110") -> dict[str, Any]:
+        corrections = {"module.x": {"rms": 1.0, "largest": um, "where": where, "unit": "um"}}
+        pulls = {"110": 4.2, "111": 1.1, "112": None}
+        return metrics(determined={"sigma": sigma, "effect_um": 0.1}, corrections=corrections, module_pulls=pulls)
+
+    said = judge(RULES, [MOVING, step(9.0, -167.8, "113"), step(8.0, -548.2), step(7.0, -131.4)], limit=10)
+    assert said.reason.endswith("; module 110 moves most, by 4.2 times its error, and started about 0.68 mm off")
+    assert judge(RULES, [step(9.0, 40.0), step(8.0, 40.0)], limit=10).reason.endswith("by 4.2 times its error")
+    lost = step(0.01, -548.2) | {"hits": {"modules": {"110": [20, 80], "111": [9000, 0]}}}
+    assert judge(RULES, [lost, lost], limit=10).reason.endswith(
+        "than the median module (limit 10%), and started about 1.10 mm off; a larger first value of mille.residual_max keeps "
+        "its hits"
+    )
+
+
+def test_outliers_that_pass_the_cuts_do_not_make_a_description_worse() -> None:
+    """A rise of chi2/ndf forbids convergence only if residuals, whose widths ignore outliers, become wider as well."""
+
+    def step(chi2: float, width: float | None) -> dict[str, Any]:
+        layers = {key: {"median_um": 0.0, "width_um": width} for key in ("00", "01")}
+        return metrics(chi2_per_ndf=chi2, determined={"sigma": 0.01, "effect_um": 0.01}, residuals=layers)
+
+    good, said = step(19.9, 29.00), judge(RULES, [step(19.9, 29.0), step(20.1, 29.01), step(20.1, 29.01)], limit=10)
+    assert said.name == "converged"
+    assert [c.text for c in said.criteria if c.name == "chi2_rise"] == [
+        "chi2/ndf is 0.2 above the stage's best (limit 0.06), by outliers alone, since residuals are not wider"
+    ]
+    assert judge(RULES, [good, step(20.1, 29.1), step(20.1, 29.1)], limit=10).name == "go_on"
+    assert judge(RULES, [good, step(20.1, None), step(20.1, None)], limit=10).name == "go_on"
+    assert judge(RULES, [step(19.9, None), step(20.1, 29.0), step(20.1, 29.0)], limit=10).name == "go_on"
 
 
 def test_a_description_that_became_worse_does_not_count() -> None:

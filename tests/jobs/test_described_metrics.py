@@ -129,8 +129,12 @@ def watched(history: list[Metrics]) -> tuple[list[Watched], set[Keys]]:
 
 
 def test_the_verdict_reads_what_is_said(history: list[Metrics]) -> None:
-    """A decision reads exactly the metrics whose descriptions name a criterion."""
-    metrics, seen = watched(history)
+    """A decision reads exactly the metrics whose descriptions name a criterion, with corrections that do not shrink."""
+    slow = copy.deepcopy(history)
+    slow[-1]["determined"] |= {"sigma": 9.0, "repetition": 1.0}
+    slow[-1]["module_pulls"] = {"000": 5.0}
+    slow[-1]["corrections"]["module.x"] = {"rms": 1.0, "largest": 2.0, "where": "000", "unit": "um"}
+    metrics, seen = watched(slow)
     criteria = {criterion.name for criterion in judged(metrics).criteria}
     assert looked_at(seen, describe.METRICS) == read_by(criteria, describe.METRICS.values())
 
