@@ -1,5 +1,6 @@
 """Load apprise, whose import takes 0.1 s, and collect what it logs."""
 
+import importlib
 import logging
 import re
 import ssl
@@ -8,6 +9,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 APP = "faser-align"
+_PLUGINS = dict.fromkeys(("mailto", "mailtos"), "apprise.plugins.email:NotifyEmail") | dict.fromkeys(
+    ("mmost", "mmosts"), "apprise.plugins.mattermost:NotifyMattermost"
+)
 _REQUESTS = "urllib3.connectionpool"  # its log of a request ends with method, path, version, status and length
 
 
@@ -36,9 +40,24 @@ def open_service(url: str) -> Any | None:
     )
     with heard():
         try:
+            if plugin := _plugin(url):
+                parsed = plugin.parse_url(url.replace("/#", "/%23"))
+                return plugin(**parsed, tag=set(), asset=asset) if parsed else None
             return apprise.Apprise.instantiate(url, asset=asset)
         except (ValueError, TypeError, LookupError, AttributeError):  # raised by a plug-in's parser
             return None
+
+
+def _plugin(url: str) -> Any | None:
+    """Return apprise's class for mail and Mattermost, else None.
+
+    ``Apprise.instantiate`` loads all services for any address, which takes longer than to send a message.
+    """
+    module, _, name = _PLUGINS.get(url.partition("://")[0].lower(), "").partition(":")
+    try:
+        return getattr(importlib.import_module(module), name) if module else None
+    except (ImportError, AttributeError):  # another version of apprise
+        return None
 
 
 def secured(*, verified: bool) -> ssl.SSLContext:

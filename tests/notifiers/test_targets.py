@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import apprise
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from faser_align.fsm.errors import UserError
 from faser_align.notifiers import targets as module
+from faser_align.notifiers.services import open_service
 from faser_align.notifiers.targets import Target, access_note, check_target, load_targets, redact
 
 SECRET = "s3cr3t-Pa55"
@@ -29,6 +31,20 @@ def test_targets_are_read_in_both_forms(tmp_path: Path) -> None:
         "me": Target("me", MAIL, (), str(file)),
         "shift": Target("shift", "mmost://host/token", ("held", "end"), str(file)),
     }
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *[MAIL, "MAILTO://u:p@h.org/b@h.org?verify=no", "mailto://127.0.0.1:2525?from=a@b.org&to=c@d.org", "mailto://"],
+        *["mmost://h/token", "mmosts://bot@h.org:80/token/?channels=#a,b", "mmost://h:1/token/#c", "mmost://"],
+    ],
+)
+def test_a_service_is_what_apprise_makes_of_its_address(address: str) -> None:
+    """Mail and Mattermost, whose classes are loaded alone, understand an address as apprise does with all services."""
+    expected, found = apprise.Apprise.instantiate(address), open_service(address)
+    assert type(found) is type(expected)
+    assert found is None or found.url() == expected.url()
 
 
 def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
