@@ -7,6 +7,7 @@ once, and the number of files does not grow with raw files x iterations.
 import json
 import os
 from collections.abc import Collection, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 from jinja2 import Template
@@ -113,6 +114,7 @@ def render_probe(record: Manifest, script: str) -> str:
     return _template(PROBE_TEMPLATE).render(**_described(record, jobs), script=f"{record['python']} -I -S {script}")
 
 
+@cache
 def _template(name: str) -> Template:
     templates = environment()
     templates.filters |= {"classad": _classad, "submit": _submit}

@@ -62,8 +62,8 @@ def check_tree(folder: str, what: str) -> None:
             if os.path.lexists(path):
                 raise
         for place, found in _below(path):
-            why = "" if _is_foreign(os.path.realpath(place)) else _writers(found, os.getuid())
-            if why:
+            why = _writers(found, os.getuid())
+            if why and not _is_foreign(os.path.realpath(place)):
                 raise UserError(f"{what} is {folder}, and {place} {why}; correct that (`chmod -R go-w {folder}`)")
 
 
