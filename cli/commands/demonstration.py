@@ -1,6 +1,7 @@
 """Run the demonstration: the commands that a person would type, one after the other, and the results."""
 
 import contextlib
+import json
 import shlex
 import signal
 import time
@@ -151,7 +152,9 @@ def _distance(start: str, last: str) -> str:
     rows = read_result(Path(last).parent / RESULT)
     free = {label for label, row in rows.items() if row.error is not None}
     known = parameter_errors(read_normal(str(Path(last).parent / layout.NORMAL)), free)
-    errors = {label: error for label, error in known.items() if error is not None}
+    metrics = json.loads((Path(last).parent / layout.METRICS).read_text(encoding="utf-8"))
+    factor = metrics["error_scale"].get("factor", 1.0)
+    errors = {label: error * factor for label, error in known.items() if error is not None}
     before = distance_to_truth(read_constants(start), truth)
     after = distance_to_truth(read_constants(last), truth, errors)
     return (
