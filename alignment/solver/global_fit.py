@@ -118,7 +118,7 @@ def _invert(matrix: FloatArray) -> tuple[FloatArray, int]:
     except np.linalg.LinAlgError:
         pass
     else:
-        if (np.diagonal(matrix) * np.diagonal(inverse)).max(initial=0.0) * _CLEAR < 1.0:
+        if np.all(np.diagonal(matrix) * np.diagonal(inverse) * _CLEAR < 1.0):
             return 0.5 * (inverse + inverse.T), len(matrix)
     stack, ranks = invert_symmetric(matrix[None], _EPSILON, equal=_EQUAL)
     return stack[0], int(ranks[0])
