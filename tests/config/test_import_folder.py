@@ -224,7 +224,7 @@ def test_what_cannot_be_imported_is_refused(command: Command, theirs: Path, tmp_
 
 
 def test_several_runs_of_pede_are_the_steps_of_an_iteration(command: Command, theirs: Path) -> None:
-    """Each run's end is shown, the last one's result counts, and its files are where our last step's are."""
+    """Several runs of pede become steps, each with its end code; the last one's files are those of the last step."""
     millepede = theirs / "iter01" / "3millepede"
     for step in ("step0", "step1"):
         for ending in ("res", "end", "log", "his"):

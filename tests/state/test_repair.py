@@ -536,7 +536,7 @@ def test_the_copy_that_knows_most_is_the_better_one(tmp_path: Path) -> None:
     ],
 )
 def test_which_store_covers_which(more: str, tmp_path: Path) -> None:
-    """A database that lacks an end of an attempt, DAGMan or iteration, or a hold, does not cover another."""
+    """A database does not cover another with one end of an attempt, DAGMan or iteration, or one hold, more."""
     from faser_align.state.repair import copies
 
     store = str(Path(unpack("held", tmp_path / "c")["folder"], layout.STATE))

@@ -127,7 +127,7 @@ def test_runs_of_one_script_pair_in_order() -> None:
 
 
 def test_changes_stand_behind_what_scripts_did_and_before_a_resumption(tmp_path: Path) -> None:
-    """Within a second, scripts precede changes, in order, and these precede the resumption that uses them."""
+    """Of events in the same second, those of scripts come first, then changes in their order, then a resumption."""
     told = [("post", 0), ("resumed", 0), ("pre", 0), ("pre", 1)]
     found: list[Any] = [
         {"phase": "control" if name == "resumed" else name, "event": name, "utc": f"2026-11-25T10:00:0{second}.000Z"}
