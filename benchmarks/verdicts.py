@@ -237,7 +237,7 @@ DECEPTIVE = {
     "lost file": Trouble(2, 4, _lost, ()),
     "wrong field": Trouble(0.01, 0.05, _field, ()),
     "momentum scale": Trouble(0.01, 0.1, _scale, ()),
-    "weak modes": Trouble(1, 1, _nothing, ("curvature in y is weakly", "layer.rx of", "layer.ry of")),
+    "weak modes": Trouble(1, 1, _nothing, ("along the weak mode",)),
 }
 TROUBLES = HARD | DECEPTIVE
 

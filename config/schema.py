@@ -444,7 +444,9 @@ class Convergence(Table):
         "Progress: the smallest expected residual shift falls by at least this fraction. Deprecated name: `stalled_effect`.",
     )
     stalled_chi2: NotNegative = key(0.001, "Progress: the best chi2/ndf falls by at least this amount.")
-    starved_fraction: Share = key(0.80, "Starved: the used tracks fall below this fraction of the stage's maximum.")
+    starved_fraction: Share = key(
+        0.80, "Starved: the used tracks of as many files fall below this fraction of the stage's maximum."
+    )
     starved_per_parameter: NotNegative = key(20.0, "Starved: fewer tracks than this per free parameter.")
     momentum_max: Positive = key(
         0.01,

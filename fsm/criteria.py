@@ -380,12 +380,13 @@ def _detector_cuts(rules: Rules, metrics: "Metrics") -> Criterion:
 def tracks(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     """Return the criteria on the number of tracks: against the stage's best iteration, and per free parameter."""
     records = _number(history[-1], "tracks", "used") or 0.0
-    best = max(_number(m, "tracks", "used") or 0.0 for m in history)
+    best = max(_tracks_of_as_many_files(m, history[-1]) for m in history)
     left = records >= rules.starved_fraction * best
     share = f"{rules.starved_fraction:.0%}"
-    text = f"{records:.0f} tracks are left of {best:.0f}, at least {share}"
+    of = f"{best:.0f}" + (", which as many files had" if _lost(history[0]) != _lost(history[-1]) else "")
+    text = f"{records:.0f} tracks are left of {of}, at least {share}"
     if not left:
-        text = f"only {records:.0f} tracks are left of {best:.0f}, below {share}"
+        text = f"only {records:.0f} tracks are left of {of}, below {share}"
     free = max((step.get("free_parameters") or 0 for step in history[-1].get("steps", ())), default=0)
     enough = records >= rules.starved_per_parameter * free
     per = f"{count(free, 'free parameter')} (minimum {rules.starved_per_parameter:g} per parameter)"
@@ -399,6 +400,13 @@ def tracks(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
             f"{records:.0f} tracks are {'enough' if enough else 'too few'} for {per}",
         ),
     ]
+
+
+def _tracks_of_as_many_files(metrics: "Metrics", last: "Metrics") -> float:
+    """Return the tracks of an iteration, scaled to the files of the last: `min_files` decides about dropped files."""
+    used, now = (_number(one, "files", "used") for one in (metrics, last))
+    scale = min(now / used, 1.0) if used and now else 1.0
+    return (_number(metrics, "tracks", "used") or 0.0) * scale
 
 
 def bounded(rules: Rules, history: Sequence["Metrics"]) -> Criterion:

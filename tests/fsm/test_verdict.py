@@ -181,6 +181,19 @@ def test_starved_by_few_tracks() -> None:
     assert judge(RULES, [metrics(), metrics(tracks={"used": 14000})], limit=10).name == "starved"
 
 
+def test_a_dropped_file_does_not_starve_the_others() -> None:
+    """Tracks are compared with those that as many files had before; `min_files` decides how many may be dropped."""
+    before = metrics(tracks={"used": 18000}, files={"used": 6, "lost": []})
+
+    def after(tracks: int) -> list[dict[str, Any]]:
+        return [before, metrics(tracks={"used": tracks}, files={"used": 5, "lost": [400]})]
+
+    assert judge(RULES, after(12000), limit=10).name == "go_on"
+    said = judge(RULES, after(11999), limit=10)
+    assert said.name == "starved"
+    assert said.reason == "only 11999 tracks are left of 15000, which as many files had, below 80%"
+
+
 def test_diverged_needs_two_bad_iterations_running() -> None:
     """Divergence needs two consecutive iterations with a larger chi2/ndf, or one that is not a number."""
     worse = metrics(significance=5.0, effect_um=9.0, chi2_per_ndf=1.3)
