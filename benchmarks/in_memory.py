@@ -6,6 +6,7 @@ because no cut of the solver depends on its parameters. Everything else is the j
 the solver's iterations, metrics, and the decision. ``tests/jobs/test_in_memory.py`` holds both equal.
 """
 
+import dataclasses
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one campaign per core; numpy reads it when it is imported
@@ -26,12 +27,12 @@ from faser_align.alignment.parameters.constants import Constants, add_constants,
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.results import END_TEXTS
 from faser_align.alignment.pede.solution import Rejects, Solution
-from faser_align.alignment.pede.steering_text import SolverOptions, solver_options, step_fixed, write_steering
+from faser_align.alignment.pede.steering_text import Frozen, solver_options, step_fixed, write_steering
 from faser_align.alignment.quality import momenta
 from faser_align.alignment.quality.between_files import agreement, duplicates
 from faser_align.alignment.quality.metrics import Data, Resources, Step, iteration_metrics
 from faser_align.alignment.quality.notes import notes
-from faser_align.alignment.quality.pivot import turns_layers
+from faser_align.alignment.quality.survey import freeze
 from faser_align.alignment.solver import builtin
 from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.equations import Equations
@@ -45,7 +46,7 @@ from faser_align.fsm.criteria import Rules
 from faser_align.fsm.metrics import Metrics
 from faser_align.fsm.table import after_verdict
 from faser_align.fsm.verdict import Verdict, judge
-from faser_align.jobs import solve
+from faser_align.jobs import equations, solve
 from faser_align.jobs.program import Iteration
 from faser_align.jobs.steps import TOO_MANY_REJECTS, WIDER
 from faser_align.simulation import geometry as geo
@@ -300,29 +301,30 @@ class Campaign:
     def _solve(self, iteration: Iteration, used: list[int], constants: Constants, residual_max: float) -> "_Done":
         planned = self.record["stages"][iteration.stage - 1]["steps"]
         settings: Any = iteration.config["solver"]
-        fixed = [step_fixed(step, iteration.stations) for step in planned]
-        about_layers = iteration.config["mille"]["pivot"] == "calypso" and any(
-            turns_layers(PARAMETERS.keys() - labels) for labels in fixed
-        )
+        about_layers = equations.about_layers(iteration)
         converted = _Converted(iteration, constants, residual_max, about_layers=about_layers)
         sums = _Sums.of(converted.chunks({file: self._hits[file] for file in used}), settings["hugecut"])
+        turned = _Sums.of(converted.about_layers, settings["hugecut"]) if about_layers else None
         steps: list[Step] = []
-        first: Steering | None = None
+        normals: list[Normal] = []
         with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
             binary = Path(folder, "tracks.bin")  # steering texts must name a file that exists
             binary.touch()
-            for step, labels in zip(planned, fixed, strict=True):
+            for step in planned:
+                labels, options = step_fixed(step, iteration.stations), solver_options(settings, step)
                 start = steps[-1].solution.values if steps else {}
-                options = solver_options(settings, step)
                 steering = parse_steering(write_steering(folder, [binary], labels, start, options))
-                first = first or steering
-                steps.append(Step(step["name"], labels, _solution(steering, sums), start))
-            if about_layers:
-                steering = parse_steering(write_steering(folder, [binary], (), {}, SolverOptions(entries=1)))
-                normal = _Sums.of(converted.about_layers, settings["hugecut"]).normal(1, steering)
-            else:
-                assert first is not None
-                normal = sums.normal(first.entries_min, first)
+                measured = sums.normal(steering.entries_min, steering)
+                normals.append(measured if turned is None else turned.normal(1, steering))
+                frozen: tuple[Frozen, ...] = ()
+                if above := step.get("freeze_sigma", 0.0):
+                    free = (PARAMETERS.keys() - labels) & set(measured.labels)
+                    frozen = freeze(normals[-1], free, constants, self._starts[1, 1], iteration.config["survey"], above)
+                    governed = dataclasses.replace(options, frozen=frozen)
+                    steering = parse_steering(write_steering(folder, [binary], labels, start, governed))
+                names = tuple(mode.name for mode in frozen)
+                steps.append(Step(step["name"], labels, _solution(steering, sums), start, names))
+        normal = normals[0]
         self._momenta[iteration.stage, iteration.number] = converted.momenta()
         return _Done(steps, converted.counts, normal, np.stack(converted.side_residuals), converted.tracks)
 

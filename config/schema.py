@@ -293,6 +293,11 @@ class Step(Table):
         "", "File with your own `Parameter` lines; their non-zero numbers override the generated ones."
     )
     presigma: Presigma = table(Presigma, "Presigma of each kind of parameter in this step.")
+    freeze_sigma: NotNegative = key(
+        0.0,
+        "Freeze directions in which the error by the tracks exceeds this many standard deviations of `[survey]`: the constants "
+        "stay there where the campaign started. Log and metrics name them. 0: none.",
+    )
 
 
 def check_criteria(criteria: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ class UsedStep(TypedDict):
     name: str
     fix: list[int | str]
     presigma: NotRequired[dict[str, float]]
+    freeze_sigma: NotRequired[float]
     extra_lines: NotRequired[list[str]]
     parameters: NotRequired[str]
     parameters_text: NotRequired[str]

@@ -33,6 +33,8 @@ def _step(step: Step) -> UsedStep:
     presigma = {kind: value for kind, value in step.presigma.model_dump().items() if value}
     if presigma:
         found["presigma"] = presigma
+    if step.freeze_sigma:
+        found["freeze_sigma"] = step.freeze_sigma
     if step.extra_lines:
         found["extra_lines"] = list(step.extra_lines)
     if step.parameters:

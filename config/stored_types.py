@@ -106,6 +106,7 @@ class Step(TypedDict):
     extra_lines: list[str]
     parameters: str
     presigma: Presigma
+    freeze_sigma: float
 
 
 class Stage(TypedDict):

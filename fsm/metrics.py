@@ -163,6 +163,7 @@ class Step(TypedDict, total=False):
     entries_fixed_names: list[str]
     entries_fixed_in: list[str]
     undetermined: list[dict[str, float | None]]
+    frozen: list[str]
     parts: Parts
 
 

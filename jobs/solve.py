@@ -10,7 +10,6 @@ import platform
 import resource
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import faser_align
-from faser_align.alignment.mille.conversion import Counts, convert
+from faser_align.alignment.mille.conversion import Counts
 from faser_align.alignment.parameters.constants import (
     Constants,
     add_constants,
@@ -30,13 +29,12 @@ from faser_align.alignment.parameters.constants import (
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.results import LOG
 from faser_align.alignment.pede.runner import VERSION
-from faser_align.alignment.pede.steering_text import SolverOptions, step_fixed, write_steering
+from faser_align.alignment.pede.steering_text import step_fixed
 from faser_align.alignment.quality.between_files import agreement, read_duplicates
 from faser_align.alignment.quality.metrics import Data, Resources, iteration_metrics
 from faser_align.alignment.quality.momenta import TrackArray, compare, read_momenta
 from faser_align.alignment.quality.notes import notes
-from faser_align.alignment.quality.pivot import turns_layers
-from faser_align.alignment.solver.normal_equations import Normal, normal_equations, write_normal
+from faser_align.alignment.solver.normal_equations import Normal, write_normal
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import convergence_of
 from faser_align.fsm import criteria, exit_codes
@@ -44,9 +42,10 @@ from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.metrics import Metrics, Momentum
 from faser_align.jobs.checksums import constants_facts
 from faser_align.jobs.cost import reconstruction_cost
+from faser_align.jobs.equations import first_constants
 from faser_align.jobs.plot import plot
 from faser_align.jobs.program import Iteration, failing, lost_files, open_iteration, reading_constants, run
-from faser_align.jobs.steps import Solved, run_steps
+from faser_align.jobs.steps import run_steps
 from faser_align.state.database import utc
 from faser_align.system.atomic import temporary, write_text
 
@@ -75,12 +74,12 @@ def solve(folder: str, stage: int, number: int) -> None:
         start = Path(iteration.constants_file()).read_bytes()
         constants = parse_constants(start.decode(errors="replace"), iteration.constants_file())
 
-    solved = run_steps(iteration, used)
+    solved = run_steps(iteration, used, constants)
     steps = solved.steps
     correction = correction_from_parameters(steps[-1].solution.values)
     finite = all(math.isfinite(value) for six in correction.values() for value in six)
     result = _hand_on(iteration, correction, add_constants(constants, correction)) if finite else None
-    normal = _normal(iteration, used, solved, constants)
+    normal = solved.normal
     metrics = iteration_metrics(
         stage=stage,
         iteration=number,
@@ -104,7 +103,7 @@ def solve(folder: str, stage: int, number: int) -> None:
         last=number >= iteration.record["stages"][stage - 1]["iterations"],
         freed_earlier=_freed_earlier(iteration),
         survey=iteration.config.get("survey"),  # none in a campaign of an older version
-        first=_first_constants(iteration),
+        first=first_constants(iteration),
         before=_constants_before(iteration),
         resources=_resources(started),
     )
@@ -146,12 +145,6 @@ def _freed_earlier(iteration: Iteration) -> set[int]:
         for step in stage["steps"]
         for label in PARAMETERS.keys() - step_fixed(step, stage.get("stations", iteration.stations))
     }
-
-
-def _first_constants(iteration: Iteration) -> Constants:
-    """Return the constants at the start of the campaign."""
-    with reading_constants():
-        return read_constants(layout.constants_file(iteration.folder, 1, 1))
 
 
 def _constants_before(iteration: Iteration) -> Constants | None:
@@ -210,25 +203,6 @@ def _momenta_of(iteration: Iteration, used: list[int], number: int) -> TrackArra
     return read_momenta([earlier.momenta_file(file) for file in used])
 
 
-def _normal(iteration: Iteration, used: list[int], solved: Solved, constants: Constants) -> Normal | None:
-    """Return the normal equations of all parameters; None on failure, because no result depends on them.
-
-    If a step frees layer rotations with Calypso's derivatives, the tracks are converted once more, file by file, with
-    derivatives about each layer's own z. Calypso's derivatives would confuse determined and undetermined directions.
-    """
-    try:
-        if iteration.config["mille"]["pivot"] == "layer" or not any(turns_layers(step.free) for step in solved.steps):
-            return normal_equations(solved.steering)
-        total: Normal | None = None
-        for file in used:
-            part = _about_layers(iteration, file, solved.residual_max_mm, constants)
-            total = part if total is None else total + part
-        return total
-    except CampaignError as error:
-        sys.stderr.write(f"the weak modes are not known: {error}\n")
-        return None
-
-
 def _keep_normal(iteration: Iteration, normal: Normal | None) -> None:
     """Write the normal equations for `replay`, in place of those of the stage's previous iteration.
 
@@ -241,16 +215,6 @@ def _keep_normal(iteration: Iteration, normal: Normal | None) -> None:
         Path(layout.normal_file(folder, stage, number - 1)).unlink(missing_ok=True)
     except OSError as error:
         sys.stderr.write(f"the normal equations are not stored: {error}\n")
-
-
-def _about_layers(iteration: Iteration, file: int, residual_max_mm: float, constants: Constants) -> Normal:
-    cuts = iteration.cuts(residual_max_mm, pivot="layer", same_hits=True)
-    with tempfile.TemporaryDirectory() as scratch:  # HTCondor's scratch folder, which it clears even after a crash
-        binary = os.path.join(scratch, "tracks.bin")
-        convert([iteration.kfalignment_file(file)], binary, cuts, constants=constants)
-        # The steps count entries over all files; here every parameter with data takes part.
-        options = SolverOptions(hugecut=iteration.config["solver"]["hugecut"], entries=1)
-        return normal_equations(write_steering(scratch, [binary], frozenset(), {}, options, [iteration.weight(file)]))
 
 
 def _hand_on(iteration: Iteration, correction: Constants, constants: Constants) -> str:

@@ -1,7 +1,8 @@
 """Run the steps of an iteration: steering texts, solver, and the retry after a too tight residual cut."""
 
+import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,14 +11,17 @@ import numpy as np
 from faser_align.alignment.arrays import IntArray
 from faser_align.alignment.mille.conversion import convert_and_count
 from faser_align.alignment.mille.counts import Counts, read_counts
+from faser_align.alignment.parameters.constants import Constants
 from faser_align.alignment.pede.runner import NotStartedError, run_pede, sourced
 from faser_align.alignment.pede.solution import DOUBTFUL_CODES, Solution, accept
-from faser_align.alignment.pede.steering_text import solver_options, step_fixed, write_steering
+from faser_align.alignment.pede.steering_text import Frozen, solver_options, step_fixed, write_steering
 from faser_align.alignment.quality.metrics import Step
 from faser_align.alignment.solver.builtin import solve as run_builtin
+from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.config.stored_types import Solver
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
+from faser_align.jobs.equations import equations, frozen_directions
 from faser_align.jobs.program import Iteration, failing, reading_constants
 
 # End codes of pede.
@@ -31,7 +35,8 @@ MilleFile = Callable[[int], str]
 class Solved(NamedTuple):
     """Results of the steps and their input data; ``steering`` is the first step's file.
 
-    ``side_residuals`` are those of the counts of each file.
+    ``side_residuals`` are those of the counts of each file. ``normal`` has the normal equations of all parameters, None if
+    they are unknown.
     """
 
     steps: list[Step]
@@ -40,27 +45,30 @@ class Solved(NamedTuple):
     converted_again: bool
     steering: Path
     side_residuals: IntArray
+    normal: Normal | None
 
 
-def run_steps(iteration: Iteration, used: list[int]) -> Solved:
+def run_steps(iteration: Iteration, used: list[int], constants: Constants) -> Solved:
     """Solve an iteration with the Mille binaries of the raw files ``used``; each must exist with its counts.
 
     If the solver rejects more than a third of the records (end code 26), the residual cut removed too many hits. The
     tracks are then converted once more with ten times the cut, to separate binaries, and solved again from the first
-    step. This happens at most once.
+    step. This happens at most once. ``constants`` are those with which the iteration reconstructed.
 
     Raises NodeError: INPUT_MISSING without a file, STATISTICS if no parameter has enough entries, SOLVER if there is no
     solution.
     """
     mille_file: MilleFile = iteration.mille_file
     counts, side_residuals = _counts(mille_file, used)
-    steps, steering, failed = _attempt(iteration, used, mille_file)
+    attempt = _attempt(iteration, used, mille_file, iteration.residual_max_mm, constants)
+    steps, steering, failed, normal = attempt
     again = failed is not None and failed.end_code == TOO_MANY_REJECTS
     if again:
         mille_file = iteration.wide_mille_file
         _convert_again(iteration, used)
         counts, side_residuals = _counts(mille_file, used)
-        steps, steering, failed = _attempt(iteration, used, mille_file)
+        attempt = _attempt(iteration, used, mille_file, WIDER * iteration.residual_max_mm, constants)
+        steps, steering, failed, normal = attempt
     if failed is not None:
         wider = f" (also with hits up to {WIDER * iteration.residual_max_mm:g} mm)" if again else ""
         name = iteration.record["stages"][iteration.stage - 1]["steps"][len(steps)]["name"]
@@ -73,7 +81,7 @@ def run_steps(iteration: Iteration, used: list[int]) -> Solved:
             )
         raise NodeError(f"{step}: {failed.message}{wider}", exit_codes.SOLVER)
     residual_max_mm = iteration.residual_max_mm * (WIDER if again else 1.0)
-    return Solved(steps, counts, residual_max_mm, again, steering, side_residuals)
+    return Solved(steps, counts, residual_max_mm, again, steering, side_residuals, normal)
 
 
 def _counts(mille_file: MilleFile, used: list[int]) -> tuple[Counts, IntArray]:
@@ -103,32 +111,56 @@ def _convert_again(iteration: Iteration, used: list[int]) -> None:
             convert_and_count([iteration.kfalignment_file(file)], path, cuts, constants=constants)
 
 
-def _attempt(iteration: Iteration, used: list[int], mille_file: MilleFile) -> tuple[list[Step], Path, Solution | None]:
-    """Run the stage's steps; each starts from the previous result and fixes its own labels there.
+class _Attempt(NamedTuple):
+    """The solved steps, the first step's steering file, the solution of a failed step, and the normal equations."""
 
-    Returns the solved steps, the first step's steering file, and the solution of a failed step, if any.
-    """
+    steps: list[Step]
+    steering: Path
+    failed: Solution | None
+    normal: Normal | None
+
+
+def _attempt(
+    iteration: Iteration, used: list[int], mille_file: MilleFile, residual_max_mm: float, constants: Constants
+) -> _Attempt:
+    """Run the stage's steps; each starts from the previous result and fixes its own labels there."""
     settings = iteration.config["solver"]
     planned = iteration.record["stages"][iteration.stage - 1]["steps"]
     folder = Path(iteration.solution_folder())
+    binaries, weights = [mille_file(file) for file in used], [iteration.weight(file) for file in used]
     steps: list[Step] = []
-    first: Path | None = None
+    first, normal = folder, None
     for number, step in enumerate(planned, start=1):
         with failing(exit_codes.CONFIG):
             fixed = step_fixed(step, iteration.stations)
             options = solver_options(settings, step)
         start = steps[-1].solution.values if steps else {}
+        frozen: tuple[Frozen, ...] = ()
         with failing(exit_codes.SOLVER):
             place = folder if len(planned) == 1 else folder / f"step{number}"
             place.mkdir(exist_ok=True)
-            weights = [iteration.weight(file) for file in used]
-            steering = write_steering(place, [mille_file(file) for file in used], fixed, start, options, weights)
+            steering = write_steering(place, binaries, fixed, start, options, weights)
+            first = steering if number == 1 else first
+            if above := step.get("freeze_sigma", 0.0):
+                found = equations(iteration, used, steering, residual_max_mm, constants, frame=options.frame)
+                normal = found if number == 1 else normal
+                frozen = frozen_directions(iteration, steering, found, fixed, constants, above) if found else ()
+                print(f"step {number} ({step['name']}) freezes {_listed(frozen)}", flush=True)
+                steering = write_steering(
+                    place, binaries, fixed, start, dataclasses.replace(options, frozen=frozen), weights
+                )
             solution = _solution(steering, settings)
-        first = first or steering
         if not solution.solved or not solution.values:
-            return steps, first, solution
-        steps.append(Step(step["name"], fixed, solution, start))
-    return steps, first or folder, None
+            return _Attempt(steps, first, solution, normal)
+        steps.append(Step(step["name"], fixed, solution, start, tuple(one.name for one in frozen)))
+    if normal is None and not planned[0].get("freeze_sigma"):
+        frame = solver_options(settings, planned[0]).frame
+        normal = equations(iteration, used, first, residual_max_mm, constants, frame=frame)
+    return _Attempt(steps, first, None, normal)
+
+
+def _listed(frozen: Sequence[Frozen]) -> str:
+    return "; ".join(one.name for one in frozen) or "nothing"
 
 
 def _solution(steering: Path, settings: Solver) -> Solution:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faser_align.alignment.parameters.fix_rules import fix_rules
 from faser_align.alignment.parameters.labels import (
@@ -29,6 +29,14 @@ FRAME_LAYERS = ((1, 1), (3, 1))  # station and layer: 21 and 41
 PARAMETERS_FILE, CONSTRAINTS_FILE, OWN_FILE, STEERING_FILE = "par.txt", "con.txt", "own.txt", "str.txt"
 
 
+class Frozen(NamedTuple):
+    """A direction in which a step must not move: the sum of factor x parameter (mm, rad) is ``value``."""
+
+    name: str
+    value: float
+    factors: Mapping[int, float]
+
+
 @dataclass(frozen=True)
 class SolverOptions:
     """Options of a step, from the configuration's ``[solver]`` and from the step itself.
@@ -43,6 +51,7 @@ class SolverOptions:
         options: the expert's own lines, before ``end``.
         parameters: the expert's own text with parameters, read after the generated one.
         frame: whether constraints also keep the mean shift along the strips of the modules of ``FRAME_LAYERS``.
+        frozen: directions in which the step must not move.
     """
 
     method: str = "inversion 3 0.001"
@@ -55,6 +64,7 @@ class SolverOptions:
     options: tuple[str, ...] = ()
     parameters: str = ""
     frame: bool = False
+    frozen: tuple[Frozen, ...] = ()
 
 
 def solver_options(solver: "Solver", step: "UsedStep") -> SolverOptions:
@@ -117,7 +127,7 @@ def step_texts(
     lines += ["printcounts", "monitorresiduals", *options.options, "end"]
     written = {
         PARAMETERS_FILE: _joined(["Parameter", *_parameter_lines(fixed, start_values, options)]),
-        CONSTRAINTS_FILE: _joined(_constraint_lines(options.frame)),
+        CONSTRAINTS_FILE: _joined(_constraint_lines(options.frame, options.frozen)),
         STEERING_FILE: _joined(lines),
     }
     if options.parameters:
@@ -166,11 +176,12 @@ def _parameter_lines(
         yield f"{label:8d} {start_values.get(label, 0.0):.10g} {presigma:g}"
 
 
-def _constraint_lines(frame: bool) -> Iterable[str]:
+def _constraint_lines(frame: bool, frozen: Sequence[Frozen]) -> Iterable[str]:
     """Yield 24 constraints: in each layer the sums of x of all sides and of rz of all modules are zero.
 
     Without them a common shift or rotation of all modules would be equivalent to one of their layer. With ``frame`` two
-    more keep the layers ``FRAME_LAYERS`` in place along x, which is the mean shift of their modules along the strips.
+    more keep the layers ``FRAME_LAYERS`` in place along x, which is the mean shift of their modules along the strips. Each
+    direction in ``frozen`` is one more.
     """
     for station in STATIONS:
         for layer in LAYERS:
@@ -185,6 +196,9 @@ def _constraint_lines(frame: bool) -> Iterable[str]:
             for side in SIDES:
                 label = module_x_label(station, layer, module, side)
                 yield f"{label:8d} {PARAMETERS[label].along_strips:.1f}"
+    for direction in frozen:
+        yield from (f"* frozen: {direction.name}", f"Constraint {direction.value:.10g}")
+        yield from (f"{label:8d} {factor:.10g}" for label, factor in direction.factors.items())
 
 
 def _joined(lines: Iterable[str]) -> str:

@@ -55,12 +55,14 @@ class Step:
         fixed: labels that it fixes.
         solution: its result.
         start: start values (mm, rad); zero where missing.
+        frozen: names of the directions in which it could not move.
     """
 
     name: str
     fixed: frozenset[int]
     solution: Solution
     start: Mapping[int, float] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
 
     @property
     def free(self) -> frozenset[int]:
@@ -302,6 +304,7 @@ def _step(step: Step, counts: Counts, normal: Normal | None, factor: float) -> m
             {describe(label): _number(weight) for label, weight in direction.items()}
             for direction in solution.undetermined
         ],
+        "frozen": list(step.frozen),
         "parts": parts,
     }
 

@@ -45,7 +45,7 @@ SHAPE: dict[str, Any] = {
     "momentum": {"since_before": _MOMENTUM, "since_first": _MOMENTUM},
     "magnets": {"*": Whole(deviation=_FINITE, error=_FINITE, chi2=_FINITE)},
     "solver": {"backend": WORDS, "end_code": NUMBER, "end_text": WORDS, "rejects": ({"*": NUMBER}, None)},
-    "steps": [{"name": WORDS, "free_parameters": NUMBER, "parts": _PARTS}],
+    "steps": [{"name": WORDS, "free_parameters": NUMBER, "frozen": [str], "parts": _PARTS}],
     "delta_chi2_per_parameter": NUMBER,
     "residual_shift_um": NUMBER,
     "significance": NUMBER,

@@ -16,6 +16,7 @@ import numpy as np
 from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.constants import STEREO_RAD, ZERO, Six
 from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS
+from faser_align.alignment.pede.steering_text import Frozen
 from faser_align.alignment.quality.weak_modes import MODULE_CONSTANTS, named
 from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.normal_equations import Normal, scale
@@ -112,6 +113,40 @@ def weak_modes(
         "drift_um": float(np.sqrt(np.mean(np.square(list(shifts.values()))))) if shifts else 0.0,
         "modes": [_mode(found, at, float(moved[at]), weak=bool(weak[at])) for at in order[:LISTED_MAX]],
     }
+
+
+def freeze(
+    normal: Normal,
+    free: Collection[int],
+    now: Mapping[str, Six],
+    first: Mapping[str, Six],
+    survey: "Survey",
+    above: float,
+) -> tuple[Frozen, ...]:
+    """Return the directions that a step freezes, as constraints: along them the constants return to the campaign's start.
+
+    They change no other direction, since the errors of different directions are independent.
+
+    Args:
+        normal: normal equations of all parameters.
+        free: labels that the step can move.
+        now, first: constants with which the iteration reconstructed, and those at the start of the campaign (mm, rad).
+        survey: accuracies of the constants.
+        above: freeze directions with larger errors by the tracks (standard deviations of the survey).
+    """
+    if not normal.positions(free):
+        return ()
+    found = spectrum(normal, free, survey)
+    moved = found.rows.T @ _difference(found.labels, now, first)
+    frozen = []
+    for at in np.flatnonzero(found.errors > above):
+        row = found.rows[:, at] / [scale(label) for label in found.labels]
+        largest = float(np.abs(row).max())
+        factors = {
+            label: factor for label, factor in zip(found.labels, row / largest, strict=True) if abs(factor) > 1e-9
+        }
+        frozen.append(Frozen(found.named(int(at))[0], float(-moved[at]) / largest, factors))
+    return tuple(frozen)
 
 
 def _mode(found: Spectrum, at: int, moved: float, *, weak: bool) -> SurveyedMode:

@@ -105,7 +105,9 @@ def _surveyed(row: Row, staged: bool) -> list[Block]:
         )
         for mode in modes["modes"]
     ]
-    return [Line(title, "bold"), Grid(columns, lines)]
+    frozen = [(step["name"], step["frozen"]) for step in row["metrics"]["steps"] if step.get("frozen")]
+    found: list[Block] = [Line(title, "bold"), Grid(columns, lines)]
+    return found + [Line(f"  frozen in step {step}: {'; '.join(names)}") for step, names in frozen]
 
 
 def _momenta(rows: Sequence[Row], staged: bool) -> Grid:

@@ -8,7 +8,7 @@ import pytest
 from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.constants import Constants
 from faser_align.alignment.parameters.labels import KEYS, layer_label, module_rz_label, module_x_label
-from faser_align.alignment.quality.survey import spectrum, weak_modes
+from faser_align.alignment.quality.survey import freeze, spectrum, weak_modes
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.config.schema import Survey
 from faser_align.simulation.geometry import LAYER_Z
@@ -73,3 +73,24 @@ def test_constraints_remove_directions() -> None:
     found = spectrum(normal, Y_OF_LAYERS, SURVEY)
     assert len(found.errors) == 11
     assert np.ones(12) @ found.directions == pytest.approx(np.zeros(11), abs=1e-9)
+
+
+def test_a_frozen_direction_changes_no_other() -> None:
+    """A step that freezes a weak mode brings it back to the campaign's start, and gives the same answer in all others."""
+    rng = np.random.default_rng(6)
+    unit = CURVED / np.linalg.norm(CURVED)
+    root = rng.standard_normal((40, 12)) @ (np.eye(12) - 0.9999 * np.outer(unit, unit))
+    normal = Normal(Y_OF_LAYERS, root.T @ root, 50.0 * rng.standard_normal(12), np.zeros((0, 12)))
+    now, first = moved(200.0 * unit), moved(np.zeros(12))
+    (frozen,) = freeze(normal, Y_OF_LAYERS, now, first, SURVEY, 1.0)
+    assert frozen.name == "curvature in y"
+    row = np.array([1e-3 * frozen.factors[label] for label in Y_OF_LAYERS])
+    equations = np.block([[normal.matrix, row[:, None]], [row, np.zeros(1)]])
+    held = np.linalg.solve(equations, [*normal.gradient, frozen.value])[:12]
+    found = spectrum(normal, Y_OF_LAYERS, SURVEY)
+    free = np.linalg.solve(normal.matrix, normal.gradient)
+    differences = found.rows.T @ (held - free) / found.errors
+    assert found.errors[0] > 1.0 > found.errors[1]
+    assert differences[1:] == pytest.approx(np.zeros(11), abs=1e-6)
+    assert found.rows[:, 0] @ (200.0 * unit + held) == pytest.approx(0.0, abs=1e-6)
+    assert freeze(normal, Y_OF_LAYERS, now, first, SURVEY, 1e9) == ()

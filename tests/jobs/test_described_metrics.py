@@ -31,7 +31,10 @@ LAST = 2
 STAGES = [
     {
         "name": "IFT",
-        "steps": [{"name": "modules", "fix": ["layer", "3ST"]}, {"name": "layers", "fix": ["side", "module", "3ST"]}],
+        "steps": [
+            {"name": "modules", "fix": ["layer", "3ST"], "freeze_sigma": 1.0},
+            {"name": "layers", "fix": ["side", "module", "3ST"]},
+        ],
     },
     {"name": "last", "iterations": 1, "steps": [{"name": "some layers", "fix": ["module", "3ST", "rx", "ry"]}]},
 ]

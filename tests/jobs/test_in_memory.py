@@ -29,10 +29,16 @@ OF_THE_JOB = {
     "max_memory_mb",
     "memory_mb",
 }
+FROZEN = {"stages": [{"steps": [{"freeze_sigma": 10.0}]}]}
 TWO_STEPS = {
     "campaign": {"stations": 3},
     "stages": [
-        {"steps": [{"name": "a", "fix": ["IFT", 21, 41]}, {"name": "b", "fix": ["IFT", 20, 22, 30, 31, 32, 40, 42]}]}
+        {
+            "steps": [
+                {"name": "a", "fix": ["IFT", 21, 41], "freeze_sigma": 10.0},
+                {"name": "b", "fix": ["IFT", 20, 22, 30, 31, 32, 40, 42]},
+            ]
+        }
     ],
 }
 
@@ -57,7 +63,8 @@ def numbers(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("own", "iterations"), [pytest.param({}, 1, id="one step")] + SOAK * [pytest.param(TWO_STEPS, 2, id="two steps")]
+    ("own", "iterations"),
+    [pytest.param(FROZEN, 1, id="one step")] + SOAK * [pytest.param(TWO_STEPS, 2, id="two steps")],
 )
 def test_a_campaign_in_memory_equals_the_jobs(
     tmp_path: Path, benchmarks: Any, own: dict[str, Any], iterations: int

@@ -112,3 +112,20 @@ def test_a_steps_own_lines_and_parameters_are_used(make_campaign: Callable[..., 
     assert (result[10001].value, result[10001].presigma, result[10001].difference) == (0.004, -1.0, None)
     assert (result[10011].presigma, result[10002].presigma) == (0.03, 0.002)
     assert metrics["steps"][0]["variable"] == 71
+
+
+def test_a_step_freezes_what_the_tracks_hardly_determine(
+    make_campaign: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With `freeze_sigma` the constants stay at the campaign's start along weak directions; log, texts and metrics name them."""
+    step = STEP | {"freeze_sigma": 2.0}
+    campaign = make_campaign(FILES, stages=[{"name": "one", "steps": [step]}], survey={"weak": 2.0})
+    metrics = iterate(campaign, 2, FILES)
+    for one in metrics:
+        frozen, modes = one["steps"][0]["frozen"], one["weak_modes"]
+        assert 0 < len(frozen) == modes["weak"] < modes["directions"]
+        assert modes["drift_sigma"] < 0.01
+        assert one["steps"][0]["free_parameters"] == modes["directions"] - len(frozen)
+    text = (folder_of(campaign, 2) / "con.txt").read_text()
+    assert [line for line in text.splitlines() if line.startswith("*")] == [f"* frozen: {name}" for name in frozen]
+    assert f"freezes {'; '.join(frozen)}" in capsys.readouterr().out
