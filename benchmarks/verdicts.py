@@ -218,7 +218,7 @@ def _nothing(world: World, case: Case, rng: Any) -> None:
 _SIDES = tuple(f"{module}/{side}" for module in MODULES for side in (0, 1))
 HARD = {
     "outliers": Trouble(0.005, 0.05, _outliers, ("hits cut", "hits are cut", "outlier")),
-    "noise": Trouble(0.001, 0.01, _noise, ("hits cut", "hits are cut", "noise")),
+    "noise": Trouble(0.001, 0.01, _noise, ("hits cut", "hits are cut", "noisy strips")),
     "resolution better": Trouble(0.8, 0.8, _better, ("errors of hits may be too large",)),
     "resolution worse": Trouble(1.2, 1.2, _worse, ("errors of hits may be too small",)),
     "module off": Trouble(0.5, 1.0, _far, ("{where}",), MODULES),

@@ -71,6 +71,8 @@ def limits(convergence: Mapping[str, Any]) -> dict[str, float]:
 
 DIFFERENCE_MIN_UM = 2.0  # differences of mean residuals between files that matter
 
+_KEEP = "; a larger first value of mille.residual_max keeps its hits"
+MODULE_HITS_MIN = 25  # as solver.entries: with fewer hits, the cut is not the reason
 FAR_UM = 200.0  # correction of a module that was not where the first constants had it
 
 # The rules in sentences.
@@ -238,13 +240,19 @@ def _entries(rules: Rules, metrics: "Metrics") -> Criterion:
     names = [name for step in steps for name in step.get("entries_fixed_names") or step.get("entries_fixed", ())]
     where = {key for step in steps for key in step.get("entries_fixed_in", ())}
     known = all("entries_fixed_in" in step for step in steps)
-    cut_off = [key for key, share in _cut_shares(metrics).items() if share > rules.module_cut_max]
-    passed = not names or (known and not any(key.startswith(one) for one in where for key in cut_off))
+    # Modules with too few entries are not free.
+    modules = {
+        key: hits for key, hits in metrics.get("hits", {}).get("modules", {}).items() if key.startswith(tuple(where))
+    }
+    cut_off = sorted(key for key, (kept, cut) in modules.items() if cut > kept and kept + cut >= MODULE_HITS_MIN)
+    passed = not names or (known and not cut_off)
     shown = "; ".join(str(name) for name in names[:5]) + ("; ..." if len(names) > 5 else "")
     text = "no free parameter had too few entries"
     if names:
         text = f"{count(len(names), 'parameter')} had too few entries to be free ({shown})"
         text += "; without hits to cut, their values stay" if passed else ""
+        if cut_off:
+            text += f", because the residual cut took the hits of module {', '.join(cut_off[:3])}{_KEEP}"
     return Criterion("entries", float(len(names)), None if passed else 0.0, passed, text)
 
 
@@ -363,8 +371,7 @@ def _module_cuts(rules: Rules, history: Sequence["Metrics"]) -> Criterion:
         text += f"module (limit {rules.module_cut_max:.0%})"
     if share > rules.module_cut_max:
         off = _started_off(history, worst)
-        keep = "; a larger first value of mille.residual_max keeps its hits"
-        text += f"{off}{keep}" if off else ": it is not where its constants say, or has noisy strips"
+        text += f"{off}{_KEEP}" if off else ": it is not where its constants say, or has noisy strips"
     return Criterion("module_cut", share, rules.module_cut_max, share <= rules.module_cut_max, text)
 
 

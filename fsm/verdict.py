@@ -110,7 +110,13 @@ def _criteria(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
 
 def _diverged(rules: Rules, history: Sequence["Metrics"]) -> str | None:
     found = criteria.bounded(rules, history)
-    return None if found.passed else found.text
+    if found.passed:
+        return None
+    # The last one names modules that lost all their hits, and with them those of their neighbours.
+    causes = [
+        c.text for c in criteria.conditions(rules, history) if not c.passed and c.name in ("entries", "module_cut")
+    ]
+    return "; ".join([found.text, *causes[-1:]])
 
 
 def _stalled(rules: Rules, history: Sequence["Metrics"]) -> str | None:

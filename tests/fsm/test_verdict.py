@@ -300,6 +300,33 @@ def test_small_corrections_that_do_not_shrink_do_not_count() -> None:
     assert judge(RULES, [MOVING, step(0.01), step(0.01), step(0.01)], limit=10).name == "converged"
 
 
+def test_a_module_that_lost_its_hits_to_the_cut_is_not_dead() -> None:
+    """A module is not free any more when the cut took all its hits: it forbids convergence, and is named with what to do."""
+    fixed = {"entries_fixed": [22711], "entries_fixed_names": ["a side of module 7"], "entries_fixed_in": ["227"]}
+    modules = {
+        "227": [0, 1532],
+        "207": [266, 1563],
+        "001": [9000, 4],
+        "002": [9000, 4],
+        "003": [9000, 4],
+        "004": [9000, 4],
+    }
+    lost = metrics(steps=[{"free_parameters": 66, **fixed}], hits={"modules": modules}, free_modules=["001", "207"])
+    why = (
+        "1 parameter had too few entries to be free (a side of module 7), because the residual cut took the hits of module "
+        "227; a larger first value of mille.residual_max keeps its hits"
+    )
+    said = judge(RULES, [MOVING, lost, lost], limit=10)
+    assert said.name == "go_on"
+    assert why in [criterion.text for criterion in said.criteria if not criterion.passed]
+    above = [metrics(chi2_per_ndf=3.7), lost | {"chi2_per_ndf": 7.4}, lost | {"chi2_per_ndf": 7.6}]
+    assert judge(RULES, above, limit=10).reason == f"chi2/ndf 7.4 and 7.6 are above 1.05 x its best 3.7; {why}"
+    few = metrics(
+        steps=[{"free_parameters": 66, **fixed}], hits={"modules": modules | {"227": [1, 2]}}, free_modules=["001"]
+    )
+    assert judge(RULES, [MOVING, few, few], limit=10).name == "converged"  # at the edge of the beam
+
+
 def test_the_module_that_still_moves_is_named() -> None:
     """A correction that is too large names the module that it moves most, and one that started far off with its distance."""
 
