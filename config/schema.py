@@ -254,11 +254,11 @@ class Mille(Table):
     )
     derivative_max: Positive = key(
         10.0,
-        "Maximum |d residual / d rotation about x or y| of a layer (mm/rad). faser-alignment-script uses 2, which cuts 43 % of the IFT's "
-        "hits with the constants of 2025; 10 cuts none.",
+        'With `pivot = "calypso"`: maximum |d residual / d rotation about x or y| of a layer (mm/rad). faser-alignment-script uses 2, which '
+        "cuts 43 % of the IFT's hits with the constants of 2025; 10 cuts none.",
     )
     pivot: Literal["calypso", "layer"] = key(
-        "calypso",
+        "layer",
         "Derivatives by rotations of layers: about the hit's z, as Calypso writes them, or as the constants rotate the layer.",
     )
 

@@ -18,7 +18,7 @@ from faser_align.config.schema import Config
 from faser_align.dag.create import create_campaign
 from faser_align.dag.plan import Plan, campaign_name, plan
 from faser_align.fsm.errors import CampaignError, UserError
-from faser_align.operations import dagman
+from faser_align.operations import dagman, recipes
 from faser_align.operations.command_lock import alone
 from faser_align.operations.forking import Parent
 from faser_align.system import atomic
@@ -56,11 +56,15 @@ class Request:
         return [replace(self, runs=(run,), files=(files,)) for run, files in pairs]
 
 
-def write_profile(profile: str, output: str, *, force: bool) -> None:
-    """Write the configuration of a profile to ``output``; an existing file is moved aside only with ``force``."""
+def write_profile(profile: str, output: str, *, recipe: str = "", force: bool) -> None:
+    """Write the configuration of a profile to ``output``, with the stages of a recipe if one is named.
+
+    An existing file is moved aside only with ``force``.
+    """
     if profile not in PROFILES:
         raise UserError(f"--profile {profile}: must be {' or '.join(PROFILES)}")
-    write_new(output, profile_text(profile), force=force)
+    text = recipes.configuration(profile, recipes.find(recipe)) if recipe else profile_text(profile)
+    write_new(output, text, force=force)
 
 
 def write_new(output: str, text: str, *, force: bool) -> None:
@@ -233,7 +237,11 @@ def doubt(planned: Plan) -> str:
     from faser_align.alignment.quality.pivot import pivot_doubt
 
     record = planned.record
-    return pivot_doubt(record["config"]["mille"]["pivot"], record["stages"], record["stations"])
+    doubts = (
+        recipes.recipe_doubt(record["stages"], record["stations"]),
+        pivot_doubt(record["config"]["mille"]["pivot"], record["stages"], record["stations"]),
+    )
+    return "; and ".join(filter(None, doubts))
 
 
 def namesake(planned: Plan) -> str:

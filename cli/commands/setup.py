@@ -16,9 +16,17 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 DEFAULT_CONFIG = "faser-align.toml"
 
 
+def recipe_names(incomplete: str) -> list[str]:
+    """Return recipe names for the shell's completion."""
+    from faser_align.operations.recipes import recipes as known
+
+    return [recipe.name for recipe in known() if recipe.name.startswith(incomplete)]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(init)
+    app.command()(recipes)
     app.command()(check)
     app.command()(submit)
 
@@ -28,6 +36,13 @@ def init(
         str,
         typer.Option(help="local (simulation on this machine) or lxplus.", autocompletion=one_of("local", "lxplus")),
     ] = "local",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Stages to write, by name (see `recipes`) [default: one step over all stations]",
+            autocompletion=recipe_names,
+        ),
+    ] = "",
     output: Annotated[str, typer.Option("--output", "-o", help="File to write.")] = DEFAULT_CONFIG,
     force: Force = False,
 ) -> None:
@@ -37,9 +52,44 @@ def init(
     """
     from faser_align.operations import submission
 
-    submission.write_profile(profile, output, force=force)
+    submission.write_profile(profile, output, recipe=recipe, force=force)
     option = "" if output == DEFAULT_CONFIG else f" --config {output}"
-    console.say(f"{output} written (profile {profile}); edit it, then run `{console.program()} check{option}`")
+    stages = f", recipe {recipe}" if recipe else ""
+    console.say(f"{output} written (profile {profile}{stages}); edit it, then run `{console.program()} check{option}`")
+
+
+def recipes(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Recipe to show; without it all are listed.", metavar="[RECIPE]", autocompletion=recipe_names
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Show stages by name, and what they are known to do.
+
+    Without a recipe, a campaign aligns all layers and modules in one step. `init --recipe` writes a configuration with the
+    stages of a recipe.
+
+    Example: faser-align recipes workflow
+    """
+    from faser_align.operations import recipes as known
+
+    if name:
+        recipe = known.find(name)
+        if as_json:
+            console.show_json(recipe._asdict() | {"stages": recipe.stages()})
+        else:
+            console.say(f"{recipe.name} ({recipe.origin}): {recipe.title}\n\n{recipe.known}\n\n{recipe.stages()}")
+            console.say(f"{console.program()} init --recipe {recipe.name}")
+        return
+    if as_json:
+        console.show_json([recipe._asdict() for recipe in known.recipes()])
+        return
+    rows = [(recipe.name, recipe.origin, recipe.title) for recipe in known.recipes()]
+    console.table(["recipe", "from", "what it aligns"], rows)
+    console.say(f"\nWhat a recipe is known to do: {console.program()} recipes RECIPE")
 
 
 def check(

@@ -243,15 +243,17 @@ def test_check_says_whether_pede_runs(here: Path) -> None:
 
 
 def test_check_and_submit_warn_of_rotations_about_hits(here: Path) -> None:
-    """A step that frees rx and ry of layers warns; the default, which fixes them, and pivot = "layer" do not."""
+    """A step that frees rx and ry of layers with pivot = "calypso" warns; one that fixes them, and the default do not."""
     doubt = "frees rx or ry of layers"
-    assert doubt not in run(*GOOD).output
     config = here / "faser-align.toml"
-    freed = config.read_text(encoding="utf-8") + '\n[[stages]]\n[[stages.steps]]\nfix = ["IFT", 21, 41]\n'
+    fixed = config.read_text(encoding="utf-8").replace("[mille]\n", '[mille]\npivot = "calypso"\n')
+    config.write_text(fixed, encoding="utf-8")
+    assert doubt not in run(*GOOD).output
+    freed = fixed + '\n[[stages]]\n[[stages.steps]]\nfix = ["IFT", 21, 41]\n'
     config.write_text(freed, encoding="utf-8")
     assert doubt in run(*GOOD).output
     assert doubt in " ".join(run("check", "--json").output.split())
-    config.write_text(freed.replace("[mille]\n", '[mille]\npivot = "layer"\n'), encoding="utf-8")
+    config.write_text(freed.replace('pivot = "calypso"\n', ""), encoding="utf-8")
     assert doubt not in run(*GOOD).output
 
 
@@ -260,5 +262,6 @@ def test_check_warns_of_a_cut_that_takes_tilted_layers(here: Path) -> None:
     doubt = "cuts a good part of the hits of layers 00, 01, 02"
     assert doubt not in " ".join(run("check", "--json").output.split())
     config = here / "faser-align.toml"
-    config.write_text(config.read_text(encoding="utf-8").replace("[mille]\n", "[mille]\nderivative_max = 2.0\n"))
+    cuts = '[mille]\npivot = "calypso"\nderivative_max = 2.0\n'
+    config.write_text(config.read_text(encoding="utf-8").replace("[mille]\n", cuts))
     assert doubt in " ".join(run("check", "--json").output.split())

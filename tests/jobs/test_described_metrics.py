@@ -49,7 +49,7 @@ def campaign(make_campaign_in: Callable[..., Path], tmp_path_factory: pytest.Tem
         stages=STAGES,
         campaign={"iterations": LAST},
         solver={"entries": 100},
-        mille={"derivative_max": 2.0},  # so that there is a remark
+        mille={"pivot": "calypso", "derivative_max": 2.0},  # so that there is a remark
         validation={"enabled": True, "files": "400-402"},
     )
     iterate(folder, LAST, FILES)

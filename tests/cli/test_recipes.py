@@ -1,0 +1,60 @@
+"""Test recipes: sequences of stages by name."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from commandline import Command
+
+from faser_align.config.load import load_config
+from faser_align.config.profiles import PROFILES
+from faser_align.config.stages import stages_of
+from faser_align.operations import recipes
+
+NAMES = [recipe.name for recipe in recipes.recipes()]
+DATA = ("-y", "2023", "-r", "11705", "-f", "400", "--dry-run")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", NAMES)
+def test_init_writes_the_stages_of_a_recipe(plain_command: Command, here: Path, name: str, profile: str) -> None:
+    """The configuration is that of the profile, with the stages and stations of the recipe's example."""
+    assert plain_command("init", "--profile", profile, "--recipe", name).status == 0
+    written, example = load_config(str(here / "faser-align.toml")), recipes.find(name).config()
+    assert written.stages == example.stages
+    assert written.campaign.stations == example.campaign.stations
+    assert plain_command("init", "--profile", profile, "-o", "plain.toml").status == 0
+    plain = load_config(str(here / "plain.toml"))
+    assert written.model_copy(update={"stages": [], "campaign": plain.campaign}) == plain
+
+
+def test_recipes_are_listed_with_what_they_are_known_to_do(plain_command: Command, here: Path) -> None:
+    """``recipes`` lists all; with a name it shows the known facts and stages as TOML; unknown names are refused."""
+    listed = plain_command("recipes")
+    assert listed.status == 0
+    assert all(name in listed.out for name in NAMES)
+    for recipe in recipes.recipes():
+        shown = plain_command("recipes", recipe.name)
+        assert (shown.status, recipe.known.strip() in shown.out) == (0, True)
+        assert tomllib.loads(recipe.stages()).keys() == {"stages"}
+        assert f"init --recipe {recipe.name}" in shown.out
+        assert json.loads(plain_command("recipes", recipe.name, "--json").out)["known"] == recipe.known
+    assert [one["name"] for one in json.loads(plain_command("recipes", "--json").out)] == NAMES
+    for words in (("recipes", "none"), ("init", "--recipe", "none")):
+        refused = plain_command(*words)
+        assert (refused.status, refused.err.count("\n")) == (2, 1)
+        assert f"none is not a recipe; choose one of {', '.join(NAMES)}" in refused.err
+
+
+@pytest.mark.parametrize("name", ["", *NAMES])
+def test_submit_warns_of_recipes_that_fail(plain_command: Command, here: Path, name: str) -> None:
+    """A campaign with the stages of a recipe that is known to fail is planned with a warning, others without."""
+    plain_command("init", *(["--recipe", name] if name else []))
+    planned = plain_command("submit", *DATA)
+    assert planned.status == 0, planned.err
+    doubt = recipes.find(name).doubt if name else ""
+    assert (f"recipe {name}: {doubt}" in " ".join(planned.err.split())) == bool(doubt)
+    assert bool(doubt) == (name in ("3st-two-steps", "workflow"))
+    used = stages_of(load_config(str(here / "faser-align.toml")))
+    assert (recipes.recipe_doubt(used, 4) != "") == bool(doubt)
