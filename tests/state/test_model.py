@@ -683,12 +683,12 @@ class StoriesOnDisk(Stories):
 
 
 Stories.TestCase.settings = settings(
-    max_examples=4000 if SOAK else 300,
+    max_examples=4000 if SOAK else 150,
     stateful_step_count=60 if SOAK else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-StoriesOnDisk.TestCase.settings = settings(Stories.TestCase.settings, max_examples=400 if SOAK else 15)
+StoriesOnDisk.TestCase.settings = settings(Stories.TestCase.settings, max_examples=400 if SOAK else 8)
 
 
 @pytest.mark.slow

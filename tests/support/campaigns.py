@@ -30,13 +30,13 @@ def manifest(config: Config, folder: Path | str = "/campaign", **changes: Any) -
 
 
 def make_campaign(
-    folder: Path, *, files: int = 6, config: dict[str, Any] | None = None, name: str = NAME
+    folder: Path, *, files: int = 6, first: int = 400, config: dict[str, Any] | None = None, name: str = NAME
 ) -> dict[str, Any]:
     """Make folder, manifest and state database of a campaign as a submission does, without a DAG; return the manifest."""
     values: dict[str, Any] = {"simulation": {"truth": "/truth.txt"}, "stages": [IFT_LOCAL], **(config or {})}
     values["campaign"] = {"iterations": 4, **values.get("campaign", {})}
     folder.mkdir(parents=True)
-    record = manifest(Config.model_validate(values), folder, name=name, files=list(range(400, 400 + files)))
+    record = manifest(Config.model_validate(values), folder, name=name, files=list(range(first, first + files)))
     write_record(f"{folder}/{layout.RECORD}", record)
     for stage, described in enumerate(record["stages"], start=1):
         for iteration in range(1, described["iterations"] + 1):

@@ -22,7 +22,14 @@ TIME = "strftime('%Y-%m-%dT%H:%M:%S.000Z', ?, 'unixepoch')"
 
 
 def make_large(
-    folder: Path, *, files: int, iterations: int, ended: bool = True, name: str = "large", lost: int = 0
+    folder: Path,
+    *,
+    files: int,
+    iterations: int,
+    ended: bool = True,
+    name: str = "large",
+    lost: int = 0,
+    first: int = 400,
 ) -> dict[str, Any]:
     """Make a campaign whose nodes are all done in one attempt; return its manifest.
 
@@ -32,8 +39,9 @@ def make_large(
         ended: whether it is exhausted; otherwise half of the last iteration's nodes are running.
         name: name of the campaign.
         lost: files dropped in the first iteration.
+        first: number of the first file.
     """
-    record = make_campaign(folder, files=files, config={"campaign": {"iterations": iterations}}, name=name)
+    record = make_campaign(folder, files=files, first=first, config={"campaign": {"iterations": iterations}}, name=name)
     db = sqlite3.connect(f"{folder}/{layout.STATE}", isolation_level=None)
     db.execute("BEGIN")
     at = BEGIN_S
