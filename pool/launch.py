@@ -30,6 +30,9 @@ def settings(processors: int) -> dict[str, str]:
         "NEGOTIATOR_MIN_INTERVAL": "0",
         "SCHEDD_INTERVAL": "1",
         "SCHEDD_MIN_INTERVAL": "0",
+        # Queries of so small a queue cost less than the processes that would answer them, several per second.
+        "COLLECTOR_QUERY_WORKERS": "0",
+        "SCHEDD_QUERY_WORKERS": "0",
         "PERIODIC_EXPR_INTERVAL": "1",  # delay before a held job is released
         # The machine goes down with its schedd: restart a lost job after one minute instead of 40.
         "JOB_DEFAULT_LEASE_DURATION": "60",
