@@ -98,11 +98,11 @@ quick_tests() {
         --basetemp "$scratch/t" -m "not pool and not slow"
 }
 
-# The tests named (all without names), six at a time on two processors: most tests on a pool wait, and what needs the processor
+# The tests named (all without names), eight at a time on two processors: most tests on a pool wait, and what needs the processor
 # runs beside them. The folder has a short name, since each worker lengthens it.
 run_tests() {
     short=$(mktemp -d /var/tmp/fa-XXXX)
-    FASER_ALIGN_TEST_FOLDER=$scratch run "$here/.venv/bin/python" -m pytest --numprocesses 6 --dist "${dist:-loadfile}" \
+    FASER_ALIGN_TEST_FOLDER=$scratch run "$here/.venv/bin/python" -m pytest --numprocesses 8 --dist "${dist:-loadfile}" \
         --no-loadscope-reorder --basetemp "$short/t" "$@"
 }
 

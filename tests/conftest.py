@@ -35,7 +35,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need the pool, so that ``-m "not pool"`` deselects them, and those with a browser as slow.
 
-    `make test` runs six tests at a time, each worker with a pool of its own. Files with tests on a pool come first: they
+    `make test` runs eight tests at a time, each worker with a pool of its own. Files with tests on a pool come first: they
     take longest, and mostly wait.
     """
     for item in items:
