@@ -276,8 +276,8 @@ def _freed_earlier(rules: Rules, metrics: "Metrics") -> list[Criterion]:
 
 
 _HOLD = (
-    ". The tracks do not determine it: start again from the first constants with a step that holds it, such as "
-    'fix = ["frame", "rx", "ry"]'
+    ". The tracks do not determine it: start again from the first constants with steps that hold it: "
+    'fix = ["frame", "rx", "ry"], or freeze_sigma = 2'
 )
 
 

@@ -125,7 +125,7 @@ def test_a_drift_along_a_weak_mode_is_explained() -> None:
     said = reason(*[metrics(**drifted(8.1))] * 2)
     assert "by 8.1 standard deviations of the survey (limit 5) along the weak mode curvature in y" in said
     assert "most 20 by 486 um" in said
-    assert 'fix = ["frame", "rx", "ry"]' in said
+    assert 'fix = ["frame", "rx", "ry"], or freeze_sigma = 2' in said
 
 
 def test_the_rise_of_chi2_counts_relative_to_chi2() -> None:
