@@ -250,7 +250,7 @@ class Mille(Table):
     pz_max: Positive = key(5000.0, "Maximum momentum along the beam (GeV).")
     hits_min: Annotated[int, Field(ge=6, le=48)] = key(15, "Minimum number of hits of a track.")
     residual_max: Annotated[list[Positive], Field(min_length=1, max_length=99)] = key(
-        [0.5, 0.05], "Maximum |residual| of a hit (mm), one value per iteration; the last value repeats."
+        [1.0, 0.05], "Maximum |residual| of a hit (mm), one value per iteration; the last value repeats."
     )
     derivative_max: Positive = key(
         10.0,
