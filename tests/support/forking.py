@@ -25,6 +25,7 @@ COMMAND_LINE = "faser_align.cli"
 # What the server loads before the first fork for a program: packages with all modules, and modules.
 _PACKAGES = ("alignment", "campaign", "cli", "config", "notifiers", "operations", "pages", "state")
 _LIBRARIES = ("matplotlib.backends.backend_agg", "matplotlib.figure", "uproot", "faser_align.jobs.solve")
+_THREADED = ("pandas", "pyarrow")  # libraries load them if they are there, and they start threads
 _HOOKS, _MODULES = "hooks", "modules"
 _STREAMS = ("stdin", "stdout", "stderr")
 
@@ -36,7 +37,7 @@ class _Server:
         options = ("-I", "-S") if kind == _HOOKS else ()
         self._process = subprocess.Popen(
             [sys.executable, *options, __file__, kind],
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # forking a process with threads is unsafe
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # otherwise NumPy starts threads
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -112,12 +113,14 @@ def _serve(kind: str) -> None:
         _load(_modules("hooks", but=("hooks.run", "hooks.probe")))
     else:
         del sys.path[0]  # the folder of this file
+        sys.modules |= dict.fromkeys(_THREADED)  # as if they were not installed
         _load([name for package in _PACKAGES for name in _modules(package)])
         assert "htcondor2" not in sys.modules, "each process reads HTCondor's configuration when it loads htcondor2"
     for line in sys.stdin:
         question = json.loads(line)
         if question["module"].startswith("faser_align.jobs."):
             _load(_LIBRARIES)
+        assert len(os.listdir("/proc/self/task")) == 1, "forking a process with threads is unsafe"
         child = os.fork()
         if not child:
             os._exit(_run(question))
