@@ -28,7 +28,7 @@ def test_writes_tracks_and_millepedes_data(make_campaign: Make, run_job: Run) ->
     with uproot.open(layout.kfalignment_file(str(folder), 1, 1, "011705", 400)) as file:
         assert file["tree"].num_entries == counts.tracks_read
     assert 250 < counts.tracks_written <= counts.tracks_read <= 300
-    assert counts.hits_cut_residual == 0  # 0.5 mm in the first iteration
+    assert counts.hits_cut_residual == 0  # 1 mm in the first iteration
     assert os.path.getsize(mille) > 100_000
     assert sorted(os.listdir(os.path.dirname(mille))) == [
         "kfalignment_011705_00400.root",
