@@ -29,6 +29,7 @@ NAME = "żółw"
 WORDS = {
     "init": ("init", "-o", "{new}"),
     "check": ("check", "--config", "nowhere-ż.toml"),
+    "recipes": ("recipes",),
     "submit": ("submit", "-y", "2023", "-r", "11705", "-f", "400", "--config", "nowhere-ż.toml"),
     "import": ("import", "nowhere-ż.json"),
     "reco": ("reco", "-y", "2023", "-r", "11705", "-f", "400", "--config", "nowhere-ż.toml"),
