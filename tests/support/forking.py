@@ -6,6 +6,7 @@ have a server without site-packages, as they are started.
 """
 
 import atexit
+import ctypes
 import importlib
 import io
 import json
@@ -13,6 +14,7 @@ import os
 import pkgutil
 import runpy
 import select
+import signal
 import subprocess
 import sys
 import traceback
@@ -25,6 +27,7 @@ COMMAND_LINE = "faser_align.cli"
 # What the server loads before the first fork for a program: packages with all modules, and modules.
 _PACKAGES = ("alignment", "campaign", "cli", "config", "notifiers", "operations", "pages", "state")
 _LIBRARIES = ("matplotlib.backends.backend_agg", "matplotlib.figure", "uproot", "faser_align.jobs.solve")
+_LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1  # prctl(2)
 _THREADED = ("pandas", "pyarrow")  # libraries load them if they are there, and they start threads
 _HOOKS, _MODULES = "hooks", "modules"
 _STREAMS = ("stdin", "stdout", "stderr")
@@ -55,7 +58,7 @@ class _Server:
         return int(process.stdout.readline())
 
     def close(self) -> None:
-        """End the server."""
+        """End the server, and the program that it waits for."""
         with self._process:
             self._process.terminate()
 
@@ -88,20 +91,22 @@ def run(
     kind = _MODULES if module else _HOOKS
     with io.FileIO(os.memfd_create("out"), "r") as out, io.FileIO(os.memfd_create("err"), "r") as err:
         server = _free[kind].pop() if _free[kind] else _Server(kind)
-        status = server.ask(
-            {
-                "module": module,
-                "words": words,
-                "folder": str(folder or Path.cwd()),
-                "environment": dict(os.environ if environment is None else environment),
-                "streams": ["/dev/null", *(f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err))],
-                "umask": mask,
-                "encoding": encoding,
-                "closed": closed,
-            },
-            timeout_s,
-        )
-        _free[kind].append(server)  # after an exception it is not used again
+        question = {
+            "module": module,
+            "words": words,
+            "folder": str(folder or Path.cwd()),
+            "environment": dict(os.environ if environment is None else environment),
+            "streams": ["/dev/null", *(f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err))],
+            "umask": mask,
+            "encoding": encoding,
+            "closed": closed,
+        }
+        try:
+            status = server.ask(question, timeout_s)
+        except BaseException:
+            server.close()
+            raise
+        _free[kind].append(server)
         texts = [os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0) for file in (out, err)]
     said = [text.decode(errors="replace").replace("\r\n", "\n") for text in texts]
     return subprocess.CompletedProcess([module, *words], status, *said)
@@ -141,6 +146,7 @@ def _load(names: "tuple[str, ...] | list[str]") -> None:
 
 def _run(question: dict[str, Any]) -> int:
     """Run a program as a new interpreter would: a closed stream is None."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number, (name, path) in enumerate(zip(_STREAMS, question["streams"], strict=True)):
         made = os.open(path, os.O_WRONLY | os.O_APPEND if number else os.O_RDONLY)
         os.dup2(made, number)
