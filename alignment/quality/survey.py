@@ -155,7 +155,7 @@ def _mode(found: Spectrum, at: int, moved: float, *, weak: bool) -> SurveyedMode
     where = max(shifts, key=lambda key: shifts[key])
     return {
         "name": name,
-        "overlap": overlap,
+        "overlap": round(overlap, 2),
         "weak": weak,
         "error_sigma": _error(float(found.errors[at])),
         "drift_sigma": abs(moved),
