@@ -126,8 +126,10 @@ def _lay_out(parent: Parent, record: Manifest, tracks: dict[int, list[str]]) -> 
             os.makedirs(f"{place}/{part}")
         for path in (found for files in tracks.values() for found in files):
             os.symlink(path, f"{place}/{layout.KFALIGNMENT}/{os.path.basename(path)}")
-        start = Path(layout.constants_file(parent.folder, stage, iteration)).read_text(encoding="utf-8")
-        atomic.write_text(layout.constants_file(folder, stage, iteration), start)
+        for at in dict.fromkeys([(1, 1), (stage, iteration)]):  # the drift along weak modes counts from the first
+            text = Path(layout.constants_file(parent.folder, *at)).read_text(encoding="utf-8")
+            os.makedirs(os.path.dirname(layout.constants_file(folder, *at)), exist_ok=True)
+            atomic.write_text(layout.constants_file(folder, *at), text)
         lost = Path(layout.lost_file(parent.folder, stage, iteration))
         if lost.exists():
             atomic.write_text(layout.lost_file(folder, stage, iteration), lost.read_text(encoding="utf-8"))
