@@ -233,7 +233,7 @@ def _final_cuts(metrics: "Metrics", *, final: bool) -> str:
 def _entries(rules: Rules, metrics: "Metrics") -> Criterion:
     """Return the criterion on parameters that should be free and have too few measurements.
 
-    They forbid convergence only where the residual cut took the hits. An element that has no hits to cut, since it is
+    They forbid convergence only where the cut on residuals took the hits, or that on chi2 the tracks. An element that has no hits to cut, since it is
     dead or at the edge of the beam, keeps its constants and is named.
     """
     steps = metrics.get("steps", ())
@@ -245,7 +245,12 @@ def _entries(rules: Rules, metrics: "Metrics") -> Criterion:
         key: hits for key, hits in metrics.get("hits", {}).get("modules", {}).items() if key.startswith(tuple(where))
     }
     cut_off = sorted(key for key, (kept, cut) in modules.items() if cut > kept and kept + cut >= MODULE_HITS_MIN)
-    passed = not names or (known and not cut_off)
+    far = sorted(
+        key
+        for key, hits in metrics.get("hits", {}).get("of_cut_tracks", {}).items()
+        if key.startswith(tuple(where)) and hits > sum(modules.get(key, (0, 0))) and hits >= MODULE_HITS_MIN
+    )
+    passed = not names or (known and not cut_off and not far)
     shown = "; ".join(str(name) for name in names[:5]) + ("; ..." if len(names) > 5 else "")
     text = "no free parameter had too few entries"
     if names:
@@ -253,6 +258,11 @@ def _entries(rules: Rules, metrics: "Metrics") -> Criterion:
         text += "; without hits to cut, their values stay" if passed else ""
         if cut_off:
             text += f", because the residual cut took the hits of module {', '.join(cut_off[:3])}{_KEEP}"
+        elif far:
+            text += (
+                f", because tracks through module {', '.join(far[:3])} are cut by their chi2: it is far from where its "
+            )
+            text += "constants say; larger mille.chi2_max and first value of mille.residual_max keep them"
     return Criterion("entries", float(len(names)), None if passed else 0.0, passed, text)
 
 

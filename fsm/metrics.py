@@ -57,13 +57,17 @@ class Tracks(TypedDict, total=False):
 
 
 class Hits(TypedDict, total=False):
-    """Hits of the used tracks; ``modules`` has hits kept and hits cut by residual of each module; ``outliers`` is a fraction."""
+    """Hits of the used tracks; ``modules`` has hits kept and hits cut by residual of each module; ``outliers`` is a fraction.
+
+    ``of_cut_tracks`` has the hits of each module on tracks cut by chi2.
+    """
 
     read: int
     kept: int
     cut: dict[str, int]
     modules: dict[str, list[int]]
     outliers: float | None
+    of_cut_tracks: dict[str, int]
 
 
 class Residuals(TypedDict, total=False):

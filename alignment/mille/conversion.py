@@ -209,6 +209,8 @@ def apply_cuts(tracks: Tracks, cuts: Cuts) -> tuple[Tracks, npt.NDArray[np.bool_
     counted["tracks_cut_chi2"] = int(failed_chi2.sum())
     counted["tracks_cut_pz"] = int((failed_pz & ~failed_chi2).sum())
     counted["tracks_cut_hits"] = int((failed_hits & ~failed_chi2 & ~failed_pz).sum())
+    of_cut_tracks = tracks.modules[np.repeat(failed_chi2, tracks.lengths)]
+    counted["modules_cut_chi2"] = _by_module(of_cut_tracks).reshape(12, 8)
     tracks = tracks.select(used)
     counted |= _count_tracks(tracks, cuts)
     kept, hits = _cut_hits(tracks, cuts)

@@ -35,6 +35,7 @@ _NEWER = (
     "files_uncompressed",
     "tracks_modelled",
     "modules_cut_derivative",
+    "modules_cut_chi2",
     "module_residuals",
     "side_residuals",
     "curvature_residuals",
@@ -67,6 +68,7 @@ class Counts:
     edge_high: int = 0
     modules: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8, 2))
     modules_cut_derivative: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8))
+    modules_cut_chi2: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8))
     module_residuals: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8, 3))
     side_residuals: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 8, 2, 3))
     curvature_residuals: IntArray = field(default_factory=_zeros(len(LAYER_KEYS), 7))
@@ -101,6 +103,11 @@ class Counts:
                 if kept or cut:
                     hits[f"{key}{module}"] = [kept, cut]
         return hits
+
+    def of_cut_tracks(self) -> dict[str, int]:
+        """Return the hits of tracks cut by chi2 per module that has any, by its key of the constants."""
+        numbers = self.modules_cut_chi2.ravel().tolist()
+        return {key: hits for key, hits in zip(_MODULE_KEYS, numbers, strict=True) if hits}
 
     def module_residuals_um(self) -> dict[str, Module]:
         """Return number, mean and rms of the residuals (um) per module with hits, by its key of the constants."""

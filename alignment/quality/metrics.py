@@ -187,6 +187,7 @@ def iteration_metrics(
             "cut": {"residual": counts.hits_cut_residual, "derivative": counts.hits_cut_derivative},
             "modules": counts.module_counts(),
             "outliers": _outliers(counts),
+            "of_cut_tracks": counts.of_cut_tracks(),
         },
         "residual_max_mm": data.residual_max_mm,
         "residual_max_final": data.residual_max_final and not data.converted_again,

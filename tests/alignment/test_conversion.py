@@ -108,6 +108,7 @@ def test_cuts_are_counted_by_the_first_that_fails(tmp_path: Path) -> None:
     assert (counts.hits_cut_residual, counts.hits_cut_derivative, counts.measurements) == (2, 3, 11)
     assert counts.module_counts() == {"001": [11, 2]}
     assert counts.modules_cut_derivative[0, 1] == counts.modules_cut_derivative.sum() == 3
+    assert counts.of_cut_tracks() == {"001": 16}
     assert (counts.ndf, counts.tracks_written) == (11, 1)
 
 
@@ -333,7 +334,7 @@ def test_counts_lie_beside_the_binary_and_add_up(data: Path, tmp_path: Path) -> 
     assert again.to_json() == (Counts() + counts).to_json() == counts.to_json()
     assert (again + counts).to_json()["modules"] == (2 * counts.modules).tolist()
     older = counts.to_json()
-    del older["tracks_modelled"], older["modules_cut_derivative"]
+    del older["tracks_modelled"], older["modules_cut_derivative"], older["modules_cut_chi2"]
     assert Counts.from_json(older).to_json() == counts.to_json()  # no hit is rejected by the derivative cut
     assert np.array_equal(counts.side_residuals.sum(axis=2), counts.module_residuals)
     assert counts.side_residuals[..., 0].sum() == counts.residual_bins[:, 1:-1].sum()

@@ -321,6 +321,13 @@ def test_a_module_that_lost_its_hits_to_the_cut_is_not_dead() -> None:
     assert why in [criterion.text for criterion in said.criteria if not criterion.passed]
     above = [metrics(chi2_per_ndf=3.7), lost | {"chi2_per_ndf": 7.4}, lost | {"chi2_per_ndf": 7.6}]
     assert judge(RULES, above, limit=10).reason == f"chi2/ndf 7.4 and 7.6 are above 1.05 x its best 3.7; {why}"
+    gone = lost | {"hits": {"modules": {"001": [9000, 4]}, "of_cut_tracks": {"227": 1480, "001": 900}}}
+    assert judge(RULES, [MOVING, gone, gone], limit=10).reason.endswith(
+        "because tracks through module 227 are cut by their chi2: it is far from where its constants say; larger "
+        "mille.chi2_max and first value of mille.residual_max keep them"
+    )
+    dead = lost | {"hits": {"modules": {"001": [9000, 4]}, "of_cut_tracks": {"001": 900, "227": 3}}}
+    assert judge(RULES, [MOVING, dead, dead], limit=10).name == "converged"
     few = metrics(
         steps=[{"free_parameters": 66, **fixed}], hits={"modules": modules | {"227": [1, 2]}}, free_modules=["001"]
     )

@@ -100,7 +100,7 @@ def test_what_jobs_write_is_described(history: list[Metrics], validated: Metrics
 def test_what_is_described_is_written(history: list[Metrics], last_stage: Metrics, validated: Metrics) -> None:
     """Each description is of an existing metric, except those that need HTCondor's log, a failure, or an import."""
     elsewhere = {"reconstruction.cpu_s", "reconstruction.jobs", "steps[].undetermined[].PARAMETER", "imported"}
-    elsewhere |= {"notes", "files.lost", "files.duplicates.pairs"}  # empty
+    elsewhere |= {"hits.of_cut_tracks.MODULE", "notes", "files.lost", "files.duplicates.pairs"}  # empty
     seen = set().union(*(found(metrics, describe.METRICS) for metrics in (*history, last_stage)))
     assert set(describe.METRICS) - seen <= elsewhere
     assert set(names_of(validated)) - found(validated, names_of(validated)) <= elsewhere | {"constants.changed_by_hand"}
@@ -136,6 +136,7 @@ def test_the_verdict_reads_what_is_said(history: list[Metrics]) -> None:
     slow = copy.deepcopy(history)
     slow[-1]["determined"] |= {"sigma": 9.0, "repetition": 1.0}
     slow[-1]["module_pulls"] = {"000": 5.0}
+    slow[-1]["hits"]["of_cut_tracks"] = {"000": 1}
     slow[-1]["corrections"]["module.x"] = {"rms": 1.0, "largest": 2.0, "where": "000", "unit": "um"}
     metrics, seen = watched(slow)
     criteria = {criterion.name for criterion in judged(metrics).criteria}
