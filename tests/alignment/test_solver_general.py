@@ -94,6 +94,7 @@ def assert_is(solution: Solution, values: np.ndarray, errors: np.ndarray) -> Non
     np.testing.assert_allclose(list(solution.errors.values()), errors, rtol=1e-6)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), places=st.sampled_from([0, 16]), words=st.sampled_from([50, 1 << 22]))
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: int) -> None:

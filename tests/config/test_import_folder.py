@@ -242,6 +242,7 @@ def test_several_runs_of_pede_are_the_steps_of_an_iteration(command: Command, th
     assert command("report", "mine").status == 0
 
 
+@pytest.mark.slow
 def test_pages_of_an_imported_campaign_are_sound(command: Command, theirs: Path, workdir: Path) -> None:
     """Its report, and a comparison with a campaign of ours, work in a browser and say what is unknown."""
     assert command("import", str(theirs)).status == 0

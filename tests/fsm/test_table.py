@@ -46,6 +46,7 @@ def test_every_end_state_has_a_message_of_its_own() -> None:
             assert table.MESSAGES[event] == destination
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from([*EVENTS, "nonsense"]), max_size=30))
 def test_the_machine_and_the_table_agree(events: list[str]) -> None:
     """The machine built with the library makes exactly the table's transitions."""

@@ -31,6 +31,7 @@ def folder_of(campaign: Path, number: int = 1) -> Path:
     return Path(layout.metrics_file(str(campaign), 1, number)).parent
 
 
+@pytest.mark.slow
 def test_pede_gives_the_campaign_that_the_builtin_solver_gives(
     make_campaign: Callable[..., Path], tmp_path: Path, pede: str
 ) -> None:

@@ -69,6 +69,7 @@ def test_every_event_is_within_the_limits(mattermost_server: Any, event: str) ->
     assert {part["color"] for part in post["attachments"]} == {COLOURS[tone]}
 
 
+@pytest.mark.slow
 def test_the_worst_is_within_the_limits(mattermost_server: Any, facts: dict[str, Any]) -> None:
     """Thousands of failures with long logs, hostile names and four-byte characters make one accepted post."""
     name = "|@channel ``` \N{ROCKET}\n" * 40

@@ -664,6 +664,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_killed_at_any_line_it_leaves_the_old_store_or_the_new(tmp_path: Path) -> None:
     """A repair killed at any line leaves the old or the new database, and the next one removes its remains."""
     record, folder, store = unpacked("gone", tmp_path)
@@ -718,6 +719,7 @@ def _killed_at(line: int, record: Record, folder: str) -> bool:
         os._exit(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_logs_cut_anywhere(case: str, tmp_path: Path) -> None:
     """A repair from truncated logs does not fail, and makes a valid database."""
