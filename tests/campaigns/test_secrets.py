@@ -166,7 +166,7 @@ def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None
             "report": (NAME, "--text"),
             "repair": (NAME, "--dry-run"),
             "clean": (NAME, "--dry-run"),
-            **dict.fromkeys(("check", "list", "pool status"), ()),
+            **dict.fromkeys(("check", "list", "pool status", "recipes"), ()),
             **dict.fromkeys(("status", "wait", "history", "metrics", "why", "analyze", "verify"), (NAME,)),
         }
         assert set(typed) == set(commands_with_json())
