@@ -192,7 +192,7 @@ def _drift(metrics: Metrics, momentum_max: float) -> str:
     lost = {edge: since.get(f"lost_{edge}", 0) for edge in ("low", "high")}
     left = f"; {lost['low']} tracks left the momentum window at its lower edge, {lost['high']} at its upper"
     shown = " and ".join(text for _, text in changes if text)
-    return f"{_weakest(metrics)}momenta moved since iteration 1: {shown}{left if any(lost.values()) else ''}"
+    return f"{_bending(metrics)}momenta moved since iteration 1: {shown}{left if any(lost.values()) else ''}"
 
 
 def _change(since: Mapping[str, Any], name: str, sign: str) -> tuple[float, str]:
@@ -206,11 +206,11 @@ def _change(since: Mapping[str, Any], name: str, sign: str) -> tuple[float, str]
     return 1.0, f"the curvature of {sign} tracks changed its sign"
 
 
-def _weakest(metrics: Metrics) -> str:
-    """Return the weak mode that changes momenta, or else the one with the largest move."""
+def _bending(metrics: Metrics) -> str:
+    """Return the weak mode that changes momenta; empty if the data determine it well."""
     modes = [mode for step in metrics.get("steps", ()) for mode in step.get("parts", {}).get("modes", ())]
-    if not modes:
-        return ""
     bending = [mode for mode in modes if mode["name"] == "curvature in y"]
-    chosen = max(bending or modes, key=lambda mode: mode["moved_um"])
+    if not bending:
+        return ""
+    chosen = max(bending, key=lambda mode: mode["moved_um"])
     return f"{chosen['name']} is weakly determined by the data (moved by {chosen['moved_um']:.3g} um in this iteration) and "

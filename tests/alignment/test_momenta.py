@@ -65,7 +65,7 @@ def test_what_is_not_there_is_unknown(tmp_path: Path) -> None:
 
 
 def test_a_drift_is_told_in_one_sentence() -> None:
-    """A change of momenta is reported with the weak mode; small changes are not."""
+    """A change of momenta is reported, with the curvature if that is a weak mode; small changes are not."""
     since = {"momentum_change_plus": 0.031, "momentum_change_minus": -0.028, "lost_low": 3, "lost_high": 0}
     mode = {"name": "curvature in y", "error_um": 45.0, "moved_um": 12.0}
     metrics = {"momentum": {"since_first": since}, "steps": [{"parts": {"modes": [mode]}}]}
@@ -74,6 +74,8 @@ def test_a_drift_is_told_in_one_sentence() -> None:
     assert told.startswith(
         "curvature in y is weakly determined by the data (moved by 12 um in this iteration) and momenta moved"
     )
+    other = {"momentum": {"since_first": since}, "steps": [{"parts": {"modes": [{**mode, "name": "twist about z"}]}}]}
+    assert notes(other, 0.01)[0].startswith("momenta moved since iteration 1: those of")
     assert "those of positive tracks by +3.1% and those of negative tracks by -2.8%; 3 tracks left" in told
     flipped = {"median_q_over_p_plus": [0.002, -0.001], "momentum_change_plus": None, "momentum_change_minus": -0.001}
     assert "the curvature of positive tracks changed its sign" in notes({"momentum": {"since_first": flipped}}, 0.01)[0]
