@@ -1,6 +1,6 @@
 """Read the records of all binaries as often as needed.
 
-Decoded binaries stay in memory up to a limit; the others are read again in each pass.
+Decoded blocks stay in memory up to a limit; the others are read and decoded again in each pass.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from faser_align.alignment.solver.label_sets import LabelSets
 from faser_align.alignment.solver.steering_data import Binary
 
 BLOCK_BYTES = 4 << 20  # about two thousand FASER tracks
-CACHE_BYTES = 128 << 20  # half of the memory limit of a solution
+CACHE_BYTES = 256 << 20  # a solution of any number of tracks needs less than 400 MB
 
 
 class Source:
@@ -43,7 +43,8 @@ class Source:
         self._binaries = binaries
         self._records_max = records_max or 2**62
         self._read_error_is_end = read_error_is_end
-        self._kept: dict[int, list[Equations]] = {}  # by number of the binary
+        self._kept: list[list[list[Equations]]] = []  # decoded blocks of each binary, from its first on
+        self._whole: set[int] = set()  # binaries of which all blocks are kept
         self._room = CACHE_BYTES
         self.sets = LabelSets()
         self.set_counts: IntArray = np.zeros(0, np.int64)
@@ -90,31 +91,34 @@ class Source:
 
     def of_binary(self, number: int) -> Iterator[Equations]:
         """Yield the equations of one binary."""
-        if number in self._kept:
-            yield from self._kept[number]
+        binary, kept = self._binaries[number], self._kept[number]
+        if number in self._whole:
+            for chunks in kept:
+                yield from chunks
             return
-        binary = self._binaries[number]
-        for block in self._blocks(number, self.records_in[number]):
-            yield from decode(block, self.sets, binary.path, binary.weight, number)
+        for at, block in enumerate(self._blocks(number, self.records_in[number])):
+            yield from kept[at] if at < len(kept) else decode(block, self.sets, binary.path, binary.weight, number)
 
     def _first_reading(self, number: int) -> Iterator[Equations]:
-        """Read a binary, and keep it if there is room for all of it."""
-        binary, room = self._binaries[number], self._room
-        kept: list[Equations] = []
+        """Read a binary, and keep as many of its first blocks as there is room for."""
+        binary = self._binaries[number]
+        kept: list[list[Equations]] = []
+        self._kept.append(kept)
         for block in self._blocks(number, self._records_max - self.records):
             self.records += len(block.starts)
             self.sizes.update(abs(length) for length in block.lengths)
             self.doubles |= min(block.lengths, default=0) < 0
             self.not_stored.update(_not_stored(block))
+            chunks: list[Equations] = []
             for chunk in decode(block, self.sets, binary.path, binary.weight, number):
-                room -= chunk.nbytes
-                if room >= 0:
-                    kept.append(chunk)
-                else:
-                    kept.clear()
+                self._room -= chunk.nbytes
+                if self._room >= 0:
+                    chunks.append(chunk)
                 yield chunk
-        if room >= 0:
-            self._room, self._kept[number] = room, kept
+            if self._room >= 0:
+                kept.append(chunks)
+        if self._room >= 0:
+            self._whole.add(number)
 
     def _blocks(self, number: int, records_max: int) -> Iterator[Block]:
         binary = self._binaries[number]

@@ -102,11 +102,12 @@ def test_undetermined_modes_are_named(pede_case: Case) -> None:
         assert solution.values[102] == 0.0
 
 
-def test_records_need_not_fit_into_memory(pede_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small chunks that each pass reads again give the same bytes."""
+@pytest.mark.parametrize("cache", [0, 500_000])
+def test_records_need_not_fit_into_memory(pede_case: Case, monkeypatch: pytest.MonkeyPatch, cache: int) -> None:
+    """Small blocks of which each pass reads all, or those beyond the cache again, give the same bytes."""
     folder = pede_case(DAMPED)
     monkeypatch.setattr(source, "BLOCK_BYTES", 40_000)
-    monkeypatch.setattr(source, "CACHE_BYTES", 0)
+    monkeypatch.setattr(source, "CACHE_BYTES", cache)
     solution = solve(folder / "str.txt")
     assert _without_errors(folder / "millepede.res") == _without_errors(folder / "expected" / "millepede.res")
     assert solution.measurements == 18038
