@@ -174,6 +174,7 @@ class _FromSums(Iterations):
             ndf=done.ndf,
             weighted_ndf=done.weighted_ndf,
             rejects=done.rejects,
+            margin=0.0,  # no pass needs records here
         )
 
 

@@ -5,7 +5,7 @@
 those of the reference data of ``tests/data``, each used many times with other hits omitted and other residuals, so that
 a record has 19 measurements on average. Each number of tracks is solved in its own process, so that the memory is that
 of one solution. The table has microseconds per track: wall time, CPU time, and each pass (count reads, FMS computes the
-matrix, F the gradient, his the histograms).
+matrix, F the gradient, Q the same without the records, his the histograms).
 """
 
 import argparse

@@ -5,7 +5,7 @@ search minimises the slope. Cuts on the records' chi2 become tighter from iterat
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from faser_align.alignment.solver.line_search import LineSearch, care_for
 from faser_align.alignment.solver.output.diagnostics import Diagnostics
 from faser_align.alignment.solver.passes import Pass, run_pass
 from faser_align.alignment.solver.problem import Problem
+from faser_align.alignment.solver.quadratic import Quadratic
 from faser_align.alignment.solver.steering_data import SolverError
 
 _TIGHT, _LOOSE = 1e-12, 1e-6  # accuracy of constraints: at the start, later
@@ -37,7 +38,7 @@ class Iterations:
         first_decrease: decrease of chi2 expected of the first solution; None if there was none.
         rows: the table.
         globals_max, records_free: from the first pass.
-        passes_s: kind and wall time of each pass (s): FMS with matrix, F without, his for the histograms.
+        passes_s: kind and wall time of each pass (s): FMS with matrix, F without, Q without records, his for the histograms.
         matrix_doubts: rank defects of matrix and constraints, and steps that do not reduce the function.
         entries_few: which variable parameters had too few accepted entries in any pass.
     """
@@ -59,6 +60,7 @@ class Iterations:
     _iteration: int = 0
     _cut: float = 0.0
     _searched: bool = False
+    _quadratic: Quadratic | None = None
 
     def run(self) -> None:
         """Iterate until the expected decrease is small or the steering's number of iterations is reached.
@@ -170,11 +172,12 @@ class Iterations:
             self.matrix_doubts += int((self._entries == 0).sum())
 
     def observe_last(self) -> None:
-        """Repeat the last pass for the diagnostics, because it was not known to be the last."""
+        """Repeat the last pass for the diagnostics, because it was not known to be the last, or needed no records."""
         if len(self.rows) > _OBSERVED:
             started = time.perf_counter()
             self.values, values = self._seen, self.values
-            self._pass(len(self.rows), with_matrix=False, observed=True)
+            self.last = self._pass(len(self.rows), with_matrix=False, observed=True)
+            self.problem.add_penalties(self.last, self.values)
             self.values = values
             self.passes_s.append(("his", time.perf_counter() - started))
 
@@ -191,13 +194,32 @@ class Iterations:
             observe=self.diagnostics.observer(number) if observed else None,
         )
 
+    def _about_here(self) -> Quadratic | None:
+        """Return the function about the point of the last pass, if it is quadratic at all."""
+        if self.last.margin <= 0:
+            return None
+        assert self.last.matrix is not None
+        without_presigmas = replace(self.last, matrix=self.last.matrix.copy())
+        problem = self.problem
+        places = problem.parameters.positions(problem.source.sets.labels)
+        return Quadratic(without_presigmas, self.values, problem.variable, places)
+
     def _evaluate(self, decrease: float | None, *, with_matrix: bool = False) -> None:
         problem, first = self.problem, not self.rows
         number = len(self.rows) + 1
         started = time.perf_counter()
         self._seen = self.values.copy()
-        self.last = self._pass(number, with_matrix=with_matrix, observed=number <= _OBSERVED)
-        self.passes_s.append(("FMS" if with_matrix else "F", time.perf_counter() - started))
+        observed = number <= _OBSERVED
+        without_records = (
+            None if observed or with_matrix or self._quadratic is None else self._quadratic.at(self.values)
+        )
+        self.last = without_records or self._pass(number, with_matrix=with_matrix, observed=observed)
+        kind = "FMS" if with_matrix else "Q" if without_records else "F"
+        self.passes_s.append((kind, time.perf_counter() - started))
+        if with_matrix:
+            self._quadratic = self._about_here()
+        elif self._quadratic and not without_records:
+            self._quadratic = self._quadratic.moved(self.last, self.values)
         self._entries = self.last.accepted.copy()  # excluding the steering's own measurements
         if first:
             self.globals_max, self.records_free = self.last.globals_max, self.last.records_free

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,10 @@ class Pass:
         globals_max: largest number of variable parameters in a record; ``records_free``: records that have any. Only in
             a first pass, and 0 if there are too many parameters to count.
         files: by number of the binary: accepted records, and the sums of their chi2/ndf and of their ndf.
+        margin: change of all measurements of a record, in units of their errors, that cannot move its chi2 across the cut; the
+            smallest of all records, 0 where another function than the sum of chi2 is minimised. ``pulls_max``, shape (places, sets): largest derivative over error of each label of a set.
+            The latter only in a pass with matrix.
+        accepted_set: of which records were accepted: equal for equal sets.
     """
 
     gradient: FloatArray = field(default_factory=lambda: np.zeros(0))
@@ -51,14 +56,20 @@ class Pass:
     globals_max: int = 0
     records_free: int = 0
     files: dict[int, FloatArray] = field(default_factory=dict)
+    margin: float = np.inf
+    accepted_set: int = 0
+    pulls_max: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
 
     def add(self, other: "Pass") -> None:
-        """Add another pass's chi2, degrees of freedom, rejects and sums of binaries."""
+        """Add another pass's chi2, degrees of freedom, rejects, sums of binaries, and extremes."""
         self.chi2 += other.chi2
         self.ndf += other.ndf
         self.weighted_ndf += other.weighted_ndf
         self.globals_max = max(self.globals_max, other.globals_max)
         self.records_free += other.records_free
+        self.margin = min(self.margin, other.margin)
+        self.accepted_set ^= other.accepted_set
+        self.pulls_max = np.maximum(self.pulls_max, other.pulls_max) if len(self.pulls_max) else other.pulls_max
         for binary, sums in other.files.items():
             self.files[binary] = self.files.get(binary, 0.0) + sums
         a, b, c, d = (mine + its for mine, its in zip(self.rejects, other.rejects, strict=True))
@@ -193,6 +204,13 @@ class _Work(NamedTuple):
             done = Pass()
             accepted = _judge(done, chunk, fits, self.steering, self.chi2_cut, self.downweighting)
             _add(done, sums, chunk, fits, sigmas, accepted, self.downweighting)
+            done.margin = self._margin(fits, np.diff(chunk.offsets))
+            where = f"{chunk.binary} {chunk.records[0]} ".encode()
+            done.accepted_set = int.from_bytes(blake2b(where + accepted.tobytes(), digest_size=16).digest(), "big")
+            if self.with_matrix:
+                done.pulls_max = np.zeros(self.shifts.shape)
+                for largest, pulls in zip(done.pulls_max, np.abs(chunk.factors / sigmas), strict=False):
+                    np.maximum.at(largest, chunk.sets, pulls)
             if self.bits is not None:
                 there = np.bitwise_or.reduceat(self.bits[chunk.sets], chunk.offsets[:-1], axis=0)
                 numbers = np.unpackbits(there.view(np.uint8), axis=1).sum(axis=1)
@@ -200,6 +218,16 @@ class _Work(NamedTuple):
             ndf = fits.ndf[accepted]
             done.files[chunk.binary] = np.array([len(ndf), (fits.chi2[accepted] / ndf).sum(), ndf.sum()])
         return _Result(fits, sigmas, done, sums)
+
+    def _margin(self, fits: LocalFits, equations: IntArray) -> float:
+        """Return the margin of the huge cut, the only one with which the function is quadratic."""
+        if self.steering.downweighting or self.chi2_cut > 0:
+            return 0.0
+        if self.chi2_cut < 0:
+            return np.inf
+        limit = np.sqrt(self.steering.huge_cut * chi2_limit(fits.ndf))
+        margins = np.abs(np.sqrt(np.maximum(fits.chi2, 0.0)) - limit) / np.sqrt(equations)
+        return float(np.min(margins[~fits.deficient & (fits.ndf > 0)], initial=np.inf))
 
 
 def _bits(columns: IntArray, n: int) -> npt.NDArray[np.uint64] | None:

@@ -15,7 +15,7 @@ from properties import examples
 
 from faser_align.alignment.pede.keywords import METHODS
 from faser_align.alignment.pede.results import END_TEXTS, read_end
-from faser_align.alignment.solver import blas, equations, normal_matrix, source
+from faser_align.alignment.solver import blas, equations, normal_matrix, quadratic, source
 from faser_align.alignment.solver.builtin import Solution, solve
 
 
@@ -105,6 +105,46 @@ def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: i
         patch.setattr(normal_matrix, "_RECORDS", 7)
         patch.setattr(equations, "_WORDS_MAX", words)
         assert_is(run(tmp_path, pack(case), ""), *dense(case))
+
+
+@pytest.mark.parametrize(
+    ("lines", "without_records"),
+    [
+        ("", True),
+        ("presigma 1.0\n", True),
+        ("regularisation 1.0 1.0\n", True),
+        ("constraint 0.5\n11 1\n12 1\n", True),
+        ("measurement 0.3 0.1\n11 1\n", True),
+        ("hugecut 3\n", False),
+        ("hugecut 1\n", False),
+        ("chisqcut 5 2\n", False),
+        ("outlierdownweighting 3\n", False),
+    ],
+)
+def test_passes_without_records_give_the_same_solution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, without_records: bool
+) -> None:
+    """Where the function is quadratic, later passes need no record; where records cross a cut, they do. Both give one solution."""
+    seen: set[str] = set()
+    for seed in range(6):
+        case = make_case(seed, n_records=200)
+        random = np.random.default_rng(seed)
+        records = [
+            (a, b, c + random.normal(size=len(c)) * (at < 20) * 4, d) for at, (a, b, c, d) in enumerate(case.records)
+        ]
+        content = pack(case._replace(records=records))
+        lines_of_all = f"linesearch 3\nmatiter 0\n{lines}"
+        quick = run(tmp_path, content, lines_of_all)
+        with monkeypatch.context() as patch:
+            patch.setattr(quadratic.Quadratic, "at", lambda self, values: None)
+            full = run(tmp_path, content, lines_of_all)
+        assert (quick.end_code, quick.rejects, quick.ndf) == (full.end_code, full.rejects, full.ndf)
+        assert [row.rejects for row in quick.iterations] == [row.rejects for row in full.iterations]
+        assert quick.chi2 == pytest.approx(full.chi2, rel=1e-12)
+        for label, error in full.errors.items():
+            assert quick.values[label] == pytest.approx(full.values[label], abs=1e-9 * error)
+        seen |= {kind for kind, _ in quick.passes_s[3:-1]}
+    assert ("Q" in seen) == without_records
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.3])
