@@ -161,6 +161,7 @@ def test_notes_read_what_is_said(history: list[Metrics]) -> None:
     odd["effect_um"], odd["chi2_per_ndf"] = 1.0, 2.0
     odd["files"]["agreement"]["worst"]["sigma"] = 9.0
     odd["converted_again"] = odd["constants"]["changed_by_hand"] = True
+    odd["steps"][0]["parts"]["modes"] = [{"name": "curvature in y", "error_um": 45.0, "moved_um": 12.0}]
     for sign in ("plus", "minus"):
         odd["momentum"]["since_first"][f"momentum_change_{sign}"] = None
     (metrics,), seen = watched([odd])
