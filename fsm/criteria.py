@@ -233,8 +233,8 @@ def _final_cuts(metrics: "Metrics", *, final: bool) -> str:
 def _entries(rules: Rules, metrics: "Metrics") -> Criterion:
     """Return the criterion on parameters that should be free and have too few measurements.
 
-    They forbid convergence only where the cut on residuals took the hits, or that on chi2 the tracks. An element that has no hits to cut, since it is
-    dead or at the edge of the beam, keeps its constants and is named.
+    They forbid convergence only where the cut on residuals took the hits, or the cut on chi2 the tracks. An element without
+    hits to cut, dead or at the edge of the beam, keeps its constants and is named.
     """
     steps = metrics.get("steps", ())
     names = [name for step in steps for name in step.get("entries_fixed_names") or step.get("entries_fixed", ())]
@@ -286,8 +286,8 @@ def _freed_earlier(rules: Rules, metrics: "Metrics") -> list[Criterion]:
 
 
 _HOLD = (
-    ". The tracks do not determine it: start again from the first constants with steps that hold it: "
-    'fix = ["frame", "rx", "ry"], or freeze_sigma = 2'
+    ". The tracks do not determine it; start again from the first constants with steps that hold it "
+    '(fix = ["frame", "rx", "ry"], or freeze_sigma = 2)'
 )
 
 
