@@ -40,8 +40,9 @@ def write_problem(folder: Path, size: int, tracks: int, method: str, lines: str 
     random = np.random.default_rng(SEED)
     truth = random.normal(0.0, 0.05, (columns, LAYERS, 3))  # mm; the rotation at the end of the strips
     with open(folder / "mp2input.bin", "wb") as file:
-        for begin in range(0, tracks, 10_000):
-            file.write(_records(random, truth, min(10_000, tracks - begin)).tobytes())
+        file.writelines(
+            _records(random, truth, min(10_000, tracks - begin)).tobytes() for begin in range(0, tracks, 10_000)
+        )
     steering = folder / "str.txt"
     steering.write_text(
         f"Cfiles\nmp2input.bin\nconstraints.txt\nmethod {method}\nentries 10 5\nhugecut 50.\n{lines}end\n"
