@@ -43,6 +43,7 @@ JOBSTATE_LOG = "jobstate.log"  # DAGMan's own log of its nodes; a rescue DAG app
 CONSTANTS = "inputforalign.txt"
 METRICS = "metrics.json"
 NORMAL = "normal.npz"  # normal equations of a stage's last iteration, beside the metrics
+FIGURES = "figures.json.gz"  # data of the figures, beside the metrics
 PLOT = "convergence.png"  # plot of the convergence, beside the metrics
 RECO, KFALIGNMENT, MILLEPEDE = "1reco", "2kfalignment", "3millepede"
 LOGS = "logs"  # below 1reco and 3millepede: output of the jobs
@@ -193,6 +194,11 @@ def metrics_file(root: str, stage: int, iteration: int) -> str:
 def normal_file(root: str, stage: int, iteration: int) -> str:
     """Return the file of the normal equations that an iteration's Millepede job writes."""
     return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/{NORMAL}"
+
+
+def figures_file(root: str, stage: int, iteration: int) -> str:
+    """Return the file with the data of an iteration's figures; of a validation one for each set of constants."""
+    return f"{iteration_folder(root, stage, iteration)}/{MILLEPEDE}/{FIGURES}"
 
 
 def plot_file(root: str, stage: int, iteration: int) -> str:

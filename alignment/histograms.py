@@ -1,0 +1,378 @@
+"""Histograms and profiles that can be added, stored and drawn.
+
+Both follow the protocol of Scikit-HEP's plotting tools (``uhi.typing.plottable``): hist and mplhep draw them as they are.
+In JSON they have the form that ``uhi`` defines (``uhi_schema`` 1), so that other programs can read them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.arrays import FloatArray, IntArray
+
+WRITER = "faser-align"
+WIDTH_FRACTIONS = (0.158655, 0.5, 0.841345)  # median and plus or minus one standard deviation of a normal distribution
+
+
+class Traits(NamedTuple):
+    """Properties of an axis that plotting tools ask for; the last two are not of the protocol, but mplhep reads them."""
+
+    circular: bool = False
+    discrete: bool = False
+    underflow: bool = False
+    overflow: bool = False
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Continuous axis of ``edges``; contents have one more bin below and one above it.
+
+    Attributes:
+        name: name of the axis, for ``Histogram.sum`` and the like.
+        label: quantity and unit, for drawings.
+        edges: ascending, one more than bins.
+        regular: whether all bins have the same width.
+    """
+
+    name: str
+    label: str
+    edges: tuple[float, ...]
+    regular: bool = False
+
+    @staticmethod
+    def evenly(name: str, label: str, bins: int, lower: float, upper: float) -> "Bins":
+        """Return an axis of ``bins`` bins of the same width."""
+        return Bins(name, label, tuple(np.linspace(lower, upper, bins + 1).tolist()), regular=True)
+
+    @property
+    def traits(self) -> Traits:
+        """A continuous axis."""
+        return Traits(underflow=True, overflow=True)
+
+    @property
+    def size(self) -> int:
+        """Number of bins with those below and above."""
+        return len(self) + 2
+
+    def __len__(self) -> int:
+        return len(self.edges) - 1
+
+    def __getitem__(self, at: int) -> tuple[float, float]:
+        bins = range(len(self))[at]
+        return self.edges[bins], self.edges[bins + 1]
+
+    def __iter__(self) -> Iterator[tuple[float, float]]:
+        return (self[at] for at in range(len(self)))
+
+    def to_uhi(self) -> dict[str, Any]:
+        """Return the axis as ``uhi`` writes it."""
+        shape: dict[str, Any] = {"type": "variable", "edges": list(self.edges)}
+        if self.regular:
+            shape = {"type": "regular", "lower": self.edges[0], "upper": self.edges[-1], "bins": len(self)}
+        metadata = {"name": self.name, "label": self.label}
+        return shape | {"underflow": True, "overflow": True, "circular": False, "metadata": metadata}
+
+
+@dataclass(frozen=True)
+class Categories:
+    """Axis of names, such as modules; contents have no other bins."""
+
+    name: str
+    label: str
+    categories: tuple[str, ...]
+
+    @property
+    def traits(self) -> Traits:
+        """A discrete axis."""
+        return Traits(discrete=True)
+
+    @property
+    def size(self) -> int:
+        """Number of bins."""
+        return len(self)
+
+    def __len__(self) -> int:
+        return len(self.categories)
+
+    def __getitem__(self, at: int) -> str:
+        return self.categories[at]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.categories)
+
+    def to_uhi(self) -> dict[str, Any]:
+        """Return the axis as ``uhi`` writes it."""
+        metadata = {"name": self.name, "label": self.label}
+        return {"type": "category_str", "categories": list(self.categories), "flow": False, "metadata": metadata}
+
+
+Axis = Bins | Categories
+
+
+class _OnAxes:
+    """What histograms and profiles share: axes, and contents of the same shape."""
+
+    axes: tuple[Axis, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the contents, with bins below and above continuous axes."""
+        return tuple(axis.size for axis in self.axes)
+
+    def axis(self, name: str) -> int:
+        """Return the position of the axis with this name; raise KeyError if there is none."""
+        names = [axis.name for axis in self.axes]
+        if name not in names:
+            raise KeyError(f"no axis {name}; there are {', '.join(names) or 'none'}")
+        return names.index(name)
+
+    def _inside(self) -> tuple[slice, ...]:
+        return tuple(slice(1, -1) if isinstance(axis, Bins) else slice(None) for axis in self.axes)
+
+    def _others(self, names: Sequence[str]) -> tuple[tuple[int, ...], tuple[Axis, ...]]:
+        """Return the positions of the axes with these names, and the other axes."""
+        at = tuple(self.axis(name) for name in names)
+        return at, tuple(axis for place, axis in enumerate(self.axes) if place not in at)
+
+    def _chosen(self, categories: Mapping[str, str | Sequence[str]]) -> tuple[list[Any], tuple[Axis, ...]]:
+        """Return an index along each axis for ``at``, and the axes that remain."""
+        index: list[Any] = [slice(None)] * len(self.axes)
+        axes: list[Axis | None] = list(self.axes)
+        for name, wanted in categories.items():
+            place = self.axis(name)
+            axis = self.axes[place]
+            if isinstance(axis, Bins):
+                raise KeyError(f"{name} is continuous; at() chooses categories")
+            given = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+            unknown = [one for one in given if one not in axis.categories]
+            if unknown:
+                raise KeyError(f"no {name} {unknown[0]}")
+            places = [axis.categories.index(one) for one in given]
+            index[place] = places[0] if isinstance(wanted, str) else places
+            axes[place] = None if isinstance(wanted, str) else Categories(name, axis.label, given)
+        return index, tuple(axis for axis in axes if axis is not None)
+
+    def _check_axes(self, other: "_OnAxes") -> None:
+        if self.axes != other.axes:
+            raise ValueError("histograms with different axes cannot be added")
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram(_OnAxes):
+    """Numbers of entries.
+
+    Attributes:
+        axes: the last one is usually continuous.
+        contents: entries, with one bin below and one above each continuous axis, shape ``shape``.
+    """
+
+    axes: tuple[Axis, ...]
+    contents: IntArray
+
+    def __post_init__(self) -> None:
+        if self.contents.shape != self.shape:
+            raise ValueError(f"contents have the shape {self.contents.shape} and the axes {self.shape}")
+
+    @staticmethod
+    def empty(*axes: Axis) -> "Histogram":
+        """Return a histogram without entries."""
+        return Histogram(axes, np.zeros([axis.size for axis in axes], np.int64))
+
+    @property
+    def kind(self) -> str:
+        """Kind of contents, a word of the protocol."""
+        return "COUNT"
+
+    def values(self, flow: bool = False) -> FloatArray:
+        """Return the entries; with ``flow`` also those below and above continuous axes."""
+        return (self.contents if flow else self.contents[self._inside()]).astype(np.float64)
+
+    def variances(self, flow: bool = False) -> FloatArray:
+        """Return the variances of the entries, which are the entries."""
+        return self.values(flow)
+
+    def counts(self, flow: bool = False) -> FloatArray:
+        """Return the entries."""
+        return self.values(flow)
+
+    def __add__(self, other: "Histogram") -> "Histogram":
+        self._check_axes(other)
+        return Histogram(self.axes, self.contents + other.contents)
+
+    def sum(self, *names: str) -> "Histogram":
+        """Return the sum over the axes with these names."""
+        at, axes = self._others(names)
+        return Histogram(axes, np.asarray(self.contents.sum(axis=at)))
+
+    def at(self, **categories: str | Sequence[str]) -> "Histogram":
+        """Return the part in one category of an axis, without that axis, or in a list of categories.
+
+        ``residuals.at(module="003", side="0")`` is a histogram of one axis. Raises KeyError for an unknown category.
+        """
+        index, axes = self._chosen(categories)
+        return Histogram(axes, _take(self.contents, index))
+
+    def rebin(self, factor: int) -> "Histogram":
+        """Return the histogram with ``factor`` bins of its last axis, which is continuous, as one; they must divide."""
+        axis = self._last_bins()
+        if len(axis) % factor:
+            raise ValueError(f"{len(axis)} bins cannot be merged by {factor}")
+        inner = self.contents[..., 1:-1]
+        merged = inner.reshape(*inner.shape[:-1], -1, factor).sum(axis=-1)
+        contents = np.concatenate([self.contents[..., :1], merged, self.contents[..., -1:]], axis=-1)
+        wider = Bins(axis.name, axis.label, axis.edges[::factor], axis.regular)
+        return Histogram((*self.axes[:-1], wider), contents)
+
+    def quantiles(self, fractions: Sequence[float] = WIDTH_FRACTIONS) -> FloatArray:
+        """Return quantiles along the last axis, shape (..., fractions); NaN without entries.
+
+        They are interpolated inside a bin. A quantile below or above the axis is its first or last edge.
+        """
+        edges = np.array(self._last_bins().edges)
+        rows = self.contents.reshape(-1, self.contents.shape[-1])
+        below = np.cumsum(rows[:, :-1], axis=1)
+        found = np.full((len(rows), len(fractions)), np.nan)
+        for row, total in enumerate(rows.sum(axis=1)):
+            if total:
+                found[row] = np.interp(np.array(fractions) * total, below[row], edges)
+        return found.reshape(*self.contents.shape[:-1], len(fractions))
+
+    def moments(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return entries on the last axis, their mean and rms about it, from the middles of bins; NaN without entries."""
+        edges = np.array(self._last_bins().edges)
+        middles = (edges[1:] + edges[:-1]) / 2
+        inner = self.contents[..., 1:-1].astype(np.float64)
+        entries = inner.sum(axis=-1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = inner @ middles / entries
+            variance = inner @ middles**2 / entries - mean**2
+        return entries, mean, np.sqrt(np.maximum(variance, 0.0))
+
+    def _last_bins(self) -> Bins:
+        axis = self.axes[-1] if self.axes else None
+        if not isinstance(axis, Bins):
+            raise TypeError("the last axis is not continuous")
+        return axis
+
+    def _to_uhi_(self) -> dict[str, Any]:
+        """Return the histogram as ``uhi`` writes it, with arrays."""
+        return _uhi(self.axes, {"type": "int", "values": self.contents})
+
+
+@dataclass(frozen=True, eq=False)
+class Profile(_OnAxes):
+    """Means of a quantity in bins.
+
+    Attributes:
+        axes: as of a histogram.
+        sums: entries, sum of the quantity and sum of its square, shape (``*shape``, 3).
+        label: the quantity and its unit.
+    """
+
+    axes: tuple[Axis, ...]
+    sums: FloatArray
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if self.sums.shape != (*self.shape, 3):
+            raise ValueError(f"sums have the shape {self.sums.shape} and the axes {self.shape}")
+
+    @property
+    def kind(self) -> str:
+        """Kind of contents, a word of the protocol."""
+        return "MEAN"
+
+    def values(self, flow: bool = False) -> FloatArray:
+        """Return the means; NaN without entries."""
+        sums = self._sums(flow=flow)
+        return _ratio(sums[..., 1], sums[..., 0])
+
+    def variances(self, flow: bool = False) -> FloatArray:
+        """Return the sample variances of the quantity; the error of a mean is ``sqrt(variance / counts)``.
+
+        NaN with fewer than two entries.
+        """
+        entries, total, squares = np.moveaxis(self._sums(flow=flow), -1, 0)
+        deviations = np.maximum(squares - _ratio(total**2, entries), 0.0)
+        return _ratio(deviations, np.maximum(entries - 1, 0.0))
+
+    def counts(self, flow: bool = False) -> FloatArray:
+        """Return the entries."""
+        return self._sums(flow=flow)[..., 0]
+
+    def __add__(self, other: "Profile") -> "Profile":
+        self._check_axes(other)
+        return Profile(self.axes, self.sums + other.sums, self.label)
+
+    def sum(self, *names: str) -> "Profile":
+        """Return the means over the axes with these names."""
+        at, axes = self._others(names)
+        return Profile(axes, np.asarray(self.sums.sum(axis=at)), self.label)
+
+    def at(self, **categories: str | Sequence[str]) -> "Profile":
+        """Return the part in one category of an axis, or in a list, as ``Histogram.at``."""
+        index, axes = self._chosen(categories)
+        return Profile(axes, _take(self.sums, index), self.label)
+
+    def _sums(self, *, flow: bool) -> FloatArray:
+        return self.sums if flow else self.sums[self._inside()]
+
+    def _to_uhi_(self) -> dict[str, Any]:
+        """Return the profile as ``uhi`` writes it, with arrays."""
+        means, variances = (np.nan_to_num(part) for part in (self.values(flow=True), self.variances(flow=True)))
+        storage = {"type": "mean", "counts": self.counts(flow=True), "values": means, "variances": variances}
+        return _uhi(self.axes, storage) | {"metadata": {"label": self.label}}
+
+
+def from_uhi(values: Mapping[str, Any]) -> Histogram | Profile:
+    """Return what ``_to_uhi_`` described, also after a round trip through JSON.
+
+    Raises ValueError if it is not a histogram of numbers of entries or means with dense contents.
+    """
+    try:
+        if values["uhi_schema"] != 1:
+            raise ValueError(f"uhi_schema is {values['uhi_schema']}, not 1")
+        axes = tuple(_axis(axis) for axis in values["axes"])
+        storage = values["storage"]
+        if storage["type"] == "int" and "index" not in storage:
+            return Histogram(axes, np.array(storage["values"], np.int64))
+        if storage["type"] == "mean":
+            entries, means, variances = (
+                np.array(storage[key], np.float64) for key in ("counts", "values", "variances")
+            )
+            squares = np.maximum(entries - 1, 0.0) * variances + entries * means**2
+            sums = np.stack([entries, entries * means, squares], axis=-1)
+            return Profile(axes, sums, str(values.get("metadata", {}).get("label", "")))
+        raise ValueError(f"a storage of type {storage['type']}")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a histogram: {error}") from error
+
+
+def _axis(values: Mapping[str, Any]) -> Axis:
+    name, label = (str(values["metadata"][key]) for key in ("name", "label"))
+    if values["type"] == "category_str" and not values["flow"]:
+        return Categories(name, label, tuple(map(str, values["categories"])))
+    if values["type"] in ("regular", "variable") and values["underflow"] and values["overflow"]:
+        if values["type"] == "regular":
+            return Bins.evenly(name, label, int(values["bins"]), float(values["lower"]), float(values["upper"]))
+        return Bins(name, label, tuple(map(float, values["edges"])))
+    raise ValueError(f"an axis of type {values['type']} with these bins")
+
+
+def _uhi(axes: Sequence[Axis], storage: Mapping[str, Any]) -> dict[str, Any]:
+    return {"uhi_schema": 1, "axes": [axis.to_uhi() for axis in axes], "storage": dict(storage)}
+
+
+def _take(contents: npt.NDArray[Any], index: Sequence[Any]) -> npt.NDArray[Any]:
+    """Return ``contents[index]`` with each index along its own axis."""
+    for place in reversed(range(len(index))):  # from the last axis on, as a single place removes its axis
+        if not isinstance(index[place], slice):
+            contents = np.take(contents, index[place], axis=place)
+    return contents
+
+
+def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below != 0)

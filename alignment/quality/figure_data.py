@@ -1,0 +1,313 @@
+"""The data of an iteration's figures: one compressed JSON file of at most 200 kB, which the Millepede job writes.
+
+``figures.json.gz`` of an iteration has everything that its figures show and ``metrics.json`` has not; a validation has one
+for each set of constants. Numbers of hits and tracks are those of tracks that pass the cuts on tracks; residuals are before
+hits are cut. Campaigns of older versions have no such file, and parts may be missing: readers return None.
+
+Histograms by name, all as ``alignment.histograms`` has them (h: ``Histogram``, p: ``Profile``):
+
+======================  ==  =============================  =======================================================
+name                        axes                           entries
+======================  ==  =============================  =======================================================
+``residuals``           h   module 96, side 2,             local x residuals of hits (um), 250 bins of 4 um from
+                            residual 250                   -500 to 500 um
+``residual_means``      p   module 96, side 2              mean residual (um) of hits within 500 um, exact
+``pulls``               h   module 96, pull 100            residual over the error of the hit's position, 100 bins
+                                                           from -5 to 5; without misalignment the rms is
+                                                           ``sqrt(ndf / hits)``, below 1, since tracks follow hits
+``hits``                h   module 96, cut 4               hits ``used``, cut by ``residual`` and ``derivative``,
+                                                           and on tracks that were cut by ``chi2``
+``tracks``              h   module 96                      tracks with at least one hit on the module
+``q_over_p``            p   module 96, charge 2            mean charge/momentum (1/TeV) of the tracks' hits
+``momentum``            h   charge 2, momentum 200         tracks, 50 bins per decade from 10 GeV to 100 TeV
+``chi2_per_ndf``        h   chi2_per_ndf 100               tracks, from 0 to 10
+``chi2_probability``    h   probability 50                 tracks: probability of a larger chi2 of the track's fit
+======================  ==  =============================  =======================================================
+
+Modules are keys of the constants (``000`` to ``327``), sides ``0`` and ``1``, charges ``+`` and ``-``.
+"""
+
+import dataclasses
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from faser_align.alignment.histograms import Histogram, Profile, from_uhi
+from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import replacing
+
+FORMAT = 1
+LEAST_HITS = 100  # of a module whose median is shown
+
+
+class Files(NamedTuple):
+    """A raw file, or consecutive raw files if there are more than ``ROWS_MAX``: a point of the figures over files.
+
+    Attributes:
+        first, last: names of the raw files, as ``400``, or ``1 of run 011706``.
+        files: how many raw files.
+        tracks: tracks that pass the cuts.
+        chi2_per_ndf: of the reconstruction; None without tracks.
+        hits, hits_cut: hits on these tracks, and those of them that are cut.
+        mean_um: mean residual by layer (um), ``00`` to ``32``; None without hits.
+    """
+
+    first: str
+    last: str
+    files: int
+    tracks: int
+    chi2_per_ndf: float | None
+    hits: int
+    hits_cut: int
+    mean_um: dict[str, float | None]
+
+
+class ParameterRow(NamedTuple):
+    """A free parameter of a step.
+
+    Attributes:
+        label: label of Millepede.
+        step: number of the step, from 1.
+        value: how much the step changed it (mm, rad).
+        error: statistical error (mm, rad); None if the data do not determine it.
+        global_correlation: largest correlation with any combination of the others, 0 to 1; None if unknown.
+    """
+
+    label: int
+    step: int
+    value: float
+    error: float | None
+    global_correlation: float | None
+
+
+class Mode(NamedTuple):
+    """An eigenvector of the normal equations of a step.
+
+    Attributes:
+        eigenvalue: 1/um^2; the error along the direction is ``1 / sqrt(eigenvalue)`` um.
+        moved_um: by how much the step moved along it (um).
+        name: name of a weak mode; empty for other directions.
+    """
+
+    eigenvalue: float
+    moved_um: float
+    name: str
+
+
+class Spectrum(NamedTuple):
+    """Eigenvalues of a step, ascending.
+
+    Attributes:
+        step: name of the step.
+        weak, undetermined: limits of ``quality.weak_modes``, as eigenvalues (1/um^2): a direction below ``weak`` is a weak
+            mode, one below ``undetermined`` is not determined by the data.
+        modes: all directions.
+    """
+
+    step: str
+    weak: float
+    undetermined: float
+    modes: tuple[Mode, ...]
+
+
+class Correction(NamedTuple):
+    """Correction of a key's six constants.
+
+    Attributes:
+        value: x, y, z (um), rx, ry, rz (urad).
+        error: of each; 0 if the constant is fixed, None if the data do not determine it.
+    """
+
+    value: tuple[float, ...]
+    error: tuple[float | None, ...]
+
+
+class Centre(NamedTuple):
+    """Median of a module's or a layer's residuals (um) with its error, and half the 16 % to 84 % range."""
+
+    hits: int
+    median_um: float
+    width_um: float
+
+    @property
+    def error_um(self) -> float:
+        """Statistical error of the median, of normally distributed residuals."""
+        return float(np.sqrt(np.pi / 2 / self.hits) * self.width_um)
+
+
+class Spread(NamedTuple):
+    """Mean and rms of the normalised residuals of a module."""
+
+    hits: int
+    mean: float
+    rms: float
+
+
+@dataclass(frozen=True, eq=False)
+class FigureData:
+    """Data of an iteration's figures, or of one half of a validation.
+
+    Attributes:
+        stage, iteration: from 1; of a validation as in ``campaign.layout``.
+        files_of: which raw files of a validation: ``unused`` or ``all``; ``all`` for other iterations.
+        residual_max_mm: cut on residuals (mm).
+        hits, ndf: of the tracks' fits, for the expected rms of pulls.
+        histograms: by name; a name is missing if a file of an older version lacks it.
+        files: one row per raw file.
+        corrections: by key of the constants, of free constants only; empty for a validation.
+        parameters: free parameters of all steps.
+        spectra: one for each step; empty if the normal equations are unknown.
+        weak_modes: ``weak_modes.modes`` of the metrics, with drift since the start of the campaign.
+    """
+
+    stage: int
+    iteration: int
+    residual_max_mm: float
+    hits: int = 0
+    ndf: int = 0
+    files_of: str = "all"
+    histograms: Mapping[str, Histogram | Profile] = field(default_factory=dict)
+    files: Sequence[Files] = ()
+    corrections: Mapping[str, Correction] = field(default_factory=dict)
+    parameters: Sequence[ParameterRow] = ()
+    spectra: Sequence[Spectrum] = ()
+    weak_modes: Sequence[Mapping[str, Any]] = ()
+
+    def histogram(self, name: str) -> Histogram | None:
+        """Return the histogram with this name; None if there is none."""
+        found = self.histograms.get(name)
+        return found if isinstance(found, Histogram) else None
+
+    def profile(self, name: str) -> Profile | None:
+        """Return the profile with this name; None if there is none."""
+        found = self.histograms.get(name)
+        return found if isinstance(found, Profile) else None
+
+    def layer_residuals(self, layer: str) -> Histogram | None:
+        """Return the residuals (um) of a layer, ``00`` to ``32``."""
+        found = self.histogram("residuals")
+        if found is None:
+            return None
+        return found.at(module=[f"{layer}{module}" for module in range(8)]).sum("module", "side")
+
+    def module_residuals(self, module: str, side: str = "") -> Histogram | None:
+        """Return the residuals (um) of a module, or of one of its sides."""
+        found = self.histogram("residuals")
+        if found is None:
+            return None
+        of_module = found.at(module=module)
+        return of_module.at(side=side) if side else of_module.sum("side")
+
+    def module_medians(self, least: int = LEAST_HITS) -> dict[str, Centre] | None:
+        """Return the median residual of each module with at least ``least`` hits: the distribution DMR is of these."""
+        found = self.histogram("residuals")
+        return None if found is None else _centres(found.sum("side"), least)
+
+    def side_medians(self, least: int = LEAST_HITS) -> dict[str, tuple[Centre | None, Centre | None]] | None:
+        """Return the same for both sides of each module that has one; the difference shows the shift along the strips."""
+        found = self.histogram("residuals")
+        if found is None:
+            return None
+        first, second = (_centres(found.at(side=side), least) for side in "01")
+        return {key: (first.get(key), second.get(key)) for key in sorted({*first, *second})}
+
+    def layer_medians(self) -> dict[str, Centre] | None:
+        """Return the median residual of each layer with hits."""
+        found = self.histogram("residuals")
+        if found is None:
+            return None
+        layers = sorted({str(key)[:2] for key in found.axes[0]})
+        halves = {layer: self.layer_residuals(layer) for layer in layers}
+        return {
+            layer: centre
+            for layer, one in halves.items()
+            if one is not None and (centre := _centre(one.contents, one.quantiles()))
+        }
+
+    def module_spreads(self, least: int = LEAST_HITS) -> dict[str, Spread] | None:
+        """Return mean and rms of the normalised residuals of each module: the distribution DRnR is of the rms."""
+        found = self.histogram("pulls")
+        if found is None:
+            return None
+        rows = zip(found.axes[0], *(column.tolist() for column in found.moments()), strict=True)
+        return {str(key): Spread(int(hits), mean, rms) for key, hits, mean, rms in rows if hits >= max(least, 1)}
+
+    @property
+    def expected_pull(self) -> float | None:
+        """Rms of normalised residuals without misalignment: tracks follow hits, so it is below 1."""
+        return float(np.sqrt(self.ndf / self.hits)) if self.hits else None
+
+
+def _centres(histogram: Histogram, least: int) -> dict[str, Centre]:
+    """Return the medians in the categories of the first of two axes."""
+    quantiles = histogram.quantiles()
+    found = {}
+    for at, key in enumerate(histogram.axes[0]):
+        centre = _centre(histogram.contents[at], quantiles[at])
+        if centre and centre.hits >= least:
+            found[str(key)] = centre
+    return found
+
+
+def _centre(contents: Any, quantiles: Any) -> Centre | None:
+    low, median, high = (float(value) for value in quantiles)
+    hits = int(contents.sum())
+    return Centre(hits, median, (high - low) / 2) if hits else None
+
+
+def write_figures(path: str | os.PathLike[str], data: FigureData) -> None:
+    """Write the data atomically as compressed JSON; equal data give equal bytes."""
+    values = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
+    text = json.dumps({"format": FORMAT, **values}, default=_plain, separators=(",", ":"), allow_nan=False)
+    with replacing(path) as file:
+        file.write(gzip.compress(text.encode(), 6, mtime=0))
+
+
+def read_figures(path: str | os.PathLike[str]) -> FigureData | None:
+    """Read what ``write_figures`` wrote; None if there is no such file, as in campaigns of older versions.
+
+    Raises UserError if it is damaged or of a newer format.
+    """
+    try:
+        with open(path, "rb") as file:
+            values = json.loads(gzip.decompress(file.read()))
+        if values["format"] != FORMAT:
+            raise ValueError(f"format {values['format']}, not {FORMAT}")
+        return FigureData(
+            stage=int(values["stage"]),
+            iteration=int(values["iteration"]),
+            residual_max_mm=float(values["residual_max_mm"]),
+            hits=int(values["hits"]),
+            ndf=int(values["ndf"]),
+            files_of=str(values["files_of"]),
+            histograms={name: from_uhi(one) for name, one in values["histograms"].items()},
+            files=tuple(Files(*row) for row in values["files"]),
+            corrections={key: Correction(*(tuple(part) for part in row)) for key, row in values["corrections"].items()},
+            parameters=tuple(ParameterRow(*row) for row in values["parameters"]),
+            spectra=tuple(
+                Spectrum(step, weak, undetermined, tuple(Mode(*mode) for mode in modes))
+                for step, weak, undetermined, modes in values["spectra"]
+            ),
+            weak_modes=tuple(values["weak_modes"]),
+        )
+    except FileNotFoundError:
+        return None
+    except OSError as error:  # also gzip.BadGzipFile, which has no strerror
+        raise UserError(f"cannot read {path}: {error.strerror or error}; restore it from a copy") from error
+    except (ValueError, TypeError, KeyError, AttributeError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} has no data of figures ({error}); restore it from a copy") from error
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has no type for."""
+    if hasattr(value, "_to_uhi_"):
+        return value._to_uhi_()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} in the data of figures")
