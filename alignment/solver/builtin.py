@@ -35,20 +35,26 @@ from faser_align.alignment.solver.output.histograms import HISTOGRAMS
 from faser_align.alignment.solver.output.listing import listing
 from faser_align.alignment.solver.output.log import HUBER_RATIO, write_log
 from faser_align.alignment.solver.output.monitor import MONITOR
-from faser_align.alignment.solver.problem import Problem, make_problem
+from faser_align.alignment.solver.problem import Problem, define_problem, make_problem
 from faser_align.alignment.solver.steering import SolverError, Steering, parse_steering
+from faser_align.alignment.solver.sums.iterations import SummedIterations
+from faser_align.alignment.solver.sums.total import NotExactError, Total
 from faser_align.alignment.solver.undetermined import in_words
 from faser_align.fsm.errors import UserError
 
 __all__ = ["Solution", "solve"]
 
 
-def solve(steering_path: str | os.PathLike[str]) -> Solution:
-    """Solve what a steering file describes.
+def solve(steering_path: str | os.PathLike[str], total: Total | None = None) -> Solution:
+    """Solve what a steering file describes, from the sums of its binaries if these give exactly what the records give.
 
     Writes ``millepede.res``, ``.end``, ``.log``, ``.his`` and, if requested, ``.mon`` beside the steering file. Older
     ones are removed first, so that all files are from this run. A failure for which pede has an end code is returned as
     that end code and not raised; a missing steering file is code 16, which ``millepede.end`` alone states.
+
+    Args:
+        steering_path: the steering file.
+        total: the sums; without them, and where they are not exact, all passes read the binaries.
 
     Raises UserError if the steering file's folder does not exist.
     """
@@ -67,7 +73,7 @@ def solve(steering_path: str | os.PathLike[str]) -> Solution:
         steering = parse_steering(path)
         # numbers of damaged records may overflow; the record is then rejected, or ends the run as not a number
         with one_blas_thread(), np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            solution = _solve(steering, folder)
+            solution = _solve_from(steering, folder, total)
     except SolverError as error:
         solution = Solution(error.code, error.end_text, str(error), {})
     except MilleError as error:
@@ -79,9 +85,25 @@ def solve(steering_path: str | os.PathLike[str]) -> Solution:
     return solution
 
 
-def _solve(steering: Steering, folder: Path) -> Solution:
+def _solve_from(steering: Steering, folder: Path, total: Total | None) -> Solution:
+    """Solve from the sums, or from the binaries if there are none or they are not exact."""
+    if total is None:
+        return _solve(steering, folder, None)
+    try:
+        total.check(steering)
+        solution = _solve(steering, folder, total)
+        near = f"; {total.near} records near a cut are fitted again" if total.near else ""
+        note = f"the solution is from the sums of {len(steering.binaries)} binaries{near}"
+        return replace(solution, from_sums=True, notes=(note, *solution.notes))
+    except NotExactError as error:
+        solution = _solve(steering, folder, None)
+        note = f"the solution is from the binaries, not from their sums: {error}"
+        return replace(solution, from_sums=False, why_not_sums=str(error), notes=(note, *solution.notes))
+
+
+def _solve(steering: Steering, folder: Path, total: Total | None) -> Solution:
     started = time.perf_counter()
-    problem = make_problem(steering)
+    problem = make_problem(steering) if total is None else define_problem(steering, total, total.all_entries())
     constraints = problem.constraints
     facts: dict[str, Any] = {
         "records": problem.source.records,
@@ -101,6 +123,8 @@ def _solve(steering: Steering, folder: Path) -> Solution:
         write_listing(folder / RESULT, listing(problem, steering.check_level))
         return Solution(0, END_TEXTS[0], "the input was only checked, as the steering requests", {}, **facts)
     if problem.empty and not steering.skip_empty_constraints:
+        if total is not None:
+            raise NotExactError("the listing needs the records")
         write_listing(folder / RESULT, listing(problem, 2))
         message = f"constraint {problem.empty[0] + 1} has no variable parameter; free one, or add skipemptycons"
         return Solution(5, END_TEXTS[5], message, {}, **facts)
@@ -108,7 +132,7 @@ def _solve(steering: Steering, folder: Path) -> Solution:
         raise SolverError("a constraint is given twice or follows from others; remove it, or use withmultipliers", 27)
     passes = [("count", time.perf_counter() - started)]
     diagnostics = Diagnostics(problem)
-    run = Iterations(problem, diagnostics)
+    run = Iterations(problem, diagnostics) if total is None else SummedIterations(problem, diagnostics, total=total)
     try:
         run.run()
     except SolverError as error:

@@ -1,0 +1,209 @@
+"""Sum the normal equations of a Mille binary, with every label free and all parameters zero."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
+from faser_align.alignment.mille.blocks import iterate_blocks
+from faser_align.alignment.solver.equations import Equations
+from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit
+from faser_align.alignment.solver.passes import Parameters, Pass, run_pass
+from faser_align.alignment.solver.source import BLOCK_BYTES, Source
+from faser_align.alignment.solver.steering_data import Binary, Steering
+from faser_align.alignment.solver.sums.file import FileSums, fingerprint
+from faser_align.fsm.errors import UserError
+
+MARGIN = 20.0  # 0.5 mm for a strip; larger corrections than that need the records
+NEAR_BYTES = 128 << 10  # of the records near a cut, about 60 FASER tracks: fitting them takes the Millepede job's time
+BYTES_MAX = 2_000_000
+_ROUNDING = 1e-6  # relative, of a cut: it is computed in single precision
+
+
+def make_sums(
+    binary: str | os.PathLike[str],
+    huge_cut: float,
+    *,
+    has_chi2_cut: bool = False,
+    turned: str | os.PathLike[str] | None = None,
+    near_bytes: int = NEAR_BYTES,
+) -> FileSums:
+    """Return the sums of a binary.
+
+    Records near a cut are left out and stored as they are. The margin is ``MARGIN``, or smaller so that these records fit
+    into ``near_bytes``.
+
+    Args:
+        binary: Mille binary in C format.
+        huge_cut: ``hugecut`` of the steps.
+        has_chi2_cut: whether a step has ``chisqcut``, which finally rejects all records beyond three standard deviations.
+        turned: binary of the same tracks with derivatives about the layers' own z.
+        near_bytes: limit of the stored records.
+
+    Raises UserError if there is no label, or if the sums would be larger than ``BYTES_MAX``; MilleError as the solver.
+    """
+    steering = Steering(binaries=(Binary(Path(binary)),), huge_cut=huge_cut)
+    source = Source(steering.binaries)
+    labels = _labels(source)
+    size = 4 * len(labels) * (len(labels) + 1)
+    if size > BYTES_MAX - NEAR_BYTES:
+        raise UserError(f"the normal equations of {len(labels)} labels would need {size / 1e6:.1f} MB")
+    done = _pass(source, labels, steering)
+    margin, near = MARGIN, _Near(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64))
+    if has_chi2_cut or not done.margin >= MARGIN:
+        margins = _margins(source, labels, steering, has_chi2_cut=has_chi2_cut)
+        margin, near = _choose(binary, margins, near_bytes)
+        if len(near.records):
+            rest: Source = _Without(source, near.records)
+            done = replace(_pass(rest, labels, steering), pulls_max=done.pulls_max)
+    assert done.matrix is not None
+    kept = done.matrix[np.triu_indices(len(labels))]
+    of_turned = _turned(turned, huge_cut) if turned else (np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
+    return FileSums(
+        binary=fingerprint(binary),
+        huge_cut=huge_cut,
+        has_chi2_cut=has_chi2_cut,
+        margin=margin,
+        chi2=done.chi2,
+        ndf=done.ndf,
+        rejects=done.rejects,
+        records=source.records,
+        equations=source.equations,
+        locals_max=source.locals_max,
+        equations_max=source.equations_max,
+        doubles=source.doubles,
+        labels=labels,
+        upper=kept,
+        gradient=done.gradient,
+        accepted=done.accepted,
+        sets=source.sets.labels,
+        set_counts=source.set_counts,
+        set_sigmas=source.set_sigmas,
+        pulls_max=done.pulls_max,
+        sizes=_pairs(source.sizes),
+        not_stored=_pairs(source.not_stored),
+        near_words=near.words,
+        near_lengths=near.lengths,
+        turned_labels=of_turned[0],
+        turned_upper=of_turned[1],
+        turned_gradient=of_turned[2],
+    )
+
+
+class _Near(NamedTuple):
+    """Records near a cut: their numbers, contents, and first words."""
+
+    records: IntArray
+    words: npt.NDArray[np.int32]
+    lengths: IntArray
+
+
+class _Without(Source):
+    """The records of a source without some of them."""
+
+    def __init__(self, source: Source, left_out: IntArray) -> None:
+        super().__init__(())
+        self.sets = source.sets
+        self._source, self._left_out = source, left_out
+
+    def __iter__(self) -> Iterator[Equations]:
+        for chunk in self._source:
+            keep = ~np.isin(chunk.records, self._left_out)
+            if keep.all():
+                yield chunk
+            elif keep.any():
+                yield _selected(chunk, keep)
+
+
+def _selected(chunk: Equations, keep: BoolArray) -> Equations:
+    """Return some of a chunk's records."""
+    counts = np.diff(chunk.offsets)
+    at = np.repeat(keep, counts)
+    return chunk._replace(
+        values=chunk.values[at],
+        sigmas=chunk.sigmas[at],
+        locals=chunk.locals[:, at],
+        factors=chunk.factors[:, at],
+        sets=chunk.sets[at],
+        offsets=np.concatenate([[0], np.cumsum(counts[keep])]),
+        n_locals=chunk.n_locals[keep],
+        records=chunk.records[keep],
+    )
+
+
+def _labels(source: Source) -> IntArray:
+    """Read the source for the first time, and return all its labels."""
+    source.count(by_record=False)
+    labels = np.unique(source.sets.labels)
+    labels = labels[labels > 0]
+    if not len(labels):
+        raise UserError("the records have no labels")
+    return labels
+
+
+def _pass(source: Source, labels: IntArray, steering: Steering) -> Pass:
+    return run_pass(source, steering, _free(labels), np.zeros(len(labels)), 0.0, first=False, with_matrix=True)
+
+
+def _free(labels: IntArray) -> Parameters:
+    return Parameters.make(labels, np.ones(len(labels), np.bool_))
+
+
+def _turned(binary: str | os.PathLike[str], huge_cut: float) -> tuple[IntArray, FloatArray, FloatArray]:
+    steering = Steering(binaries=(Binary(Path(binary)),), huge_cut=huge_cut)
+    source = Source(steering.binaries)
+    labels = _labels(source)
+    done = _pass(source, labels, steering)
+    assert done.matrix is not None
+    return labels, done.matrix[np.triu_indices(len(labels))], done.gradient
+
+
+def _margins(source: Source, labels: IntArray, steering: Steering, *, has_chi2_cut: bool) -> FloatArray:
+    """Return the margin of each record: infinite where no cut applies, zero if it is between the cuts."""
+    margins = np.full(source.records, np.inf)
+
+    def observe(chunk: Equations, fits: LocalFits, _: FloatArray) -> None:
+        judged = (chunk.n_locals != 0) & ~fits.deficient & (fits.ndf > 0)
+        limit, chi2 = np.sqrt(chi2_limit(fits.ndf).astype(np.float64)), np.sqrt(np.maximum(fits.chi2, 0.0))
+        huge = np.sqrt(steering.huge_cut) * limit
+        accepted = np.minimum(huge, limit) if has_chi2_cut else huge
+        # the chi2 is not a number in a damaged record: then none of the comparisons is true
+        apart = np.where(chi2 <= accepted, accepted - chi2, np.where(chi2 > huge, chi2 - huge, 0.0))
+        apart = np.maximum(apart - _ROUNDING * (huge + accepted), 0.0) / np.sqrt(np.diff(chunk.offsets))
+        margins[chunk.records[judged]] = apart[judged]
+
+    parameters = _free(labels)
+    values = np.zeros(len(labels))
+    run_pass(source, steering, parameters, values, 0.0, first=False, with_matrix=False, observe=observe)
+    return margins
+
+
+def _choose(binary: str | os.PathLike[str], margins: FloatArray, bytes_max: int) -> tuple[float, _Near]:
+    """Return the largest margin up to ``MARGIN`` for which the records with a smaller one fit, and these records."""
+    order = np.argsort(margins, kind="stable")
+    order = order[margins[order] < MARGIN]
+    sizes = np.zeros(len(margins), np.int64)
+    for block in iterate_blocks(binary, BLOCK_BYTES):
+        lengths = np.array(block.lengths, np.int64)
+        sizes[block.first : block.first + len(lengths)] = 4 + 4 * np.where(lengths < 0, -3 * lengths // 2, lengths)
+    count = int(np.searchsorted(np.cumsum(sizes[order]), bytes_max, side="right"))
+    margin = MARGIN if count == len(order) else float(margins[order[count]])
+    records = np.sort(order[margins[order] < margin])
+    words: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
+    for block in iterate_blocks(binary, BLOCK_BYTES):
+        at = records[(records >= block.first) & (records < block.first + len(block.starts))]
+        for record in at.tolist():
+            start = block.starts[record - block.first]
+            words.append(block.words[start : start + sizes[record] // 4].copy())
+    lengths = np.array([part[0] for part in words[1:]], np.int64)
+    return margin, _Near(records, np.concatenate(words), lengths)
+
+
+def _pairs(counts: Counter[int] | Mapping[int, int]) -> IntArray:
+    return np.array(sorted(counts.items()), np.int64).reshape(-1, 2)
