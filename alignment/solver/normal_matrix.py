@@ -2,8 +2,8 @@
 
 ``N = Q^T W G`` is the part absorbed by the records' local parameters, with Q the projection of the local fits. Both
 parts are sparse in different ways. Equations with equal labels are summed first, and the sums are added to the matrix
-once per pass. N has a few rows per record. Records that begin with the same labels use nearly the same parameters, so
-the product is computed for a few hundred of them at once, with those columns only.
+once per pass. N has a few rows per record. Records with equal labels at their begin, end and middle use nearly the same
+parameters, so the product is computed for some dozens of them at once, with those columns only.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.local_fit import LocalFits
 
-_RECORDS = 128  # per product
+_RECORDS = 64  # per product
 _PLACES_MAX = 16  # equations with more labels are not summed by sets
 
 
@@ -62,7 +62,7 @@ class Sums:
         weighted = factors * weights
         if self._by_set:
             self._add_moments(sets, places, factors, chunk.weight * weighted)
-        self._add_records(chunk, fits, places, factors, weighted)
+        self._add_records(chunk, fits, places, factors, weighted, kept)
 
     def merge(self, other: "Sums") -> None:
         """Add other sums of the same parameters, which must not be used afterwards."""
@@ -109,13 +109,25 @@ class Sums:
                 self._moments[key] = self._moments[key] + sums if key in self._moments else sums
 
     def _add_records(
-        self, chunk: Equations, fits: LocalFits, places: list[int], factors: FloatArray, weighted: FloatArray
+        self,
+        chunk: Equations,
+        fits: LocalFits,
+        places: list[int],
+        factors: FloatArray,
+        weighted: FloatArray,
+        kept: BoolArray | None,
     ) -> None:
-        """Subtract ``N^T N`` for records sorted by their first set of labels."""
+        """Subtract ``N^T N`` for a few records at a time, sorted so that their labels are nearly the same."""
         assert self._matrix is not None
         assert fits.projection is not None
         starts, counts = chunk.offsets[:-1], np.diff(chunk.offsets)
-        order = np.argsort(chunk.sets[starts], kind="stable")
+        if kept is not None:
+            counts, starts = counts[kept[starts]], starts[kept[starts]]
+        if not len(starts):
+            return
+        sets, columns = chunk.sets, self._columns[places]
+        # a track's first, last, and middle sets of labels say where it crosses the detector
+        order = np.lexsort((sets[starts + counts // 2], sets[starts], sets[starts + counts - 1]))
         ends = np.cumsum(counts[order])
         equations = np.arange(ends[-1]) + np.repeat(starts[order] - ends + counts[order], counts[order])
         begin = 0
@@ -124,24 +136,38 @@ class Sums:
             end = begin + int(sizes.sum())
             at = equations[begin:end]
             begin = end
-            columns = self._columns[places][:, chunk.sets[at]]
-            used = np.flatnonzero(np.bincount(columns.ravel() + 1, minlength=self._n + 1)[1:])
+            of = sets[at]
+            used = self._used(columns, of)
             if not len(used):
                 continue
             width = len(used) + 1  # the last column is for fixed parameters
             where = np.full(self._n + 1, len(used))
             where[used] = np.arange(len(used))
-            columns = where[columns]
             rows = np.repeat(np.arange(len(sizes)) * width, sizes)
-            keys, words = (rows + columns).ravel(), weighted[:, at]
-            product = np.zeros((len(used), len(used)))
-            for projection in fits.projection:
-                mixed = np.bincount(keys, (words * projection[at]).ravel(), len(sizes) * width)
-                mixed = mixed.reshape(-1, width)[:, :-1]
-                product -= mixed.T @ mixed
+            local = where[columns]
+            keys = np.empty((len(places), len(at)), np.int64)
+            words = np.empty((len(places), len(at)))
+            for place in range(len(places)):
+                np.add(local[place].take(of), rows, out=keys[place])
+                weighted[place].take(at, out=words[place])
+            n = len(fits.projection)
+            mixed = np.empty((n, len(sizes) * width))
+            products = np.empty_like(words)
+            for number, projection in enumerate(fits.projection):
+                np.multiply(words, projection[at], out=products)
+                mixed[number] = np.bincount(keys.ravel(), products.ravel(), len(sizes) * width)
+            absorbed = mixed.reshape(-1, width)[:, :-1]
+            product = -(absorbed.T @ absorbed)
             if not self._by_set:
-                product += self._dense(columns, words, factors[:, at], width)
-            self._matrix[np.ix_(used, used)] += chunk.weight * product
+                product += self._dense(keys - rows, words, factors[:, at], width)
+            flat = (used[:, None] * self._n + used).ravel()
+            np.add.at(self._matrix.reshape(-1), flat, (chunk.weight * product).ravel())
+
+    def _used(self, columns: IntArray, sets: npt.NDArray[np.int32]) -> IntArray:
+        """Return the variable parameters of equations with these sets of labels, ascending."""
+        there = np.zeros(self._n + 1, np.bool_)
+        there[columns[:, np.bincount(sets, minlength=columns.shape[1]) > 0]] = True
+        return np.flatnonzero(there[:-1])
 
     @staticmethod
     def _dense(columns: IntArray, weighted: FloatArray, factors: FloatArray, width: int) -> FloatArray:
