@@ -533,6 +533,9 @@ class Report(Table):
         "contain the path of the file.",
         allowed="a URL that begins with http:// or https://, without blanks",
     )
+    label: Line = key(
+        "FASER Internal", "Label above figures: the experiment, which is bold, and the status of the result."
+    )
 
 
 class Resources(Table):

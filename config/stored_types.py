@@ -223,6 +223,7 @@ class Report(TypedDict):
 
     publish: str
     url: str
+    label: str
 
 
 class Resources(TypedDict):

@@ -9,7 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from faser_align.alignment.parameters.constants import Constants, Six, errors_from_parameters, read_constants
+from faser_align.alignment.parameters.constants import (
+    Constants,
+    Six,
+    correction_from_parameters,
+    errors_from_parameters,
+    read_constants,
+)
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.results import Result, read_result
 from faser_align.alignment.quality.metrics_file import fault, parse_metrics
@@ -34,6 +40,17 @@ _PER_UM_URAD = (1e-3, 1e-3, 1e-3, 1e-6, 1e-6, 1e-6)  # mm and rad of the six con
 MODULE_DOFS = ("module.x", "module.rz")
 
 
+class Solution(NamedTuple):
+    """The result of an iteration (mm, rad): what its solver added to the constants, the errors, and the constants then.
+
+    ``errors`` has only what the solver moved.
+    """
+
+    correction: Constants
+    errors: Constants
+    constants: Constants
+
+
 class Facts(NamedTuple):
     """A campaign as a page shows it."""
 
@@ -48,10 +65,12 @@ class Facts(NamedTuple):
     history: list[Row]
     nodes: list[nodetimes.Node]
     corrections: dict[tuple[int, int], Modules]
+    solutions: dict[tuple[int, int], Solution]
     start: Constants | None
     start_text: str
     found: Constants | None
     found_path: str
+    truth: Constants | None
     errors: Constants
     steering: list[tuple[str, str]]
     next: list[Step]
@@ -105,7 +124,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         path = str(Path(folder, Path(path).relative_to(campaign["folder"])))
     _add_unjudged(folder, iterations, missing)
     iterations = [_whole_parts(row | facts.summary(row)) for row in iterations]
-    corrections, errors = _solved(folder, record, iterations, missing)
+    corrections, solutions, errors = _solved(folder, record, iterations, missing)
     following = next_steps(
         _step(record, campaign["state"], solved=bool(path)),
         command=record.get("command", "faser-align"),
@@ -127,10 +146,12 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
             folder, outcomes, None if campaign["state"] in table.ENDS else time.time() if now_s is None else now_s
         ),
         corrections=corrections,
+        solutions=solutions,
         start_text=_text(layout.constants_file(folder, 1, 1)),
         start=_or_none(lambda: read_constants(layout.constants_file(folder, 1, 1)), missing),
         found=_or_none(lambda: read_constants(path), missing) if path else None,
         found_path=path,
+        truth=_truth(record),
         errors=errors,
         steering=_steering(folder, iterations, missing),
         next=following,
@@ -218,16 +239,23 @@ def _whole_parts(row: Row) -> Row:
 
 def _solved(
     folder: str, record: Manifest, iterations: list[Row], missing: list[str]
-) -> tuple[dict[tuple[int, int], Modules], Constants]:
-    """Return the modules' values in each iteration, and the errors of the last solved one."""
+) -> tuple[dict[tuple[int, int], Modules], dict[tuple[int, int], Solution], Constants]:
+    """Return the modules' values and the solution of each iteration, and the errors of the last solved one."""
     modules: dict[tuple[int, int], Modules] = {}
+    solutions: dict[tuple[int, int], Solution] = {}
     errors: Constants = {}
     for row in iterations:
         if row["metrics"]:
-            result = _result(folder, record, row["stage"], row["iteration"], missing)
-            modules[row["stage"], row["iteration"]] = _modules(row, result)
-            errors = _errors(row, result) or errors
-    return modules, errors
+            at = row["stage"], row["iteration"]
+            result = _result(folder, record, *at, missing)
+            modules[at] = _modules(row, result)
+            constants = _or_none(lambda at=at: read_constants(layout.result_file(folder, *at)), missing)  # type: ignore[misc]
+            of_row = _errors(row, result)
+            errors = of_row or errors
+            if result is not None:
+                values = {label: row.value for label, row in result.items() if row.difference is not None}
+                solutions[at] = Solution(correction_from_parameters(values), of_row, constants or {})
+    return modules, solutions, errors
 
 
 def _modules(row: Row, result: Result | None) -> Modules:
@@ -282,6 +310,15 @@ def _sizes(result: Result) -> dict[str, tuple[float | None, float | None]]:
             sigma = max(sigma or 0.0, abs(row.value) / row.error)
         sizes[parameter.key] = (size, sigma)
     return sizes
+
+
+def _truth(record: Manifest) -> Constants | None:
+    """Return the simulated detector's constants; None for real data, or if their file cannot be read any more."""
+    config = record["config"]
+    if config["reconstruction"]["backend"] != "simulation":
+        return None
+    path = config["simulation"]["truth"]
+    return _or_none(lambda: read_constants(path), []) if path else {}
 
 
 def _steering(folder: str, iterations: list[Row], missing: list[str]) -> list[tuple[str, str]]:

@@ -44,6 +44,7 @@ WORDS = {
     "why": ("why", "{name}"),
     "analyze": ("analyze", "{name}"),
     "compare": ("compare", "{name}", "other"),
+    "plots": ("plots", "{name}", "-o", "{new}-plots", "--format", "csv"),
     "replay": ("replay", "{name}", "--set", "convergence.patience=ż"),
     "export": ("export", "{name}"),
     "stop": ("stop", "{name}"),

@@ -1,0 +1,82 @@
+"""Define the command ``plots``."""
+
+from typing import Annotated
+
+import typer
+
+from faser_align.cli import console
+from faser_align.cli.arguments import Campaign, Json, one_of
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(plots)
+
+
+def plots(
+    campaign: Campaign,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Folder for the files [default: NAME_plots in this folder].")
+    ] = "",
+    stage: Annotated[int | None, typer.Option(min=1, help="Stage [default: the last solved one].")] = None,
+    iteration: Annotated[
+        int | None,
+        typer.Option("--iteration", min=1, help="Iteration beside the first of its stage [default: the last one]."),
+    ] = None,
+    forms: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="Endings of the files, separated by commas.",
+            autocompletion=one_of("svg", "png", "pdf", "csv"),
+        ),
+    ] = "svg,png,pdf,csv",
+    only: Annotated[
+        list[str], typer.Option("--only", help="Name of a figure to write; may be repeated [default: all].")
+    ] = [],  # noqa: B006
+    label: Annotated[
+        str, typer.Option(help="Label above the figures; its first word is bold [default: report.label].")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Draw the figures of a campaign: SVG, PNG and PDF, and their numbers as CSV.
+
+    The figures are those of the report: the detector, corrections and constants with errors, residuals, validation, hits.
+    They show the first iteration of a stage in grey and the last one in colour. Files of the same names are replaced.
+
+    Example: faser-align plots Y2023_R011705_F400-450 -o plots
+    """
+    import os
+
+    from faser_align.campaign.manifest import read_record
+    from faser_align.operations import plotting
+    from faser_align.state import registry
+
+    folder = registry.find(campaign)
+    place = output or f"{read_record(folder)['name']}_plots"
+    written = plotting.write(
+        folder,
+        place,
+        stage=stage or 0,
+        iteration=iteration or 0,
+        forms=tuple(form.strip() for form in forms.split(",") if form.strip()),
+        only=tuple(only),
+        label=label,
+    )
+    if as_json:
+        files = {
+            plot.name: [os.path.join(os.path.abspath(place), f"{plot.name}.{form}") for form in written.forms]
+            for plot in written.figures
+        }
+        console.show_json({"iteration": written.iteration, "files": files})
+        return
+    for plot in written.figures:
+        console.say(f"{plot.name:16} {plot.title}")
+    if written.figures:
+        console.say(
+            f"{len(written.figures)} figures of {written.iteration} as {', '.join(written.forms)} in {os.path.abspath(place)}"
+        )
+    else:
+        console.warn(
+            f"{written.iteration} has nothing that can be drawn: its solution and metrics have no such numbers"
+        )

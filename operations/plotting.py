@@ -1,0 +1,93 @@
+"""Write the figures of a campaign as files: SVG, PNG, PDF, and their numbers as CSV."""
+
+import csv
+import io
+import os
+from typing import NamedTuple
+
+from faser_align.fsm.errors import UserError
+from faser_align.pages.collect import collect
+from faser_align.pages.figures import style
+from faser_align.pages.figures.catalogue import plots
+from faser_align.pages.figures.plot import Plot
+from faser_align.pages.figures.source import source
+from faser_align.system import atomic
+
+FORMS = ("svg", "png", "pdf", "csv")
+
+
+class Written(NamedTuple):
+    """The figures written, the iteration that they show, and the endings of their files."""
+
+    figures: list[Plot]
+    iteration: str
+    forms: tuple[str, ...]
+
+
+def write(
+    folder: str,
+    output: str,
+    *,
+    stage: int = 0,
+    iteration: int = 0,
+    forms: tuple[str, ...] = FORMS,
+    only: tuple[str, ...] = (),
+    label: str = "",
+) -> Written:
+    """Write the figures of the campaign in ``folder`` to the folder ``output``; files of the same names are replaced.
+
+    Args:
+        folder: the campaign's folder.
+        output: made if it does not exist.
+        stage, iteration: which iteration is drawn beside the stage's first; 0: the last one.
+        forms: endings of the files, of ``FORMS``.
+        only: names of figures; empty: all.
+        label: the experiment's label; empty: as configured.
+
+    Raises:
+        UserError: a choice is unknown, there is no solved iteration, matplotlib is missing, or a file cannot be written.
+    """
+    unknown = [form for form in forms if form not in FORMS]
+    if unknown:
+        raise UserError(f"--format {unknown[0]}: must be one of {', '.join(FORMS)}")
+    found = collect(folder)
+    shown = source(found, stage, iteration)
+    made = plots(shown)
+    known = [plot.name for plot in made]
+    missing = [name for name in only if name not in known]
+    if missing:
+        raise UserError(f"{found.record['name']} has no figure {missing[0]}; it has {', '.join(known) or 'none'}")
+    chosen = [plot for plot in made if not only or plot.name in only]
+    if any(form != "csv" for form in forms):
+        style.require()
+    try:
+        os.makedirs(output, exist_ok=True)
+        for plot in chosen:
+            _write(plot, os.path.join(output, plot.name), forms, label or style.label(found.record["config"]))
+    except OSError as problem:
+        raise UserError(
+            f"{problem.filename or output} cannot be written: {problem.strerror}; name another folder with -o"
+        ) from None
+    return Written(chosen, shown.last.name, forms)
+
+
+def _write(plot: Plot, stem: str, forms: tuple[str, ...], label: str) -> None:
+    if "csv" in forms:
+        atomic.write_text(f"{stem}.csv", as_csv(plot))
+    drawn = [form for form in forms if form != "csv"]
+    if not drawn:
+        return
+    figure = plot.figure(label)
+    for form in drawn:
+        with atomic.replacing(f"{stem}.{form}") as file:
+            file.write(style.written(figure, form))
+
+
+def as_csv(plot: Plot) -> str:
+    """Return the numbers of a figure as CSV, with ASCII units."""
+    columns, rows = plot.table()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
+    return text.getvalue().replace("µ", "u").replace("χ²", "chi2")

@@ -1,0 +1,45 @@
+"""Define a figure of a campaign: its name, its data, and how it is drawn."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from faser_align.pages.figures import drawing
+from faser_align.pages.figures.shapes import ByElement, Curves, Histograms, Maps, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Data = ByElement | Curves | Histograms | Maps
+
+
+class Plot(NamedTuple):
+    """A figure of a campaign.
+
+    Attributes:
+        name: name of its files, and of its place in a page.
+        title: what it shows.
+        caption: what to look for.
+        data: the numbers.
+    """
+
+    name: str
+    title: str
+    caption: str
+    data: Data
+
+    def figure(self, experiment: str) -> "Figure":
+        """Draw it with matplotlib; ``experiment`` is the label above the axes."""
+        draw: Callable[..., Figure] = _DRAW[type(self.data)]
+        return draw(self.data, experiment)
+
+    def table(self) -> Table:
+        """Return its numbers as columns and rows."""
+        return self.data.table()
+
+
+_DRAW: dict[type, Callable[..., "Figure"]] = {
+    ByElement: drawing.by_element,
+    Curves: drawing.curves,
+    Histograms: drawing.histograms,
+    Maps: drawing.maps,
+}

@@ -1,0 +1,127 @@
+"""Define what figures show, and the same numbers as rows of a table. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+Cell = str | float | None
+Table = tuple[tuple[str, ...], list[tuple[Cell, ...]]]
+
+
+class Histogram(Protocol):
+    """A histogram of the UHI protocol, as those of hist and boost-histogram, with one regular or variable axis."""
+
+    @property
+    def axes(self) -> Any:
+        """One axis, with ``edges``."""
+
+    def values(self) -> Any:
+        """Return the content of the bins."""
+
+    def variances(self) -> Any:
+        """Return the variance of each content."""
+
+
+class Measured(NamedTuple):
+    """A value with its error, None where it is unknown."""
+
+    value: float
+    error: float | None = None
+
+
+class Band(NamedTuple):
+    """A panel with values of modules or layers: ``series`` has by name and key a value."""
+
+    label: str
+    unit: str
+    series: Mapping[str, Mapping[str, Measured]]
+
+
+class ByElement(NamedTuple):
+    """Values of modules or layers, one panel above another."""
+
+    bands: Sequence[Band]
+
+    def table(self) -> Table:
+        """Return columns and rows."""
+        return ("quantity", "unit", "series", "element", "value", "error"), [
+            (band.label, band.unit, name, key, *measured)
+            for band in self.bands
+            for name, values in band.series.items()
+            for key, measured in values.items()
+        ]
+
+
+class Panel(NamedTuple):
+    """Histograms in one frame, by the name of their series."""
+
+    label: str
+    series: Mapping[str, Histogram]
+
+
+class Histograms(NamedTuple):
+    """Histograms of one quantity, in one panel or several."""
+
+    label: str
+    unit: str
+    panels: Sequence[Panel]
+
+    def table(self) -> Table:
+        """Return columns and rows."""
+        return ("quantity", "unit", "panel", "series", "low", "high", "entries"), [
+            (self.label, self.unit, panel.label, name, float(low), float(high), float(entries))
+            for panel in self.panels
+            for name, histogram in panel.series.items()
+            for low, high, entries in zip(
+                histogram.axes[0].edges[:-1], histogram.axes[0].edges[1:], histogram.values(), strict=True
+            )
+        ]
+
+
+class Curve(NamedTuple):
+    """A series of points with errors, None where they are unknown."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[Measured]
+
+
+class Curves(NamedTuple):
+    """Curves in one frame; ``names`` replace the numbers on the x axis, ``limit`` is a line with its name."""
+
+    x_label: str
+    y_label: str
+    unit: str
+    curves: Sequence[Curve]
+    log: bool = False
+    lines: bool = True
+    names: Sequence[str] = ()
+    limit: tuple[str, float] | None = None
+
+    def table(self) -> Table:
+        """Return columns and rows."""
+        return (self.x_label, "series", "quantity", "unit", "value", "error"), [
+            (self.names[round(x) - 1] if self.names else x, curve.name, self.y_label, self.unit, *measured)
+            for curve in self.curves
+            for x, measured in zip(curve.x, curve.y, strict=True)
+        ]
+
+
+class Map(NamedTuple):
+    """A value of each module or layer, by key, for the picture of the detector; ``most`` is the end of the scale."""
+
+    label: str
+    unit: str
+    values: Mapping[str, float]
+    most: float
+
+
+class Maps(NamedTuple):
+    """Pictures of the detector, one above another."""
+
+    maps: Sequence[Map]
+
+    def table(self) -> Table:
+        """Return columns and rows."""
+        return ("quantity", "unit", "element", "value"), [
+            (of.label, of.unit, key, value) for of in self.maps for key, value in of.values.items()
+        ]

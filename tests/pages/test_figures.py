@@ -1,0 +1,151 @@
+"""Test the figures of a campaign: axes, units, data, and files."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+from campaigns import make_campaign, run_iteration
+from commandline import faser_align
+
+from faser_align.alignment.parameters.constants import ZERO, Constants, write_constants
+from faser_align.alignment.parameters.labels import module_rz_label, module_x_label
+from faser_align.alignment.pede.results import Row, write_result
+from faser_align.campaign import layout
+from faser_align.fsm.metrics import Metrics
+from faser_align.pages.collect import Solution
+from faser_align.pages.figures import elements, style
+from faser_align.pages.figures.catalogue import plots
+from faser_align.pages.figures.plot import Plot
+from faser_align.pages.figures.source import Iteration, Source
+
+ERRORS: Constants = dict.fromkeys(("000", "001"), (0.001, 0.05, 0.0, 0.0, 0.0, 2e-05))
+
+
+def solution(x_mm: float) -> Solution:
+    """Return a solution that moved module 000 along x."""
+    moved: Constants = {"000": (x_mm, 0.0, 0.0, 0.0, 0.0, 0.0), "001": ZERO}
+    return Solution(moved, ERRORS, {"000": (0.1 + x_mm, 0.0, 0.0, 0.0, 0.0, 0.0)})
+
+
+@pytest.fixture
+def source() -> Source:
+    """Return a campaign of two iterations, with a dead module."""
+    hits = {f"0{layer}{module}": [1000, 10] for layer in range(3) for module in range(8)} | {"013": [3, 0]}
+    metrics: Metrics = {"hits": {"modules": hits}}
+    iterations = [Iteration(f"iteration {at}", at, metrics, solution(0.08 / at**3)) for at in (1, 2)]
+    group = {
+        half: {"modules": {"000": {"hits": 400, "mean_um": mean, "rms_um": 20.0}}}
+        for half, mean in (("before", 9.0), ("after", 1.0))
+    }
+    validation: Metrics = {"groups": {"unused": group}}  # type: ignore[typeddict-item]
+    return Source(
+        iterations, {"000": (0.1, 0.0, 0.0, 0.0, 0.0, 0.0)}, None, {"000": (0.11, 0.0, 0.0, 0.0, 0.0, 0.0)}, validation
+    )
+
+
+def drawn(plot: Plot | None) -> Plot:
+    assert plot is not None
+    return plot
+
+
+def test_corrections_have_errors_and_units(source: Source) -> None:
+    """A panel per degree of freedom has its unit, grey points before blue ones, and the errors as bars."""
+    plot = drawn(elements.corrections(source))
+    axes = plot.figure("FASER Internal").axes
+    assert [one.get_ylabel() for one in axes] == ["x [µm]", "y [µm]", "rz [µrad]"]
+    bars, before, more, after = axes[0].get_lines()[:4]
+    assert before.get_ydata() == pytest.approx([80.0, 0.0])
+    assert after.get_ydata() == pytest.approx([10.0, 0.0])
+    assert (before.get_color(), after.get_color()) == (style.BEFORE, style.AFTER)
+    assert list(bars.get_ydata())[:2] == pytest.approx([79.0, 81.0])
+    assert list(more.get_ydata())[:2] == pytest.approx([9.0, 11.0])
+
+
+def test_numbers_of_a_figure_are_rows(source: Source) -> None:
+    """The rows have each value that is drawn, with its error and unit."""
+    columns, rows = drawn(elements.corrections(source)).table()
+    assert columns == ("quantity", "unit", "series", "element", "value", "error")
+    assert rows[0] == ("x", "µm", "iteration 1", "000", pytest.approx(80.0), pytest.approx(1.0))
+    assert rows[3] == ("x", "µm", "iteration 2", "001", 0.0, pytest.approx(1.0))
+
+
+def test_the_map_keeps_the_sign(source: Source) -> None:
+    """The detector is blue below zero and red above, on a scale that is symmetric about zero."""
+    plot = drawn(elements.maps(source)[0])
+    (axes,) = plot.figure("FASER Internal").axes
+    assert [text.get_text() for text in axes.texts][-3:] == ["x [µm]", "−10", "+10"]
+    squares = axes.collections[0].get_facecolor()
+    red, _, blue = squares[0][:3]
+    assert red > blue
+
+
+def test_the_truth_is_compared_in_sigma(source: Source) -> None:
+    """The distance to the truth has the start before the result, and the rms of value over error in its caption."""
+    plot = drawn(elements.from_truth(source))
+    _, rows = plot.table()
+    assert ("x", "µm", "start", "000", pytest.approx(-10.0), None) in rows
+    assert ("x", "µm", "iteration 2", "000", pytest.approx(0.0, abs=1e-9), pytest.approx(1.0)) in rows
+    assert "rms of value over error" in plot.caption
+
+
+def test_validation_shows_each_module(source: Source) -> None:
+    """The validation has the mean residual of each module on unused files, before and after, with its error."""
+    plot = drawn(elements.validation(source))
+    assert plot.title == "Validation on files that the alignment did not use"
+    _, rows = plot.table()
+    assert rows[:2] == [("mean", "µm", "before", "000", 9.0, 1.0), ("mean", "µm", "after", "000", 1.0, 1.0)]
+
+
+def test_a_dead_module_is_named(source: Source) -> None:
+    """A module with hardly any hits is named as dead, and has few hits in the figure."""
+    plot = drawn(elements.occupancy(source))
+    assert plot.caption.endswith("013: dead.")
+    assert ("hits", "", "iteration 2", "013", 3.0, pytest.approx(3**0.5)) in plot.table()[1]
+
+
+def test_figures_of_a_page_share_no_ids(source: Source) -> None:
+    """In a page, figures have text as text, the page's colours, and ids of their own."""
+    texts = [
+        str(style.embedded(plot.figure("FASER Internal"), name=f"f{at}", title=plot.title))
+        for at, plot in enumerate(plots(source))
+    ]
+    ids = re.findall(r' id="([^"]+)"', "".join(texts))
+    used = re.findall(r'(?:url\(#|href="#)([^)"]+)', "".join(texts))
+    assert len(ids) == len(set(ids))
+    assert set(used) == set(ids)
+    for text in texts:
+        assert ">FASER</text>" in text
+        assert "var(--text)" in text
+        assert "#1b1f24" not in text
+        assert "<style" not in text
+        assert len(text) < 60_000
+
+
+def test_the_command_writes_figures_and_numbers(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`plots` writes each figure as SVG, PNG, PDF and CSV, again in a second run, and says what an iteration lacks."""
+    monkeypatch.chdir(workdir)
+    record = make_campaign(workdir / "c", files=1)
+    folder = record["folder"]
+    start = faser_align("plots", folder, "-o", "p")
+    assert (start.status, "has no solved iteration yet" in start.err) == (2, True)
+    for at in (1, 2):
+        run_iteration(record, at)
+        write_constants(layout.result_file(folder, 1, at), {"003": (0.0, 0.005 * at, 0.0, 0.0, 0.0, 0.0)})
+        labels = [module_x_label(0, 0, 3, 0), module_x_label(0, 0, 3, 1), module_rz_label(0, 0, 3)]
+        place = Path(layout.metrics_file(folder, 1, at)).parent / "millepede.res"
+        write_result(place, {label: Row(0.001 / at, 0.0, 0.001, 0.0002) for label in labels})
+    write_constants(layout.constants_file(folder, 1, 1), {"003": ZERO})
+    done = faser_align("plots", folder, "-o", "p")
+    assert done.status == 0, done.err
+    assert faser_align("plots", folder, "-o", "p", "--format", "csv").status == 0
+    assert done.out.splitlines()[-1].startswith("4 figures of iteration 2 as svg, png, pdf, csv in ")
+    assert (workdir / "p" / "corrections.png").read_bytes().startswith(b"\x89PNG")
+    assert (workdir / "p" / "corrections.pdf").read_bytes().startswith(b"%PDF")
+    with open(workdir / "p" / "displacements.csv", encoding="utf-8") as file:
+        assert next(csv.DictReader(file)) == {
+            "quantity": "x", "unit": "um", "series": "iteration 2", "element": "003", "value": "0.0", "error": "0.1414213562373095"
+        }  # fmt: skip
+    wrong = faser_align("plots", folder, "--iteration", "3", "--format", "csv")
+    assert wrong.err.strip() == "error: Y2023_R011705_F400-405 has no solved iteration 3; choose one of 1, 2"
+    assert "must be one of svg, png, pdf, csv" in faser_align("plots", folder, "--format", "gif").err
