@@ -82,6 +82,20 @@ def basis(normals: FloatArray) -> FloatArray:
     return columns
 
 
+def compact(normals: FloatArray) -> FloatArray:
+    """Return the matrix ``T`` of the product of all reflections, ``I - V T V^T`` with the reflectors as columns of V.
+
+    (R. Schreiber and C. Van Loan, SIAM J. Sci. Stat. Comput. 10 (1989) 53.)
+    """
+    count = len(normals)
+    products = normals @ normals.T
+    triangle = np.zeros((count, count))
+    for k in range(count):
+        triangle[:k, k] = -2.0 * (triangle[:k, :k] @ products[:k, k])
+        triangle[k, k] = 2.0
+    return triangle
+
+
 def _sums(terms: FloatArray) -> FloatArray:
     """Return row sums, added from the first element to the last one."""
     return np.asarray(np.cumsum(terms, axis=-1)[..., -1])

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
-from faser_align.alignment.solver.elimination import basis, reflectors
+from faser_align.alignment.solver.cholesky import invert_positive
+from faser_align.alignment.solver.elimination import basis, compact, reflectors
 from faser_align.alignment.solver.local_fit import invert_symmetric
 from faser_align.alignment.solver.undetermined import directions
 
@@ -26,7 +27,8 @@ class Constraints:
         matrix: shape (constraints, parameters).
         values: right-hand sides minus the contribution of fixed parameters.
         projector: shape (parameters, constraints): ``A^T (A A^T)^-1``.
-        null_space: shape (parameters, parameters - constraints): orthonormal columns.
+        normals: shape (constraints, parameters): reflectors that eliminate the constraints; None if ``basis`` replaces them.
+        basis: shape (parameters, parameters - rank): orthonormal columns, of redundant constraints; else None.
         rank: rank of the product matrix, as pede counts it.
         singular: whether the elimination meets an element that is exactly zero, with which pede ends (code 27).
     """
@@ -34,7 +36,8 @@ class Constraints:
     matrix: FloatArray
     values: FloatArray
     projector: FloatArray
-    null_space: FloatArray
+    normals: FloatArray | None
+    basis: FloatArray | None
     rank: int
     singular: bool = False
 
@@ -48,14 +51,43 @@ class Constraints:
         """
         n = matrix.shape[1]
         if not len(matrix):
-            return Constraints(matrix, values, np.zeros((n, 0)), np.eye(n), 0)
+            return Constraints(matrix, values, np.zeros((n, 0)), np.zeros((0, n)), None, 0)
         inverse, ranks = invert_symmetric((matrix @ matrix.T)[None])
         rank, normals = int(ranks[0]), reflectors(matrix)
+        singular, orthonormal = normals is None, None
         if normals is None or (multipliers and rank < len(matrix)):
-            null_space = np.linalg.svd(matrix)[2][rank:].T
-        else:
-            null_space = basis(normals)
-        return Constraints(matrix, values, matrix.T @ inverse[0], null_space, rank, normals is None)
+            normals, orthonormal = None, np.linalg.svd(matrix)[2][rank:].T
+        return Constraints(matrix, values, matrix.T @ inverse[0], normals, orthonormal, rank, singular)
+
+    @property
+    def null_space(self) -> FloatArray:
+        """Orthonormal columns that the constraints allow, shape (parameters, directions)."""
+        if self.basis is not None:
+            return self.basis
+        assert self.normals is not None
+        return basis(self.normals)
+
+    def reduce(self, matrix: FloatArray) -> FloatArray:
+        """Return ``Z^T C Z`` of a matrix C, with the null space Z."""
+        if self.basis is not None:
+            return np.asarray(self.basis.T @ matrix @ self.basis)
+        assert self.normals is not None
+        if not len(self.normals):
+            return matrix
+        count = matrix.shape[0] - len(self.normals)
+        return _reflected(matrix, self.normals, compact(self.normals))[:count, :count]
+
+    def expand(self, reduced: FloatArray) -> FloatArray:
+        """Return ``Z R Z^T`` of a matrix R, with the null space Z."""
+        if self.basis is not None:
+            return np.asarray(self.basis @ reduced @ self.basis.T)
+        assert self.normals is not None
+        if not len(self.normals):
+            return reduced
+        count, n = self.normals.shape
+        padded = np.zeros((n, n))
+        padded[: n - count, : n - count] = reduced
+        return _reflected(padded, self.normals, compact(self.normals).T)
 
     def feasible(self, parameters: FloatArray, tolerance: float) -> tuple[FloatArray, bool]:
         """Return the nearest parameters that satisfy the constraints, and whether they differ from the given ones.
@@ -89,11 +121,10 @@ class Inverse:
     @staticmethod
     def make(matrix: FloatArray, constraints: Constraints) -> "Inverse":
         """Invert the matrix of the variable parameters under the constraints."""
-        z = constraints.null_space
-        reduced, rank = _invert(z.T @ matrix @ z if len(constraints.matrix) else matrix)
-        covariance = z @ reduced @ z.T if len(constraints.matrix) else reduced
-        defect = z.shape[1] - rank
-        undetermined = directions(matrix, z, defect) if defect else np.zeros((0, len(matrix)))
+        reduced, rank = _invert(constraints.reduce(matrix))
+        covariance = constraints.expand(reduced)
+        defect = len(reduced) - rank
+        undetermined = directions(matrix, constraints.null_space, defect) if defect else np.zeros((0, len(matrix)))
         return Inverse(covariance, defect, undetermined, _correlations(matrix, covariance))
 
     def step(self, gradient: FloatArray) -> FloatArray:
@@ -106,6 +137,15 @@ class Inverse:
         return np.asarray(np.copysign(np.sqrt(np.abs(diagonal)), np.where(diagonal < 0, -1.0, 1.0)))
 
 
+def _reflected(matrix: FloatArray, normals: FloatArray, triangle: FloatArray) -> FloatArray:
+    """Return ``Q^T C Q`` of a symmetric C with ``Q = I - V T V^T``, V having the columns ``normals`` and T ``triangle``."""
+    left = (matrix @ normals.T) @ triangle
+    left -= normals.T @ (0.5 * (triangle.T @ (normals @ left)))
+    product = left @ normals
+    product += product.T.copy()
+    return np.asarray(matrix - product)
+
+
 def _invert(matrix: FloatArray) -> tuple[FloatArray, int]:
     """Return inverse and rank: by LAPACK, or with pede's pivots where these decide about the rank.
 
@@ -113,13 +153,12 @@ def _invert(matrix: FloatArray) -> tuple[FloatArray, int]:
     least 1 / V_ii, what remains after all others were. If this is far above pede's limit, pede finds full rank.
     """
     try:
-        np.linalg.cholesky(matrix)  # pede's pivots also invert matrices that are not positive definite
-        inverse = np.linalg.inv(matrix)
-    except np.linalg.LinAlgError:
+        inverse = invert_positive(matrix)
+    except np.linalg.LinAlgError:  # pede's pivots also invert matrices that are not positive definite
         pass
     else:
         if np.all(np.diagonal(matrix) * np.diagonal(inverse) * _CLEAR < 1.0):
-            return 0.5 * (inverse + inverse.T), len(matrix)
+            return inverse, len(matrix)
     stack, ranks = invert_symmetric(matrix[None], _EPSILON, equal=_EQUAL)
     return stack[0], int(ranks[0])
 

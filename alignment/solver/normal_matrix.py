@@ -6,15 +6,43 @@ once per pass. N has a few rows per record. Records with equal labels at their b
 parameters, so the product is computed for some dozens of them at once, with those columns only.
 """
 
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.local_fit import LocalFits
+from faser_align.alignment.solver.sparse_matrix import SparseMatrix, SparseSums
 
-_RECORDS = 64  # per product
+_RECORDS = 64  # at most, per product
+_RECORDS_LOCAL = 32  # that begin at one place are enough for a product of their own
 _PLACES_MAX = 16  # equations with more labels are not summed by sets
+_SMALL = 512  # parameters; with more, products wait for other records that begin at the same place
+_WAITING_BYTES = 32 << 20
+
+
+class _Rows(NamedTuple):
+    """What products need of the accepted records of a chunk.
+
+    Of each equation the number of its set of labels, its factors with and without weights, and its projection; of each
+    record its first equation and their number.
+    """
+
+    sets: npt.NDArray[np.int32]
+    starts: IntArray
+    counts: IntArray
+    factors: FloatArray | None
+    weighted: FloatArray
+    projection: FloatArray
+    weight: float
+
+    @property
+    def nbytes(self) -> int:
+        return self.weighted.nbytes * (1 if self.factors is None else 2) + self.projection.nbytes + self.sets.nbytes
 
 
 class Sums:
@@ -24,9 +52,10 @@ class Sums:
         columns: shape (places, sets): number of each label among the variable parameters, -1 if it is fixed or absent.
         n: number of variable parameters.
         with_matrix: whether to compute the matrix.
+        sparse: whether as a sparse one.
     """
 
-    def __init__(self, columns: IntArray, n: int, *, with_matrix: bool) -> None:
+    def __init__(self, columns: IntArray, n: int, *, with_matrix: bool, sparse: bool = False) -> None:
         self._columns = columns
         self._places = [place for place in range(len(columns)) if (columns[place] >= 0).any()]
         self._by_set = len(self._places) <= _PLACES_MAX
@@ -34,7 +63,10 @@ class Sums:
         self._gradient = np.zeros(columns.shape)
         self._accepted = np.zeros(columns.shape[1], np.int64)
         self._moments: dict[tuple[int, int], FloatArray] = {}
-        self._matrix = np.zeros((n, n)) if with_matrix else None
+        self._with_matrix = with_matrix
+        self._sparse = sparse
+        self._matrix: FloatArray | SparseSums | None = None
+        self._waiting: list[_Rows] = []
 
     def add(self, chunk: Equations, fits: LocalFits, weights: FloatArray, kept: BoolArray | None) -> None:
         """Add equations.
@@ -56,13 +88,20 @@ class Sums:
         pulls = chunk.weight * weights * residuals
         for place in places:
             self._gradient[place] += np.bincount(sets, pulls * chunk.factors[place], count)
-        if self._matrix is None or not places:
+        if not self._with_matrix or not places:
             return
+        assert fits.projection is not None
         factors = chunk.factors[places].astype(np.float64)
         weighted = factors * weights
         if self._by_set:
             self._add_moments(sets, places, factors, chunk.weight * weighted)
-        self._add_records(chunk, fits, places, factors, weighted, kept)
+        starts, counts = chunk.offsets[:-1], np.diff(chunk.offsets)
+        if kept is not None:
+            starts, counts = starts[kept[starts]], counts[kept[starts]]
+        known = None if self._by_set else factors
+        self._waiting.append(_Rows(sets, starts, counts, known, weighted, fits.projection, chunk.weight))
+        if self._n <= _SMALL:
+            self._multiply()
 
     def merge(self, other: "Sums") -> None:
         """Add other sums of the same parameters, which must not be used afterwards."""
@@ -70,8 +109,13 @@ class Sums:
         self._accepted += other._accepted
         for key, sums in other._moments.items():
             self._moments[key] = self._moments[key] + sums if key in self._moments else sums
-        if self._matrix is not None and other._matrix is not None:
+        if isinstance(self._matrix, np.ndarray) and isinstance(other._matrix, np.ndarray):
             self._matrix += other._matrix
+        elif other._matrix is not None:
+            self._matrix = other._matrix
+        self._waiting += other._waiting
+        if sum(rows.nbytes for rows in self._waiting) > _WAITING_BYTES:
+            self._multiply()
 
     def gradient(self) -> FloatArray:
         """Return the negative gradient of half the chi2."""
@@ -85,17 +129,22 @@ class Sums:
             np.add.at(entries, row[row >= 0], self._accepted[row >= 0])
         return entries
 
-    def matrix(self) -> FloatArray | None:
+    def matrix(self) -> FloatArray | SparseMatrix | None:
         """Return the symmetric matrix, or None."""
-        if self._matrix is None:
+        if not self._with_matrix:
             return None
-        matrix = self._matrix.copy()
-        for (i, j), sums in self._moments.items():
-            a, b = self._columns[i], self._columns[j]
-            both = (a >= 0) & (b >= 0)
-            np.add.at(matrix, (a[both], b[both]), sums[both])
-            if i != j:
-                np.add.at(matrix, (b[both], a[both]), sums[both])
+        self._multiply()
+        if self._sparse:
+            return self._sparse_matrix()
+        if self._matrix is None:
+            self._matrix = np.zeros((self._n, self._n))
+        matrix = self._matrix
+        assert isinstance(matrix, np.ndarray)
+        for a, b, sums in self._moments_of_columns():
+            np.add.at(matrix, (a, b), sums)
+            if a is not b:
+                np.add.at(matrix, (b, a), sums)
+        self._moments = {}
         return matrix
 
     def _add_moments(
@@ -108,60 +157,87 @@ class Sums:
                 key = (first, places[j])
                 self._moments[key] = self._moments[key] + sums if key in self._moments else sums
 
-    def _add_records(
-        self,
-        chunk: Equations,
-        fits: LocalFits,
-        places: list[int],
-        factors: FloatArray,
-        weighted: FloatArray,
-        kept: BoolArray | None,
-    ) -> None:
+    def _moments_of_columns(self) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
+        """Yield numbers of parameters and the sums over the equations that have both."""
+        for (i, j), sums in self._moments.items():
+            a, b = self._columns[i], self._columns[j]
+            both = (a >= 0) & (b >= 0)
+            first = a[both]
+            yield first, first if i == j else b[both], sums[both]
+
+    def _sparse_matrix(self) -> SparseMatrix:
+        matrix = SparseSums(self._n) if self._matrix is None else self._matrix
+        assert isinstance(matrix, SparseSums)
+        for a, b, sums in self._moments_of_columns():
+            # two places with the same parameter add it twice to the diagonal
+            twice = sums if a is b else np.where(a == b, 2.0 * sums, sums)
+            matrix.add_elements(np.minimum(a, b), np.maximum(a, b), twice)
+        return matrix.matrix()
+
+    def _multiply(self) -> None:
+        """Add the products of the waiting records, those of equal weight together."""
+        waiting, self._waiting = self._waiting, []
+        for weight in dict.fromkeys(rows.weight for rows in waiting):
+            self._add_records(_joined([rows for rows in waiting if rows.weight == weight]))
+
+    def _add_records(self, rows: _Rows) -> None:
         """Subtract ``N^T N`` for a few records at a time, sorted so that their labels are nearly the same."""
-        assert self._matrix is not None
-        assert fits.projection is not None
-        starts, counts = chunk.offsets[:-1], np.diff(chunk.offsets)
-        if kept is not None:
-            counts, starts = counts[kept[starts]], starts[kept[starts]]
+        if self._matrix is None:
+            self._matrix = SparseSums(self._n) if self._sparse else np.zeros((self._n, self._n))
+        starts, counts, sets = rows.starts, rows.counts, rows.sets
         if not len(starts):
             return
-        sets, columns = chunk.sets, self._columns[places]
+        columns = self._columns[self._places[: len(rows.weighted)]]
         # a track's first, last, and middle sets of labels say where it crosses the detector
-        order = np.lexsort((sets[starts + counts // 2], sets[starts], sets[starts + counts - 1]))
+        crossings = (sets[starts + counts // 2], sets[starts], sets[starts + counts - 1])
+        if self._n <= _SMALL:
+            order = np.lexsort(crossings)
+            batches = [*range(0, len(order), _RECORDS), len(order)]
+        else:
+            first = columns[:, sets[starts]]
+            places = np.min(np.where(first < 0, self._n, first), axis=0)
+            order = np.lexsort((*crossings, places))
+            batches = _batches(places[order])
         ends = np.cumsum(counts[order])
         equations = np.arange(ends[-1]) + np.repeat(starts[order] - ends + counts[order], counts[order])
         begin = 0
-        for first in range(0, len(order), _RECORDS):
-            sizes = counts[order[first : first + _RECORDS]]
+        for first_record, last_record in pairwise(batches):
+            sizes = counts[order[first_record:last_record]]
             end = begin + int(sizes.sum())
             at = equations[begin:end]
             begin = end
-            of = sets[at]
-            used = self._used(columns, of)
+            used = self._used(columns, sets[at])
             if not len(used):
                 continue
-            width = len(used) + 1  # the last column is for fixed parameters
-            where = np.full(self._n + 1, len(used))
-            where[used] = np.arange(len(used))
-            rows = np.repeat(np.arange(len(sizes)) * width, sizes)
-            local = where[columns]
-            keys = np.empty((len(places), len(at)), np.int64)
-            words = np.empty((len(places), len(at)))
-            for place in range(len(places)):
-                np.add(local[place].take(of), rows, out=keys[place])
-                weighted[place].take(at, out=words[place])
-            n = len(fits.projection)
-            mixed = np.empty((n, len(sizes) * width))
-            products = np.empty_like(words)
-            for number, projection in enumerate(fits.projection):
-                np.multiply(words, projection[at], out=products)
-                mixed[number] = np.bincount(keys.ravel(), products.ravel(), len(sizes) * width)
-            absorbed = mixed.reshape(-1, width)[:, :-1]
-            product = -(absorbed.T @ absorbed)
-            if not self._by_set:
-                product += self._dense(keys - rows, words, factors[:, at], width)
-            flat = (used[:, None] * self._n + used).ravel()
-            np.add.at(self._matrix.reshape(-1), flat, (chunk.weight * product).ravel())
+            product = rows.weight * self._product(rows, columns, used, at, sizes)
+            if isinstance(self._matrix, SparseSums):
+                self._matrix.add(used, product)
+            else:
+                flat = (used[:, None] * self._n + used).ravel()
+                np.add.at(self._matrix.reshape(-1), flat, product.ravel())
+
+    def _product(self, rows: _Rows, columns: IntArray, used: IntArray, at: IntArray, sizes: IntArray) -> FloatArray:
+        """Return the product of records with ``sizes`` equations, ``at`` these positions, for the parameters ``used``."""
+        of, width = rows.sets[at], len(used) + 1  # the last column is for fixed parameters
+        where = np.full(self._n + 1, len(used))
+        where[used] = np.arange(len(used))
+        local = where[columns]
+        record = np.repeat(np.arange(len(sizes)) * width, sizes)
+        keys = np.empty((len(columns), len(at)), np.int64)
+        words = np.empty((len(columns), len(at)))
+        for place in range(len(columns)):
+            np.add(local[place].take(of), record, out=keys[place])
+            rows.weighted[place].take(at, out=words[place])
+        mixed = np.empty((len(rows.projection), len(sizes) * width))
+        products = np.empty_like(words)
+        for number, projection in enumerate(rows.projection):
+            np.multiply(words, projection[at], out=products)
+            mixed[number] = np.bincount(keys.ravel(), products.ravel(), len(sizes) * width)
+        absorbed = mixed.reshape(-1, width)[:, :-1]
+        product = -(absorbed.T @ absorbed)
+        if rows.factors is not None:
+            product += self._dense(keys - record, words, rows.factors[:, at], width)
+        return np.asarray(product)
 
     def _used(self, columns: IntArray, sets: npt.NDArray[np.int32]) -> IntArray:
         """Return the variable parameters of equations with these sets of labels, ascending."""
@@ -179,3 +255,46 @@ class Sums:
             for words in (weighted, factors)
         )
         return np.asarray(left.T @ right)
+
+
+def _batches(places: npt.NDArray[Any]) -> list[int]:
+    """Return where products begin and the last one ends, of records in the order of their ``places``.
+
+    Records of one place have nearly the same parameters, so they get a product of their own unless they are few.
+    """
+    bounds = [0]
+    for end in [*(np.flatnonzero(np.diff(places)) + 1).tolist(), len(places)]:
+        while end - bounds[-1] > _RECORDS:
+            bounds.append(bounds[-1] + _RECORDS)
+        if end - bounds[-1] >= _RECORDS_LOCAL:
+            bounds.append(end)
+    if bounds[-1] < len(places):
+        bounds.append(len(places))
+    return bounds
+
+
+def _joined(several: list[_Rows]) -> _Rows:
+    """Return the records of several chunks as of one."""
+    if len(several) == 1:
+        return several[0]
+    firsts = np.cumsum([0] + [len(rows.sets) for rows in several])
+    return _Rows(
+        np.concatenate([rows.sets for rows in several]),
+        np.concatenate([rows.starts + first for rows, first in zip(several, firsts, strict=False)]),
+        np.concatenate([rows.counts for rows in several]),
+        None if several[0].factors is None else _side_by_side([rows.factors for rows in several]),
+        _side_by_side([rows.weighted for rows in several]),
+        _side_by_side([rows.projection for rows in several]),
+        several[0].weight,
+    )
+
+
+def _side_by_side(arrays: Sequence[FloatArray | None]) -> FloatArray:
+    """Return arrays of different numbers of rows beside each other, padded with zeros."""
+    there = [array for array in arrays if array is not None]
+    joined = np.zeros((max(map(len, there)), sum(array.shape[1] for array in there)))
+    begin = 0
+    for array in there:
+        joined[: len(array), begin : begin + array.shape[1]] = array
+        begin += array.shape[1]
+    return joined

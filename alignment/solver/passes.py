@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,7 @@ class Pass:
 
     gradient: FloatArray = field(default_factory=lambda: np.zeros(0))
     accepted: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
-    matrix: FloatArray | None = None
+    matrix: Any = None
     chi2: float = 0.0
     ndf: int = 0
     weighted_ndf: float = 0.0
