@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.arrays import IntArray
 from faser_align.fsm.errors import UserError
 
 _GZIP = b"\x1f\x8b"
@@ -42,14 +43,14 @@ class Block(NamedTuple):
 
     Attributes:
         words: content of the file; valid until the next block is read.
-        starts: position of each record's L in ``words``.
-        lengths: L of each record.
+        starts: position of each record's L in ``words``, shape (records,).
+        lengths: L of each record, shape (records,).
         first: number of the first record in its file, from 0.
     """
 
     words: npt.NDArray[np.int32]
-    starts: list[int]
-    lengths: list[int]
+    starts: IntArray
+    lengths: IntArray
     first: int
 
 
@@ -94,7 +95,7 @@ def _blocks(file: BinaryIO, path: str | os.PathLike[str], block_bytes: int, spli
         words = buffer[: filled // 4 * 4].view("<i4")
         starts, lengths, stop, wrong = split(words)
         if starts:
-            yield Block(words, starts, lengths, first)
+            yield Block(words, np.array(starts, np.int64), np.array(lengths, np.int64), first)
             first += len(starts)
             rest = filled - 4 * stop
             buffer[:rest] = buffer[4 * stop : filled].copy()

@@ -51,7 +51,7 @@ def read_records(path: str | os.PathLike[str], block_bytes: int = BLOCK_BYTES) -
 def _gather(block: Block) -> Records:
     """Return the records of a block: n float32 or, where L is negative, float64 values, then n indices."""
     values, indices, sizes = [], [], []
-    for start, length in zip(block.starts, block.lengths, strict=True):
+    for start, length in zip(block.starts.tolist(), block.lengths.tolist(), strict=True):
         n = abs(length) // 2
         end = start + 1 + (2 * n if length < 0 else n)
         values.append(block.words[start + 1 : end].view("<f8" if length < 0 else "<f4").astype(np.float64))

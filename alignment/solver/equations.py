@@ -89,24 +89,28 @@ def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0, bin
 
 def _columns(block: Block) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
     """Return indices and values of all words except each record's first one, which has no meaning."""
-    words, starts = block.words, block.starts
-    sizes = [abs(length) // 2 for length in block.lengths]
-    offsets = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64) - 1)])
-    if min(block.lengths) > 0:
-        pairs = list(zip(starts, sizes, strict=True))
-        floats = words.view("<f4")
-        indices = np.concatenate([words[start + n + 2 : start + 2 * n + 1] for start, n in pairs])
-        return indices, np.concatenate([floats[start + 2 : start + n + 1] for start, n in pairs]), offsets
-    wide = [length < 0 for length in block.lengths]
-    triples = list(zip(starts, sizes, wide, strict=True))
-    indices = np.concatenate([words[s + (3 if w else 2) * n - n + 2 :][: n - 1] for s, n, w in triples])
-    values = [words[s + 1 : s + 1 + (2 * n if w else n)].view("<f8" if w else "<f4")[1:] for s, n, w in triples]
+    words, sizes = block.words, np.abs(block.lengths) // 2 - 1
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    starts, doubles = block.starts, block.lengths < 0
+    if not doubles.any() and (np.diff(starts) == 2 * sizes[:-1] + 3).all():
+        words = words[starts[0] : starts[-1] + 2 * sizes[-1] + 3]
+        # a record is its length, a value without meaning, the others, an index without meaning, and the others
+        parts = np.stack([np.full_like(sizes, 2), sizes, np.ones_like(sizes), sizes], axis=1).ravel()
+        is_value, is_index = (np.tile(of, len(sizes)) for of in ([False, True, False, False], [False] * 3 + [True]))
+        return words[np.repeat(is_index, parts)], words.view("<f4")[np.repeat(is_value, parts)], offsets
+    triples = list(zip(starts.tolist(), (sizes + 1).tolist(), doubles.tolist(), strict=True))
+    indices = np.concatenate([words[s + (3 if double else 2) * n - n + 2 :][: n - 1] for s, n, double in triples])
+    values = [
+        words[s + 1 : s + 1 + (2 * n if double else n)].view("<f8" if double else "<f4")[1:] for s, n, double in triples
+    ]
+    if not doubles.any():
+        return indices, np.concatenate(values), offsets
     return indices, np.concatenate([np.asarray(value, np.float64) for value in values]), offsets
 
 
 def _with_nan(block: Block, values: Floats, offsets: IntArray) -> IntArray:
     """Return the records with a NaN, also in the first word, which pede checks too."""
-    starts, wide = np.array(block.starts), np.array(block.lengths) < 0
+    starts, wide = block.starts, block.lengths < 0
     high = block.words.view("<f4")[starts + 1]
     first = np.isnan(high)
     if wide.any():
@@ -172,7 +176,8 @@ def _assemble(
         right = (indices[word:], values[word:], offsets[middle:] - word, zeros[2 * marker :] - word)
         yield from _assemble(*right, firsts[middle:] - marker, numbers[middle:], sets)
         return
-    last = _largest_local(indices, measured, local_words, n_max)
+    locals_of = _padded(indices, measured, local_words, n_max)
+    last = np.max(locals_of, axis=0, initial=0)
     begins, numbers = firsts[:-1][counts > 0], numbers[counts > 0]
     counts = counts[counts > 0]
     n_locals = np.maximum.reduceat(last, begins)
@@ -182,7 +187,7 @@ def _assemble(
     yield Equations(
         values[measured],
         values[errors],
-        _locals(indices, values, measured, local_words, n_derivatives),
+        _locals(locals_of, _padded(values, measured, local_words, n_max), n_derivatives),
         _padded(values, errors, global_words, places),
         sets.number(labels),
         np.concatenate([[0], np.cumsum(counts)]),
@@ -193,40 +198,30 @@ def _assemble(
     )
 
 
-def _largest_local(indices: npt.NDArray[np.int32], measured: IntArray, local_words: IntArray, n_max: int) -> IntArray:
-    largest = np.zeros(len(measured), np.int64)
-    for place in range(n_max):
-        numbers = indices[np.minimum(measured + 1 + place, len(indices) - 1)]
-        np.maximum(largest, np.where(local_words > place, numbers, 0), out=largest)
-    return largest
-
-
 def _padded(column: npt.NDArray[Any], before: IntArray, lengths: IntArray, places: int) -> npt.NDArray[Any]:
     """Return the words after ``before`` in rows of equal length, padded with zeros, shape (places, equations)."""
     padded = np.empty((places, len(before)), column.dtype)
     shortest = int(np.min(lengths))
     for place in range(places):
-        if place < shortest:
-            np.take(column, before + (1 + place), out=padded[place])
-        else:
-            there = lengths > place
-            padded[place] = 0
-            padded[place, there] = column[before[there] + (1 + place)]
+        np.take(column, before + (1 + place), out=padded[place], mode="clip")
+        if place >= shortest:
+            padded[place, lengths <= place] = 0
     return padded
 
 
-def _locals(
-    indices: npt.NDArray[np.int32], values: Floats, measured: IntArray, lengths: IntArray, n_locals: int
-) -> Floats:
-    """Return the derivatives by number of the local parameter, shape (n_locals, equations)."""
-    derivatives = np.zeros((n_locals, len(measured)), values.dtype)
-    for place in range(int(np.max(lengths))):
-        there = np.flatnonzero(lengths > place)
-        at = measured[there] + (1 + place)
-        number = indices[at]
-        if place < n_locals and (number == place + 1).all():
-            derivatives[place, there] = values[at]
-        else:
-            useful = number <= n_locals
-            derivatives[number[useful] - 1, there[useful]] = values[at[useful]]
+def _locals(numbers: npt.NDArray[np.int32], values: Floats, n_locals: int) -> Floats:
+    """Return the derivatives by number of the local parameter, shape (n_locals, equations).
+
+    Args:
+        numbers: number of the parameter at each place of an equation, shape (places, equations), zero beyond its words.
+        values: derivative at each place.
+        n_locals: how many parameters there are.
+    """
+    in_order = np.arange(1, len(numbers) + 1)[:, None]
+    if len(numbers) == n_locals and ((numbers == in_order) | (numbers == 0)).all():
+        return values
+    derivatives = np.zeros((n_locals, numbers.shape[1]), values.dtype)
+    for number, value in zip(numbers, values, strict=True):
+        there = np.flatnonzero((number > 0) & (number <= n_locals))
+        derivatives[number[there] - 1, there] = value[there]
     return derivatives

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from faser_align.alignment.arrays import BoolArray, IntArray
 from faser_align.alignment.mille.blocks import Block, LeftoverError, MilleError, iterate_blocks
@@ -106,8 +107,8 @@ class Source:
         self._kept.append(kept)
         for block in self._blocks(number, self._records_max - self.records):
             self.records += len(block.starts)
-            self.sizes.update(abs(length) for length in block.lengths)
-            self.doubles |= min(block.lengths, default=0) < 0
+            self.sizes.update(_counts(np.abs(block.lengths)))
+            self.doubles |= bool((block.lengths < 0).any())
             self.not_stored.update(_not_stored(block))
             chunks: list[Equations] = []
             for chunk in decode(block, self.sets, binary.path, binary.weight, number):
@@ -137,12 +138,17 @@ class Source:
             self.truncated.add(number)
 
 
-def _not_stored(block: Block) -> list[int]:
-    """Return the writer's nonzero error counts, which are the index of each record's first word."""
-    lengths = np.array(block.lengths, np.int64)
-    first_index = np.array(block.starts, np.int64) + 1 + np.abs(lengths) // 2 * np.where(lengths < 0, 2, 1)
-    counts = block.words[first_index]
-    return [int(number) for number in counts[counts != 0]]
+def _not_stored(block: Block) -> dict[int, int]:
+    """Count the writer's nonzero error counts, which are the index of each record's first word."""
+    lengths = block.lengths
+    counts = block.words[block.starts + 1 + np.abs(lengths) // 2 * np.where(lengths < 0, 2, 1)]
+    return _counts(counts[counts != 0])
+
+
+def _counts(numbers: npt.NDArray[np.integer]) -> dict[int, int]:
+    """Return how often each number occurs."""
+    values, counts = np.unique(numbers, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def _labels_of_records(chunk: Equations, labels: IntArray) -> list[int]:

@@ -190,7 +190,7 @@ def _choose(binary: str | os.PathLike[str], margins: FloatArray, bytes_max: int)
     order = order[margins[order] < MARGIN]
     sizes = np.zeros(len(margins), np.int64)
     for block in iterate_blocks(binary, BLOCK_BYTES):
-        lengths = np.array(block.lengths, np.int64)
+        lengths = block.lengths
         sizes[block.first : block.first + len(lengths)] = 4 + 4 * np.where(lengths < 0, -3 * lengths // 2, lengths)
     count = int(np.searchsorted(np.cumsum(sizes[order]), bytes_max, side="right"))
     margin = MARGIN if count == len(order) else float(margins[order[count]])

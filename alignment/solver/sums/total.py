@@ -193,7 +193,7 @@ class Total(Source):
         starts = np.cumsum(np.where(sums.near_lengths < 0, -3 * sums.near_lengths // 2, sums.near_lengths) + 1)
         if len(starts):
             self.near += len(starts)
-            block = Block(sums.near_words, [0, *starts[:-1].tolist()], sums.near_lengths.tolist(), 0)
+            block = Block(sums.near_words, np.append(0, starts[:-1]), sums.near_lengths, 0)
             self._near += decode(block, self.sets, binary.path, binary.weight, number)
 
     def _add_sets(self, sums: FileSums) -> None:
