@@ -6,6 +6,8 @@ from faser_align.campaign import layout
 from faser_align.config.files import parse_files, parse_run
 from faser_align.fsm.errors import UserError
 
+HOLD_BACK_MIN = 10  # files; of fewer, each one is more than 10 % of the tracks
+
 
 def parse_data(runs: Sequence[str], files: Sequence[str]) -> tuple[str, list[int]]:
     """Return the run and the raw files of a campaign; several runs and ranges are paired by position.
@@ -37,3 +39,19 @@ def by_run(run: str, files: Iterable[int]) -> dict[str, list[int]]:
         of_run, number = layout.raw(run, file)
         files_of.setdefault(of_run, []).append(number)
     return files_of
+
+
+def hold_back(files: Sequence[int], fraction: float) -> list[int]:
+    """Return the raw files that a validation keeps from the alignment, evenly spread over all: over runs and time.
+
+    They are the same whenever the same files are given, so that campaigns that start from each other's constants have
+    never used them.
+
+    Args:
+        files: all raw files, in order.
+        fraction: fraction to hold back, rounded; at least one file of ten or more, none of fewer.
+    """
+    if fraction <= 0 or len(files) < HOLD_BACK_MIN:
+        return []
+    number = max(1, round(fraction * len(files)))
+    return [files[(2 * place + 1) * len(files) // (2 * number)] for place in range(number)]

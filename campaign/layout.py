@@ -146,9 +146,14 @@ def iterations(record: "Record") -> "list[tuple[int, int]]":
 
 
 def files_of(record: "Record", stage: int) -> "list[int]":
-    """Return the raw files reconstructed in a stage; the validation adds files that were not used before."""
+    """Return the raw files reconstructed in a stage; those of the validation were not used before, or not only."""
     files: list[int] = record["validation"]["files"] if stage == VALIDATION else record["files"]
     return files
+
+
+def requested_files(record: "Record") -> "list[int]":
+    """Return the raw files that the campaign was submitted with: those of the alignment, and those held back from it."""
+    return sorted([*record["files"], *record.get("validation", {}).get("held_back", ())])
 
 
 def stations_of(record: "Record", stage: int) -> int:

@@ -16,6 +16,8 @@ from faser_align.fsm.errors import StoreError, UserError
 from faser_align.system.atomic import write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from faser_align.config.schema import Config
 
 FORMAT = 1
@@ -46,16 +48,18 @@ def make_record(
     constants: str,
     sha256: str,
     created_utc: str,
+    held_back: "Sequence[int]" = (),
 ) -> Manifest:
     """Return the manifest of a new campaign.
 
     Args:
         config: the configuration including command line options.
         name: the campaign's name.
-        year, run, files: the data; the run with six digits.
+        year, run, files: the data that the alignment uses; the run with six digits.
         folder: absolute path of the campaign's folder.
         constants, sha256: absolute path and checksum of the constants to start from.
         created_utc: time as 2026-11-24T07:30:00Z.
+        held_back: raw files left to the validation.
     """
     from faser_align.config.files import parse_files
     from faser_align.config.stages import stages_of
@@ -85,8 +89,13 @@ def make_record(
         "config": stored,
     }
     if config.validation.enabled:
-        unused = set(parse_files(config.validation.files)) - set(files) if config.validation.files else set()
-        record["validation"] = {"files": sorted({*files, *unused}), "unused": sorted(unused)}
+        given = parse_files(config.validation.files) if config.validation.files else []
+        unused = {*given, *held_back} - set(files)
+        validated = sorted(unused | (set(files) if config.validation.used_files else set()))
+        if validated:
+            record["validation"] = {"files": validated, "unused": sorted(unused)}
+            if held_back:
+                record["validation"]["held_back"] = sorted(held_back)
     return record
 
 

@@ -14,10 +14,11 @@ class Constants(TypedDict):
 
 
 class Validated(TypedDict):
-    """The raw files of the validation, and those of them that the alignment does not use."""
+    """The raw files of the validation, those that the alignment does not use, and those that it was to leave for this."""
 
     files: list[int]
     unused: list[int]
+    held_back: NotRequired[list[int]]
 
 
 class ForkedFrom(TypedDict):

@@ -466,9 +466,24 @@ class Validation(Table):
     must not be described worse than with the first.
     """
 
-    enabled: bool = key(False, "Run a validation pass after convergence; if it fails, the campaign ends as `rejected`.")
+    enabled: bool = key(
+        True,
+        "Run a validation pass after convergence on files that the alignment did not use, if there are any; if it fails, "
+        "the campaign ends as `rejected`.",
+    )
+    hold_back: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = key(
+        0.05,
+        "Fraction of the raw files that the alignment leaves to the validation, at least one file. Fewer than ten files leave "
+        "none, nor does a campaign with `files`.",
+    )
     files: Annotated[Line, AfterValidator(check_files)] = key(
-        "", "Raw files to add to those that were used, preferably unused ones.", "ranges such as 500-510,520"
+        "",
+        "Unused raw files of the same run for the validation, instead of files held back.",
+        "ranges such as 500-510,520",
+    )
+    used_files: bool = key(
+        False,
+        "Reconstruct the files that the alignment used once more, too: the validation then takes as long as two iterations.",
     )
     chi2_rise_max: NotNegative = key(
         0.003,

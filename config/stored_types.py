@@ -185,7 +185,9 @@ class Validation(TypedDict):
     """A validation pass before *converged*: reconstruct tracks with the first and with the last constants."""
 
     enabled: bool
+    hold_back: float
     files: str
+    used_files: bool
     chi2_rise_max: float
     module_rise_max: float
     module_hits_min: int

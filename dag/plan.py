@@ -12,6 +12,7 @@ from faser_align.alignment.parameters.constants import parse_constants, read_con
 from faser_align.alignment.pede.keywords import check_lines
 from faser_align.alignment.pede.steering_text import step_fixed
 from faser_align.campaign import layout
+from faser_align.campaign.data import hold_back
 from faser_align.campaign.manifest import make_record
 from faser_align.campaign.manifest_types import ForkedFrom, Manifest
 from faser_align.config.files import format_files
@@ -108,12 +109,15 @@ def plan(
     folder = os.path.join(os.path.abspath(config.campaign.folder), name)
     check_place(folder)
     constants, source = _start_constants(config)
+    validated = config.validation
+    kept = hold_back(files, validated.hold_back) if validated.enabled and not validated.files and not only else []
     record = make_record(
         config,
         name=name,
         year=year,
         run=run,
-        files=files,
+        files=[file for file in files if file not in kept],
+        held_back=kept,
         folder=folder,
         constants=source,
         sha256=hashlib.sha256(constants).hexdigest(),
@@ -135,7 +139,7 @@ def plan(
     if record["data"] != folder:
         check_path(record["data"], "the data folder (storage.data)")
         _check_writable(os.path.dirname(record["data"]), "storage.data")
-    _check_raw_files(config, year, run, files)
+    _check_raw_files(config, year, run, sorted({*files, *record.get("validation", {}).get("unused", ())}))
     if config.simulation.truth:
         read_constants(config.simulation.truth)
     return planned

@@ -286,6 +286,7 @@ class Metrics(TypedDict, total=False):
     converted_again: bool | None
     chi2_per_ndf: float | None
     residuals: dict[str, Residuals]
+    sides: dict[str, Module]
     momentum: Momentum
     magnets: dict[str, Magnet]
     solver: Solver
@@ -317,3 +318,4 @@ class Metrics(TypedDict, total=False):
     no_plot: str
     imported: str
     groups: dict[str, Group]
+    aligned_sides: dict[str, int]

@@ -40,17 +40,30 @@ class Limits(NamedTuple):
 
 
 class _Fit(NamedTuple):
-    """Numbers of the alignment: its free parameters and modules, and the hits of each side in the files that it used."""
+    """Numbers of the alignment: its free parameters and modules, and the hits of each side in the files that it used.
+
+    ``unused`` are the hits in the unused files; 0 in the metrics of older versions, which are judged as they were.
+    """
 
     parameters: int
     modules: frozenset[str]
     hits: dict[str, int]
+    unused: int = 0
 
     def noise(self, module: str = "") -> float:
         """Return the accepted relative rise of chi2 from the alignment's statistical errors, of all hits or a module's."""
         parameters = self.parameters / max(len(self.modules), 1) if module else self.parameters
         hits = sum(hits for side, hits in self.hits.items() if side.startswith(module))
         return NOISE * parameters / hits if hits else 0.0
+
+    def fluctuation(self) -> float:
+        """Return the standard deviation of the rise of chi2/ndf in the unused files by errors of constants and of hits.
+
+        With the error d of the constants, the gradient g and the matrix C of these files, chi2 rises by d.C.d + 2 g.d. The
+        covariance of d is the inverse of C times unused / used hits, that of g is C: g.d has the variance p unused / used.
+        """
+        hits = sum(self.hits.values())
+        return 2.0 * math.sqrt(self.parameters / (hits * self.unused)) if hits and self.unused else 0.0
 
 
 class _Off(NamedTuple):
@@ -67,14 +80,16 @@ def confirm(limits: Limits, metrics: "Metrics") -> Verdict:
 
     Args:
         limits: the thresholds.
-        metrics: the validation's ``metrics.json``: for the groups of files ``all`` and, if there are any, ``unused``, what
-            was found ``before`` and ``after``. Those of older versions do not have residuals of sides: their modules
+        metrics: the validation's ``metrics.json``: for the groups of files ``all`` and ``unused``, as far as there are any,
+            what was found ``before`` and ``after``. Those of older versions do not have residuals of sides: their modules
             are compared about their means, and not tested about zero.
 
     Returns:
-        The verdict ``confirmed`` or ``refuted``, with every criterion.
+        The verdict ``confirmed`` or ``refuted``, with every criterion; ``confirmed`` if all files were dropped.
     """
     groups, fit = metrics["groups"], _fit(metrics)
+    if not groups:
+        return Verdict("confirmed", "not validated, because all files of the validation were dropped", ())
     criteria = [_chi2(limits, name, group, fit) for name, group in groups.items()]
     criteria += [_modules(limits, name, group, fit) for name, group in groups.items()]
     worse = [criterion.text for criterion in criteria if not criterion.passed]
@@ -93,12 +108,15 @@ def _fit(metrics: "Metrics") -> _Fit | None:
     groups = metrics["groups"]
     if "free_parameters" not in metrics or not all(group["after"].get("sides") for group in groups.values()):
         return None
+    numbers = metrics["free_parameters"], frozenset(metrics["free_modules"])
     unused = groups["unused"]["after"]["sides"] if "unused" in groups else {}
+    if "all" not in groups:
+        return _Fit(*numbers, metrics.get("aligned_sides", {}), sum(side["hits"] for side in unused.values()))
     hits = {
         key: side["hits"] - (unused[key]["hits"] if key in unused else 0)
         for key, side in groups["all"]["after"]["sides"].items()
     }
-    return _Fit(metrics["free_parameters"], frozenset(metrics["free_modules"]), hits)
+    return _Fit(*numbers, hits)
 
 
 def _of_files(name: str) -> str:
@@ -107,7 +125,8 @@ def _of_files(name: str) -> str:
 
 def _chi2(limits: Limits, name: str, group: "Group", fit: _Fit | None) -> Criterion:
     before, after = (half.get("chi2_per_ndf") for half in (group["before"], group["after"]))
-    limit = max(limits.chi2_rise_max, fit.noise() if fit else 0.0)
+    chance = fit.noise() + _quantile(limits, 1) * fit.fluctuation() if fit else 0.0
+    limit = max(limits.chi2_rise_max, chance)
     if before is None or after is None:
         return Criterion(f"chi2_{name}", None, limit, False, f"chi2/ndf {_of_files(name)} is unknown")
     rise = after - before

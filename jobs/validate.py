@@ -14,6 +14,7 @@ from pathlib import Path
 from faser_align.alignment.mille.counts import LAYER_KEYS, Counts, read_counts
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.steering_text import step_fixed
+from faser_align.alignment.quality.metrics_file import parse_metrics
 from faser_align.alignment.quality.momenta import compare, read_momenta
 from faser_align.alignment.quality.notes import changed_by_hand
 from faser_align.campaign import layout
@@ -37,7 +38,11 @@ def validate(folder: str, stage: int, number: int) -> None:
     lost = lost_files(after)
     files = [file for file in after.files if file not in lost]
     unused = [file for file in files if file in after.record["validation"]["unused"]]
-    groups = {"all": files} | ({"unused": unused} if unused else {})
+    groups = {name: chosen for name, chosen in (("all", files), ("unused", unused)) if chosen}
+    if not after.record["config"]["validation"].get(
+        "used_files", True
+    ):  # which older versions always reconstructed again
+        groups.pop("all", None)
     with failing(exit_codes.CONFIG):
         free = _free(after)
     with reading_constants():
@@ -48,6 +53,7 @@ def validate(folder: str, stage: int, number: int) -> None:
         "iteration": number,
         "files": {"expected": len(after.files), "used": len(files), "lost": lost, "unused": len(unused)},
         "groups": {name: _compare(after, chosen) for name, chosen in groups.items()},
+        "aligned_sides": _aligned_sides(after),
         "free_parameters": len(free),
         "free_modules": sorted({PARAMETERS[label].key for label in free if PARAMETERS[label].module >= 0}),
         "constants": constants,
@@ -68,6 +74,20 @@ def _free(after: Iteration) -> set[int]:
         for step in described["steps"]
         for label in PARAMETERS.keys() - step_fixed(step, layout.stations_of(record, stage))
     }
+
+
+def _aligned_sides(after: Iteration) -> dict[str, int]:
+    """Return the hits of each side in the files that the alignment used, from its last iteration; empty if unknown."""
+    stage = len(after.record["stages"])
+    for number in range(after.record["stages"][-1]["iterations"], 0, -1):
+        path = layout.metrics_file(after.record["folder"], stage, number)
+        if os.path.exists(path):
+            try:
+                sides = parse_metrics(Path(path).read_text(encoding="utf-8"), path).get("sides", {})
+            except (OSError, ValueError) as problem:
+                raise NodeError(f"{path} cannot be read: {problem}", exit_codes.INPUT_MISSING) from problem
+            return {key: side["hits"] for key, side in sides.items()}
+    return {}
 
 
 def _compare(after: Iteration, files: Sequence[int]) -> Group:

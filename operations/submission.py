@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from faser_align.campaign import layout
 from faser_align.campaign.data import parse_data
 from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
@@ -121,7 +122,7 @@ def _data(request: Request) -> tuple[int, str, list[int]]:
         if not parent["run"] or not parent["files"]:
             raise UserError(f"the raw files of {parent['name']} are unknown; name them with -r and -f")
         _refuse_missing({"-y": year})
-        return check_year(year), parent["run"], list(parent["files"])
+        return check_year(year), parent["run"], layout.requested_files(parent)
     _refuse_missing({"-y": year} | ({} if parent else {"-r": request.runs, "-f": request.files}))
     return check_year(year), *parse_data(request.runs, request.files)
 

@@ -4,6 +4,7 @@ Reading does not disturb a campaign. ``missing`` names what could not be read, a
 """
 
 import math
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -120,6 +121,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
             for node, job, outcome in db.execute("SELECT node, job_id, outcome FROM attempts WHERE job_id != ''")
         }
         path = queries.latest_constants(db) or ""
+        reason = _reason(db, campaign, history)
     if path:  # relative to where the campaign is now: somebody may have copied it
         path = str(Path(folder, Path(path).relative_to(campaign["folder"])))
     _add_unjudged(folder, iterations, missing)
@@ -135,7 +137,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
     return Facts(
         record=record,
         campaign=campaign,
-        reason=_reason(campaign, history),
+        reason=reason,
         iterations=iterations,
         validation=validation,
         latest=begun[-1] if begun else {},
@@ -187,11 +189,13 @@ def _text(path: str) -> str:
         return ""
 
 
-def _reason(campaign: Row, history: list[Row]) -> str:
+def _reason(db: sqlite3.Connection, campaign: Row, history: list[Row]) -> str:
     """Return the reason for the campaign's state, or its last decision."""
     given = [row for row in history if row["facts"].get("reason") and not row["ignored"]]
     moved = [row for row in given if row["source"] != row["destination"]] if campaign["state"] in table.ENDS else given
-    return str(moved[-1]["facts"]["reason"]) if moved else ""
+    if not moved:
+        return ""
+    return queries.whole_reason(db, moved[-1]["id"], moved[-1]["event"], str(moved[-1]["facts"]["reason"]))
 
 
 def _sound(row: Row, missing: list[str]) -> Row:

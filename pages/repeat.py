@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from faser_align.campaign import layout
 from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
@@ -37,7 +38,7 @@ def recipe(record: Manifest) -> Recipe:
 def _command(record: Manifest) -> str:
     """Return the command that submits the campaign again."""
     words = ["faser-align", "submit", "-y", str(record["year"])]
-    for run, files in by_run(record["run"], record["files"]).items():
+    for run, files in by_run(record["run"], layout.requested_files(record)).items():
         words += ["-r", run, "-f", format_files(files)]
     return shlex.join([*words, "--config", CONFIGURATION, "--constants", CONSTANTS])
 

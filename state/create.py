@@ -62,7 +62,7 @@ def columns(record: Manifest) -> Columns:
     notify, min_files = record["config"]["notify"], record["config"]["reconstruction"]["min_files"]
     return {
         "data": record["data"],
-        "lost_max": dropped_files.most(min_files, len(record["files"])),
+        "lost_max": dropped_files.most(min_files, len(layout.requested_files(record))),
         "targets": json.dumps(notify["targets"]),
         "messages": json.dumps(table.kinds(notify["events"])),
     }

@@ -42,7 +42,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
         "dag_id": event["dag_id"],
         "event": claimed.kind,
         "state": _state_then(db, event["id"]),
-        "reason": about.get("reason", ""),
+        "reason": queries.whole_reason(db, event["id"], event["event"], about.get("reason", "")),
         "utc": event["utc"],
         "stage": event["stage"],
         "stages": campaign["stages"],

@@ -241,10 +241,22 @@ def _decoded(found: Iterable[Row]) -> list[Row]:
 def last_reason(db: sqlite3.Connection) -> str:
     """Return why the campaign entered its state, empty without a reason; this reads from the end."""
     row = db.execute(
-        "SELECT json_extract(facts, '$.reason') FROM history WHERE subject = 'campaign' AND ignored = '' "
+        "SELECT id, event, json_extract(facts, '$.reason') FROM history WHERE subject = 'campaign' AND ignored = '' "
         "AND source != destination ORDER BY id DESC LIMIT 1"
     ).fetchone()
-    return str(row[0] or "") if row else ""
+    return whole_reason(db, row[0], row[1], str(row[2] or "")) if row else ""
+
+
+def whole_reason(db: sqlite3.Connection, event_id: int, event: str, reason: str) -> str:
+    """Return the reason of an event of the campaign; that of a validation which confirmed follows why it converged."""
+    if event != "confirmed":
+        return reason
+    row = db.execute(
+        "SELECT json_extract(facts, '$.reason') FROM history WHERE subject = 'campaign' AND ignored = '' "
+        "AND event = 'validation_asked' AND id < ? ORDER BY id DESC LIMIT 1",
+        (event_id,),
+    ).fetchone()
+    return f"{row[0]}; validation: {reason}" if row and row[0] else reason
 
 
 def view(db: sqlite3.Connection, name: str) -> Table:

@@ -194,6 +194,7 @@ def iteration_metrics(
         "converted_again": data.converted_again,
         "chi2_per_ndf": _number(counts.chi2_per_ndf()),
         "residuals": _residuals(counts),
+        "sides": counts.side_residuals_um(),
         "momentum": {**_momentum(counts), **data.momentum},
         "magnets": finite(magnets(counts)),
         "solver": _solver(backend, steps),

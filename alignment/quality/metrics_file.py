@@ -21,6 +21,7 @@ class Whole(dict[str, Any]):
 
 _MOMENTUM = {"common": NUMBER, "momentum_change_plus": NUMBER, "momentum_change_minus": NUMBER}
 _RESIDUALS = {"*": {"median_um": NUMBER, "width_um": NUMBER}}
+_SIDES = {"*": Whole(hits=int, mean_um=float, rms_um=float)}
 _CONSTANTS_READ = {"tracks": NUMBER, "chi2_per_ndf": NUMBER, "residuals": _RESIDUALS}
 _DIFFERENCE = Whole(kind=str, module=str, file=str, deviation_um=NUMBER, sigma=NUMBER, together=bool)
 _PART = Whole(rms_um=NUMBER, directions=int)
@@ -49,6 +50,7 @@ SHAPE: dict[str, Any] = {
     "residual_max_mm": NUMBER,
     "chi2_per_ndf": NUMBER,
     "residuals": _RESIDUALS,
+    "sides": _SIDES,
     "momentum": {"since_before": _MOMENTUM, "since_first": _MOMENTUM},
     "magnets": {"*": Whole(deviation=_FINITE, error=_FINITE, chi2=_FINITE)},
     "solver": {"backend": WORDS, "end_code": NUMBER, "end_text": WORDS, "rejects": ({"*": NUMBER}, None)},

@@ -48,6 +48,9 @@ name = "IFT local"
 name = "IFT fix layer"
 fix = ["layer", "3ST"]
 
+[validation]
+files = "406-407"
+
 [notify]
 targets = ["mailbox"]
 file = {targets}

@@ -3,7 +3,7 @@
 import os
 import shlex
 
-from faser_align.campaign.data import by_run
+from faser_align.campaign.data import HOLD_BACK_MIN, by_run
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.cli import console
 from faser_align.config.files import format_files
@@ -28,6 +28,7 @@ def summary(planned: Plan) -> dict[str, str]:
         "tracks from": _tracks(record),
         **_conditions(record),
         "solver": config["solver"]["backend"],
+        "validation": _validation(record),
         "constants": f"{record['constants']['source']} (sha256 {record['constants']['sha256'][:12]})",
         "folder": record["folder"],
     }
@@ -86,13 +87,29 @@ def _runs(record: Manifest) -> str:
     )
 
 
+def _validation(record: Manifest) -> str:
+    """Return the files of the validation, or why there is none."""
+    settings, found = record["config"]["validation"], record.get("validation")
+    if not found:
+        few = not settings["files"] and settings["hold_back"] > 0
+        why = f"; fewer than {HOLD_BACK_MIN} files, and validation.files names no others" if few else ""
+        return f"none{why}" if settings["enabled"] else "none; validation.enabled is false"
+    unused = "; ".join(format_files(files) for files in by_run(record["run"], found["unused"]).values())
+    used = len(found["files"]) - len(found["unused"])
+    parts = [f"{formatting.count(len(found['unused']), 'file')} that the alignment does not use ({unused})"] * bool(
+        unused
+    )
+    return " and ".join([*parts, *[f"the {formatting.count(used, 'file')} that it uses"] * bool(used)])
+
+
 def _stage(stage: UsedStage) -> str:
     steps = ", ".join(step["name"] for step in stage["steps"])
     return f"{stage['name']} ({steps}), at most {stage['iterations']} {_plural('iteration', stage['iterations'])}"
 
 
 def _nodes(record: Manifest) -> int:
-    return sum(int(stage["iterations"]) for stage in record["stages"]) * (len(record["files"]) + 1)
+    validation = 2 * len(record["validation"]["files"]) + 1 if "validation" in record else 0
+    return sum(int(stage["iterations"]) for stage in record["stages"]) * (len(record["files"]) + 1) + validation
 
 
 def _told(notify: Notify) -> str:

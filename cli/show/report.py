@@ -99,13 +99,14 @@ def _validation(seen: Row) -> list[Block]:
         return []
     blocks = screens.validation(seen)[1:]
     blocks += [Line(f"  {'passed' if c['passed'] else 'not   '}  {c['text']}") for c in found["criteria"]]
-    momentum = groups["all"].get("momentum", {})
+    shown = groups["unused" if "unused" in groups else "all"]
+    momentum = shown.get("momentum", {})
     changes = [momentum.get(f"momentum_change_{sign}") for sign in ("plus", "minus")]
     if None not in changes:
         blocks.append(
             Line(f"median momentum of the same tracks: positive {changes[0]:+.2%}, negative {changes[1]:+.2%}")
         )
-    before, after = (groups["all"][when]["modules"] for when in screens.WHEN)
+    before, after = (shown[when]["modules"] for when in screens.WHEN)
     common = sorted(before.keys() & after.keys(), key=lambda key: -abs(after[key]["rms_um"] - before[key]["rms_um"]))
     columns = ("module", ">hits", ">mean before\num", ">mean after\num", ">rms before\num", ">rms after\num")
     lines = [
@@ -115,8 +116,8 @@ def _validation(seen: Row) -> list[Block]:
         )
         for key in common[:MODULES_MAX]
     ]
-    shown = f"the {len(lines)} modules of {len(common)} whose residuals changed most:"
-    return [*blocks, Line(), Line(shown), Grid(columns, lines)]
+    said = f"the {len(lines)} modules of {len(common)} whose residuals changed most:"
+    return [*blocks, Line(), Line(said), Grid(columns, lines)]
 
 
 def _ends_of_stages(judged: Sequence[Row]) -> list[Row]:

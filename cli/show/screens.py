@@ -134,8 +134,8 @@ def validation(seen: Row) -> list[Block]:
         )
         for name, group in groups.items()
     ]
-    # The state of a campaign that the validation ended has the same reason.
-    said = [] if found["reason"] == seen.get("reason") else [Line(f"{found['verdict']}: {found['reason']}")]
+    # The reason of a campaign that the validation ended contains the validation's.
+    said = [] if found["reason"] in seen.get("reason", "") else [Line(f"{found['verdict']}: {found['reason']}")]
     return [Line(), Grid(columns, lines), *said]
 
 

@@ -60,7 +60,7 @@ held_fixed_max = 10000  # the few tracks are not enough for a step that frees al
 name = "IFT fix layer"
 fix = ["layer", "3ST"]
 [validation]
-enabled = true
+used_files = true
 files = "420"
 """
 

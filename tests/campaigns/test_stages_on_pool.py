@@ -58,7 +58,7 @@ fix = ["layer", "3ST"]
 """
 STRICT = """
 [validation]
-enabled = true
+used_files = true
 side_mean_um_max = 0.0
 """
 

@@ -1,9 +1,12 @@
 """Test parsing raw files, runs and years as users type them."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faser_align.campaign.data import hold_back
 from faser_align.config.files import FILE_MAX, check_year, format_files, parse_files, parse_run
 from faser_align.fsm.errors import UserError
 
@@ -75,6 +78,23 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_the_short_text_is_short() -> None:
     """Consecutive files become one range, single files stay single."""
     assert format_files([415, 400, 401, 402]) == "400-402,415"
+
+
+@pytest.mark.parametrize(
+    ("files", "fraction", "expected"),
+    [
+        (range(9), 0.05, []),
+        (range(10), 0.05, [5]),
+        (range(10), 0.0, []),
+        (range(29), 0.05, [14]),
+        (range(40), 0.05, [10, 30]),
+        (range(10), 0.5, [1, 3, 5, 7, 9]),
+        ([400, 500, *range(1000, 1018)], 0.1, [1003, 1013]),
+    ],
+)
+def test_files_held_back_are_spread_evenly(files: Sequence[int], fraction: float, expected: list[int]) -> None:
+    """A validation gets its fraction of the files, rounded, at least one of ten and none of fewer, evenly spread."""
+    assert hold_back(files, fraction) == expected
 
 
 @pytest.mark.parametrize(("text", "run"), [("11705", "011705"), ("011705", "011705"), (" 8294 ", "008294")])

@@ -1,6 +1,7 @@
 """Test that each configuration in examples/ can be rendered unchanged."""
 
 import json
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -58,7 +59,12 @@ def test_a_complete_configuration_is_rendered(pool: Pool, place: Path, name: str
     assert text.count("#") > 15
     result = submit(place / f"{name}.toml", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "51 files (400-450)" in result.output
+    if name == "local_demo":
+        assert "48 files (400-407,409-424,426-441,443-450)" in result.output
+        assert re.search(r"validation: +3 files that the alignment does not use \(408,425,442\)\n", result.output)
+    else:
+        assert "51 files (400-450)" in result.output
+        assert re.search(r"validation: +5 files that the alignment does not use \(451-455\)\n", result.output)
     assert "nothing was written or submitted" in result.output
     assert "refused" not in result.output
     if name != "local_demo":
@@ -94,4 +100,5 @@ def test_what_they_say(place: Path) -> None:
         ("IFT", 10, 4),
         ("all", 10, 4),
     ]
-    assert three["validation"]["unused"] == list(range(451, 456))
+    assert three["validation"] == {"files": list(range(451, 456)), "unused": list(range(451, 456))}
+    assert demo["validation"] == {name: [408, 425, 442] for name in ("files", "unused", "held_back")}

@@ -2,6 +2,7 @@
 
 import math
 import random
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -203,6 +204,37 @@ def test_limits_scale_with_parameters_and_hits() -> None:
         for group in metrics["groups"].values():
             group["after"]["modules"]["103"]["rms_um"] = 20.0 * (1 + rise)
         assert confirm(limits, metrics).name == name
+
+
+def held_back(metrics: dict[str, Any], aligned: int = 1600) -> dict[str, Any]:
+    """Return the metrics of a validation that reconstructed only unused files."""
+    del metrics["groups"]["all"]
+    return {**metrics, "aligned_sides": dict.fromkeys(SIDES, aligned)}
+
+
+@pytest.mark.parametrize(("hits", "aligned"), [(900, 1600), (80, 1600), (100, 40_000)])
+def test_files_held_back_are_judged_alone(hits: int, aligned: int) -> None:
+    """Without the files of the alignment, errors of means follow from the hits of its last iteration."""
+    for size, name in ((0.99, "confirmed"), (1.01, "refuted")):
+        metrics = newer({"2171": size * limit(hits, aligned)}, hits=hits, aligned=aligned)
+        assert confirm(LIMITS, held_back(metrics, aligned)).name == name
+    said = confirm(LIMITS, held_back(newer({}, hits=hits, aligned=aligned), aligned))
+    assert [c.name for c in said.criteria] == ["chi2_unused", "modules_unused", "means_unused"]
+
+
+def test_chi2_of_few_unused_files_fluctuates() -> None:
+    """The limit on the rise of chi2/ndf has 2 x parameters / hits, and three fluctuations of a small sample."""
+    used, unused = 48 * 1000, 48 * 50
+    rise = 2 * 100 / used + NormalDist().inv_cdf(0.999) * 2 * math.sqrt(100 / (used * unused))
+    for size, name in ((0.99, "confirmed"), (1.01, "refuted")):
+        metrics = newer(chi2=(1.0, 1.0 + size * rise), hits=50, aligned=1000)
+        assert confirm(LIMITS, held_back(metrics, 1000)).name == name
+
+
+def test_a_validation_without_files_confirms() -> None:
+    """If all files of the validation were dropped, the campaign stays converged, and the reason says so."""
+    said = confirm(LIMITS, {"groups": {}, "free_parameters": 3, "free_modules": [], "aligned_sides": {}})
+    assert said == ("confirmed", "not validated, because all files of the validation were dropped", ())
 
 
 @pytest.mark.parametrize(("width_um", "name"), [(20.0, "refuted"), (15.0, "confirmed")])

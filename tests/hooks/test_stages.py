@@ -19,7 +19,7 @@ from faser_align.state.outbox import claim
 TWO = {"campaign": {"iterations": 3}, "convergence": {"patience": 1}}
 COARSE = {"name": "coarse", "steps": [{}]}
 FINE = {"name": "fine", "steps": [{}]}
-VALIDATED = {"enabled": True, "files": "500"}
+VALIDATED = {"used_files": True, "files": "500"}
 
 
 def seen(record: dict[str, Any]) -> dict[str, Any]:
@@ -127,6 +127,9 @@ def test_a_validation_confirms_or_rejects(
     assert now["state"] == state
     assert (now["stage"], now["iteration"]) == (1, 1)
     assert f"went from 1.2 to {after:g}" in now["validation"]["reason"]
+    reason = snapshot.take(record["folder"])["reason"]
+    assert reason.endswith(now["validation"]["reason"])
+    assert ("; validation: " in reason) == (state == "converged")
 
 
 def test_constants_of_a_validation_that_were_changed_by_hand_are_told(workdir: Path) -> None:

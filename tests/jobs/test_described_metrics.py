@@ -50,7 +50,7 @@ def campaign(make_campaign_in: Callable[..., Path], tmp_path_factory: pytest.Tem
         campaign={"iterations": LAST},
         solver={"entries": 100},
         mille={"pivot": "calypso", "derivative_max": 2.0},  # so that there is a remark
-        validation={"enabled": True, "files": "400-402"},
+        validation={"used_files": True, "files": "400-402"},
     )
     iterate(folder, LAST, FILES)
     for file in FILES:
@@ -149,8 +149,11 @@ def test_a_validation_reads_what_is_said(validated: Metrics) -> None:
     for group in more["groups"].values():
         for side in group["after"]["sides"].values():
             side["hits"] *= 10  # enough for their means to be tested
-    (metrics,), seen = watched([more])
-    said = validation.confirm(validation.Limits(module_hits_min=2, side_mean_um_max=0.0), metrics)
+    alone = copy.deepcopy(more)
+    del alone["groups"]["all"]
+    both, seen = watched([more, alone])
+    limits = validation.Limits(module_hits_min=2, side_mean_um_max=0.0)
+    said, _ = (validation.confirm(limits, metrics) for metrics in both)
     criteria = {criterion.name.replace("all", "FILES").replace("unused", "FILES") for criterion in said.criteria}
     assert looked_at(seen, names_of(validated)) == read_by(criteria, describe.VALIDATION)
 

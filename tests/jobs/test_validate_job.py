@@ -20,7 +20,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def solved(make_campaign: Callable[..., Path], run_job: Run) -> Path:
     """Return a campaign of one file whose first iteration is solved, and whose validation has its constants."""
-    folder = make_campaign(numbers=(400,), campaign={"iterations": 2}, validation={"enabled": True})
+    folder = make_campaign(numbers=(400,), campaign={"iterations": 2}, validation={"used_files": True})
     before = layout.constants_file(str(folder), layout.VALIDATION, layout.BEFORE)
     os.makedirs(os.path.dirname(before))
     shutil.copyfile(layout.constants_file(str(folder), 1, 1), before)

@@ -68,7 +68,7 @@ def test_a_quorum_counts_files_and_has_an_end(folder: str) -> None:
 
 def test_a_file_that_is_lost_twice_counts_once(tmp_path: Path) -> None:
     """A file that fails in both halves of a validation counts as dropped once."""
-    config = {"reconstruction": {"min_files": 0.6}, "campaign": {"iterations": 1}, "validation": {"enabled": True}}
+    config = {"reconstruction": {"min_files": 0.6}, "campaign": {"iterations": 1}, "validation": {"used_files": True}}
     folder = str(make_campaign(tmp_path / "campaign", files=3, config=config)["folder"])
     converged = verdict("converged", "validation_asked")
     assert take(folder, PRE, DONE, {**PRE, "node": MILLE}, converged) == [0, 0, 0, 0]
@@ -82,7 +82,7 @@ def test_a_file_that_is_lost_twice_counts_once(tmp_path: Path) -> None:
 
 def test_what_is_validated(tmp_path: Path) -> None:
     """Nodes of a validation start only after the last stage has converged, and before the campaign's end."""
-    config = {"validation": {"enabled": True}, "campaign": {"iterations": 1}, "stages": stages(1, 1)}
+    config = {"validation": {"used_files": True}, "campaign": {"iterations": 1}, "stages": stages(1, 1)}
     folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
     half = {**PRE, "node": layout.reco_node(layout.VALIDATION, layout.BEFORE, 400)}
     first, last = ({**PRE, "node": layout.mille_node(stage, 1)} for stage in (1, 2))

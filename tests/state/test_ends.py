@@ -187,7 +187,7 @@ def test_a_dagman_that_is_new_to_a_campaign_that_runs(folder: str) -> None:
 
 def test_an_early_verdict_that_still_fits_nothing_is_no_end(tmp_path: Path) -> None:
     """FINAL does not take an early decision on another iteration for the validation's."""
-    config = {"campaign": {"iterations": 2}, "validation": {"enabled": True}}
+    config = {"campaign": {"iterations": 2}, "validation": {"used_files": True}}
     folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
     take(folder, PRE, DONE, *({**PRE, "node": node} for node in (MILLE, NEXT)))
     take(folder, verdict("converged", "validation_asked"), verdict("limit", node=NEXT))
@@ -206,7 +206,7 @@ def test_what_final_answers(status: int, answer: int, folder: str) -> None:
 
 def test_a_validation_leaves_the_campaign_where_it_ended(tmp_path: Path) -> None:
     """The validation's decision changes the campaign's state, but not its stage and iteration."""
-    config = {"campaign": {"iterations": 2}, "validation": {"enabled": True}}
+    config = {"campaign": {"iterations": 2}, "validation": {"used_files": True}}
     folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
     validate = verdict("confirmed", node=layout.VALIDATE_NODE, job_id="15.0")
     take(folder, PRE, DONE, {**PRE, "node": MILLE}, verdict("converged", "validation_asked"))

@@ -842,7 +842,7 @@ def _judged(store: Path) -> list[Any]:
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_campaign_that_was_validated(gone: bool, tmp_path: Path) -> None:
     """The nodes and the decision of a validation are restored, from its metrics or from the status for DAGMan."""
-    config = {"campaign": {"iterations": 1}, "convergence": {"patience": 1}, "validation": {"enabled": True}}
+    config = {"campaign": {"iterations": 1}, "convergence": {"patience": 1}, "validation": {"used_files": True}}
     record = make_campaign(tmp_path / "c", files=1, config=config)
     folder, store = record["folder"], Path(record["folder"], layout.STATE)
     record_submitted(folder, 12)
