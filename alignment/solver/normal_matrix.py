@@ -22,7 +22,7 @@ _RECORDS = 64  # at most, per product
 _RECORDS_LOCAL = 32  # that begin at one place are enough for a product of their own
 _PLACES_MAX = 16  # equations with more labels are not summed by sets
 _SMALL = 512  # parameters; with more, products wait for other records that begin at the same place
-_WAITING_BYTES = 32 << 20
+_WAITING_BYTES = 16 << 20
 
 
 class _Rows(NamedTuple):
@@ -100,8 +100,6 @@ class Sums:
             starts, counts = starts[kept[starts]], counts[kept[starts]]
         known = None if self._by_set else factors
         self._waiting.append(_Rows(sets, starts, counts, known, weighted, fits.projection, chunk.weight))
-        if self._n <= _SMALL:
-            self._multiply()
 
     def merge(self, other: "Sums") -> None:
         """Add other sums of the same parameters, which must not be used afterwards."""
@@ -218,23 +216,24 @@ class Sums:
 
     def _product(self, rows: _Rows, columns: IntArray, used: IntArray, at: IntArray, sizes: IntArray) -> FloatArray:
         """Return the product of records with ``sizes`` equations, ``at`` these positions, for the parameters ``used``."""
-        of, width = rows.sets[at], len(used) + 1  # the last column is for fixed parameters
+        width = len(used) + 1  # the last column is for fixed parameters
+        of = rows.sets.take(at).astype(np.int64)
         where = np.full(self._n + 1, len(used))
         where[used] = np.arange(len(used))
-        local = where[columns]
         record = np.repeat(np.arange(len(sizes)) * width, sizes)
-        keys = np.empty((len(columns), len(at)), np.int64)
-        words = np.empty((len(columns), len(at)))
-        for place in range(len(columns)):
-            np.add(local[place].take(of), record, out=keys[place])
-            rows.weighted[place].take(at, out=words[place])
+        keys, words = np.empty((len(columns), len(at)), np.int64), np.empty((len(columns), len(at)))
+        for place, column in enumerate(columns):  # the mode avoids copies
+            np.take(where.take(column, mode="wrap"), of, out=keys[place], mode="clip")
+            np.take(rows.weighted[place], at, out=words[place], mode="clip")
+        keys += record
         mixed = np.empty((len(rows.projection), len(sizes) * width))
         products = np.empty_like(words)
         for number, projection in enumerate(rows.projection):
-            np.multiply(words, projection[at], out=products)
+            np.multiply(words, projection.take(at), out=products)
             mixed[number] = np.bincount(keys.ravel(), products.ravel(), len(sizes) * width)
         absorbed = mixed.reshape(-1, width)[:, :-1]
-        product = -(absorbed.T @ absorbed)
+        product = absorbed.T @ absorbed
+        np.negative(product, out=product)
         if rows.factors is not None:
             product += self._dense(keys - record, words, rows.factors[:, at], width)
         return np.asarray(product)
@@ -242,7 +241,7 @@ class Sums:
     def _used(self, columns: IntArray, sets: npt.NDArray[np.int32]) -> IntArray:
         """Return the variable parameters of equations with these sets of labels, ascending."""
         there = np.zeros(self._n + 1, np.bool_)
-        there[columns[:, np.bincount(sets, minlength=columns.shape[1]) > 0]] = True
+        there[columns.take(np.flatnonzero(np.bincount(sets)), axis=1)] = True
         return np.flatnonzero(there[:-1])
 
     @staticmethod
