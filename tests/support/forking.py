@@ -6,7 +6,9 @@ have a server without site-packages, as they are started.
 """
 
 import atexit
+import contextlib
 import ctypes
+import functools
 import importlib
 import io
 import json
@@ -17,10 +19,11 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HOOK = Path(__file__).parents[2] / "src" / "faser_align" / "hooks" / "run.py"
 COMMAND_LINE = "faser_align.cli"
@@ -34,7 +37,7 @@ _STREAMS = ("stdin", "stdout", "stderr")
 
 
 class _Server:
-    """The process that forks for the program ``kind``; it ends with this process."""
+    """The process that forks for the programs ``kind``, several at a time; it ends with this process."""
 
     def __init__(self, kind: str) -> None:
         options = ("-I", "-S") if kind == _HOOKS else ()
@@ -42,28 +45,37 @@ class _Server:
             [sys.executable, *options, __file__, kind],
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # otherwise NumPy starts threads
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
         )
-        atexit.register(self.close)
+        self._end = os.pidfd_open(self._process.pid)
+        self._asking = threading.Lock()
+        atexit.register(self._close)
 
     def ask(self, question: dict[str, Any], timeout_s: float) -> int:
-        """Run a program; return its exit status as ``subprocess`` does."""
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(question).encode() + b"\n")
-        process.stdin.flush()
-        if not select.select([process.stdout], [], [], timeout_s)[0]:
-            raise subprocess.TimeoutExpired(question["words"], timeout_s)
-        return int(process.stdout.readline())
+        """Run a program; return its exit status as ``subprocess`` does. The server kills it if nobody waits any more."""
+        answer, written = os.pipe()
+        with io.FileIO(answer) as reading, io.FileIO(written, "w"):
+            path = f"/proc/{os.getpid()}/fd/{written}"
+            with self._asking:
+                assert self._process.stdin is not None
+                self._process.stdin.write(json.dumps(question | {"answer": path}).encode() + b"\n")
+                self._process.stdin.flush()
+            ready = select.select([reading, self._end], [], [], timeout_s)[0]
+            if not ready:
+                raise subprocess.TimeoutExpired(question["words"], timeout_s)
+            assert reading in ready, "the server ended"
+            return int(reading.readline())
 
-    def close(self) -> None:
-        """End the server, and the program that it waits for."""
+    def _close(self) -> None:
         with self._process:
             self._process.terminate()
 
 
-_free: dict[str, list[_Server]] = {_HOOKS: [], _MODULES: []}  # several after programs that ran at the same time
+@functools.cache
+def _server(kind: str) -> _Server:
+    return _Server(kind)
+
+
+_starting = threading.Lock()
 
 
 def run(
@@ -90,7 +102,8 @@ def run(
     os.umask(mask := os.umask(0o022))
     kind = _MODULES if module else _HOOKS
     with io.FileIO(os.memfd_create("out"), "r") as out, io.FileIO(os.memfd_create("err"), "r") as err:
-        server = _free[kind].pop() if _free[kind] else _Server(kind)
+        with _starting:
+            server = _server(kind)
         question = {
             "module": module,
             "words": words,
@@ -101,12 +114,7 @@ def run(
             "encoding": encoding,
             "closed": closed,
         }
-        try:
-            status = server.ask(question, timeout_s)
-        except BaseException:
-            server.close()
-            raise
-        _free[kind].append(server)
+        status = server.ask(question, timeout_s)
         texts = [os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0) for file in (out, err)]
     said = [text.decode(errors="replace").replace("\r\n", "\n") for text in texts]
     return subprocess.CompletedProcess([module, *words], status, *said)
@@ -121,16 +129,68 @@ def _serve(kind: str) -> None:
         sys.modules |= dict.fromkeys(_THREADED)  # as if they were not installed
         _load([name for package in _PACKAGES for name in _modules(package)])
         assert "htcondor2" not in sys.modules, "each process reads HTCondor's configuration when it loads htcondor2"
-    for line in sys.stdin:
-        question = json.loads(line)
-        if question["module"].startswith("faser_align.jobs."):
-            _load(_LIBRARIES)
-        assert len(os.listdir("/proc/self/task")) == 1, "forking a process with threads is unsafe"
-        child = os.fork()
-        if not child:
+    requests, poll = sys.stdin.fileno(), select.poll()
+    poll.register(requests, select.POLLIN)
+    programs: dict[int, _Program] = {}  # by both descriptors
+    received = b""
+    while True:
+        for descriptor in sorted((descriptor for descriptor, _ in poll.poll()), reverse=True):  # requests come last
+            if descriptor == requests:
+                if not (read := os.read(requests, 2**16)):
+                    return
+                *lines, received = (received + read).split(b"\n")
+                for line in lines:
+                    if (program := _begin(json.loads(line), list(programs))) is None:
+                        continue
+                    programs |= {program.end: program, program.answer: program}
+                    poll.register(program.end, select.POLLIN)
+                    poll.register(program.answer, 0)  # an error: its reader is gone
+            elif program := programs.get(descriptor):
+                if descriptor == program.answer:
+                    os.kill(program.process, signal.SIGKILL)
+                    poll.unregister(descriptor)
+                    continue
+                _report(program, poll)
+                del programs[program.end], programs[program.answer]
+
+
+class _Program(NamedTuple):
+    """A program that runs: its process, the descriptor of its end, and the one for its exit status."""
+
+    process: int
+    end: int
+    answer: int
+
+
+def _begin(question: dict[str, Any], others: list[int]) -> _Program | None:
+    """Fork a program, which gets none of the descriptors of ``others``; return None if nobody waits for it any more."""
+    if question["module"].startswith("faser_align.jobs."):
+        _load(_LIBRARIES)
+    assert len(os.listdir("/proc/self/task")) == 1, "forking a process with threads is unsafe"
+    try:
+        answer = os.open(question["answer"], os.O_WRONLY)
+    except FileNotFoundError:
+        return None
+    child = os.fork()
+    if not child:
+        try:
+            for descriptor in (answer, *others):
+                os.close(descriptor)
             os._exit(_run(question))
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        finally:
+            os._exit(70)  # no exception leads a child back into the server
+    return _Program(child, os.pidfd_open(child), answer)
+
+
+def _report(program: _Program, poll: "select.poll") -> None:
+    """Write the exit status of a program that has ended, and close its descriptors."""
+    _, status = os.waitpid(program.process, 0)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(program.answer, b"%d\n" % os.waitstatus_to_exitcode(status))
+    for used in (program.end, program.answer):
+        with contextlib.suppress(KeyError):
+            poll.unregister(used)
+        os.close(used)
 
 
 def _modules(package: str, but: tuple[str, ...] = ()) -> list[str]:
