@@ -14,7 +14,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 IMAGES = Path(__file__).resolve().parent / "images"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
 BYTES_MAX = 150_000
 HOME = "/home/you/.local/state"  # shown in place of the folder in which the demonstration was made
 COLUMNS = 96

@@ -113,7 +113,7 @@ missing() {
         case $need in
         python) environment_works || find_python >/dev/null || echo python3-venv ;;
         htcondor) command -v condor_master >/dev/null || echo minicondor ;;
-        browser) command -v chromium chromium-browser google-chrome >/dev/null || echo chromium ;;
+        browser) command -v chromium-headless-shell chromium chromium-browser google-chrome >/dev/null || echo chromium-headless-shell ;;
         graphviz) command -v dot >/dev/null || echo graphviz ;;
         strace) command -v strace >/dev/null || echo strace ;;
         esac

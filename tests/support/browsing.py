@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 SIZES = ((360, "dark"), (1600, "light"))
 PATIENCE_MS = 120_000  # on a busy machine
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# The first one, which has no user interface, takes less than half the time of the others.
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 # No sandbox inside a container, and no requests of the browser itself.
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -24,7 +25,7 @@ def chromium() -> Iterator[Browser]:
     """Start headless Chromium."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
-        pytest.fail("no browser is installed: `make test` installs Debian's chromium", pytrace=False)
+        pytest.fail("no browser is installed: `make test` installs Debian's chromium-headless-shell", pytrace=False)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS, timeout=PATIENCE_MS)
         yield started
