@@ -6,7 +6,7 @@ help:
 	@echo 'make demo    run a whole alignment campaign on this machine: simulated data, real HTCondor, a message'
 	@echo 'make check   style, types and the quick tests, which need no pool: before each commit'
 	@echo 'make test    everything needed for the tests, then style, types and all tests, also those on a real pool'
-	@echo 'make soak    more of the same, for hours: TRIALS=200 disturbed campaigns, a kill at every step, new random examples'
+	@echo 'make soak    more of the same: TRIALS=200 disturbed campaigns, a kill at every step, new examples; TESTS=... for a part'
 	@echo 'make lint    style only            make types   types only'
 	@echo 'make docs    the site of the documentation, into build/site'
 	@echo 'make refresh what the documentation takes from the code, made anew; make screenshots: its pictures'

@@ -6,7 +6,7 @@
 readonly user=faser-align
 readonly home=/var/lib/faser-align
 # Variables of root that matter to the user's run; everything else (HOME, a Python that only root can read) stays out.
-readonly kept='^(TERM|LANG|LC_[A-Z]+|TZ|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|SOURCE_DATE_EPOCH|PYTEST_ADDOPTS|TRIALS|SEED|CI|(http|https|ftp|no|all)_proxy|(HTTP|HTTPS|FTP|NO|ALL)_PROXY|PIP_[A-Z_]+|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE)$'
+readonly kept='^(TERM|LANG|LC_[A-Z]+|TZ|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|SOURCE_DATE_EPOCH|PYTEST_ADDOPTS|TRIALS|SEED|TESTS|CI|(http|https|ftp|no|all)_proxy|(HTTP|HTTPS|FTP|NO|ALL)_PROXY|PIP_[A-Z_]+|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE)$'
 
 as_root() {
     local target=$1 packages

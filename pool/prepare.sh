@@ -106,23 +106,23 @@ run_tests() {
         --no-loadscope-reorder --basetemp "$short/t" "$@"
 }
 
-# What `make test` does only in part: a kill at every step, TRIALS campaigns on the pool (SEED repeats a run's plans), and
-# properties held against examples that nobody has seen.
+# What `make test` does only in part: a kill at every step, TRIALS campaigns of each kind on the pool (SEED repeats a run's
+# plans), and properties held against examples that nobody has seen. TESTS chooses a part of it: files, folders or tests.
 soak() {
+    local files
     provide soak
     environment test
     scratch_folder
     export FASER_ALIGN_SOAK=1 FASER_ALIGN_TRIALS=${TRIALS:-200} FASER_ALIGN_SEED=${SEED:-0}
-    dist=worksteal # a hook's kills take an hour: not two hooks to the same worker while the other has none
-    run_tests tests/faults tests/campaigns tests/state tests/alignment tests/config tests/fsm tests/notifiers || fail "make soak: failed"
+    read -ra files <<<"${TESTS:-$(soaked | tr '\n' ' ')}"
+    dist=worksteal # a hook's kills take minutes: not two hooks to the same worker while the other has none
+    run_tests "${files[@]}" || fail "make soak: failed"
 }
 
-# The site, without a request to anywhere; a link that leads nowhere is an error.
-docs() {
-    provide docs
-    environment docs
-    NO_MKDOCS_2_WARNING=1 run "$here/.venv/bin/mkdocs" build --strict --quiet || fail "make docs: above is why"
-    say "the site is made: open build/site/index.html in a browser"
+# The files that do more in `make soak`.
+soaked() {
+    grep --recursive --files-with-matches --include='test_*.py' --extended-regexp \
+        '\bSOAK\b|FASER_ALIGN_SOAK|^from (hypothesis|trials) import' tests | sort
 }
 
 # What the documentation takes from the code.

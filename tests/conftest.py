@@ -4,14 +4,15 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import pytest
 from nowhere import leave_queue
-from properties import load_profile
+from properties import SOAK, load_profile
 
 from faser_align.pool import personal
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # Two jobs at a time on any machine, so that a campaign always takes the same course.
 _PROCESSORS = 2
+_BEGAN = time.monotonic()
 
 
 def pytest_configure() -> None:
@@ -45,6 +47,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     on_pool = {item.path for item in items if item.get_closest_marker("pool")}
     items.sort(key=lambda item: item.path not in on_pool)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the number of examples to the report of a property test."""
+    report = yield
+    if SOAK and report.when == "teardown":
+        from soaked import examples_of
+
+        report.user_properties += examples_of(item)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what `make soak` did."""
+    if SOAK:
+        from soaked import lines
+
+        terminalreporter.section("soak")
+        reports = [report for some in terminalreporter.stats.values() for report in some]
+        for line in lines(reports, time.monotonic() - _BEGAN):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from campaigns import HOOK, hook
 from killing import STRACE, killing_at, may_trace
 from properties import SOAK
 from scenarios import HEAVY, LIGHT, Prepare, Stage, held
+from soaked import Record
 from worlds import PROMPT
 
 from faser_align.notifiers.mailbox import Mailbox
@@ -49,7 +50,7 @@ def stage(tmp_path: Path, prepare: Prepare) -> Iterator[Stage]:
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("prepare", [*LIGHT, *HEAVY])
 def test_a_hook_that_is_killed_anywhere_is_completed_by_the_next_run(
-    stage: Stage, prepare: Prepare, tmp_path: Path
+    stage: Stage, prepare: Prepare, tmp_path: Path, record_property: Record
 ) -> None:
     """A hook that is killed at any line and run again has done everything once, with the right exit status."""
     counted = tmp_path / "counted"
@@ -67,6 +68,7 @@ def test_a_hook_that_is_killed_anywhere_is_completed_by_the_next_run(
         stage.reset()
         assert run(last) == -9, last
         stage.complete(last)
+    record_property("kills", len(places))
     print(f"{prepare.__name__}: killed at {len(places)} of {lines} lines")
 
 
@@ -84,7 +86,7 @@ def points(calls: list[str], *, heavy: bool) -> list[tuple[str, int]]:
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("prepare", [*LIGHT, *HEAVY])
 def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
-    stage: Stage, prepare: Prepare, tmp_path: Path
+    stage: Stage, prepare: Prepare, tmp_path: Path, record_property: Record
 ) -> None:
     """A hook killed before any system call and run again has done everything once, with the right exit status."""
     if not may_trace(tmp_path):
@@ -106,6 +108,7 @@ def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
     assert not CHANGES.intersection(missed)
     assert len(missed) <= max(1, 0.02 * len(places))
     changes = sum(name in CHANGES for name in calls)
+    record_property("kills", len(places) - len(missed))
     print(
         f"{prepare.__name__}: killed {len(places) - len(missed)} times; it makes {len(calls)} system calls, {changes} change something"
     )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from poolcampaigns import PoolCampaign
 from receivers import notify
+from soaked import Record
 from trials import END_S, Laboratory, Trial, folder_with_pool, seeds, timeout_s
 
 from faser_align.campaign import layout
@@ -143,10 +144,12 @@ def laboratory(session_folder: Path) -> Iterator[Disturbed]:
 
 @pytest.mark.timeout(timeout_s(SEEDS))
 def test_a_disturbed_campaign_ends_as_an_undisturbed_one(
-    laboratory: Disturbed, capsys: pytest.CaptureFixture[str]
+    laboratory: Disturbed, capsys: pytest.CaptureFixture[str], record_property: Record
 ) -> None:
     """A campaign ends with the same history and messages, whatever is killed, held, removed, evicted or stopped."""
     summary, failed = laboratory.run(SEEDS)
+    record_property("trials", len(SEEDS))
+    record_property("summary", summary)
     with capsys.disabled():
         print(f"\n{summary}")
     assert not failed, failed

@@ -14,6 +14,7 @@ import pytest
 from campaigns import metrics
 from poolcampaigns import STUB, PoolCampaign
 from poolfaults import ROUGH_KINDS
+from soaked import Record
 from trials import Laboratory, Trial, folder_with_pool, seeds, timeout_s
 
 from faser_align.campaign import layout
@@ -175,9 +176,13 @@ def laboratory(session_folder: Path) -> Iterator[Rebuilt]:
 
 
 @pytest.mark.timeout(timeout_s(SEEDS))
-def test_a_lost_database_is_rebuilt_as_it_was(laboratory: Rebuilt, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lost_database_is_rebuilt_as_it_was(
+    laboratory: Rebuilt, capsys: pytest.CaptureFixture[str], record_property: Record
+) -> None:
     """After faults, stops, resumptions, extensions and changes at random a rebuilt database agrees with the lost one."""
     summary, failed = laboratory.run(SEEDS)
+    record_property("trials", len(SEEDS))
+    record_property("summary", summary)
     with capsys.disabled():
         print(f"\n{summary}")
     assert not failed, failed

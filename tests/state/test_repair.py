@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import pytest
+import soaked
 from campaigns import hook, make_campaign, run_iteration, write_output
 from properties import SOAK
 from recorded import CASES, TEXTS, jobstate_of, picture, unpack
@@ -665,7 +666,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_any_line_it_leaves_the_old_store_or_the_new(tmp_path: Path) -> None:
+def test_killed_at_any_line_it_leaves_the_old_store_or_the_new(tmp_path: Path, record_property: soaked.Record) -> None:
     """A repair killed at any line leaves the old or the new database, and the next one removes its remains."""
     record, folder, store = unpacked("gone", tmp_path)
     spool.put(
@@ -684,6 +685,7 @@ def test_killed_at_any_line_it_leaves_the_old_store_or_the_new(tmp_path: Path) -
         assert now == old or rows(tmp_path / "copy" / layout.STATE, "SELECT state FROM campaign") == [("failed",)]
         assert findings(tmp_path / "copy" / layout.STATE) == []
     assert line > 20
+    record_property("kills", line // (1 if SOAK else 7))
     assert outcomes == {True, False}
     shutil.rmtree(tmp_path / "copy")
     shutil.copytree(folder, tmp_path / "copy")
