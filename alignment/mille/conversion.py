@@ -7,11 +7,10 @@ Derivatives that are exactly zero as float32, and hits without an error, are omi
 """
 
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from faser_align.alignment.mille.counts import MOMENTUM_EDGES_GEV, RESIDUAL_EDGES_MM, Counts, read_counts, write_counts
 from faser_align.alignment.mille.kfalignment import (
+    ELEMENTS_MAX,
     GLOBAL_BRANCHES,
     LOCAL_BRANCHES,
     MEASURED_BRANCH,
@@ -38,10 +38,14 @@ __all__ = ["Counts", "Cuts", "Records", "convert", "convert_and_count", "read_co
 
 _BUFFER_WORDS = 5000  # as in Mille.cpp; a hit that does not fit is dropped and counted in word 0
 _WORDS_PER_HIT = 2 + len(LOCAL_BRANCHES) + len(GLOBAL_BRANCHES)
+_BLOCK_TRACKS = 500  # whose records are made at a time: their arrays stay in the processor's cache
 _LOCALS = len(LOCAL_BRANCHES)
+_RESIDUAL, _ERROR = "fitParam_align_local_residual_x", "fitParam_align_local_measured_xe"
 _BY_LAYER = "fitParam_align_global_derivation_y_"
 _BY_LAYER_Y = f"{_BY_LAYER}y"
 _P_MIN_GEV = 10.0  # smaller momenta count as this one, so that sums stay exact
+_ROUNDING = 1e-9  # of positions in units of bins
+_SMALLEST = 2.0**-150  # what is not above it is zero as float32
 _INVALID = -9000.0  # the reconstruction writes -9999 for a missing derivative
 
 
@@ -117,9 +121,9 @@ def convert(
     reading = partial(read_tracks, any_element=any_element and placed is None, measured=placed is not None)
     try:
         with replacing(output) as file:
-            for tracks in _ahead(tracks for source in inputs for tracks in reading(source)):
+            for tracks in chain.from_iterable(map(reading, inputs)):
                 written, counted = _convert_tracks(tracks, cuts, placed)
-                file.write(written)
+                file.writelines(written)
                 counts = counts + counted
             counts = replace(counts, files_uncompressed=sum(not is_compressed(source) for source in inputs))
             if not counts.tracks_written:
@@ -182,19 +186,19 @@ def _nothing_left(inputs: Sequence[str | os.PathLike[str]], counts: Counts) -> s
     )
 
 
-def _ahead(chunks: Generator[Tracks, None, None]) -> Iterator[Tracks]:
-    """Yield the chunks, reading each one while the previous one is processed."""
-    with closing(chunks), ThreadPoolExecutor(1) as reader:
-        following = reader.submit(next, chunks, None)
-        while (tracks := following.result()) is not None:
-            following = reader.submit(next, chunks, None)
-            yield tracks
-
-
-def _convert_tracks(tracks: Tracks, cuts: Cuts, constants: Mapping[str, Six] | None) -> tuple[bytes, Counts]:
+def _convert_tracks(tracks: Tracks, cuts: Cuts, constants: Mapping[str, Six] | None) -> tuple[list[bytes], Counts]:
+    """Return the records of the tracks that pass, in several pieces, and the counts."""
     tracks, kept, counted = apply_cuts(tracks, cuts)
-    words, written = _words(tracks, kept, constants)
-    return words, Counts(**counted, tracks_written=len(written), measurements=int(written.sum()))
+    records, written = [], []
+    ends = np.cumsum(tracks.lengths)
+    for start in range(0, len(ends), _BLOCK_TRACKS):
+        part = slice(start, start + _BLOCK_TRACKS)
+        hits = slice(int(ends[start] - tracks.lengths[start]), int(ends[part][-1]))
+        of_block, measurements = _words(tracks.part(part, hits), kept[hits], constants)
+        records.append(of_block)
+        written.append(measurements)
+    measured = np.concatenate(written) if written else np.zeros(0, np.int64)
+    return records, Counts(**counted, tracks_written=len(measured), measurements=int(measured.sum()))
 
 
 def apply_cuts(tracks: Tracks, cuts: Cuts) -> tuple[Tracks, npt.NDArray[np.bool_], dict[str, Any]]:
@@ -209,8 +213,8 @@ def apply_cuts(tracks: Tracks, cuts: Cuts) -> tuple[Tracks, npt.NDArray[np.bool_
     counted["tracks_cut_chi2"] = int(failed_chi2.sum())
     counted["tracks_cut_pz"] = int((failed_pz & ~failed_chi2).sum())
     counted["tracks_cut_hits"] = int((failed_hits & ~failed_chi2 & ~failed_pz).sum())
-    of_cut_tracks = tracks.modules[np.repeat(failed_chi2, tracks.lengths)]
-    counted["modules_cut_chi2"] = _by_module(of_cut_tracks).reshape(12, 8)
+    of_cut_tracks = np.repeat(failed_chi2, tracks.lengths)
+    counted["modules_cut_chi2"] = _by_module(tracks.modules[of_cut_tracks]).reshape(12, 8)
     tracks = tracks.select(used)
     counted |= _count_tracks(tracks, cuts)
     kept, hits = _cut_hits(tracks, cuts)
@@ -220,17 +224,11 @@ def apply_cuts(tracks: Tracks, cuts: Cuts) -> tuple[Tracks, npt.NDArray[np.bool_
 def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
     pz, charge = tracks.flat["fitParam_pz"], tracks.flat["fitParam_charge"]
     p = np.sqrt(tracks.flat["fitParam_px"] ** 2 + tracks.flat["fitParam_py"] ** 2 + pz**2)
-    residuals = tracks.hits["fitParam_align_local_residual_x"]
+    residuals = tracks.hits[_RESIDUAL]
     layer_bins = len(RESIDUAL_EDGES_MM) + 1
-    bins = tracks.layers * layer_bins + np.searchsorted(RESIDUAL_EDGES_MM, residuals, side="right")
-    near = np.abs(residuals) <= RESIDUAL_EDGES_MM[-1]
-    residuals_nm = np.rint(residuals[near] * 1e6)
-    sides = 2 * tracks.modules[near] + tracks.ids[near] % 10
-    # Sums of integers below 2^53 are exact in double precision.
-    sums = [_by_side(sides, powers) for powers in (None, residuals_nm, residuals_nm**2)]
-    side_residuals = np.stack(sums, axis=-1).astype(np.int64).reshape(12, 8, 2, 3)
-    momentum_bins = len(MOMENTUM_EDGES_GEV) + 1
+    bins = tracks.layers * layer_bins + _residual_bins(residuals)
     curvature = np.rint(1e6 * np.sign(charge) / np.maximum(p, _P_MIN_GEV))
+    momentum_bins = len(MOMENTUM_EDGES_GEV) + 1
     charges = np.where(charge < 0, momentum_bins, 0) + np.searchsorted(MOMENTUM_EDGES_GEV, p, side="right")
     return {
         "hits_read": len(residuals),
@@ -239,50 +237,77 @@ def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
         "ndf": int(np.maximum(tracks.lengths - _LOCALS, 0).sum()),
         "edge_low": int((pz < 1.1 * cuts.pz_min).sum()),
         "edge_high": int((pz > 0.9 * cuts.pz_max).sum()),
-        "module_residuals": side_residuals.sum(axis=2),
-        "side_residuals": side_residuals,
-        "curvature_residuals": _curvature_residuals(
-            tracks, near, residuals_nm, np.repeat(curvature, tracks.lengths)[near]
-        ),
+        **_sums_of_residuals(tracks, np.repeat(curvature, tracks.lengths)),
         "residual_bins": np.bincount(bins, minlength=13 * layer_bins)[: 12 * layer_bins].reshape(12, layer_bins),
         "momentum_bins": np.bincount(charges, minlength=2 * momentum_bins).reshape(2, momentum_bins),
     }
 
 
-def _curvature_residuals(
-    tracks: Tracks,
-    near: npt.NDArray[np.bool_],
-    residuals_nm: npt.NDArray[np.float64],
-    curvature: npt.NDArray[np.float64],
-) -> npt.NDArray[np.int64]:
-    """Return sums over the hits of each layer, from which ``quality.magnets`` has the slope of residuals against q/p.
+def _residual_bins(residuals: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return the bins that ``searchsorted`` on ``RESIDUAL_EDGES_MM`` gives, from their constant width."""
+    bins = len(RESIDUAL_EDGES_MM) - 1
+    per_mm = bins / (RESIDUAL_EDGES_MM[-1] - RESIDUAL_EDGES_MM[0])
+    exact = np.clip((residuals - RESIDUAL_EDGES_MM[0]) * per_mm + 1.0, 0.0, bins + 1.0)
+    found: npt.NDArray[np.int64] = exact.astype(np.int64)
+    doubtful = np.flatnonzero(np.abs(exact - np.rint(exact)) < _ROUNDING)  # rounding may have crossed an edge
+    found[doubtful] = np.searchsorted(RESIDUAL_EDGES_MM, residuals[doubtful], side="right")
+    return found
 
-    Residuals are along the global y. The last sum tells which way tracks of positive charge bend.
+
+def _sums_of_residuals(tracks: Tracks, curvature: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.int64]]:
+    """Return sums over the hits within the range of the histograms: by module, by side, and by layer.
+
+    From those by layer ``quality.magnets`` has the slope of residuals against q/p. These residuals are along the global
+    y. The last sum tells which way tracks of positive charge bend.
+
+    Args:
+        tracks: tracks that pass the cuts.
+        curvature: q/p of each hit's track.
     """
-    along = -np.sign(tracks.hits[_BY_LAYER_Y][near])
-    along_y, layers = along * residuals_nm, tracks.layers[near]
-    bends = np.rint(along * tracks.hits[LOCAL_BRANCHES[4]][near])
-    powers = (None, along_y, curvature, curvature**2, along_y * curvature, residuals_nm**2, bends)
-    sums = [np.bincount(layers, weights, minlength=13)[:12] for weights in powers]
-    return np.stack(sums, axis=-1).astype(np.int64)
+    near = np.abs(tracks.hits[_RESIDUAL]) <= RESIDUAL_EDGES_MM[-1]
+    chosen: Any = ... if near.all() else np.flatnonzero(near)
+    residuals, by_y, by_qop = (tracks.hits[name][chosen] for name in (_RESIDUAL, _BY_LAYER_Y, LOCAL_BRANCHES[4]))
+    sides, curvature = tracks.sides[chosen], curvature[chosen]
+    # Sums of integers below 2^53 are exact in double precision.
+    residuals_nm = np.rint(residuals * 1e6)
+    sums = [_by_side(sides, powers) for powers in (None, residuals_nm, residuals_nm**2)]
+    by_side = np.stack(sums, axis=-1).astype(np.int64).reshape(12, 8, 2, 3)
+    along = -np.sign(by_y)
+    along_y, bends = along * residuals_nm, np.rint(along * by_qop)
+    layers = sides >> 4
+    by_layer = [
+        np.bincount(layers, weights, minlength=13)[:12]
+        for weights in (along_y, curvature, curvature**2, along_y * curvature, bends)
+    ]
+    hits, _, squares = np.moveaxis(by_side.sum(axis=(1, 2)), -1, 0)
+    columns_of_layer = (hits, *by_layer[:4], squares, by_layer[4])
+    return {
+        "module_residuals": by_side.sum(axis=2),
+        "side_residuals": by_side,
+        "curvature_residuals": np.stack(columns_of_layer, axis=-1).astype(np.int64),
+    }
 
 
 def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
-    failed_residual = np.abs(tracks.hits["fitParam_align_local_residual_x"]) > cuts.residual_max
+    failed_residual = np.abs(tracks.hits[_RESIDUAL]) > cuts.residual_max
     failed = np.zeros(len(failed_residual), np.bool_)
     if cuts.pivot == "calypso" or cuts.same_hits:
-        failed |= np.abs(tracks.hits["fitParam_align_global_derivation_y_rx"]) > cuts.derivative_max
-        failed |= np.abs(tracks.hits["fitParam_align_global_derivation_y_ry"]) > cuts.derivative_max
+        for dof in ("rx", "ry"):
+            failed |= np.abs(tracks.hits[_BY_LAYER + dof]) > cuts.derivative_max
     for branch in SENTINEL_BRANCHES:
-        failed |= tracks.hits[branch] < _INVALID
+        column = tracks.hits[branch]
+        if len(column) and float(np.min(column)) < _INVALID:
+            failed |= column < _INVALID
     kept = ~(failed_residual | failed)
+    failed &= ~failed_residual
     modules = tracks.modules
-    pairs = [_by_module(modules[chosen]) for chosen in (kept, failed_residual)]
+    cut_residual, cut_derivative = (_by_module(modules[chosen]) for chosen in (failed_residual, failed))
+    used = _by_module(modules) - cut_residual - cut_derivative
     return kept, {
         "hits_cut_residual": int(failed_residual.sum()),
-        "hits_cut_derivative": int((failed & ~failed_residual).sum()),
-        "modules": np.stack(pairs, axis=-1).reshape(12, 8, 2),
-        "modules_cut_derivative": _by_module(modules[failed & ~failed_residual]).reshape(12, 8),
+        "hits_cut_derivative": int(failed.sum()),
+        "modules": np.stack([used, cut_residual], axis=-1).reshape(12, 8, 2),
+        "modules_cut_derivative": cut_derivative.reshape(12, 8),
     }
 
 
@@ -300,18 +325,31 @@ def _words(
     tracks: Tracks, kept: npt.NDArray[np.bool_], constants: Mapping[str, Six] | None
 ) -> tuple[bytes, npt.NDArray[np.int64]]:
     """Return the records of the kept hits, and the number of measurements in each written record."""
-    kept = kept & (tracks.hits["fitParam_align_local_measured_xe"].astype(np.float32) > 0)
+    kept = kept & (tracks.hits[_ERROR] > _SMALLEST)
     values = hit_words(tracks, kept, constants)
-    labels = np.zeros(values.shape, np.int32)
-    labels[:, 1 : _LOCALS + 1] = np.arange(1, _LOCALS + 1)
-    labels[:, _LOCALS + 2 :] = labels_of(tracks.ids[kept])
-    track = np.repeat(np.arange(len(tracks.lengths)), tracks.lengths)[kept]
-    present = (values != 0) | (labels == 0)
-    fits, errors = _fitting(track, present.sum(axis=1), len(tracks.lengths))
-    if not fits.all():
-        values, labels, present, track = values[fits], labels[fits], present[fits], track[fits]
-    measurements = np.bincount(track, minlength=len(tracks.lengths))
-    return _records(values, labels, present, track, errors), measurements[measurements > 0]
+    labels = _labels_of_elements()[tracks.ids[kept]]
+    absent = values == 0
+    absent[:, (0, _LOCALS + 1)] = False  # measured values and errors are always written
+    zeros = np.flatnonzero(absent)
+    words = _WORDS_PER_HIT - np.bincount(zeros // _WORDS_PER_HIT, minlength=len(values))
+    hits = _in_tracks(kept, tracks.lengths)
+    of_tracks = _in_tracks(words, hits)
+    errors = np.zeros(len(hits), np.int64)
+    if (of_tracks >= _BUFFER_WORDS - _WORDS_PER_HIT).any():
+        fits = _fitting(words, hits)
+        values, labels, absent, words = values[fits], labels[fits], absent[fits], words[fits]
+        fitting = _in_tracks(fits, hits)
+        errors, hits = hits - fitting, fitting
+        of_tracks = _in_tracks(words, hits)
+    stored = ~absent if len(zeros) else ...
+    return _records(values[stored].ravel(), labels[stored].ravel(), of_tracks, errors), hits[hits > 0]
+
+
+def _in_tracks(values: npt.NDArray[Any], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the sum over the hits of each track, whose numbers are ``lengths``."""
+    sums = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
+    ends = np.cumsum(lengths)
+    return np.asarray(sums[ends] - sums[ends - lengths])
 
 
 def hit_words(
@@ -321,62 +359,62 @@ def hit_words(
 
     With ``constants``, the derivatives by rotations of layers are those of the constants.
     """
-    hits = {name: column[kept] for name, column in tracks.hits.items()}
+    chosen = np.flatnonzero(kept)
+    turned: dict[str, npt.NDArray[np.float64]] = {}
     if constants is not None:
-        written = {dof: hits[_BY_LAYER + dof] for dof in DOFS}
-        measured = hits.get(MEASURED_BRANCH)  # older files lack it: the middle of the sensor
-        at = np.zeros(len(written["x"])) if measured is None else measured
-        turned = constants_derivatives(written, tracks.ids[kept], at, constants)
-        hits |= {_BY_LAYER + dof: column for dof, column in turned.items()}
-    words = ("fitParam_align_local_residual_x", *LOCAL_BRANCHES, "fitParam_align_local_measured_xe", *GLOBAL_BRANCHES)
-    return np.stack([hits[word] for word in words], axis=-1).astype(np.float32)
+        written = {dof: tracks.hits[_BY_LAYER + dof][chosen] for dof in DOFS}
+        measured = tracks.hits.get(MEASURED_BRANCH)  # older files lack it: the middle of the sensor
+        at = np.zeros(len(chosen)) if measured is None else measured[chosen]
+        by_dof = constants_derivatives(written, tracks.ids[chosen], at, constants)
+        turned = {_BY_LAYER + dof: column for dof, column in by_dof.items()}
+    words = np.empty((len(chosen), _WORDS_PER_HIT), np.float32)
+    for place, branch in enumerate((_RESIDUAL, *LOCAL_BRANCHES, _ERROR, *GLOBAL_BRANCHES)):
+        words[:, place] = turned[branch] if branch in turned else tracks.hits[branch][chosen]
+    return words
 
 
-def _fitting(
-    track: npt.NDArray[np.int64], words: npt.NDArray[np.int64], tracks: int
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Return which hits fit into Mille's buffer after earlier hits of their track, and how many did not."""
-    sums = np.bincount(track, weights=words, minlength=tracks)
-    if np.all(sums < _BUFFER_WORDS - _WORDS_PER_HIT):
-        return np.ones(len(track), np.bool_), np.zeros(tracks, np.int64)
+def _fitting(words: npt.NDArray[np.int64], hits: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return which hits fit into Mille's buffer after earlier hits of their track."""
     before = np.cumsum(words) - words
-    first = np.searchsorted(track, track, side="left")
-    fits = before - before[first] + _WORDS_PER_HIT < _BUFFER_WORDS
-    return fits, np.bincount(track[~fits], minlength=tracks)
+    first = np.repeat(np.cumsum(hits) - hits, hits)
+    return np.asarray(before - before[first] + _WORDS_PER_HIT < _BUFFER_WORDS)
 
 
 def _records(
     values: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int32],
-    present: npt.NDArray[np.bool_],
-    track: npt.NDArray[np.int64],
+    words: npt.NDArray[np.int64],
     errors: npt.NDArray[np.int64],
 ) -> bytes:
     """Return one little-endian record for each track that has hits.
 
     Args:
-        values, labels: words of the hits, shape (hits, words).
-        present: which words are written, same shape.
-        track: track of each hit, ascending.
+        values, labels: words of all tracks, in order.
+        words: number of words of each track.
         errors: word 0 of each track.
     """
-    hit_words = present.sum(axis=1)
-    words = np.bincount(track, weights=hit_words, minlength=len(errors)).astype(np.int64)
     written = words > 0
-    sizes = np.where(written, 3 + 2 * words, 0)  # length, word 0 twice, values and labels
-    starts = np.cumsum(sizes) - sizes
-    out = np.zeros(int(sizes.sum()), np.dtype("<i4"))
-    out[starts[written]] = 2 * (words[written] + 1)
-    out[(starts + 2 + words)[written]] = errors[written]
-    before = np.cumsum(hit_words) - hit_words - (np.cumsum(words) - words)[track]
-    whole = bool(present.all())
-    inside = np.arange(_WORDS_PER_HIT) if whole else np.cumsum(present, axis=1) - 1
-    at = (starts[track] + 2 + before)[:, None] + inside
-    behind = at + (words[track] + 1)[:, None]
-    chosen = ... if whole else present
-    out[at[chosen]] = values.astype("<f4").view("<i4")[chosen]
-    out[behind[chosen]] = labels[chosen]
-    return out.tobytes()
+    sizes = 4 * words[written]
+    ends = np.cumsum(sizes)
+    places = list(map(slice, (ends - sizes).tolist(), ends.tolist()))
+    heads = np.zeros((len(places), 2), "<i4")  # the length, and word 0 of the values, which is zero
+    heads[:, 0] = 2 * (words[written] + 1)
+    parts: list[Any] = [b""] * (4 * len(places))
+    parts[0::4] = heads.view("V8").ravel().tolist()
+    parts[1::4] = map(memoryview(values.astype("<f4", copy=False)).cast("B").__getitem__, places)
+    parts[2::4] = errors[written].astype("<i4").view("V4").tolist()
+    parts[3::4] = map(memoryview(labels.astype("<i4", copy=False)).cast("B").__getitem__, places)
+    return b"".join(parts)
+
+
+@cache
+def _labels_of_elements() -> npt.NDArray[np.int32]:
+    """Return the integers that go with ``hit_words`` by element, shape (elements, 14)."""
+    elements = np.arange(ELEMENTS_MAX)
+    labels = np.zeros((len(elements), _WORDS_PER_HIT), np.int32)
+    labels[:, 1 : _LOCALS + 1] = np.arange(1, _LOCALS + 1)
+    labels[:, _LOCALS + 2 :] = labels_of(elements)
+    return labels
 
 
 def labels_of(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -9,6 +9,7 @@ computes. Only branches that the conversion needs are read.
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,12 +45,24 @@ HIT_BRANCHES = (
     *SENTINEL_BRANCHES,
 )
 MEASURED_BRANCH = "fitParam_align_local_measured_x"  # older files lack it
-_ELEMENTS_MAX = 9000  # with 1000 added they have four digits, as labels need
+ELEMENTS_MAX = 9000  # with 1000 added they have four digits, as labels need
 _LARGEST = float(np.finfo(np.float32).max)  # Mille uses single precision
 _HEADER_BYTES = 20
 _COMPRESSION_BYTES = 45  # of the header, up to the compression
 _LARGE_FILES = 1_000_000  # added to the version of files with 64-bit positions in the header
 CHUNK_TRACKS = 2500  # about 40 MB including intermediate arrays
+
+
+def _sides_of_elements() -> npt.NDArray[np.int64]:
+    """Return the side over all modules of each element, 0 to 191; 192 outside FASER's tracker, also for ``[-1]``."""
+    ids = np.arange(ELEMENTS_MAX + 1)
+    station, layer, module, side = ids // 1000, ids // 100 % 10, ids // 10 % 10, ids % 10
+    foreign = (station > 3) | (layer > 2) | (module > 7) | (side > 1)
+    return np.where(foreign, FOREIGN_SIDE, 16 * (3 * station + layer) + 2 * module + side)
+
+
+FOREIGN_SIDE = 192
+_SIDES = _sides_of_elements()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,21 +86,37 @@ class Tracks:
     modelled: bool = False
     foreign: npt.NDArray[np.bool_] | None = None
 
-    @property
-    def layers(self) -> npt.NDArray[np.int64]:
-        """Layer of each hit, 0 to 11 over all stations; 12 outside FASER's tracker."""
-        layers = self.ids // 1000 * 3 + self.ids // 100 % 10
-        return layers if self.foreign is None else np.where(self.foreign, 12, layers)
+    @cached_property
+    def sides(self) -> npt.NDArray[np.int64]:
+        """Side of each hit over all modules, 0 to 191; 192 outside FASER's tracker."""
+        return _SIDES[self.ids]
 
-    @property
+    @cached_property
     def modules(self) -> npt.NDArray[np.int64]:
         """Module of each hit over all layers, 0 to 95; 96 outside FASER's tracker."""
-        modules = self.layers * 8 + self.ids // 10 % 10
-        return modules if self.foreign is None else np.where(self.foreign, 96, modules)
+        return self.sides >> 1
+
+    @cached_property
+    def layers(self) -> npt.NDArray[np.int64]:
+        """Layer of each hit, 0 to 11 over all stations; 12 outside FASER's tracker."""
+        return self.sides >> 4
+
+    def part(self, tracks: slice, hits: slice) -> "Tracks":
+        """Return views of consecutive tracks, which have these hits."""
+        return Tracks(
+            {name: column[tracks] for name, column in self.flat.items()},
+            self.lengths[tracks],
+            {name: column[hits] for name, column in self.hits.items()},
+            self.ids[hits],
+            self.modelled,
+            None if self.foreign is None else self.foreign[hits],
+        )
 
     def select(self, tracks: npt.NDArray[np.bool_]) -> "Tracks":
         """Return the tracks for which ``tracks`` is true."""
-        hits = np.repeat(tracks, self.lengths)
+        if tracks.all():
+            return self
+        hits = np.flatnonzero(np.repeat(tracks, self.lengths))
         return Tracks(
             {name: column[tracks] for name, column in self.flat.items()},
             self.lengths[tracks],
@@ -274,11 +303,11 @@ def _elements(
     any_element: bool,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_] | None]:
     """Return the elements of hits, and which are outside FASER's tracker; None if none are."""
-    ids = np.clip(column, -1, 1_000_000).astype(np.int64)
-    foreign = (ids < 0) | (ids >= 4000) | (ids // 100 % 10 > 2) | (ids // 10 % 10 > 7) | (ids % 10 > 1)
+    ids = np.clip(column, -1, ELEMENTS_MAX).astype(np.int64)
+    foreign = _SIDES[ids] == FOREIGN_SIDE
     if not foreign.any():
         return ids, None
-    wrong = (ids < 0) | (ids >= _ELEMENTS_MAX) if any_element else foreign
+    wrong = (ids < 0) | (ids >= ELEMENTS_MAX) if any_element else foreign
     if wrong.any():
         hit = int(np.flatnonzero(wrong)[0])
         raise UserError(
@@ -295,9 +324,9 @@ def _check_finite(
     branch: str,
     start: int,
 ) -> None:
-    good = np.abs(column) <= _LARGEST  # also false for NaN
-    if good.all():
+    if not len(column) or (np.max(column) <= _LARGEST and np.min(column) >= -_LARGEST):  # false with NaN
         return
+    good = np.abs(column) <= _LARGEST  # also false for NaN
     at = int(np.flatnonzero(~good)[0])
     entry = start + at if lengths is None else _entry(at, lengths, start)
     raise UserError(f"{path}: branch {branch} is {column[at]} in entry {entry}; the reconstruction of this file failed")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import uproot
 
-from faser_align.alignment.mille.conversion import Cuts, convert, convert_and_count, read_records
-from faser_align.alignment.mille.counts import Counts, read_counts
+from faser_align.alignment.mille.conversion import Cuts, _residual_bins, convert, convert_and_count, read_records
+from faser_align.alignment.mille.counts import RESIDUAL_EDGES_MM, Counts, read_counts
 from faser_align.alignment.mille.kfalignment import HIT_BRANCHES, TRACK_BRANCHES, read_tracks
 from faser_align.alignment.mille.layer_rotations import constants_derivatives
 from faser_align.alignment.mille.track_model import designed_z_mm, offset_z_mm
@@ -366,3 +366,13 @@ def test_quantiles_of_histograms_are_those_of_the_values(data: Path, tmp_path: P
     assert Counts().residual_quantiles_um(0) is None
     assert Counts().median_q_over_p() == (None, None)
     assert Counts().chi2_per_ndf() is None
+
+
+def test_bins_of_residuals_are_exact_at_their_edges() -> None:
+    """Bins found from their width are those of a search among the edges, also one rounding error beside an edge."""
+    edges = RESIDUAL_EDGES_MM
+    beside = [np.nextafter(edges, limit) for limit in (-np.inf, np.inf)]
+    residuals = np.concatenate(
+        [edges, *beside, np.round(edges, 3), np.random.default_rng(1).normal(0, 0.3, 5000), [1e38]]
+    )
+    np.testing.assert_array_equal(_residual_bins(residuals), np.searchsorted(edges, residuals, side="right"))
