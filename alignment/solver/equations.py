@@ -5,13 +5,13 @@ An equation is one measurement of a record: its value, its error, and its deriva
 thousands of records at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.arrays import IntArray
+from faser_align.alignment.arrays import BoolArray, IntArray
 from faser_align.alignment.mille.blocks import Block, MilleError
 from faser_align.alignment.mille.records import Records, measurement_markers
 from faser_align.alignment.solver.label_sets import LabelSets
@@ -52,6 +52,48 @@ class Equations(NamedTuple):
     def nbytes(self) -> int:
         """Size of the arrays in bytes."""
         return sum(column.nbytes for column in self if isinstance(column, np.ndarray))
+
+
+def selected(chunk: Equations, keep: BoolArray) -> Equations:
+    """Return some of a chunk's records; ``keep`` has shape (records,)."""
+    counts = np.diff(chunk.offsets)
+    at = np.flatnonzero(np.repeat(keep, counts))
+    return chunk._replace(
+        values=chunk.values[at],
+        sigmas=chunk.sigmas[at],
+        locals=chunk.locals[:, at],
+        factors=chunk.factors[:, at],
+        sets=chunk.sets[at],
+        offsets=np.concatenate([[0], np.cumsum(counts[keep])]),
+        n_locals=chunk.n_locals[keep],
+        records=chunk.records[keep],
+    )
+
+
+def joined(chunks: Sequence[Equations]) -> list[Equations]:
+    """Return the same records in as few chunks as possible: one for each binary."""
+    binaries = dict.fromkeys(chunk.binary for chunk in chunks)
+    return [_joined([chunk for chunk in chunks if chunk.binary == binary]) for binary in binaries]
+
+
+def _joined(chunks: Sequence[Equations]) -> Equations:
+    counts = np.concatenate([np.diff(chunk.offsets) for chunk in chunks])
+    return chunks[0]._replace(
+        values=np.concatenate([chunk.values for chunk in chunks]),
+        sigmas=np.concatenate([chunk.sigmas for chunk in chunks]),
+        locals=_side_by_side([chunk.locals for chunk in chunks]),
+        factors=_side_by_side([chunk.factors for chunk in chunks]),
+        sets=np.concatenate([chunk.sets for chunk in chunks]),
+        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        n_locals=np.concatenate([chunk.n_locals for chunk in chunks]),
+        records=np.concatenate([chunk.records for chunk in chunks]),
+    )
+
+
+def _side_by_side(arrays: Sequence[Floats]) -> Floats:
+    """Return arrays of different numbers of rows beside each other, padded with zeros."""
+    rows = max(map(len, arrays))
+    return np.concatenate([np.pad(array, ((0, rows - len(array)), (0, 0))) for array in arrays], axis=1)
 
 
 def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0, binary: int = 0) -> Iterator[Equations]:

@@ -5,22 +5,27 @@ search minimises the slope. Cuts on the records' chi2 become tighter from iterat
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.pede.solution import IterationRow
+from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.global_fit import Inverse
 from faser_align.alignment.solver.line_search import LineSearch, care_for
 from faser_align.alignment.solver.output.diagnostics import Diagnostics
 from faser_align.alignment.solver.passes import Pass, run_pass
 from faser_align.alignment.solver.problem import Problem
 from faser_align.alignment.solver.quadratic import Quadratic
+from faser_align.alignment.solver.source import Selected
 from faser_align.alignment.solver.steering_data import SolverError
 
 _TIGHT, _LOOSE = 1e-12, 1e-6  # accuracy of constraints: at the start, later
 _CUT_FINAL = 2.25  # below its square root, the next iteration's cut is 1
+_SMALL = 2048  # parameters; with more, no records are separated
 _OBSERVED = 2  # number of initial passes that the diagnostics observe
 _ITERATIONS_MORE = 30  # additional ones for cuts and constraints to settle; pede has no such limit
 _EPSILON = 16.0 * float(np.finfo(np.float64).eps)
@@ -61,6 +66,7 @@ class Iterations:
     _cut: float = 0.0
     _searched: bool = False
     _quadratic: Quadratic | None = None
+    _unobserved: list[tuple[int, FloatArray]] = field(default_factory=list)  # passes without records, and their values
 
     def run(self) -> None:
         """Iterate until the expected decrease is small or the steering's number of iterations is reached.
@@ -172,37 +178,53 @@ class Iterations:
             self.matrix_doubts += int((self._entries == 0).sum())
 
     def observe_last(self) -> None:
-        """Repeat the last pass for the diagnostics, because it was not known to be the last, or needed no records."""
-        if len(self.rows) > _OBSERVED:
-            started = time.perf_counter()
-            self.values, values = self._seen, self.values
-            self.last = self._pass(len(self.rows), with_matrix=False, observed=True)
-            self.problem.add_penalties(self.last, self.values)
-            self.values = values
-            self.passes_s.append(("his", time.perf_counter() - started))
+        """Read the records for diagnostics of the last pass and of an earlier one that needed no records."""
+        number = len(self.rows)
+        if number <= _OBSERVED and not self._unobserved:
+            return
+        started = time.perf_counter()
+        earlier = [(values, self.diagnostics.observer(at)) for at, values in self._unobserved if at < number]
+        self.last = self._over_records(
+            self._seen, first=False, with_matrix=False, observe=self.diagnostics.observer(number), also=earlier
+        )
+        self.problem.add_penalties(self.last, self._seen)
+        self.passes_s.append(("his", time.perf_counter() - started))
 
     def _pass(self, number: int, *, with_matrix: bool, observed: bool) -> Pass:
-        problem = self.problem
-        return run_pass(
-            problem.source,
-            problem.steering,
-            problem.parameters,
+        near = () if with_matrix and self._is_small else self._quadratic.near or None if self._quadratic else None
+        return self._over_records(
             self.values,
-            self._cut,
             first=number == 1,
             with_matrix=with_matrix,
             observe=self.diagnostics.observer(number) if observed else None,
+            near=near,
         )
+
+    def _over_records(self, values: FloatArray, **options: Any) -> Pass:
+        problem = self.problem
+        return run_pass(problem.source, problem.steering, problem.parameters, values, self._cut, **options)
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether there is room for a second matrix."""
+        return self.problem.parameters.n_variable <= _SMALL
+
+    def _fit(self, records: Sequence[Equations], values: FloatArray) -> Pass:
+        problem = self.problem
+        source = Selected(problem.source, records)
+        return run_pass(source, problem.steering, problem.parameters, values, self._cut, first=False, with_matrix=False)
 
     def _about_here(self) -> Quadratic | None:
         """Return the function about the point of the last pass, if it is quadratic at all."""
-        if self.last.margin <= 0:
+        last, problem = self.last, self.problem
+        if (last.far or last).margin <= 0:
             return None
-        assert self.last.matrix is not None
-        without_presigmas = replace(self.last, matrix=self.last.matrix.copy())
-        problem = self.problem
+        assert last.matrix is not None
+        if last.far is None:  # presigmas will be added to the matrix
+            last = replace(last, matrix=last.matrix.copy())
         places = problem.parameters.positions(problem.source.sets.labels)
-        return Quadratic(without_presigmas, self.values, problem.variable, places)
+        weight_min = min(binary.weight for binary in problem.steering.binaries)
+        return Quadratic(last, self.values, self._cut, problem.variable, places, weight_min, self._fit)
 
     def _evaluate(self, decrease: float | None, *, with_matrix: bool = False) -> None:
         problem, first = self.problem, not self.rows
@@ -210,9 +232,9 @@ class Iterations:
         started = time.perf_counter()
         self._seen = self.values.copy()
         observed = number <= _OBSERVED
-        without_records = (
-            None if observed or with_matrix or self._quadratic is None else self._quadratic.at(self.values)
-        )
+        without_records = None if with_matrix or self._quadratic is None else self._quadratic.at(self.values, self._cut)
+        if observed and without_records:
+            self._unobserved.append((number, self._seen))
         self.last = without_records or self._pass(number, with_matrix=with_matrix, observed=observed)
         kind = "FMS" if with_matrix else "Q" if without_records else "F"
         self.passes_s.append((kind, time.perf_counter() - started))

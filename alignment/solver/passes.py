@@ -4,9 +4,9 @@ The first pass computes the matrix of the global parameters and the gradient, la
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -15,16 +15,18 @@ import numpy.typing as npt
 
 from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.solver.blas import one_blas_thread
-from faser_align.alignment.solver.equations import Equations
+from faser_align.alignment.solver.equations import Equations, joined, selected
 from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit, fit_records, huber
 from faser_align.alignment.solver.normal_matrix import Sums
-from faser_align.alignment.solver.source import Source
+from faser_align.alignment.solver.source import Selected, Source
 from faser_align.alignment.solver.steering_data import Steering
 
 Observer = Callable[[Equations, LocalFits, FloatArray], None]
 
 _TABLE_MAX = 1 << 20
 _BITS_MAX = 2048  # parameters that are counted per record
+_NEAR = 0.01  # fraction of records that may be near a cut
+_MANY = 1000  # records, of which it is worth while to separate those near a cut
 
 
 @dataclass
@@ -44,6 +46,8 @@ class Pass:
             smallest of all records, 0 where another function than the sum of chi2 is minimised. ``pulls_max``, shape (places, sets): largest derivative over error of each label of a set.
             The latter only in a pass with matrix.
         accepted_set: of which records were accepted: equal for equal sets.
+        equations_min: smallest number of equations of a record.
+        near: records near a cut, if the pass separated them; ``far``: the sums of the others, None without any.
     """
 
     gradient: FloatArray = field(default_factory=lambda: np.zeros(0))
@@ -59,6 +63,17 @@ class Pass:
     margin: float = np.inf
     accepted_set: int = 0
     pulls_max: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    equations_min: int = 1 << 30
+    near: tuple[Equations, ...] = ()
+    far: "Pass | None" = None
+
+    def __add__(self, other: "Pass") -> "Pass":
+        """Return the sums of both; the matrix is None unless both have one."""
+        both = replace(self, files=dict(self.files))
+        both.add(other)
+        both.gradient, both.accepted = self.gradient + other.gradient, self.accepted + other.accepted
+        both.matrix = None if self.matrix is None or other.matrix is None else self.matrix + other.matrix
+        return both
 
     def add(self, other: "Pass") -> None:
         """Add another pass's chi2, degrees of freedom, rejects, sums of binaries, and extremes."""
@@ -69,7 +84,9 @@ class Pass:
         self.records_free += other.records_free
         self.margin = min(self.margin, other.margin)
         self.accepted_set ^= other.accepted_set
-        self.pulls_max = np.maximum(self.pulls_max, other.pulls_max) if len(self.pulls_max) else other.pulls_max
+        self.equations_min = min(self.equations_min, other.equations_min)
+        if len(other.pulls_max):
+            self.pulls_max = np.maximum(self.pulls_max, other.pulls_max) if len(self.pulls_max) else other.pulls_max
         for binary, sums in other.files.items():
             self.files[binary] = self.files.get(binary, 0.0) + sums
         a, b, c, d = (mine + its for mine, its in zip(self.rejects, other.rejects, strict=True))
@@ -116,6 +133,8 @@ def run_pass(
     first: bool,
     with_matrix: bool,
     observe: Observer | None = None,
+    also: Sequence[tuple[FloatArray, Observer]] = (),
+    near: Sequence[Equations] | None = None,
 ) -> Pass:
     """Pass over all records.
 
@@ -128,41 +147,65 @@ def run_pass(
         first: whether this is the first pass, which never down-weights.
         with_matrix: whether to compute the matrix.
         observe: called with all records, their fits and the errors of the equations.
+        also: other values, with which the records are only fitted, and their observers.
+        near: records to separate, from an earlier pass; if empty, of many records the one percent that is nearest to the
+            cut; None for none.
     """
     labels = source.sets.labels
     positions = parameters.positions(labels)
     columns = np.where(labels > 0, parameters.variable[positions], -1)
+
+    def shifts(of: FloatArray) -> FloatArray:
+        return np.where(labels > 0, of[positions], 0.0)
+
     work = _Work(
         steering,
-        np.where(labels > 0, values[positions], 0.0),
+        shifts(values),
         labels[0] > 0 if len(labels) else np.zeros(len(source.sets), np.bool_),
         chi2_cut,
         0 if first else steering.downweighting,
         with_matrix,
         observe is not None,
         _bits(columns, parameters.n_variable) if first else None,
+        tuple(shifts(of) for of, _ in also),
+        _by_binary(near or ()),
     )
+    if near is not None and not near and chi2_cut == 0 and not steering.downweighting:
+        work = work._replace(margin_min=work.margin_of_near(source))
 
     def sums() -> Sums:
         return Sums(columns, parameters.n_variable, with_matrix=with_matrix)
 
     done, total = Pass(), sums()
+    separated: list[Equations] = []
     for chunk, result in _in_order(lambda chunk: work(chunk, sums()), source, steering.threads):
         if observe is not None:
             observe(chunk, result.fits, result.sigmas)
+        for (_, observe_also), fits in zip(also, result.also, strict=True):
+            observe_also(chunk, fits, result.sigmas)
+        if result.near is not None:
+            separated.append(result.near)
         done.add(result.done)
         total.merge(result.sums)
     done.gradient, done.accepted, done.matrix = total.gradient(), total.accepted(), total.matrix()
-    return done
+    if not separated:
+        return done
+    separated = joined(separated)
+    of_near = run_pass(
+        Selected(source, separated), steering, parameters, values, chi2_cut, first=False, with_matrix=with_matrix
+    )
+    return replace(done + of_near, far=done, near=tuple(separated))
 
 
 class _Result(NamedTuple):
-    """Result of a chunk."""
+    """Result of a chunk: its fits, their sums, the fits with the other values, and the records near a cut."""
 
     fits: LocalFits
     sigmas: FloatArray
     done: Pass
     sums: Sums
+    also: list[LocalFits]
+    near: Equations | None
 
 
 class _Work(NamedTuple):
@@ -176,6 +219,8 @@ class _Work(NamedTuple):
         downweighting: iterations of the local fits.
         with_variances: whether to compute the variances of the fits.
         bits: shape (sets, words): a bit for each variable parameter of a set; None if they are not counted.
+        shifts_also: with the other values.
+        near: numbers of the records to separate, by binary. ``margin_min``: records with a smaller margin are, too.
     """
 
     steering: Steering
@@ -186,25 +231,25 @@ class _Work(NamedTuple):
     with_matrix: bool
     with_variances: bool
     bits: npt.NDArray[np.uint64] | None
+    shifts_also: tuple[FloatArray, ...] = ()
+    near: Mapping[int, IntArray] = {}
+    margin_min: float = 0.0
 
     def __call__(self, chunk: Equations, sums: Sums) -> _Result:
         # an error of zero gives infinities; the record's fit then fails, and it is rejected
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            sigmas = chunk.sigmas.astype(np.float64)
-            if self.steering.error_scales != (1.0, 1.0):
-                sigmas *= np.where(self.has_label[chunk.sets], *self.steering.error_scales)
-            fits = fit_records(
-                chunk,
-                _measured(chunk, self.shifts),
-                sigmas,
-                self.downweighting,
-                projected=self.with_matrix,
-                with_variances=self.with_variances,
-            )
+            sigmas = self._sigmas(chunk)
+            fits = self._fits(chunk, self.shifts, sigmas)
+            also = [self._fits(chunk, shifts, sigmas) for shifts in self.shifts_also]
+            counts = np.diff(chunk.offsets)
+            margins = self._margins(fits, counts)
+            far = margins >= self.margin_min
+            if chunk.binary in self.near:
+                far = ~np.isin(chunk.records, self.near[chunk.binary])
             done = Pass()
-            accepted = _judge(done, chunk, fits, self.steering, self.chi2_cut, self.downweighting)
+            accepted = _judge(done, chunk, fits, far, self.steering, self.chi2_cut, self.downweighting)
             _add(done, sums, chunk, fits, sigmas, accepted, self.downweighting)
-            done.margin = self._margin(fits, np.diff(chunk.offsets))
+            done.margin, done.equations_min = float(np.min(margins[far], initial=np.inf)), int(np.min(counts))
             where = f"{chunk.binary} {chunk.records[0]} ".encode()
             done.accepted_set = int.from_bytes(blake2b(where + accepted.tobytes(), digest_size=16).digest(), "big")
             if self.with_matrix:
@@ -217,17 +262,48 @@ class _Work(NamedTuple):
                 done.globals_max, done.records_free = int(np.max(numbers)), int((numbers > 0).sum())
             ndf = fits.ndf[accepted]
             done.files[chunk.binary] = np.array([len(ndf), (fits.chi2[accepted] / ndf).sum(), ndf.sum()])
-        return _Result(fits, sigmas, done, sums)
+        return _Result(fits, sigmas, done, sums, also, None if far.all() else selected(chunk, ~far))
 
-    def _margin(self, fits: LocalFits, equations: IntArray) -> float:
-        """Return the margin of the huge cut, the only one with which the function is quadratic."""
-        if self.steering.downweighting or self.chi2_cut > 0:
+    def margin_of_near(self, source: Source) -> float:
+        """Return the margin below which a record is near a cut, from the first records."""
+        chunk = next(iter(source), None)
+        if chunk is None or len(chunk.records) < _MANY:
             return 0.0
-        if self.chi2_cut < 0:
-            return np.inf
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            margins = self._margins(self._fits(chunk, self.shifts, self._sigmas(chunk)), np.diff(chunk.offsets))
+        return float(np.sort(margins)[int(_NEAR * len(margins))])
+
+    def _sigmas(self, chunk: Equations) -> FloatArray:
+        sigmas = chunk.sigmas.astype(np.float64)
+        if self.steering.error_scales != (1.0, 1.0):
+            sigmas *= np.where(self.has_label[chunk.sets], *self.steering.error_scales)
+        return sigmas
+
+    def _fits(self, chunk: Equations, shifts: FloatArray, sigmas: FloatArray) -> LocalFits:
+        return fit_records(
+            chunk,
+            _measured(chunk, shifts),
+            sigmas,
+            self.downweighting,
+            projected=self.with_matrix,
+            with_variances=self.with_variances,
+        )
+
+    def _margins(self, fits: LocalFits, equations: IntArray) -> FloatArray:
+        """Return the margin of each record from the huge cut, the only one with which the function is quadratic."""
+        if self.steering.downweighting or self.chi2_cut > 0:
+            return np.zeros(len(equations))
         limit = np.sqrt(self.steering.huge_cut * chi2_limit(fits.ndf))
         margins = np.abs(np.sqrt(np.maximum(fits.chi2, 0.0)) - limit) / np.sqrt(equations)
-        return float(np.min(margins[~fits.deficient & (fits.ndf > 0)], initial=np.inf))
+        return np.where(fits.deficient | (fits.ndf <= 0) | (self.chi2_cut < 0), np.inf, margins)
+
+
+def _by_binary(chunks: Sequence[Equations]) -> dict[int, IntArray]:
+    """Return the numbers of the records of each binary."""
+    numbers: dict[int, IntArray] = {}
+    for chunk in chunks:
+        numbers[chunk.binary] = np.append(numbers.get(chunk.binary, np.zeros(0, np.int64)), chunk.records)
+    return numbers
 
 
 def _bits(columns: IntArray, n: int) -> npt.NDArray[np.uint64] | None:
@@ -290,10 +366,16 @@ def _add(
 
 
 def _judge(
-    sums: Pass, chunk: Equations, fits: LocalFits, steering: Steering, chi2_cut: float, downweighting: int
+    sums: Pass,
+    chunk: Equations,
+    fits: LocalFits,
+    considered: BoolArray,
+    steering: Steering,
+    chi2_cut: float,
+    downweighting: int,
 ) -> BoolArray:
-    """Count degrees of freedom and rejects; return which records are accepted."""
-    there = chunk.n_locals != 0  # pede skips records without local parameters
+    """Count degrees of freedom and rejects of the records considered; return which are accepted."""
+    there = (chunk.n_locals != 0) & considered  # pede skips records without local parameters
     fitted = there & ~fits.deficient & (fits.ndf > 0)
     limit = chi2_limit(fits.ndf)
     huge = fitted & (chi2_cut >= 0) & (fits.chi2 > np.float32(steering.huge_cut) * limit)

@@ -2,14 +2,16 @@
 
 While no record crosses a cut and none is down-weighted, half the chi2 is a quadratic function of the global parameters. The pass
 that computes the matrix ``C`` and the negative gradient ``b`` then knows it everywhere: after a displacement ``d`` it is
-smaller by ``b d - d C d / 2``, and its negative gradient is ``b - C d``.
+smaller by ``b d - d C d / 2``, and its negative gradient is ``b - C d``. The few records near a cut are fitted again.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray, IntArray
+from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.passes import Pass
 
 _ROUNDING = 1e-6  # relative, far above the errors of float32 factors
@@ -19,44 +21,86 @@ class Quadratic:
     """The function about the point of a pass with matrix.
 
     Args:
-        done: the sums over the records there, without presigmas and the steering's own measurements.
+        done: the sums over the records there, without presigmas and the steering's own measurements, with matrix.
         values: value of each label there.
+        cut: factor of the 3-sigma chi2 there.
         variable: which labels are variable.
         places: shape (places, sets): position of the label at each place of a set of labels.
+        weight_min: smallest weight of a record.
+        fit: returns the sums over given records at other values, with the same cut.
+
+    Attributes:
+        near: records near a cut.
     """
 
-    def __init__(self, done: Pass, values: FloatArray, variable: IntArray, places: IntArray) -> None:
+    def __init__(
+        self,
+        done: Pass,
+        values: FloatArray,
+        cut: float,
+        variable: IntArray,
+        places: IntArray,
+        weight_min: float,
+        fit: Callable[[Sequence[Equations], FloatArray], Pass],
+    ) -> None:
+        self.near = done.near
+        done = done.far or done
         # presigmas will be added to the sums
         self._done = replace(done, gradient=done.gradient.copy(), accepted=done.accepted.copy())
         self._values = values.copy()
+        self._reached, self._bound = self._values, 0.0  # the last point, and a bound of the change up to there
+        self._cut = cut
         self._variable = variable
         self._places = places
+        self._weight_min = weight_min
+        self._fit = fit
 
     def moved(self, done: Pass, values: FloatArray) -> "Quadratic":
         """Return the same function about the point of a later pass, which is nearer to the next ones.
 
         Without change if other records were accepted there, to which the matrix does not belong.
         """
-        if done.accepted_set != self._done.accepted_set:
+        far = done.far or done
+        if far.accepted_set != self._done.accepted_set:
             return self
-        here = replace(done, matrix=self._done.matrix, pulls_max=self._done.pulls_max)
-        return Quadratic(here, values, self._variable, self._places)
+        here = replace(far, matrix=self._done.matrix, pulls_max=self._done.pulls_max, near=self.near)
+        return Quadratic(here, values, self._cut, self._variable, self._places, self._weight_min, self._fit)
 
-    def at(self, values: FloatArray) -> Pass | None:
-        """Return the sums at other values of the labels; None if a record might cross a cut.
-
-        A record's chi2 is the squared length of the differences of its equations, each divided by its error, after a fit, which only
-        shortens a change of them. So the root of chi2 changes by at most the largest change times the root of their number.
-        """
-        moved = values - self._values
-        changes = (np.abs(moved[self._places]) * self._done.pulls_max).sum(axis=0)
-        if not float(np.max(changes, initial=0.0)) * (1.0 + _ROUNDING) < self._done.margin:
+    def at(self, values: FloatArray, cut: float) -> Pass | None:
+        """Return the sums at other values of the labels; None if another record might cross a cut, or with another cut."""
+        if cut != self._cut:
             return None
+        bound = min(self._change(values), self._bound + self._change_of_fits(values - self._reached))
+        if not bound < self._done.margin:
+            return None
+        self._reached, self._bound = values.copy(), bound
+        moved = values - self._values
         matrix, before = self._done.matrix, self._done.gradient
         assert matrix is not None
         step = moved[self._variable]
         product = matrix @ step
         chi2 = self._done.chi2 - float(step @ (2.0 * before - product))
-        return replace(
+        far = replace(
             self._done, matrix=None, chi2=chi2, gradient=before - product, accepted=self._done.accepted.copy()
         )
+        return far + self._fit(self.near, values) if self.near else far
+
+    def _change(self, values: FloatArray) -> float:
+        """Return a bound of the rms change of a record's differences, each divided by its error, after its fit.
+
+        A fit only shortens the change that the parameters make, and the rms is at most the largest change of an equation.
+        """
+        moved = np.abs(values - self._values)
+        return float(np.max((moved[self._places] * self._done.pulls_max).sum(axis=0), initial=0.0)) * (1.0 + _ROUNDING)
+
+    def _change_of_fits(self, moved: FloatArray) -> float:
+        """Return another bound for a displacement, which is small if the fits absorb it.
+
+        The matrix is the sum of those of the accepted records, none of which is negative. So no record's chi2 changes by more
+        than that of all.
+        """
+        if sum(self._done.rejects[2:]):
+            return np.inf
+        step = moved[self._variable]
+        squares = max(float(step @ (self._done.matrix @ step)), 0.0) / self._weight_min
+        return float(np.sqrt(squares / self._done.equations_min)) * (1.0 + _ROUNDING)

@@ -138,6 +138,18 @@ class Source:
             self.truncated.add(number)
 
 
+class Selected(Source):
+    """Some records of a source."""
+
+    def __init__(self, source: Source, chunks: Sequence[Equations]) -> None:
+        super().__init__(())
+        self.sets = source.sets
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[Equations]:
+        yield from self._chunks
+
+
 def _not_stored(block: Block) -> dict[int, int]:
     """Count the writer's nonzero error counts, which are the index of each record's first word."""
     lengths = block.lengths

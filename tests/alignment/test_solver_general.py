@@ -14,7 +14,7 @@ from properties import examples
 
 from faser_align.alignment.pede.keywords import METHODS
 from faser_align.alignment.pede.results import END_TEXTS, read_end
-from faser_align.alignment.solver import blas, equations, normal_matrix, quadratic, source
+from faser_align.alignment.solver import blas, equations, normal_matrix, passes, quadratic, source
 from faser_align.alignment.solver.builtin import Solution, solve
 
 
@@ -79,6 +79,7 @@ def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: i
         ("hugecut 3\n", False),
         ("hugecut 1\n", False),
         ("chisqcut 5 2\n", False),
+        ("chisqcut 0.5 2\n", False),
         ("outlierdownweighting 3\n", False),
     ],
 )
@@ -97,7 +98,7 @@ def test_passes_without_records_give_the_same_solution(
         lines_of_all = f"linesearch 3\nmatiter 0\n{lines}"
         quick = run(tmp_path, content, lines_of_all)
         with monkeypatch.context() as patch:
-            patch.setattr(quadratic.Quadratic, "at", lambda self, values: None)
+            patch.setattr(quadratic.Quadratic, "at", lambda *_: None)
             full = run(tmp_path, content, lines_of_all)
         assert (quick.end_code, quick.rejects, quick.ndf) == (full.end_code, full.rejects, full.ndf)
         # at the minimum the slope is rounding, which decides whether a line search begins
@@ -108,6 +109,31 @@ def test_passes_without_records_give_the_same_solution(
             assert quick.values[label] == pytest.approx(full.values[label], abs=1e-9 * error)
         seen |= {kind for kind, _ in quick.passes_s[3:-1]}
     assert ("Q" in seen) == without_records
+
+
+def test_records_near_a_cut_are_fitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that crosses a cut is rejected from then on, although no pass before the last needs the records far from it."""
+    monkeypatch.setattr(passes, "_MANY", 0)
+    monkeypatch.setattr(passes, "_NEAR", 0.1)
+    case, random = make_case(3, n_records=300), np.random.default_rng(3)
+    wide = random.uniform(1, 8, 300) * (np.arange(300) < 30)
+    records = [
+        (a, b, c + by * random.normal(size=len(c)), d) for by, (a, b, c, d) in zip(wide, case.records, strict=True)
+    ]
+    content = pack(case._replace(records=records))
+    about = run(tmp_path, content, "hugecut 7\n").values
+    starts = "".join(f"{label} {round(value, 1)} 0\n" for label, value in about.items())
+    lines = f"hugecut 7\nlinesearch 3\nparameter\n{starts}"
+    quick = run(tmp_path, content, lines)
+    histograms = (tmp_path / "millepede.his").read_text().split("XY-Data")[0]
+    monkeypatch.setattr(quadratic.Quadratic, "at", lambda *_: None)
+    full = run(tmp_path, content, lines)
+    assert [kind for kind, _ in quick.passes_s] == ["count", "FMS", *["Q"] * 5, "his"]
+    assert [row.rejects for row in quick.iterations] == [row.rejects for row in full.iterations] == [2, 3, 3, 3, 3, 3]
+    assert (quick.end_code, quick.rejects, quick.ndf) == (full.end_code, full.rejects, full.ndf)
+    for label, error in full.errors.items():
+        assert quick.values[label] == pytest.approx(full.values[label], abs=1e-9 * error)
+    assert (tmp_path / "millepede.his").read_text().split("XY-Data")[0] == histograms
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.3])

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
+from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.mille.blocks import iterate_blocks
-from faser_align.alignment.solver.equations import Equations
+from faser_align.alignment.solver.equations import Equations, selected
 from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit
 from faser_align.alignment.solver.passes import Parameters, Pass, run_pass
 from faser_align.alignment.solver.source import BLOCK_BYTES, Source
@@ -118,23 +118,7 @@ class _Without(Source):
             if keep.all():
                 yield chunk
             elif keep.any():
-                yield _selected(chunk, keep)
-
-
-def _selected(chunk: Equations, keep: BoolArray) -> Equations:
-    """Return some of a chunk's records."""
-    counts = np.diff(chunk.offsets)
-    at = np.repeat(keep, counts)
-    return chunk._replace(
-        values=chunk.values[at],
-        sigmas=chunk.sigmas[at],
-        locals=chunk.locals[:, at],
-        factors=chunk.factors[:, at],
-        sets=chunk.sets[at],
-        offsets=np.concatenate([[0], np.cumsum(counts[keep])]),
-        n_locals=chunk.n_locals[keep],
-        records=chunk.records[keep],
-    )
+                yield selected(chunk, keep)
 
 
 def _labels(source: Source) -> IntArray:
