@@ -43,6 +43,7 @@ END_TEXTS = {
     27: "Aborted, singular QL decomposition of constraints matrix",
     28: "Aborted, no local parameters",
     29: "Aborted, factorization of global matrix failed",
+    30: "Aborted, memory allocation failed",
     36: "Aborted, unselected solution method",
     40: "Aborted, other reasons",
 }

@@ -79,6 +79,8 @@ class Solution:
         notes: steering keywords that the solver recognised and did not need.
         sizes: further sizes, by their names in pede's log; empty if unknown.
         passes_s: kind and wall time of each pass through the data (s); empty if unknown.
+        cg_iterations: of each solution by conjugate gradients; empty if the matrix was inverted. ``elements``: of the sparse
+            matrix.
         from_sums: whether it follows from the sums of the binaries; None if there were none. ``why_not_sums``: why not.
     """
 
@@ -105,6 +107,8 @@ class Solution:
     notes: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     passes_s: tuple[tuple[str, float], ...] = ()
+    cg_iterations: tuple[int, ...] = ()
+    elements: int = 0
     from_sums: bool | None = None
     why_not_sums: str = ""
 

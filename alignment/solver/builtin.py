@@ -29,6 +29,7 @@ from faser_align.alignment.pede.results import (
 from faser_align.alignment.pede.solution import GOOD_CODES, Rejects, Solution
 from faser_align.alignment.pede.steering_words import nearest
 from faser_align.alignment.solver.blas import one_blas_thread
+from faser_align.alignment.solver.conjugate_gradients import IterativeSolution
 from faser_align.alignment.solver.iterations import Iterations
 from faser_align.alignment.solver.output.diagnostics import Diagnostics
 from faser_align.alignment.solver.output.histograms import HISTOGRAMS
@@ -76,6 +77,9 @@ def solve(steering_path: str | os.PathLike[str], total: Total | None = None) -> 
             solution = _solve_from(steering, folder, total)
     except SolverError as error:
         solution = Solution(error.code, error.end_text, str(error), {})
+    except MemoryError as error:
+        fix = "request more memory, or fix parameters"
+        solution = Solution(30, END_TEXTS[30], f"the memory is not enough: {error or 'an array'}; {fix}", {})
     except MilleError as error:
         number = f" {error.binary:7d}" if error.code == 18 else ""  # pede names the binary in the same way
         solution = Solution(error.code, END_TEXTS[error.code] + number, str(error), {})
@@ -111,7 +115,7 @@ def _solve(steering: Steering, folder: Path, total: Total | None) -> Solution:
         "n_variable": problem.parameters.n_variable,
         "n_fit": problem.n_fit,
         "entries_fixed": problem.entries_fixed,
-        "constraints": len(constraints.matrix),
+        "constraints": len(constraints),
         "constraint_rank": constraints.rank,
         "sizes": problem.sizes,
         "notes": tuple(
@@ -155,7 +159,9 @@ def _solve(steering: Steering, folder: Path, total: Total | None) -> Solution:
         mean_weight=run.last.weighted_ndf / max(run.last.ndf, 1) or 1.0,
         expected_decrease=run.first_decrease,
         iterations=tuple(run.rows),
-        rank_defect=run.inverse.defect,
+        rank_defect=None if problem.sparse else run.inverse.defect,
+        cg_iterations=tuple(run.inverse.iterations) if isinstance(run.inverse, IterativeSolution) else (),
+        elements=run.inverse.elements if isinstance(run.inverse, IterativeSolution) else 0,
         undetermined=_undetermined(problem, run),
         passes_s=(*passes, *run.passes_s),
         **facts,
@@ -181,11 +187,13 @@ def _message(code: int, problem: Problem, run: Iterations) -> str:
     if len(run.inverse.undetermined):
         first = in_words(_undetermined(problem, run)[0])
         return f"{reason}; the data do not determine {run.inverse.defect} direction(s), the first is {first}"
+    if run.inverse.trouble:
+        return f"{reason}; {run.inverse.trouble}"
     labels = problem.parameters.labels[problem.variable][run.entries_few]
     if len(labels):
         limit = f"fewer than {problem.steering.accepted_min} entries in accepted records"
         return f"{reason}; {limit}: {describe_all(labels.tolist())}"
-    count = len(problem.constraints.matrix)
+    count = len(problem.constraints)
     if problem.constraints.rank < count:
         return f"{reason}; look at the constraints, of which {problem.constraints.rank} of {count} are independent"
     return (

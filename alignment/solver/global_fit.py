@@ -59,6 +59,9 @@ class Constraints:
             normals, orthonormal = None, np.linalg.svd(matrix)[2][rank:].T
         return Constraints(matrix, values, matrix.T @ inverse[0], normals, orthonormal, rank, singular)
 
+    def __len__(self) -> int:
+        return len(self.matrix)
+
     @property
     def null_space(self) -> FloatArray:
         """Orthonormal columns that the constraints allow, shape (parameters, directions)."""
@@ -74,8 +77,10 @@ class Constraints:
         assert self.normals is not None
         if not len(self.normals):
             return matrix
-        count = matrix.shape[0] - len(self.normals)
-        return _reflected(matrix, self.normals, compact(self.normals))[:count, :count]
+        count, triangle = len(matrix) - len(self.normals), compact(self.normals)
+        reflected = _change(matrix @ self.normals.T @ triangle, self.normals, triangle)
+        reflected += matrix
+        return reflected[:count, :count]
 
     def expand(self, reduced: FloatArray) -> FloatArray:
         """Return ``Z R Z^T`` of a matrix R, with the null space Z."""
@@ -84,10 +89,12 @@ class Constraints:
         assert self.normals is not None
         if not len(self.normals):
             return reduced
-        count, n = self.normals.shape
-        padded = np.zeros((n, n))
-        padded[: n - count, : n - count] = reduced
-        return _reflected(padded, self.normals, compact(self.normals).T)
+        count, triangle = len(reduced), compact(self.normals).T
+        left = np.zeros(self.normals.T.shape)
+        left[:count] = reduced @ self.normals[:, :count].T
+        expanded = _change(left @ triangle, self.normals, triangle)
+        expanded[:count, :count] += reduced
+        return expanded
 
     def feasible(self, parameters: FloatArray, tolerance: float) -> tuple[FloatArray, bool]:
         """Return the nearest parameters that satisfy the constraints, and whether they differ from the given ones.
@@ -111,12 +118,14 @@ class Inverse:
         undetermined: shape (defect, parameters): their directions.
         correlations: shape (parameters,): global correlation of each, with the best combination of all others; -1 where
             undefined.
+        trouble: why a solution is not exact: never.
     """
 
     covariance: FloatArray
     defect: int
     undetermined: FloatArray
     correlations: FloatArray
+    trouble: str = ""
 
     @staticmethod
     def make(matrix: FloatArray, constraints: Constraints) -> "Inverse":
@@ -137,13 +146,18 @@ class Inverse:
         return np.asarray(np.copysign(np.sqrt(np.abs(diagonal)), np.where(diagonal < 0, -1.0, 1.0)))
 
 
-def _reflected(matrix: FloatArray, normals: FloatArray, triangle: FloatArray) -> FloatArray:
-    """Return ``Q^T C Q`` of a symmetric C with ``Q = I - V T V^T``, V having the columns ``normals`` and T ``triangle``."""
-    left = (matrix @ normals.T) @ triangle
+def _change(left: FloatArray, normals: FloatArray, triangle: FloatArray) -> FloatArray:
+    """Return ``Q^T C Q - C`` of a symmetric C with ``Q = I - V T V^T``, V having the columns ``normals``.
+
+    Args:
+        left: ``C V T``, which is changed.
+        normals: the columns of V as rows.
+        triangle: T.
+    """
     left -= normals.T @ (0.5 * (triangle.T @ (normals @ left)))
     product = left @ normals
-    product += product.T.copy()
-    return np.asarray(matrix - product)
+    product += product.T  # numpy copies it first
+    return np.asarray(np.negative(product, out=product))
 
 
 def _invert(matrix: FloatArray) -> tuple[FloatArray, int]:

@@ -13,14 +13,17 @@ import numpy as np
 
 from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.pede.solution import IterationRow
+from faser_align.alignment.solver.conjugate_gradients import IterativeSolution
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.global_fit import Inverse
 from faser_align.alignment.solver.line_search import LineSearch, care_for
+from faser_align.alignment.solver.local_constraints import LocalConstraints
 from faser_align.alignment.solver.output.diagnostics import Diagnostics
 from faser_align.alignment.solver.passes import Pass, run_pass
 from faser_align.alignment.solver.problem import Problem
 from faser_align.alignment.solver.quadratic import Quadratic
 from faser_align.alignment.solver.source import Selected
+from faser_align.alignment.solver.sparse_matrix import SparseMatrix, sparse
 from faser_align.alignment.solver.steering_data import SolverError
 
 _TIGHT, _LOOSE = 1e-12, 1e-6  # accuracy of constraints: at the start, later
@@ -39,7 +42,7 @@ class Iterations:
         problem: the problem to solve. ``diagnostics``: observes the first passes.
         values: values of all labels (mm, rad).
         last: sums of the last pass.
-        inverse: inverse of the matrix.
+        inverse: inverse of the matrix, or what solves the equations in its place.
         first_decrease: decrease of chi2 expected of the first solution; None if there was none.
         rows: the table.
         globals_max, records_free: from the first pass.
@@ -52,7 +55,7 @@ class Iterations:
     diagnostics: Diagnostics
     values: FloatArray = field(init=False)
     last: Pass = field(init=False)
-    inverse: Inverse = field(init=False)
+    inverse: Inverse | IterativeSolution = field(init=False)
     first_decrease: float | None = None
     rows: list[IterationRow] = field(default_factory=list)
     matrix_doubts: int = 0
@@ -78,7 +81,7 @@ class Iterations:
         self.values = self.problem.starts.copy()
         if steering.feasible_start:
             self._set(constraints.feasible(self._mine, _TIGHT)[0])
-        self.matrix_doubts = len(constraints.matrix) - constraints.rank
+        self.matrix_doubts = len(constraints) - constraints.rank
         self._make_matrix()
         repeated = False
         while True:
@@ -123,6 +126,7 @@ class Iterations:
         """Return the step, its expected decrease of chi2, and the smallest significant decrease."""
         gradient = self.last.gradient
         moved, _ = self.problem.constraints.feasible(self._mine + self.inverse.step(gradient), _LOOSE)
+        self.matrix_doubts += bool(self.inverse.trouble)
         step = moved - self._mine
         decrease = float(step @ gradient)
         if self.first_decrease is None:
@@ -169,10 +173,15 @@ class Iterations:
 
     def _make_matrix(self) -> None:
         self._evaluate(None, with_matrix=True)
-        assert self.last.matrix is not None
-        if not np.isfinite(self.last.matrix).all():
+        matrix, constraints = self.last.matrix, self.problem.constraints
+        assert matrix is not None
+        if not np.isfinite(matrix.values if isinstance(matrix, SparseMatrix) else matrix).all():
             raise SolverError("the sums over the records are not finite; look for impossible errors or derivatives", 25)
-        self.inverse = Inverse.make(self.last.matrix, self.problem.constraints)
+        if isinstance(constraints, LocalConstraints):
+            self.inverse = IterativeSolution.make(sparse(matrix), constraints)
+        else:
+            assert isinstance(matrix, np.ndarray)
+            self.inverse = Inverse.make(matrix, constraints)
         self.matrix_doubts += self.inverse.defect
         if not self.inverse.defect:  # a presigma may hide that the records do not determine a parameter
             self.matrix_doubts += int((self._entries == 0).sum())
@@ -196,6 +205,7 @@ class Iterations:
             self.values,
             first=number == 1,
             with_matrix=with_matrix,
+            sparse_bytes=self.problem.sparse_bytes,
             observe=self.diagnostics.observer(number) if observed else None,
             near=near,
         )
@@ -206,8 +216,8 @@ class Iterations:
 
     @property
     def _is_small(self) -> bool:
-        """Whether there is room for a second matrix."""
-        return self.problem.parameters.n_variable <= _SMALL
+        """Whether there is room for a second matrix, which must be dense."""
+        return self.problem.parameters.n_variable <= _SMALL and not self.problem.sparse_bytes
 
     def _fit(self, records: Sequence[Equations], values: FloatArray) -> Pass:
         problem = self.problem

@@ -141,7 +141,7 @@ def normal_equations(steering_path: str | os.PathLike[str]) -> Normal:
         first=True,
         with_matrix=True,
     )
-    assert done.matrix is not None
+    assert isinstance(done.matrix, np.ndarray)
     variable = problem.parameters.labels[problem.variable].tolist()
     return in_um(variable, done.matrix, done.gradient, steering)
 

@@ -52,10 +52,10 @@ class Sums:
         columns: shape (places, sets): number of each label among the variable parameters, -1 if it is fixed or absent.
         n: number of variable parameters.
         with_matrix: whether to compute the matrix.
-        sparse: whether as a sparse one.
+        sparse_bytes: memory for a sparse matrix; 0 for a dense one.
     """
 
-    def __init__(self, columns: IntArray, n: int, *, with_matrix: bool, sparse: bool = False) -> None:
+    def __init__(self, columns: IntArray, n: int, *, with_matrix: bool, sparse_bytes: int = 0) -> None:
         self._columns = columns
         self._places = [place for place in range(len(columns)) if (columns[place] >= 0).any()]
         self._by_set = len(self._places) <= _PLACES_MAX
@@ -64,7 +64,7 @@ class Sums:
         self._accepted = np.zeros(columns.shape[1], np.int64)
         self._moments: dict[tuple[int, int], FloatArray] = {}
         self._with_matrix = with_matrix
-        self._sparse = sparse
+        self._sparse_bytes = sparse_bytes
         self._matrix: FloatArray | SparseSums | None = None
         self._waiting: list[_Rows] = []
 
@@ -132,7 +132,7 @@ class Sums:
         if not self._with_matrix:
             return None
         self._multiply()
-        if self._sparse:
+        if self._sparse_bytes:
             return self._sparse_matrix()
         if self._matrix is None:
             self._matrix = np.zeros((self._n, self._n))
@@ -164,7 +164,7 @@ class Sums:
             yield first, first if i == j else b[both], sums[both]
 
     def _sparse_matrix(self) -> SparseMatrix:
-        matrix = SparseSums(self._n) if self._matrix is None else self._matrix
+        matrix = SparseSums(self._n, self._sparse_bytes) if self._matrix is None else self._matrix
         assert isinstance(matrix, SparseSums)
         for a, b, sums in self._moments_of_columns():
             # two places with the same parameter add it twice to the diagonal
@@ -181,7 +181,9 @@ class Sums:
     def _add_records(self, rows: _Rows) -> None:
         """Subtract ``N^T N`` for a few records at a time, sorted so that their labels are nearly the same."""
         if self._matrix is None:
-            self._matrix = SparseSums(self._n) if self._sparse else np.zeros((self._n, self._n))
+            self._matrix = (
+                SparseSums(self._n, self._sparse_bytes) if self._sparse_bytes else np.zeros((self._n, self._n))
+            )
         starts, counts, sets = rows.starts, rows.counts, rows.sets
         if not len(starts):
             return

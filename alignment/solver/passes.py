@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from faser_align.alignment.solver.equations import Equations, joined, selected
 from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit, fit_records, huber
 from faser_align.alignment.solver.normal_matrix import Sums
 from faser_align.alignment.solver.source import Selected, Source
+from faser_align.alignment.solver.sparse_matrix import SparseMatrix
 from faser_align.alignment.solver.steering_data import Steering
 
 Observer = Callable[[Equations, LocalFits, FloatArray], None]
@@ -36,7 +37,7 @@ class Pass:
     Attributes:
         chi2: value of the function; ndf, weighted_ndf: degrees of freedom of fitted records that are not huge.
         gradient: shape (variable parameters,): negative gradient of half the chi2.
-        matrix: shape (variable, variable), or None.
+        matrix: shape (variable, variable), or a sparse one, or None.
         accepted: entries of each variable parameter in accepted records.
         rejects: records by reason: rank deficit or NaN, ndf = 0, huge chi2, large chi2.
         globals_max: largest number of variable parameters in a record; ``records_free``: records that have any. Only in
@@ -52,7 +53,7 @@ class Pass:
 
     gradient: FloatArray = field(default_factory=lambda: np.zeros(0))
     accepted: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
-    matrix: Any = None
+    matrix: FloatArray | SparseMatrix | None = None
     chi2: float = 0.0
     ndf: int = 0
     weighted_ndf: float = 0.0
@@ -68,11 +69,13 @@ class Pass:
     far: "Pass | None" = None
 
     def __add__(self, other: "Pass") -> "Pass":
-        """Return the sums of both; the matrix is None unless both have one."""
+        """Return the sums of both; the matrix is None unless both have a dense one."""
         both = replace(self, files=dict(self.files))
         both.add(other)
         both.gradient, both.accepted = self.gradient + other.gradient, self.accepted + other.accepted
-        both.matrix = None if self.matrix is None or other.matrix is None else self.matrix + other.matrix
+        both.matrix = None
+        if isinstance(self.matrix, np.ndarray) and isinstance(other.matrix, np.ndarray):
+            both.matrix = self.matrix + other.matrix
         return both
 
     def add(self, other: "Pass") -> None:
@@ -132,6 +135,7 @@ def run_pass(
     *,
     first: bool,
     with_matrix: bool,
+    sparse_bytes: int = 0,
     observe: Observer | None = None,
     also: Sequence[tuple[FloatArray, Observer]] = (),
     near: Sequence[Equations] | None = None,
@@ -145,7 +149,7 @@ def run_pass(
         values: current value of each label.
         chi2_cut: factor of the 3-sigma chi2; 0 for no cut, negative for no huge cut either.
         first: whether this is the first pass, which never down-weights.
-        with_matrix: whether to compute the matrix.
+        with_matrix: whether to compute the matrix; ``sparse_bytes``: memory for a sparse one, 0 for a dense one.
         observe: called with all records, their fits and the errors of the equations.
         also: other values, with which the records are only fitted, and their observers.
         near: records to separate, from an earlier pass; if empty, of many records the one percent that is nearest to the
@@ -174,7 +178,7 @@ def run_pass(
         work = work._replace(margin_min=work.margin_of_near(source))
 
     def sums() -> Sums:
-        return Sums(columns, parameters.n_variable, with_matrix=with_matrix)
+        return Sums(columns, parameters.n_variable, with_matrix=with_matrix, sparse_bytes=sparse_bytes)
 
     done, total = Pass(), sums()
     separated: list[Equations] = []

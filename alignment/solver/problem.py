@@ -7,9 +7,15 @@ import numpy as np
 from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.solver.elimination import order
 from faser_align.alignment.solver.global_fit import Constraints
+from faser_align.alignment.solver.local_constraints import Form, LocalConstraints
 from faser_align.alignment.solver.passes import Parameters, Pass
 from faser_align.alignment.solver.source import Source
+from faser_align.alignment.solver.sparse_matrix import SparseMatrix, SparseSums
 from faser_align.alignment.solver.steering_data import SolverError, Steering, Terms
+from faser_align.system.memory import memory_limit, memory_used
+
+_DENSE_MAX = 1000  # parameters; with more, MINRES uses a sparse matrix
+_DENSE_COPIES = 5  # matrix with and without presigmas, inverse, and two while constraints are eliminated
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Problem:
         entries_fixed: labels that should be free and have too few entries.
         constraints: constraints that have a variable parameter.
         empty: numbers (from 0) of those that have none.
+        sparse_bytes: memory for a sparse matrix; 0 if the matrix is dense.
     """
 
     steering: Steering
@@ -36,14 +43,20 @@ class Problem:
     presigmas: FloatArray
     entries: dict[int, int]
     entries_fixed: tuple[int, ...]
-    constraints: Constraints
+    constraints: Constraints | LocalConstraints
     empty: tuple[int, ...]
+    sparse_bytes: int = 0
 
     @property
     def n_fit(self) -> int:
         """Number of fit parameters as pede counts them: elimination removes parameters, multipliers add some."""
-        count = len(self.constraints.matrix)
+        count = len(self.constraints)
         return self.parameters.n_variable + (count if self.steering.multipliers else -count)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the matrix is sparse and the solution iterative."""
+        return isinstance(self.constraints, LocalConstraints)
 
     @property
     def groups(self) -> IntArray:
@@ -66,7 +79,7 @@ class Problem:
     @property
     def sizes(self) -> dict[str, int]:
         """Sizes by their names in pede's log."""
-        count = len(self.constraints.matrix)
+        count = len(self.constraints)
         total = self.parameters.n_variable + (count if self.steering.multipliers else 0)
         groups = self.groups
         of_variable = groups[self.variable]
@@ -93,19 +106,27 @@ class Problem:
             values: current value of each label (mm, rad), shape (labels,).
         """
         self._add_presigmas(done, values)
+        sparse = SparseSums(self.parameters.n_variable)
         for value, sigma, terms in self.steering.measurements:
             row = _row(self.parameters, terms)
+            mine = row[self.variable]
             weight = 1.0 / sigma**2 if sigma > 0 else 0.0
             difference = float(row @ values) - value
-            done.gradient -= weight * difference * row[self.variable]
+            done.gradient -= weight * difference * mine
             done.chi2 += weight * difference**2
             done.ndf += 1
             done.weighted_ndf += 1
             of_labels = self.parameters.positions(np.array([label for label, _ in terms], np.int64))
             numbers = self.parameters.variable[of_labels]
             np.add.at(done.accepted, numbers[numbers >= 0], 1)
-            if done.matrix is not None:
-                done.matrix += weight * np.outer(row[self.variable], row[self.variable])
+            at = np.flatnonzero(mine)
+            product = weight * np.outer(mine[at], mine[at])
+            if isinstance(done.matrix, SparseMatrix):
+                sparse.add(at, product)
+            elif done.matrix is not None:
+                done.matrix[np.ix_(at, at)] += product
+        if isinstance(done.matrix, SparseMatrix) and self.steering.measurements:
+            done.matrix = done.matrix.plus(sparse.matrix())
 
     def _add_presigmas(self, done: Pass, values: FloatArray) -> None:
         presigmas = self.presigmas[self.variable]
@@ -116,7 +137,9 @@ class Problem:
             weights = weights * self.steering.regularisation
             done.gradient -= weights * values[self.variable]
             done.chi2 += float(weights @ values[self.variable] ** 2)
-        if done.matrix is not None:
+        if isinstance(done.matrix, SparseMatrix):
+            done.matrix.add_diagonal(weights)
+        elif done.matrix is not None:
             done.matrix[np.diag_indices_from(done.matrix)] += weights
 
 
@@ -156,7 +179,8 @@ def define_problem(steering: Steering, source: Source, entries: dict[int, int]) 
     if not source.locals_max:
         raise SolverError("no record of the binaries has local parameters; a track needs some", 28)
     parameters = Parameters.make(labels, free)
-    constraints, empty = _constraints(steering, parameters, starts)
+    sparse_bytes = _sparse_bytes(steering, parameters.n_variable)
+    constraints, empty = _constraints(steering, parameters, starts, sparse=sparse_bytes > 0)
     return Problem(
         steering=steering,
         source=source,
@@ -168,7 +192,28 @@ def define_problem(steering: Steering, source: Source, entries: dict[int, int]) 
         entries_fixed=tuple(labels[asked & ~free].tolist()),
         constraints=constraints,
         empty=empty,
+        sparse_bytes=sparse_bytes,
     )
+
+
+def _sparse_bytes(steering: Steering, n: int) -> int:
+    """Return the memory for a sparse matrix of ``n`` parameters; 0 for a dense one.
+
+    Raises SolverError (30) if there is not enough memory for a dense one.
+    """
+    limit = memory_limit()
+    left = limit.nbytes - memory_used()
+    if "MINRES" in steering.method and n > _DENSE_MAX:
+        return max(left, 1)
+    needed = _DENSE_COPIES * 8 * n**2
+    if needed > left:
+        raise SolverError(
+            f"method {steering.method} needs {needed >> 20:,} MB for {n:,} variable parameters, and {limit.origin} "
+            f"{limit.nbytes >> 20:,} MB, of which {left >> 20:,} MB are left; use method sparseMINRES, request more memory, or "
+            "fix parameters",
+            30,
+        )
+    return 0
 
 
 def _iterates(steering: Steering) -> bool:
@@ -181,7 +226,9 @@ def _entries_without(source: Source, labels: IntArray) -> dict[int, int]:
     return source.entries(~np.any(np.isin(source.sets.labels, labels), axis=0))
 
 
-def _constraints(steering: Steering, parameters: Parameters, starts: FloatArray) -> tuple[Constraints, tuple[int, ...]]:
+def _constraints(
+    steering: Steering, parameters: Parameters, starts: FloatArray, *, sparse: bool
+) -> tuple[Constraints | LocalConstraints, tuple[int, ...]]:
     variable = parameters.variable >= 0
     free = set(parameters.labels[variable].tolist())
     labels = [[label for label, factor in terms if factor] for _, terms in steering.constraints]
@@ -192,9 +239,15 @@ def _constraints(steering: Steering, parameters: Parameters, starts: FloatArray)
             empty.append(number)
             continue
         row = _row(parameters, terms)
-        rows.append(row[variable])
+        mine = row[variable]
+        at = np.flatnonzero(mine)
+        rows.append(Form(at, mine[at]))
         values.append(value - float(row[~variable] @ starts[~variable]))
-    matrix = np.array(rows).reshape(len(rows), parameters.n_variable)
+    if sparse:
+        return LocalConstraints.make(parameters.n_variable, rows, np.array(values)), tuple(sorted(empty))
+    matrix = np.zeros((len(rows), parameters.n_variable))
+    for line, form in zip(matrix, rows, strict=True):
+        line[form.columns] = form.factors
     made = Constraints.make(matrix, np.array(values), multipliers=steering.multipliers)
     return made, tuple(sorted(empty))
 

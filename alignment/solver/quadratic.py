@@ -102,5 +102,6 @@ class Quadratic:
         if sum(self._done.rejects[2:]):
             return np.inf
         step = moved[self._variable]
+        assert self._done.matrix is not None
         squares = max(float(step @ (self._done.matrix @ step)), 0.0) / self._weight_min
         return float(np.sqrt(squares / self._done.equations_min)) * (1.0 + _ROUNDING)

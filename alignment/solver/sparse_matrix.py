@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from faser_align.alignment.arrays import FloatArray, IntArray
 
-ELEMENT_BYTES = 16  # of an accumulated element: key and value; the matrix itself needs 12 for each of a pair
-_COPIES = 4  # of accumulated elements while they are sorted
+_ELEMENT_BYTES = 120  # at most, of an element of the upper triangle while it is sorted, copied to both, and used
 _PENDING = 1 << 20
 
 
@@ -83,24 +82,32 @@ class SparseMatrix:
         return total.matrix()
 
 
+def sparse(matrix: FloatArray | SparseMatrix) -> SparseMatrix:
+    """Return a matrix as a sparse one."""
+    if isinstance(matrix, SparseMatrix):
+        return matrix
+    sums = SparseSums(len(matrix))
+    sums.add(np.arange(len(matrix)), matrix)
+    return sums.matrix()
+
+
 class SparseSums:
     """Sums of the elements of the upper triangle of a symmetric matrix.
 
     Args:
         n: number of parameters.
+        bytes_max: memory for the sums and the matrix; 0 for any.
+
+    Methods raise MemoryError if there are more elements than that.
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, bytes_max: int = 0) -> None:
         self._n = n
+        self._bytes_max = bytes_max
         self._keys: IntArray = np.zeros(0, np.int64)
         self._values = np.zeros(0)
         self._pending: list[tuple[IntArray, FloatArray]] = []
         self._n_pending = 0
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the sums need while they are sorted."""
-        return _COPIES * ELEMENT_BYTES * (len(self._keys) + self._n_pending)
 
     def add(self, columns: IntArray, block: FloatArray) -> None:
         """Add a symmetric block of the rows and columns ``columns``, ascending."""
@@ -129,3 +136,9 @@ class SparseSums:
         keys = keys[order]
         first = np.flatnonzero(np.diff(keys, prepend=-1))
         self._keys, self._values = keys[first], np.add.reduceat(values[order], first)
+        needed = _ELEMENT_BYTES * len(first)
+        if 0 < self._bytes_max < needed:
+            raise MemoryError(
+                f"the sparse matrix of {self._n:,} parameters has more than {len(first):,} elements, which need "
+                f"{needed >> 20:,} MB, and {self._bytes_max >> 20:,} MB are left"
+            )

@@ -105,7 +105,10 @@ def _solving(solution: Solution, steering: Steering) -> list[str]:
     """Return how the system of equations is solved, and its rank defect."""
     number, name = _METHODS.get(steering.method, (7, "LAPACK factorization"))
     lines = [f"      METSOL = {number:d}:  {name}", f"                   with {steering.iterations:12d}  iterations"]
-    if steering.method != "inversion":
+    if solution.cg_iterations:
+        counts = " ".join(map(str, solution.cg_iterations))
+        lines.append(f" Sparse matrix of {solution.elements} elements; iterations of conjugate gradients: {counts}")
+    elif steering.method != "inversion":
         lines.append(" The matrix is inverted whatever the method; the solution is the same")
     subito = [] if steering.force or steering.subito else ["         --> enforcing SUBITO mode"]
     if solution.constraints:

@@ -62,7 +62,7 @@ def make_sums(
         if len(near.records):
             rest: Source = _Without(source, near.records)
             done = replace(_pass(rest, labels, steering), pulls_max=done.pulls_max)
-    assert done.matrix is not None
+    assert isinstance(done.matrix, np.ndarray)
     kept = done.matrix[np.triu_indices(len(labels))]
     of_turned = _turned(turned, huge_cut) if turned else (np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
     return FileSums(
@@ -144,7 +144,7 @@ def _turned(binary: str | os.PathLike[str], huge_cut: float) -> tuple[IntArray, 
     source = Source(steering.binaries)
     labels = _labels(source)
     done = _pass(source, labels, steering)
-    assert done.matrix is not None
+    assert isinstance(done.matrix, np.ndarray)
     return labels, done.matrix[np.triu_indices(len(labels))], done.gradient
 
 

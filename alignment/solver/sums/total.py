@@ -156,7 +156,7 @@ class Total(Source):
         numbers = numbers[free]
         done.gradient[numbers] += (self.form.gradient - product)[free]
         done.accepted[numbers] += self._accepted[free]
-        if done.matrix is not None:
+        if isinstance(done.matrix, np.ndarray):
             done.matrix[np.ix_(numbers, numbers)] += self._matrix[np.ix_(free, free)]
         done.chi2 += self._chi2 - float(mine @ (2.0 * self.form.gradient - product))
         done.ndf += self._ndf

@@ -1,0 +1,132 @@
+"""Keep constraints of a few parameters each, for problems of thousands of parameters.
+
+Constraints that share parameters, directly or through others, form a group. Projections are computed group by group, so
+that their size is that of the constraints and not of the whole problem.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from faser_align.alignment.arrays import FloatArray, IntArray
+from faser_align.alignment.solver.local_fit import invert_symmetric
+
+
+class Form(NamedTuple):
+    """A linear form: numbers of the variable parameters, ascending, and their factors."""
+
+    columns: IntArray
+    factors: FloatArray
+
+
+class _Group(NamedTuple):
+    """Constraints ``matrix @ p[columns]`` with their positions among all; ``rank`` of them are independent."""
+
+    numbers: IntArray
+    columns: IntArray
+    matrix: FloatArray
+    rank: int
+
+
+class Projection:
+    """Projection to the vectors of ``n`` parameters that are orthogonal to orthonormal rows, which are sparse."""
+
+    def __init__(self, n: int, rows: Sequence[tuple[IntArray, FloatArray]]) -> None:
+        self._n = n
+        self._columns = np.concatenate([columns for columns, _ in rows]) if rows else np.zeros(0, np.int64)
+        self._values = np.concatenate([values for _, values in rows]) if rows else np.zeros(0)
+        self._sizes = np.array([len(columns) for columns, _ in rows], np.int64)
+        self._starts = np.cumsum(self._sizes) - self._sizes
+
+    def __call__(self, vector: FloatArray) -> FloatArray:
+        """Return the projection of a vector."""
+        if not len(self._sizes):
+            return vector
+        parts = np.add.reduceat(self._values * vector[self._columns], self._starts)
+        return vector - np.bincount(self._columns, self._values * np.repeat(parts, self._sizes), self._n)
+
+
+@dataclass(frozen=True)
+class LocalConstraints:
+    """Linear equalities of the variable parameters, as ``global_fit.Constraints`` for large problems.
+
+    Attributes:
+        n: number of variable parameters.
+        values: right-hand sides minus the contribution of fixed parameters.
+        rank: rank of the product matrix, as pede counts it.
+        singular: False: redundant constraints do no harm here.
+    """
+
+    n: int
+    values: FloatArray
+    rank: int
+    _groups: tuple[_Group, ...]
+    singular: bool = False
+
+    @staticmethod
+    def make(n: int, forms: Sequence[Form], values: FloatArray) -> "LocalConstraints":
+        """Prepare constraints of ``n`` parameters."""
+        groups = []
+        for numbers in _groups([form.columns for form in forms]):
+            columns = np.unique(np.concatenate([forms[number].columns for number in numbers]))
+            matrix = np.zeros((len(numbers), len(columns)))
+            for row, number in zip(matrix, numbers, strict=True):
+                row[np.searchsorted(columns, forms[number].columns)] = forms[number].factors
+            _, ranks = invert_symmetric((matrix @ matrix.T)[None])
+            groups.append(_Group(np.array(numbers), columns, matrix, int(ranks[0])))
+        return LocalConstraints(n, values, sum(group.rank for group in groups), tuple(groups))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def feasible(self, parameters: FloatArray, tolerance: float) -> tuple[FloatArray, bool]:
+        """Return the nearest parameters that satisfy the constraints, and whether they differ from the given ones.
+
+        The parameters stay unchanged if they satisfy the constraints within ``tolerance``, rms.
+        """
+        differences = self._differences(parameters)
+        if not len(differences) or np.sqrt(np.mean(differences**2)) < tolerance:
+            return parameters, False
+        moved = parameters.copy()
+        for _ in range(2):
+            differences = self._differences(moved)
+            for group in self._groups:
+                left, sizes, right = np.linalg.svd(group.matrix, full_matrices=False)
+                parts = (left.T @ differences[group.numbers])[: group.rank] / sizes[: group.rank]
+                moved[group.columns] += parts @ right[: group.rank]
+        return moved, True
+
+    def projection(self, scales: FloatArray) -> Projection:
+        """Return the projection to what the constraints allow of parameters multiplied by ``scales``."""
+        rows = []
+        for group in self._groups:
+            right = np.linalg.svd(group.matrix / scales[group.columns], full_matrices=False)[2]
+            rows += [(group.columns, row) for row in right[: group.rank]]
+        return Projection(self.n, rows)
+
+    def _differences(self, parameters: FloatArray) -> FloatArray:
+        differences = self.values.copy()
+        for group in self._groups:
+            differences[group.numbers] -= group.matrix @ parameters[group.columns]
+        return differences
+
+
+def _groups(columns: Sequence[IntArray]) -> list[list[int]]:
+    """Return the numbers of constraints that share columns, directly or through others."""
+    group_of = list(range(len(columns)))
+
+    def root(number: int) -> int:
+        while group_of[number] != number:
+            number = group_of[number] = group_of[group_of[number]]
+        return number
+
+    first: dict[int, int] = {}
+    for number, of in enumerate(columns):
+        for column in of.tolist():
+            group_of[root(number)] = root(first.setdefault(column, number))
+    groups: dict[int, list[int]] = {}
+    for number in range(len(columns)):
+        groups.setdefault(root(number), []).append(number)
+    return list(groups.values())

@@ -1,0 +1,70 @@
+"""Find out how much memory this process may use."""
+
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+
+class MemoryLimit(NamedTuple):
+    """A limit in bytes, and what sets it."""
+
+    nbytes: int
+    origin: str
+
+
+def memory_limit() -> MemoryLimit:
+    """Return the smallest limit: of the job's slot, the control group, the process, or the machine."""
+    return min(_limits())
+
+
+def memory_used() -> int:
+    """Return the largest memory that this process has used, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _limits() -> Iterator[MemoryLimit]:
+    yield MemoryLimit(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "the machine has")
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        soft = resource.getrlimit(kind)[0]
+        if soft != resource.RLIM_INFINITY:
+            yield MemoryLimit(soft, "ulimit allows")
+    slot = _slot_mb()
+    if slot:
+        yield MemoryLimit(slot << 20, "the job requested")
+    for nbytes in _control_groups():
+        yield MemoryLimit(nbytes, "the control group allows")
+
+
+def _slot_mb() -> int:
+    """Return the memory of the HTCondor slot in which this process runs, from its machine ad; 0 if there is none."""
+    for line in _lines(os.environ.get("_CONDOR_MACHINE_AD", "")):
+        name, _, value = line.partition("=")
+        if name.strip().lower() == "memory" and value.strip().isdigit():
+            return int(value)
+    return 0
+
+
+def _control_groups() -> Iterator[int]:
+    """Yield the limits of this process's control groups, of version 2 and 1, and of those around them."""
+    for line in _lines("/proc/self/cgroup"):
+        number, controllers, path = line.split(":", 2)
+        if number == "0":
+            root, name = Path("/sys/fs/cgroup"), "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
+        else:
+            continue
+        folder = Path(path.lstrip("/"))
+        for group in (folder, *folder.parents):
+            for value in _lines(root / group / name):
+                if value.isdigit():
+                    yield int(value)
+
+
+def _lines(path: str | Path) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # also for no path, which is the working folder
+        return []

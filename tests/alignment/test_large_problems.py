@@ -1,0 +1,243 @@
+"""Test what the solver does for thousands of parameters, on problems of hundreds."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from millecases import make_case, pack
+from millerecords import pack as pack_record
+from millerecords import words
+
+from faser_align.alignment.pede.results import END_TEXTS, read_end
+from faser_align.alignment.solver import normal_matrix, problem, sparse_matrix
+from faser_align.alignment.solver.builtin import Solution, solve
+from faser_align.alignment.solver.cholesky import invert_positive
+from faser_align.alignment.solver.global_fit import Constraints
+from faser_align.alignment.solver.local_constraints import Form, LocalConstraints
+from faser_align.alignment.solver.sparse_matrix import SparseMatrix, SparseSums
+from faser_align.system.memory import memory_limit
+
+N = 240
+LOCAL_CONSTRAINTS = "".join(
+    f"constraint {0.1 * begin % 0.3:g}\n" + "".join(f"{11 + at} {1 + at % 3}\n" for at in range(begin, begin + 12))
+    for begin in range(0, N, 24)
+)
+
+
+def chain(seed: int = 1, n: int = N, n_records: int = 900) -> bytes:
+    """Return records of eight measurements, each with two of ``n`` labels near one place."""
+    random = np.random.default_rng(seed)
+    truth = random.normal(size=n)
+    content = b""
+    for _ in range(n_records):
+        begin = random.integers(n - 8)
+        measurements = []
+        for hit in range(8):
+            at = [begin + hit, begin + (hit * 5) % 8] if hit else [begin]
+            factors = {11 + int(label): float(np.float32(random.normal() + 2)) for label in at}
+            fit = {1: 1.0, 2: hit / 4 - 1}
+            exact = sum(factor * truth[label - 11] for label, factor in factors.items()) + fit[2]
+            outlier = 3.0 if random.random() < 0.02 else 1.0
+            measurements.append((float(np.float32(exact + outlier * random.normal())), 1.0, fit, factors))
+        content += pack_record(words(measurements))
+    return content
+
+
+def run(folder: Path, method: str, lines: str = "", weight: str = "") -> Solution:
+    """Solve ``data.bin`` of the folder with additional steering lines."""
+    (folder / "str.txt").write_text(
+        f"Cfiles\ndata.bin{weight}\nentries 1 1\nhugecut 1e6\nmethod {method} 4 1e-9\n{lines}end\n"
+    )
+    return solve(folder / "str.txt")
+
+
+@pytest.fixture
+def as_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take any problem for a large one, and store a few elements and records at a time."""
+    monkeypatch.setattr(problem, "_DENSE_MAX", 0)
+    monkeypatch.setattr(normal_matrix, "_SMALL", 0)
+    monkeypatch.setattr(normal_matrix, "_RECORDS_LOCAL", 3)
+    monkeypatch.setattr(sparse_matrix, "_PENDING", 50)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "",
+        LOCAL_CONSTRAINTS,
+        f"withmultipliers\n{LOCAL_CONSTRAINTS}",
+        "presigma 0.5\n",
+        f"regularisation 1.0 0.5\n{LOCAL_CONSTRAINTS}",
+        "measurement 0.3 0.1\n11 1\n250 1\n",
+        "parameter\n30 0.5 -1\n31 0.2 0\n",
+        f"hugecut 4\nmatiter 4\n{LOCAL_CONSTRAINTS}",
+        f"outlierdownweighting 3\nmatiter 4\n{LOCAL_CONSTRAINTS}",
+        f"chisqcut 5 2\n{LOCAL_CONSTRAINTS}",
+    ],
+)
+@pytest.mark.usefixtures("as_large")
+def test_the_sparse_solution_is_that_of_the_inverse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str
+) -> None:
+    """Conjugate gradients reach the values of the inverse to 1e-6 of their errors, and the same end."""
+    (tmp_path / "data.bin").write_bytes(chain())
+    errors = run(tmp_path, "inversion", lines).errors
+    with monkeypatch.context() as patch:
+        patch.setattr(problem, "_DENSE_MAX", 1000)
+        exact = run(tmp_path, "sparseMINRES", lines)
+    iterative = run(tmp_path, "sparseMINRES", lines)
+    assert iterative.cg_iterations
+    assert (exact.cg_iterations, iterative.errors) == ((), {})
+    assert (iterative.end_code, iterative.rejects, iterative.n_fit) == (exact.end_code, exact.rejects, exact.n_fit)
+    for label, error in errors.items():
+        assert iterative.values[label] == pytest.approx(exact.values[label], abs=1e-6 * error), label
+    log = (tmp_path / "millepede.log").read_text()
+    assert f" Sparse matrix of {iterative.elements} elements; iterations of conjugate gradients: " in log
+    assert "rank defect" not in log
+
+
+@pytest.mark.usefixtures("as_large")
+def test_one_step_is_exact_enough(tmp_path: Path) -> None:
+    """A single step by any kind of MINRES is exact to 1e-6 of the errors; records in any order and weight give it."""
+    (tmp_path / "data.bin").write_bytes(chain())
+    exact = run(tmp_path, "inversion", f"subito\n{LOCAL_CONSTRAINTS}", " -- 0.5")
+    for method in ("fullMINRES", "sparseMINRES-QLP"):
+        found = run(tmp_path, method, f"subito\nthreads 2 2\n{LOCAL_CONSTRAINTS}", " -- 0.5")
+        assert len(found.cg_iterations) == 1
+        for label, error in exact.errors.items():
+            assert found.values[label] == pytest.approx(exact.values[label], abs=1e-6 * error)
+
+
+@pytest.mark.parametrize("places", [0, 16])
+def test_products_of_neighbours_are_the_same_matrix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: int
+) -> None:
+    """Large problems, whose records wait for others from the same place, have the values and errors of small ones."""
+    (tmp_path / "data.bin").write_bytes(pack(make_case(3, n_globals=30, n_records=150)))
+    small = run(tmp_path, "inversion")
+    monkeypatch.setattr(normal_matrix, "_PLACES_MAX", places)
+    monkeypatch.setattr(normal_matrix, "_SMALL", 0)
+    for waiting, local in ((1, 32), (1 << 20, 2)):
+        monkeypatch.setattr(normal_matrix, "_WAITING_BYTES", waiting)
+        monkeypatch.setattr(normal_matrix, "_RECORDS_LOCAL", local)
+        large = run(tmp_path, "inversion")
+        np.testing.assert_allclose([*large.values.values()], [*small.values.values()], rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose([*large.errors.values()], [*small.errors.values()], rtol=1e-10)
+
+
+@pytest.mark.usefixtures("as_large")
+def test_an_undetermined_direction_is_not_moved(tmp_path: Path) -> None:
+    """Like pede's MINRES, the sparse solution takes the shortest step where the data do not determine a direction."""
+    measurements = [(2.0, 1.0, {1: 1.0}, {11: 1.0, 12: -1.0}), (-2.0, 1.0, {1: 1.0}, {}), (0.0, 1.0, {1: 1.0}, {})]
+    (tmp_path / "data.bin").write_bytes(30 * pack_record(words(measurements)))
+    found = run(tmp_path, "sparseMINRES")
+    assert found.rank_defect is None
+    assert found.values[11] == pytest.approx(-found.values[12])
+    assert found.values[11] == pytest.approx(1.5)
+
+
+@pytest.mark.usefixtures("as_large")
+def test_a_matrix_that_is_not_positive_definite_is_a_severe_warning(tmp_path: Path) -> None:
+    """Records with a negative weight end with code 3 and the reason."""
+    (tmp_path / "data.bin").write_bytes(chain(n=30, n_records=40))
+    found = run(tmp_path, "sparseMINRES", weight=" -- -1")
+    assert found.end_code == 3
+    assert "the matrix is not positive definite" in found.message
+
+
+@pytest.mark.parametrize("method", ["inversion", "diagonalization", "decomposition", "fullLAPACK", "sparseMINRES"])
+def test_too_large_a_matrix_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """A matrix that exceeds the memory of the job ends with code 30, its size and what to do, before the first step."""
+    (tmp_path / "data.bin").write_bytes(chain())
+    (tmp_path / ".machine.ad").write_text('Machine = "node"\nTotalMemory = 999999\nMemory = 1\n')
+    monkeypatch.setenv("_CONDOR_MACHINE_AD", str(tmp_path / ".machine.ad"))
+    monkeypatch.setattr(problem, "_DENSE_MAX", 0)
+    refused = run(tmp_path, method)
+    assert (refused.end_code, refused.iterations) == (30, ())
+    assert read_end(tmp_path / "millepede.end") == (30, END_TEXTS[30])
+    sizes = (
+        ("sparse matrix of 239 parameters", "0 MB") if method == "sparseMINRES" else (f"method {method} needs 2 MB",)
+    )
+    assert all(size in refused.message for size in sizes), refused.message
+    assert "request more memory, or fix parameters" in refused.message
+
+
+def test_the_smallest_limit_of_memory_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory of the job's slot counts if it is smaller than that of the machine; a machine ad without it does not."""
+    monkeypatch.delenv("_CONDOR_MACHINE_AD", raising=False)
+    plain = memory_limit()
+    assert 0 < plain.nbytes <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    ad = tmp_path / ".machine.ad"
+    monkeypatch.setenv("_CONDOR_MACHINE_AD", str(ad))
+    assert memory_limit() == plain
+    ad.write_text("Cpus = 1\nMemory = ifThenElse(true, 5, 6)\n")
+    assert memory_limit() == plain
+    ad.write_text("Cpus = 1\nMemory = 50\n")
+    assert memory_limit() == (50 << 20, "the job requested")
+
+
+def test_local_constraints_are_constraints() -> None:
+    """Groups of constraints, one of them redundant, have the projections and the rank of one matrix of all."""
+    random = np.random.default_rng(2)
+    forms = [Form(np.arange(at, at + 5), random.normal(size=5)) for at in (0, 3, 20, 12, 12)]
+    forms[4] = Form(forms[3].columns, 2.0 * forms[3].factors)
+    matrix = np.zeros((5, 30))
+    for row, form in zip(matrix, forms, strict=True):
+        row[form.columns] = form.factors
+    values = matrix @ random.normal(size=30)
+    local, dense = LocalConstraints.make(30, forms, values), Constraints.make(matrix, values, multipliers=True)
+    assert (len(local), local.rank) == (5, dense.rank) == (5, 4)
+    start = random.normal(size=30)
+    found, moved = local.feasible(start, 1e-12)
+    assert moved
+    np.testing.assert_allclose(found, dense.feasible(start, 1e-12)[0], atol=1e-12)
+    assert local.feasible(found, 1e-12)[1] is False
+    scales = random.uniform(0.5, 2.0, 30)
+    allowed = np.linalg.svd(matrix / scales)[2][4:]
+    np.testing.assert_allclose(local.projection(scales)(start), allowed.T @ (allowed @ start), atol=1e-12)
+    assert LocalConstraints.make(30, [], np.zeros(0)).projection(scales)(start) is start
+
+
+def test_sparse_matrices_are_matrices() -> None:
+    """Blocks and elements added in any order give the matrix that they give as dense ones, also without some diagonals."""
+    random = np.random.default_rng(4)
+    dense, sums = np.zeros((9, 9)), SparseSums(9)
+    for columns in ([0, 2, 5], [2, 3], [5, 7], [2, 5]):
+        block = random.normal(size=(len(columns),) * 2)
+        block += block.T
+        dense[np.ix_(columns, columns)] += block
+        sums.add(np.array(columns), block)
+    matrix = sums.matrix()
+    vector, factors = random.normal(size=(2, 9))
+    np.testing.assert_allclose(matrix @ vector, dense @ vector, atol=1e-14)
+    np.testing.assert_allclose(matrix.diagonal(), np.diagonal(dense))
+    np.testing.assert_allclose(matrix.scaled(factors) @ vector, factors * (dense @ (factors * vector)), atol=1e-14)
+    np.testing.assert_allclose(matrix.plus(sparse_matrix.sparse(dense)) @ vector, 2.0 * dense @ vector, atol=1e-14)
+    other = matrix.copy()
+    other.add_diagonal(np.ones(9))
+    np.testing.assert_allclose(other @ vector - matrix @ vector, vector, atol=1e-14)
+    assert isinstance(sparse_matrix.sparse(matrix), SparseMatrix)
+
+
+def test_positive_matrices_are_inverted() -> None:
+    """The inverse in blocks is numpy's, symmetric, and refused for a matrix that is not positive definite."""
+    factors = np.random.default_rng(5).normal(size=(150, 100))
+    matrix = factors.T @ factors
+    inverse = invert_positive(matrix)
+    np.testing.assert_allclose(inverse, np.linalg.inv(matrix), rtol=1e-9, atol=1e-12)
+    assert (inverse == inverse.T).all()
+    with pytest.raises(np.linalg.LinAlgError):
+        invert_positive(-matrix)
+
+
+def test_reflections_reduce_as_the_basis_does() -> None:
+    """The compact product of all reflections gives the matrices that the basis of the null space gives."""
+    random = np.random.default_rng(6)
+    made = Constraints.make(random.normal(size=(4, 25)), np.zeros(4))
+    matrix = random.normal(size=(25, 25))
+    matrix += matrix.T
+    z = made.null_space
+    reduced = made.reduce(matrix)
+    np.testing.assert_allclose(reduced, z.T @ matrix @ z, atol=1e-12)
+    np.testing.assert_allclose(made.expand(reduced), z @ reduced @ z.T, atol=1e-12)
