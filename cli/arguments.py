@@ -37,3 +37,6 @@ Plain = Annotated[
         "--plain", help="Show one value per line instead of tables; FASER_ALIGN_PLAIN=1 makes this the default."
     ),
 ]
+Reference = Annotated[
+    str, typer.Option("--reference", help="Constants to draw the difference to, for example those in use.")
+]

@@ -5,6 +5,7 @@ import io
 import os
 from typing import NamedTuple
 
+from faser_align.alignment.parameters.constants import read_constants
 from faser_align.fsm.errors import UserError
 from faser_align.pages.collect import collect
 from faser_align.pages.figures import style
@@ -33,6 +34,7 @@ def write(
     forms: tuple[str, ...] = FORMS,
     only: tuple[str, ...] = (),
     label: str = "",
+    reference: str = "",
 ) -> Written:
     """Write the figures of the campaign in ``folder`` to the folder ``output``; files of the same names are replaced.
 
@@ -43,6 +45,7 @@ def write(
         forms: endings of the files, of ``FORMS``.
         only: names of figures; empty: all.
         label: the experiment's label; empty: as configured.
+        reference: file of constants to draw the difference to; empty: none.
 
     Raises:
         UserError: a choice is unknown, there is no solved iteration, matplotlib is missing, or a file cannot be written.
@@ -51,7 +54,8 @@ def write(
     if unknown:
         raise UserError(f"--format {unknown[0]}: must be one of {', '.join(FORMS)}")
     found = collect(folder)
-    shown = source(found, stage, iteration)
+    other = (os.path.basename(reference), read_constants(reference)) if reference else None
+    shown = source(found, stage, iteration, reference=other)
     made = plots(shown)
     known = [plot.name for plot in made]
     missing = [name for name in only if name not in known]

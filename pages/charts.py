@@ -17,6 +17,7 @@ HEIGHT = 220.0  # CSS pixels, of the plotting area
 RIGHT, TOP, BOTTOM = 16.0, 26.0, 40.0  # margins; the left one depends on the tick labels
 SIGN_PX = 7.5  # width of a character, an upper estimate because the reader chooses the font
 NARROWEST_PX = 250.0  # width of the plotting area on a phone
+WIDER = 1.5  # CSS pixels by which a line is wider than the one above it
 COLOURS = 8  # number of series colours in the style sheet
 
 
@@ -43,6 +44,7 @@ def line_chart(
     along: str = "iteration",
     log: bool = False,
     limit: Limit | None = None,
+    groups: Sequence[object] = (),
 ) -> Markup:
     """Return a chart of one or more series.
 
@@ -54,6 +56,7 @@ def line_chart(
         along: what the positions are.
         log: use a logarithmic y axis and omit values that are not positive.
         limit: a threshold.
+        groups: of the positions, such as stages; a line connects positions of one group only.
 
     Returns:
         The SVG, with a legend unless a single series has the chart's name; a sentence if no value can be shown.
@@ -64,7 +67,10 @@ def line_chart(
         return Markup("<p class='none'>{}: no numbers yet.</p>").format(title)
     axis = _Axis([*values, *([limit.value] if limit else [])], log)
     parts = [_grid(axis, unit), _names(places, along)]
-    parts += [_line(s, number % COLOURS, places, axis, unit) for number, s in enumerate(shown)]
+    parts += [
+        _line(s, number % COLOURS, places, axis, unit, groups, WIDER * (len(shown) - 1 - number))
+        for number, s in enumerate(shown)
+    ]
     if limit:
         parts.append(_limit(axis, limit, unit, shown))
     drawn = Markup(
@@ -168,12 +174,22 @@ def _limit(axis: _Axis, limit: Limit, unit: str, series: Sequence[Series]) -> Ma
     ).format(words=words, y=y, above=y - 5, side="first" if first > last else "last", x="4" if first > last else "100%")
 
 
-def _line(series: Series, colour: int, places: Sequence[str], axis: _Axis, unit: str) -> Markup:
+def _line(
+    series: Series,
+    colour: int,
+    places: Sequence[str],
+    axis: _Axis,
+    unit: str,
+    groups: Sequence[object],
+    wider: float,
+) -> Markup:
+    """Draw a line, ``wider`` than usual if others follow, so that it is seen around an equal one."""
     points = [(_x(at, len(places)), axis.y(v), v, at) for at, v in enumerate(series.values) if v is not None]
     # Polylines do not support per cent.
     pieces = [
         Markup("<line x1='{:.1f}%' y1='{:.1f}' x2='{:.1f}%' y2='{:.1f}'/>").format(*a[:2], *b[:2])
         for a, b in pairwise(points)
+        if not groups or groups[a[3]] == groups[b[3]]
     ]
     dots = [
         Markup("<circle cx='{x:.1f}%' cy='{y:.1f}' r='3.5' data-value='{v!r}'><title>{words}</title></circle>").format(
@@ -181,8 +197,10 @@ def _line(series: Series, colour: int, places: Sequence[str], axis: _Axis, unit:
         )
         for x, y, v, at in points
     ]
-    return Markup("<g class='series c{colour}'>{drawn}</g>").format(
-        colour=colour, drawn=Markup("").join([*pieces, *dots])
+    return Markup("<g class='series c{colour}'{style}>{drawn}</g>").format(
+        colour=colour,
+        style=Markup(" style='--wider:{:g}px'").format(wider) if wider else "",
+        drawn=Markup("").join([*pieces, *dots]),
     )
 
 

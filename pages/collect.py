@@ -3,7 +3,6 @@
 Reading does not disturb a campaign. ``missing`` names what could not be read, and the page shows it.
 """
 
-import math
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -17,8 +16,8 @@ from faser_align.alignment.parameters.constants import (
     errors_from_parameters,
     read_constants,
 )
-from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.results import Result, read_result
+from faser_align.alignment.quality.figure_data import FigureData, read_figures
 from faser_align.alignment.quality.metrics_file import fault, parse_metrics
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
@@ -34,11 +33,9 @@ from faser_align.state.logends import LogEnd
 
 Row = dict[str, Any]
 Found = TypeVar("Found")
-Modules = dict[str, dict[str, float | None]]  # a value per module, for each quantity shown
 LOGS_MAX = 8  # one per kind of failure
 TEXT_BYTES_MAX = 20_000  # of each steering text on the page
 _PER_UM_URAD = (1e-3, 1e-3, 1e-3, 1e-6, 1e-6, 1e-6)  # mm and rad of the six constants
-MODULE_DOFS = ("module.x", "module.rz")
 
 
 class Solution(NamedTuple):
@@ -65,8 +62,8 @@ class Facts(NamedTuple):
     failed: list[Row]
     history: list[Row]
     nodes: list[nodetimes.Node]
-    corrections: dict[tuple[int, int], Modules]
     solutions: dict[tuple[int, int], Solution]
+    figures: dict[tuple[int, int], FigureData]
     start: Constants | None
     start_text: str
     found: Constants | None
@@ -126,7 +123,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         path = str(Path(folder, Path(path).relative_to(campaign["folder"])))
     _add_unjudged(folder, iterations, missing)
     iterations = [_whole_parts(row | facts.summary(row)) for row in iterations]
-    corrections, solutions, errors = _solved(folder, record, iterations, missing)
+    solutions, errors = _solved(folder, record, iterations, missing)
     following = next_steps(
         _step(record, campaign["state"], solved=bool(path)),
         command=record.get("command", "faser-align"),
@@ -147,8 +144,8 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         nodes=nodetimes.read(
             folder, outcomes, None if campaign["state"] in table.ENDS else time.time() if now_s is None else now_s
         ),
-        corrections=corrections,
         solutions=solutions,
+        figures=_figures(folder, iterations, missing),
         start_text=_text(layout.constants_file(folder, 1, 1)),
         start=_or_none(lambda: read_constants(layout.constants_file(folder, 1, 1)), missing),
         found=_or_none(lambda: read_constants(path), missing) if path else None,
@@ -243,36 +240,21 @@ def _whole_parts(row: Row) -> Row:
 
 def _solved(
     folder: str, record: Manifest, iterations: list[Row], missing: list[str]
-) -> tuple[dict[tuple[int, int], Modules], dict[tuple[int, int], Solution], Constants]:
-    """Return the modules' values and the solution of each iteration, and the errors of the last solved one."""
-    modules: dict[tuple[int, int], Modules] = {}
+) -> tuple[dict[tuple[int, int], Solution], Constants]:
+    """Return the solution of each iteration, and the errors of the last one that has any."""
     solutions: dict[tuple[int, int], Solution] = {}
     errors: Constants = {}
     for row in iterations:
         if row["metrics"]:
             at = row["stage"], row["iteration"]
             result = _result(folder, record, *at, missing)
-            modules[at] = _modules(row, result)
-            constants = _or_none(lambda at=at: read_constants(layout.result_file(folder, *at)), missing)  # type: ignore[misc]
             of_row = _errors(row, result)
             errors = of_row or errors
             if result is not None:
-                values = {label: row.value for label, row in result.items() if row.difference is not None}
+                values = {label: of.value for label, of in result.items() if of.difference is not None}
+                constants = _or_none(lambda at=at: read_constants(layout.result_file(folder, *at)), missing)  # type: ignore[misc]
                 solutions[at] = Solution(correction_from_parameters(values), of_row, constants or {})
-    return modules, solutions, errors
-
-
-def _modules(row: Row, result: Result | None) -> Modules:
-    """Return per module the largest correction (um), its ratio to the error, and the fraction of hits cut."""
-    hits = row["metrics"].get("hits", {}).get("modules", {})
-    cut: dict[str, float | None] = {key: bad / (good + bad) for key, (good, bad) in hits.items() if good + bad}
-    values = {"cut": cut}
-    if result is not None:
-        sizes = _sizes(result)
-        values["correction"] = {key: size for key, (size, _) in sizes.items()}
-        # Metrics of older versions have no pulls; they then follow from the solver's errors.
-        values["pull"] = row["metrics"].get("module_pulls") or {key: sigma for key, (_, sigma) in sizes.items()}
-    return values
+    return solutions, errors
 
 
 def _errors(row: Row, result: Result | None) -> Constants:
@@ -300,20 +282,15 @@ def _result(folder: str, record: Manifest, stage: int, iteration: int, missing: 
     return _or_none(lambda: read_result(path), missing)
 
 
-def _sizes(result: Result) -> dict[str, tuple[float | None, float | None]]:
-    """Return per module the largest shift across the strips of its sides (um), and the largest in units of its error."""
-    sizes: dict[str, tuple[float | None, float | None]] = {}
-    for label, row in result.items():
-        parameter = PARAMETERS.get(label)
-        if parameter is None or parameter.kind not in MODULE_DOFS or row.difference is None:
-            continue
-        size, sigma = sizes.get(parameter.key, (None, None))
-        if parameter.kind == "module.x":
-            size = max(size or 0.0, abs(row.value) * 1e3)
-        if row.error and math.isfinite(row.value / row.error):
-            sigma = max(sigma or 0.0, abs(row.value) / row.error)
-        sizes[parameter.key] = (size, sigma)
-    return sizes
+def _figures(folder: str, iterations: list[Row], missing: list[str]) -> dict[tuple[int, int], FigureData]:
+    """Return the data of figures of each iteration, and of the validation; older campaigns have none."""
+    found: dict[tuple[int, int], FigureData] = {}
+    places = [(row["stage"], row["iteration"]) for row in iterations if row["metrics"]]
+    for at in (*places, (layout.VALIDATION, layout.BEFORE), (layout.VALIDATION, layout.AFTER)):
+        data = _or_none(lambda at=at: read_figures(layout.figures_file(folder, *at)), missing)  # type: ignore[misc]
+        if data is not None:
+            found[at] = data
+    return found
 
 
 def _truth(record: Manifest) -> Constants | None:

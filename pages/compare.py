@@ -16,6 +16,9 @@ from faser_align.fsm import criteria
 from faser_align.pages import charts
 from faser_align.pages.charts import Limit, Series
 from faser_align.pages.collect import Facts
+from faser_align.pages.figures import comparison as comparing
+from faser_align.pages.figures import page as drawing
+from faser_align.pages.figures import style
 from faser_align.pages.templating import environment
 
 MOVERS_MAX, MISSING_MAX = 10, 1
@@ -58,19 +61,32 @@ class Share(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A quantity per iteration, counted through all stages: ``values`` has one list per campaign."""
+    """A quantity per iteration.
+
+    Attributes:
+        places: names of all iterations: the number, after that of the stage if a campaign has several.
+        own: by campaign the names of its iterations.
+        values: by campaign the values in these.
+    """
 
     key: str
     title: str
     unit: str
     log: bool
+    places: list[str]
+    own: list[list[str]]
     values: list[list[float | None]]
 
     @property
+    def aligned(self) -> list[list[float | None]]:
+        """By campaign the value in each of ``places``, None where it has no such iteration."""
+        found = [dict(zip(own, values, strict=True)) for own, values in zip(self.own, self.values, strict=True)]
+        return [[of.get(place) for place in self.places] for of in found]
+
+    @property
     def rows(self) -> list[list[float | None]]:
-        """For each iteration the value of each campaign, None after its end."""
-        longest = max(map(len, self.values), default=0)
-        return [[of[at] if at < len(of) else None for of in self.values] for at in range(longest)]
+        """For each of ``places`` the value of each campaign."""
+        return [list(row) for row in zip(*self.aligned, strict=True)]
 
 
 CURVES = (
@@ -243,15 +259,38 @@ def render(campaigns: Sequence[Facts], *, written_utc: str) -> str:
         .render(
             found=comparison,
             charts=_charts(comparison, campaigns),
+            figures=_figures(comparison, campaigns),
             written_utc=written_utc,
             title=" and ".join(comparison.names),
         )
     )
 
 
+def _figures(comparison: Comparison, campaigns: Sequence[Facts]) -> dict[str, Any]:
+    """Return by campaign the figures of its differences to the first; empty without matplotlib."""
+    if style.missing():
+        return {}
+    label, (first, *others) = style.label(campaigns[0].record["config"]), campaigns
+    found: dict[str, Any] = {}
+    for at, (name, other) in enumerate(zip(comparison.names[1:], others, strict=True), start=1):
+        plots = comparing.plots((comparison.names[0], name), first, other)
+        found[name] = [drawing.drawn(plot, label, f"{plot.name}-{at}") for plot in plots]
+    return found
+
+
 def _curves(campaigns: Sequence[Facts]) -> list[Curve]:
-    solved = [[row["metrics"] for row in c.judged] for c in campaigns]
-    return [Curve(*curve, [[m.get(curve[0]) for m in metrics] for metrics in solved]) for curve in CURVES]
+    staged = any(c.staged for c in campaigns)
+
+    def name(at: tuple[int, int]) -> str:
+        return f"{at[0]}.{at[1]}" if staged else str(at[1])
+
+    own = [[(row["stage"], row["iteration"]) for row in c.judged] for c in campaigns]
+    places = [name(at) for at in sorted({at for of in own for at in of})]
+    named = [[name(at) for at in of] for of in own]
+    return [
+        Curve(*curve, places, named, [[row["metrics"].get(curve[0]) for row in c.judged] for c in campaigns])
+        for curve in CURVES
+    ]
 
 
 def _charts(comparison: Comparison, campaigns: Sequence[Facts]) -> list[tuple[str, Any]]:
@@ -266,11 +305,12 @@ def _charts(comparison: Comparison, campaigns: Sequence[Facts]) -> list[tuple[st
             heading += f" (limits: {'; '.join(ends)})"
         chart = charts.line_chart(
             curve.title,
-            [str(number + 1) for number in range(len(curve.rows))],
-            [Series(*series) for series in zip(comparison.names, curve.values, strict=True)],
+            curve.places,
+            [Series(*series) for series in zip(comparison.names, curve.aligned, strict=True)],
             unit=curve.unit,
             log=curve.log,
             limit=Limit("limit", known[0]) if len(known) == 1 else None,
+            groups=[name.partition(".")[0] for name in curve.places] if "." in "".join(curve.places) else (),
         )
         drawn.append((heading, chart))
     return drawn

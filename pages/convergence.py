@@ -24,14 +24,15 @@ def drawn(facts: Facts) -> list[tuple[str, Markup]]:
     """Return heading and drawing of each chart: the judged quantities with their limits, and the corrections."""
     judged = facts.judged
     places = [facts.name_of(row["stage"], row["iteration"]) for row in judged]
+    stages = [row["stage"] for row in judged]
     limited = [criteria.limits(convergence_of(facts.record, row["stage"])) for row in judged]
 
     def chart(title: str, series: list[Series], number: str, **options: Any) -> Markup:
         limits = [of.get(number) for of in limited]
         if len(set(limits)) > 1:  # stages have different limits
-            return charts.line_chart(title, places, [*series, Series("limit", limits)], **options)
+            return charts.line_chart(title, places, [*series, Series("limit", limits)], groups=stages, **options)
         limit = Limit("limit", limits[0]) if limits and limits[0] is not None else None
-        return charts.line_chart(title, places, series, limit=limit, **options)
+        return charts.line_chart(title, places, series, limit=limit, groups=stages, **options)
 
     def curve(number: str, title: str, **options: Any) -> Markup:
         return chart(title, [Series(title, [row["metrics"].get(number) for row in judged])], number, **options)

@@ -1,8 +1,8 @@
-"""Draw the tracker: 12 layers with 8 modules each, coloured by a value. Pure.
+"""Draw the tracker for a page: 12 layers with 8 modules each, coloured by a value about zero. Pure.
 
 The view is along the beam: rows 0-3 upwards at x > 0 on the left, rows 4-7 at x < 0 on the right
-(``simulation.geometry``). The page's script recolours the modules for the chosen iteration and quantity with the same
-scale.
+(``simulation.geometry``). A bar above the modules is the layer as a whole. Each station is a picture of its own, so that
+they wrap on a phone. The page's script recolours them for the chosen iteration and quantity with the same scale.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,60 +11,57 @@ from markupsafe import Markup
 
 from faser_align.alignment.parameters.labels import LAYERS, STATIONS, constants_key
 from faser_align.pages.charts import number
+from faser_align.pages.figures import scale
 
-CELL, GAP, STATION_GAP, TOP = 24.0, 12.0, 26.0, 34.0
+CELL, GAP, TOP, BAR = 24.0, 12.0, 48.0, 8.0
 ROWS = 4
-SCALE = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
-"""Five colours from nothing to most: the perceptually uniform map *viridis* (S. van der Walt, N. Smith, 2015)."""
 NAMES = ("IFT", "station 1", "station 2", "station 3")
 
 
-def colour(share: float) -> str:
-    """Return the colour for ``share`` (0 to 1), a value's ratio to the largest one."""
-    place = min(max(share, 0.0), 1.0) * (len(SCALE) - 1)
-    at = min(int(place), len(SCALE) - 2)
-    mixed = [a + (b - a) * (place - at) for a, b in zip(SCALE[at], SCALE[at + 1], strict=True)]
-    return "#" + "".join(f"{round(part):02x}" for part in mixed)
-
-
 def picture(
-    values: Mapping[str, float | None], *, title: str, unit: str, station_keys: Sequence[int] = STATIONS
+    values: Mapping[str, float | None], *, title: str, unit: str, most: float, station_keys: Sequence[int] = STATIONS
 ) -> Markup:
-    """Draw the detector with each module coloured by its value relative to the largest one.
+    """Draw the detector with each module and layer coloured by its value relative to the end of the scale.
 
     Args:
-        values: by module key of the constants, such as ``003``; None or missing values are hatched.
+        values: by key of the constants, such as ``003`` or ``00``; None or missing values are hatched.
         title: what is shown.
         unit: unit of the values.
+        most: end of the scale in both directions.
         station_keys: stations to draw.
     """
-    largest = max((abs(value) for value in values.values() if value is not None), default=0.0)
-    parts, x = [], 4.0
-    for station in station_keys:
-        parts.append(
-            Markup("<text class='station' x='{:g}' y='12'>{}</text>").format(x, NAMES[station - min(STATIONS)])
-        )
-        for layer in LAYERS:
-            key = constants_key(station, layer)
-            parts.append(Markup("<text class='layer' x='{:g}' y='28'>{}</text>").format(x + CELL, key))
-            parts += [_module(f"{key}{m}", m, x, values, largest, unit) for m in range(2 * ROWS)]
-            x += 2 * CELL + GAP
-        x += STATION_GAP - GAP
+    drawn = [_station(station, values, most, unit) for station in station_keys]
+    return Markup("<div class='detector' role='img' aria-label='{}'>{}</div>").format(title, Markup("").join(drawn))
+
+
+def _station(station: int, values: Mapping[str, float | None], most: float, unit: str) -> Markup:
+    parts, x = [], 2.0
+    for layer in LAYERS:
+        key = constants_key(station, layer)
+        parts.append(Markup("<text class='layer' x='{:g}' y='32'>{}</text>").format(x + CELL, key))
+        parts.append(_rect(key, "layer", (x, TOP - BAR - 3, 2 * CELL - 1.5, BAR), values, most, unit))
+        for module in range(2 * ROWS):
+            column, row = divmod(module, ROWS)
+            place = (x + column * CELL, TOP + (ROWS - 1 - row) * CELL, CELL - 1.5, CELL - 1.5)
+            parts.append(_rect(f"{key}{module}", "module", place, values, most, unit))
+        x += 2 * CELL + GAP
     return Markup(
-        "<svg class='detector' viewBox='0 0 {w:g} {h:g}' role='img' aria-label='{title}'><title>{title}</title>{parts}</svg>"
-    ).format(w=x - STATION_GAP + 4, h=TOP + ROWS * CELL + 4, title=title, parts=Markup("").join(parts))
+        "<svg viewBox='0 0 {w:g} {h:g}'><text class='station' x='2' y='13'>{name}</text>{parts}</svg>"
+    ).format(w=x - GAP + 1, h=TOP + ROWS * CELL + 2, name=NAMES[station - min(STATIONS)], parts=Markup("").join(parts))
 
 
-def _module(
-    key: str, number_in_layer: int, x: float, values: Mapping[str, float | None], largest: float, unit: str
+def _rect(
+    key: str,
+    what: str,
+    place: tuple[float, float, float, float],
+    values: Mapping[str, float | None],
+    most: float,
+    unit: str,
 ) -> Markup:
-    column, row = divmod(number_in_layer, ROWS)
     value = values.get(key)
-    fill = "url(#hatch)" if value is None else colour(abs(value) / largest if largest else 0.0)
-    words = f"module {key}: {'no number' if value is None else f'{number(value)} {unit}'.strip()}"
+    fill = "url(#hatch)" if value is None else scale.in_page(value / most if most else 0.0)
+    words = f"{what} {key}: {'no number' if value is None else f'{number(value)} {unit}'.strip()}"
+    x, y, width, height = place
     return Markup(
-        "<rect data-module='{key}' x='{x:g}' y='{y:g}' width='{side:g}' height='{side:g}' fill='{fill}'><title>{words}</title>"
-        "</rect>"
-    ).format(
-        key=key, x=x + column * CELL, y=TOP + (ROWS - 1 - row) * CELL, side=CELL - 1.5, fill=Markup(fill), words=words
-    )
+        "<rect data-key='{}' x='{:g}' y='{:g}' width='{:g}' height='{:g}' style='fill:{}'><title>{}</title></rect>"
+    ).format(key, x, y, width, height, Markup(fill), words)

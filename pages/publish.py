@@ -11,6 +11,7 @@ from urllib.parse import quote
 from faser_align.alignment.quality.metrics_file import NUMBER, Whole, fault, finite
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.pages.collect import Facts, collect
+from faser_align.pages.figures.source import Reference
 from faser_align.pages.report import render
 from faser_align.pages.templating import environment
 from faser_align.system.atomic import write_text
@@ -40,8 +41,12 @@ class Entry(TypedDict, total=False):
     page: str
 
 
-def write_report(path: str, facts: Facts, *, written_utc: str, force: bool = False) -> None:
+def write_report(
+    path: str, facts: Facts, *, written_utc: str, force: bool = False, reference: Reference = None
+) -> None:
     """Write a campaign's page to ``path``; an older page of the same campaign is replaced.
+
+    ``reference`` are constants to draw the difference to.
 
     Raises:
         UserError: another file exists there (without ``force``), or the file cannot be written.
@@ -51,7 +56,7 @@ def write_report(path: str, facts: Facts, *, written_utc: str, force: bool = Fal
             f"{path} already exists and is not a report of this campaign; name another with -o, or give --force"
         )
     try:
-        write_text(path, render(facts, written_utc=written_utc))
+        write_text(path, render(facts, written_utc=written_utc, reference=reference))
     except OSError as problem:
         raise UserError(f"{path} cannot be written: {problem.strerror}; name another file with -o") from None
 

@@ -1,59 +1,152 @@
-"""Prepare the modules' values for the page's picture of the detector, per iteration and quantity."""
+"""Prepare the values of modules and layers for the page's picture of the detector, per iteration and quantity."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from faser_align.alignment.parameters.constants import Constants, subtract_constants
 from faser_align.pages import charts, detector
-from faser_align.pages.collect import Facts, Modules
+from faser_align.pages.collect import Facts
+from faser_align.pages.figures.source import Reference, by_dof, unit
 
-QUANTITIES = {
-    "correction": ("correction across the strips", "um"),
-    "pull": ("correction over its error", "standard deviations"),
-    "cut": ("share of hits cut by residual", ""),
-}
+Values = dict[str, float]
+DOFS = ("x", "y", "rx", "ry", "rz")
 
 
-def picture(facts: Facts) -> Markup:
-    """Draw the detector as shown before a script runs: the last iteration's corrections."""
-    if not facts.corrections:
+class Quantity(NamedTuple):
+    """What the picture can show: key, words, unit, and values by iteration (stage, number) and element.
+
+    ``most`` is the end of the scale, the same for all iterations.
+    """
+
+    key: str
+    name: str
+    unit: str
+    values: dict[tuple[int, int], Values]
+
+    @property
+    def most(self) -> float:
+        """Largest absolute value of all iterations."""
+        return max((abs(value) for of in self.values.values() for value in of.values()), default=0.0)
+
+    @property
+    def last(self) -> Values:
+        """Values of the last iteration that has any."""
+        known = [at for at, of in self.values.items() if of]
+        return self.values[max(known)] if known else {}
+
+
+def quantities(facts: Facts, reference: Reference = None) -> list[Quantity]:
+    """Return the quantities that have a value, the displacement from the start first."""
+    found = [_apart(facts, "moved", "displacement from the start", facts.start or {}, dof) for dof in DOFS]
+    if reference is not None:
+        found += [_apart(facts, "reference", f"difference to {reference[0]}", reference[1], dof) for dof in DOFS]
+    found.append(
+        _of_data(facts, "residual", "median residual", "µm", lambda data: {k: c.median_um for k, c in data.items()})
+    )
+    found += [_correction(facts, dof) for dof in DOFS]
+    found.append(
+        _of_data(facts, "width", "width of residuals", "µm", lambda data: {k: c.width_um for k, c in data.items()})
+    )
+    found += [
+        Quantity(
+            "pull", "largest correction over its error", "σ", {at: _pulls(facts, at, row) for at, row in _judged(facts)}
+        ),
+        Quantity(
+            "hits", "hits", "", {at: {k: float(sum(of)) for k, of in _hits(row).items()} for at, row in _judged(facts)}
+        ),
+        Quantity(
+            "cut",
+            "share of hits cut by residual",
+            "",
+            {
+                at: {k: cut / (kept + cut) for k, (kept, cut) in _hits(row).items() if kept + cut}
+                for at, row in _judged(facts)
+            },
+        ),
+    ]
+    return [quantity for quantity in found if any(quantity.values.values())]
+
+
+def picture(shown: list[Quantity]) -> Markup:
+    """Draw the detector as shown before a script runs: the first quantity in the last iteration."""
+    if not shown:
         return Markup("")
-    quantity = first(facts)
-    title, unit = QUANTITIES[quantity]
-    return detector.picture(_last(facts)[quantity], title=title, unit=unit)
+    first = shown[0]
+    return detector.picture(first.last, title=first.name, unit=first.unit, most=first.most)
 
 
-def first(facts: Facts) -> str:
-    """Return the quantity that the picture shows first: the first with values in the last iteration."""
-    last = _last(facts)
-    return next((key for key in QUANTITIES if any(v is not None for v in last.get(key, {}).values())), "cut")
+def end(quantity: Quantity) -> str:
+    """Return the end of a quantity's scale with its unit."""
+    return f"{charts.number(quantity.most)} {quantity.unit}".strip()
 
 
-def most(facts: Facts) -> str:
-    """Return the largest value of that picture with its unit: the upper end of the scale."""
-    quantity = first(facts)
-    known = [abs(value) for value in _last(facts).get(quantity, {}).values() if value is not None]
-    return f"{charts.number(max(known))} {QUANTITIES[quantity][1]}".strip() if known else "no module has a number"
+def by_element(shown: list[Quantity]) -> list[tuple[str, list[float | None]]]:
+    """Return the layers and modules that have values in the last iteration, with all quantities."""
+    keys = sorted({key for quantity in shown for key in quantity.last})
+    return [(key, [quantity.last.get(key) for quantity in shown]) for key in keys]
 
 
-def by_module(facts: Facts) -> list[tuple[str, list[float | None]]]:
-    """Return the modules that have values in the last iteration, with all quantities."""
-    last = _last(facts)
-    keys = sorted({key for values in last.values() for key, value in values.items() if value is not None})
-    return [(key, [last.get(quantity, {}).get(key) for quantity in QUANTITIES]) for key in keys]
-
-
-def by_iteration(facts: Facts) -> dict[str, Any]:
-    """Return the picture's values per iteration, with four digits."""
+def for_script(facts: Facts, shown: list[Quantity]) -> dict[str, Any]:
+    """Return what the page's script draws, with four digits."""
     return {
-        facts.name_of(stage, iteration): {
-            quantity: {key: None if value is None else float(f"{value:.4g}") for key, value in values.items()}
-            for quantity, values in by_quantity.items()
+        quantity.key: {
+            "name": quantity.name,
+            "unit": quantity.unit,
+            "most": quantity.most,
+            "values": {
+                facts.name_of(*at): {key: float(f"{value:.4g}") for key, value in of.items()}
+                for at, of in sorted(quantity.values.items())
+            },
         }
-        for (stage, iteration), by_quantity in sorted(facts.corrections.items())
+        for quantity in shown
     }
 
 
-def _last(facts: Facts) -> Modules:
-    """Return the values of the last iteration."""
-    return facts.corrections[max(facts.corrections)] if facts.corrections else {}
+def _apart(facts: Facts, key: str, name: str, other: Constants, dof: str) -> Quantity:
+    values = {
+        at: _values(subtract_constants(of.constants, other), of.errors, dof)
+        for at, of in facts.solutions.items()
+        if of.constants
+    }
+    return Quantity(f"{key}.{dof}", f"{name}, {dof}", unit(dof), values)
+
+
+def _correction(facts: Facts, dof: str) -> Quantity:
+    values = {at: _values(of.correction, of.errors, dof) for at, of in facts.solutions.items()}
+    return Quantity(f"correction.{dof}", f"correction, {dof}", unit(dof), values)
+
+
+def _values(constants: Constants, errors: Constants, dof: str) -> Values:
+    return {key: measured.value for key, measured in by_dof(constants, errors).get(dof, {}).items()}
+
+
+def _of_data(facts: Facts, key: str, name: str, of_unit: str, choose: Any) -> Quantity:
+    values = {
+        at: choose(centres)
+        for at, data in facts.figures.items()
+        if at in facts.solutions and (centres := data.module_medians())
+    }
+    return Quantity(key, name, of_unit, values)
+
+
+def _judged(facts: Facts) -> list[tuple[tuple[int, int], dict[str, Any]]]:
+    return [((row["stage"], row["iteration"]), row["metrics"]) for row in facts.judged]
+
+
+def _pulls(facts: Facts, at: tuple[int, int], metrics: dict[str, Any]) -> Values:
+    """Return by module the largest correction over its error; metrics of older versions have none."""
+    if "module_pulls" in metrics:
+        return {key: value for key, value in metrics["module_pulls"].items() if value is not None}
+    solution = facts.solutions.get(at)
+    found: Values = {}
+    for of in by_dof(solution.correction, solution.errors).values() if solution else ():
+        for key, (value, error) in of.items():
+            if error and len(key) == 3:
+                found[key] = max(found.get(key, 0.0), abs(value) / error)
+    return found
+
+
+def _hits(metrics: dict[str, Any]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = metrics.get("hits", {}).get("modules", {})
+    return found

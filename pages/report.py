@@ -15,8 +15,10 @@ from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
 from faser_align.fsm.table import NODE_STATES
-from faser_align.pages import charts, convergence, detector, nodetimes, quantities, timeline
+from faser_align.pages import charts, convergence, nodetimes, quantities, timeline
 from faser_align.pages.collect import Facts
+from faser_align.pages.figures import catalogue, page, style
+from faser_align.pages.figures.source import Reference, source
 from faser_align.pages.repeat import recipe
 from faser_align.pages.templating import environment
 from faser_align.reference import meanings
@@ -24,12 +26,13 @@ from faser_align.reference import meanings
 MOVERS_MAX, HISTORY_MAX, LISTED_MAX, UNUSUAL_MAX = 10, 400, 50, 20
 
 
-def render(facts: Facts, *, written_utc: str) -> str:
+def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> str:
     """Return the page.
 
     Args:
         facts: the campaign.
         written_utc: now.
+        reference: other constants that the page compares with, and what they are.
     """
     judged = facts.judged
     return (
@@ -52,14 +55,9 @@ def render(facts: Facts, *, written_utc: str) -> str:
             charts=convergence.drawn(facts),
             asked=convergence.asked(facts.record),
             residuals=_residuals(judged),
-            picture=quantities.picture(facts),
-            pictures=Markup(json.dumps(quantities.by_iteration(facts)).replace("</", "<\\/")),
-            quantities=quantities.QUANTITIES,
-            quantity=quantities.first(facts),
-            upper=quantities.most(facts),
-            modules=quantities.by_module(facts),
+            **_detector(facts, reference),
+            **_figures(facts, reference),
             corrections=[(row, dof, of) for row in judged for dof, of in row["metrics"].get("corrections", {}).items()],
-            scale=detector.SCALE,
             spent=_times(facts),
             panels=timeline.panels(facts.nodes, staged=facts.staged),
             unusual=timeline.unusual(facts.nodes, UNUSUAL_MAX),
@@ -76,6 +74,46 @@ def render(facts: Facts, *, written_utc: str) -> str:
             listed_max=LISTED_MAX,
         )
     )
+
+
+def _detector(facts: Facts, reference: Reference) -> dict[str, Any]:
+    """Return what the picture of the detector shows, and the numbers for the page's script and its table."""
+    shown = quantities.quantities(facts, reference)
+    return {
+        "picture": quantities.picture(shown),
+        "pictures": Markup(json.dumps(quantities.for_script(facts, shown)).replace("</", "<\\/")),
+        "quantities": shown,
+        "upper": quantities.end(shown[0]) if shown else "",
+        "modules": quantities.by_element(shown),
+    }
+
+
+def _figures(facts: Facts, reference: Reference) -> dict[str, Any]:
+    """Return the figures of the last stage by section, those of earlier stages, and why there are none."""
+    stages = list(dict.fromkeys(row["stage"] for row in facts.judged))
+    why = style.missing() if stages else ""
+    found = {stage: {} if why else _of_stage(facts, stage, reference) for stage in stages}
+    earlier = [
+        (stage, facts.record["stages"][stage - 1]["name"], [drawn for made in found[stage].values() for drawn in made])
+        for stage in stages[:-1]
+    ]
+    last = found[stages[-1]] if stages else {}
+    return {
+        "figures": {section: last.get(section, []) for section in catalogue.SECTIONS},
+        "earlier": earlier,
+        "no_figures": why,
+    }
+
+
+def _of_stage(facts: Facts, stage: int, reference: Reference) -> dict[str, list[page.Drawn]]:
+    """Draw the figures of a stage; the detector has a picture of its own."""
+    label = style.label(facts.record["config"])
+    made = catalogue.sections(source(facts, stage, reference=reference))
+    return {
+        section: [page.drawn(plot, label, f"{plot.name}-{stage}" if facts.staged else plot.name) for plot in plots]
+        for section, plots in made.items()
+        if section != "detector"
+    }
 
 
 def _meaning(state: str) -> str:

@@ -9,7 +9,7 @@ geometry database (geomDB.sql, tags FASERNU-03 and -04), SCT_Module.cxx and SCT_
 field of G4FaserFieldServices.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -119,8 +119,8 @@ def identifiers() -> NDArray[np.int64]:
     return 1000 * (layer // 3) + 100 * (layer % 3) + 10 * (element // SIDES % MODULES) + element % SIDES
 
 
-def bending_at(z: Floats) -> tuple[Floats, Floats]:
-    """Return the deflection by the magnets between ``REFERENCE_Z`` and ``z`` (mm).
+def bending_at(z: Floats, fields: Sequence[float] = (1.0, 1.0, 1.0)) -> tuple[Floats, Floats]:
+    """Return the deflection by the magnets between ``REFERENCE_Z`` and ``z`` (mm); ``fields`` are relative to the map.
 
     Returns the shift in y (mm) and the change of the slope dy/dz, each for q/p = 1/GeV. The magnets are boxes with a
     constant field. Simulation and reconstruction both neglect terms of second order in the slopes (below 1 um above 100
@@ -130,7 +130,7 @@ def bending_at(z: Floats) -> tuple[Floats, Floats]:
     inside = np.clip(np.asarray(z)[..., None], start, stop)
     path = inside - start
     shift = path * (0.5 * path + (np.asarray(z)[..., None] - inside))
-    return BENDING * shift.sum(axis=-1), BENDING * path.sum(axis=-1)
+    return BENDING * shift @ np.array(fields), BENDING * path @ np.array(fields)
 
 
 def _values(constants: Mapping[str, Six], keys: list[str]) -> Floats:

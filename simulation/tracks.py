@@ -4,7 +4,7 @@ Run and file number seed the generator: a raw file always has the same tracks an
 strips, whatever constants reconstruct them later.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -99,10 +99,11 @@ def simulate_file(
     number: int,
     response: Response = USUAL,
     beam: Beam = USUAL_BEAM,
+    fields: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> Iterator[Hits]:
     """Yield the hits of a raw file with ``count`` tracks in batches that bound the memory; see ``simulate``."""
     for batch, first in enumerate(range(0, count, BATCH)):
-        yield simulate(truth, min(BATCH, count - first), seed, run, number, batch, response, beam)
+        yield simulate(truth, min(BATCH, count - first), seed, run, number, batch, response, beam, fields)
 
 
 def simulate(
@@ -114,10 +115,11 @@ def simulate(
     batch: int = 0,
     response: Response = USUAL,
     beam: Beam = USUAL_BEAM,
+    fields: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> Hits:
     """Return the strips that one batch of tracks of raw file ``number`` of ``run`` fires in the detector ``truth``.
 
-    Another ``seed`` gives other tracks. A track fires the one strip that it crosses (binary readout) if the sensor is
+    ``fields`` are the true fields of the magnets relative to the map. Another ``seed`` gives other tracks. A track fires the one strip that it crosses (binary readout) if the sensor is
     efficient, and none between the wafers.
     """
     rng = np.random.default_rng([seed, run, number, batch])
@@ -130,7 +132,7 @@ def simulate(
         _disturb(np.random.default_rng([seed, run, number, batch, 1]), response, responds, beside)
     layers = [
         _layer_hits(truth, responds[:, :, layer], beside[:, :, layer], layer, state)
-        for layer, state in _states(tracks, kicks)
+        for layer, state in _states(tracks, kicks, fields)
     ]
     return _sort(layers)
 
@@ -155,12 +157,12 @@ def scattering_angle(q_over_p: Floats) -> Floats:
     return angle
 
 
-def _states(tracks: Tracks, kicks: Floats) -> Iterator[tuple[int, list[Floats]]]:
+def _states(tracks: Tracks, kicks: Floats, fields: Sequence[float]) -> Iterator[tuple[int, list[Floats]]]:
     """Yield each layer with x, y and the slopes of the tracks in its plane.
 
     ``kicks`` (2, tracks, layers) are the changes of slope downstream of each layer.
     """
-    bend, kick = geo.bending_at(geo.LAYER_Z)
+    bend, kick = geo.bending_at(geo.LAYER_Z, fields)
     x, y, slope_x, slope_y, q_over_p = tracks
     z, bend_before, kick_before = geo.REFERENCE_Z, 0.0, 0.0
     for layer in range(geo.LAYERS):

@@ -25,37 +25,25 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   }
 }
-// Paper has nothing to press: what is folded is printed unfolded, and folded again afterwards.
-const folded = () => document.querySelectorAll("details:not([open])");
-addEventListener("beforeprint", () => { for (const part of folded()) { part.open = true; part.dataset.printed = ""; } });
-addEventListener("afterprint", () => {
-  for (const part of document.querySelectorAll("details[data-printed]")) { part.open = false; delete part.dataset.printed; }
-});
-// The detector is coloured for the iteration and the quantity that are chosen, by the scale of the page that was sent.
+// The detector is coloured for the iteration and the quantity that are chosen, on the scale of all iterations.
 const detector = document.querySelector(".detector"), source = document.getElementById("pictures");
 if (detector && source) {
-  const { iterations, quantities, scale } = JSON.parse(source.textContent);
+  const quantities = JSON.parse(source.textContent);
   const iteration = document.getElementById("iteration"), quantity = document.getElementById("quantity");
-  const most = document.getElementById("most"), shown = document.getElementById("shown");
   document.querySelector(".controls").hidden = false;
-  const colour = share => {
-    const place = Math.min(Math.max(share, 0), 1) * (scale.length - 1), at = Math.min(Math.floor(place), scale.length - 2);
-    return `rgb(${scale[at].map((low, i) => Math.round(low + (scale[at + 1][i] - low) * (place - at)))})`;
-  };
+  const colour = share => `color-mix(in srgb,var(--${share > 0 ? "plus" : "minus"}) ${Math.round(100 * Math.abs(share))}%,var(--zero))`;
   const draw = () => {
-    const values = iterations[iteration.value][quantity.value] ?? {}, [title, unit] = quantities[quantity.value];
-    const known = Object.values(values).filter(v => v !== null), largest = Math.max(0, ...known.map(Math.abs));
-    for (const module of detector.querySelectorAll("rect[data-module]")) {
-      const value = values[module.dataset.module] ?? null;
-      module.setAttribute("fill", value === null ? "url(#hatch)" : colour(largest ? Math.abs(value) / largest : 0));
-      module.querySelector("title").textContent =
-        `module ${module.dataset.module}: ${value === null ? "no number" : `${value} ${unit}`.trim()}`;
+    const { name, unit, most, values } = quantities[quantity.value], shown = values[iteration.value] ?? {};
+    for (const element of detector.querySelectorAll("rect[data-key]")) {
+      const key = element.dataset.key, value = shown[key] ?? null, title = element.querySelector("title");
+      element.style.fill = value === null ? "url(#hatch)" : colour(most ? value / most : 0);
+      title.textContent = `${key.length > 2 ? "module" : "layer"} ${key}: ${value === null ? "no number" : `${value} ${unit}`.trim()}`;
     }
-    detector.setAttribute("aria-label", `${title}, iteration ${iteration.value}`);
-    shown.textContent = `${title}, iteration ${iteration.value}`;
-    most.textContent = known.length ? `${Number(largest.toPrecision(4))} ${unit}`.trim() : "no module has a number";
+    const known = Object.keys(shown).length > 0, words = `${name}, iteration ${iteration.value}`;
+    detector.setAttribute("aria-label", words);
+    document.getElementById("shown").textContent = known ? words : `${words}, has no numbers`;
+    for (const end of ["least", "most"]) document.getElementById(end).textContent = `${Number(most.toPrecision(4))} ${unit}`.trim();
   };
   iteration.addEventListener("change", draw);
   quantity.addEventListener("change", draw);
-  draw();
 }

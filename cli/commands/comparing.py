@@ -80,7 +80,9 @@ def _blocks(compared: "Comparison") -> "list[Block]":
     blocks += [Line(f"missing for {sentence}", "yellow") for sentence in compared.missing]
     for curve in compared.curves:
         title = f"{curve.title}, in {curve.unit}" if curve.unit else curve.title
-        values = [(str(at), *(formatting.number(v, ".4g") for v in of)) for at, of in enumerate(curve.rows, start=1)]
+        values = [
+            (at, *(formatting.number(v, ".4g") for v in of)) for at, of in zip(curve.places, curve.rows, strict=True)
+        ]
         if values:
             blocks += [Line(), Line(f"{title}, by iteration", "bold"), Grid((">iteration", *names), values)]
     if compared.differences:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import Campaign, Json, one_of
+from faser_align.cli.arguments import Campaign, Json, Reference, one_of
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +37,7 @@ def plots(
     label: Annotated[
         str, typer.Option(help="Label above the figures; its first word is bold [default: report.label].")
     ] = "",
+    reference: Reference = "",
     as_json: Json = False,
 ) -> None:
     """Draw the figures of a campaign: SVG, PNG and PDF, and their numbers as CSV.
@@ -62,6 +63,7 @@ def plots(
         forms=tuple(form.strip() for form in forms.split(",") if form.strip()),
         only=tuple(only),
         label=label,
+        reference=reference,
     )
     if as_json:
         files = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import Campaign, Json, Plain, Utc, one_of
+from faser_align.cli.arguments import Campaign, Json, Plain, Reference, Utc, one_of
 from faser_align.fsm import table
 
 if TYPE_CHECKING:
@@ -338,6 +338,7 @@ def report(
     force: Annotated[
         bool, typer.Option("--force", help="Replace a file that is not a report of this campaign.")
     ] = False,
+    reference: Reference = "",
     plain: Plain = False,
     as_json: Json = False,
 ) -> None:
@@ -361,7 +362,7 @@ def report(
             return
         reporting.write(output, text, force=force)
     else:
-        output = reporting.write_page(folder, output, force=force)
+        output = reporting.write_page(folder, output, force=force, reference=reference)
     console.say(f"{os.path.abspath(output)} written")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 
+from faser_align.alignment.parameters.constants import read_constants
 from faser_align.campaign.manifest import read_record
 from faser_align.cli.show import report as text_report
 from faser_align.cli.show.draw import Block
@@ -38,16 +39,17 @@ def write(path: str, text: str, *, force: bool) -> None:
         raise UserError(f"{path} cannot be written: {problem.strerror}; name another file with -o") from None
 
 
-def write_page(folder: str, output: str, *, force: bool) -> str:
-    """Write the page of the campaign in ``folder``; return its path.
+def write_page(folder: str, output: str, *, force: bool, reference: str = "") -> str:
+    """Write the page of the campaign in ``folder``, with the difference to the file ``reference``; return its path.
 
     The default is ``NAME.html`` in the current folder, or in the home folder if the current one is not writable.
     """
     from faser_align.pages.collect import collect
     from faser_align.pages.publish import write_report
 
+    other = (os.path.basename(reference), read_constants(reference)) if reference else None
     found = collect(folder)
     here = "" if os.access(".", os.W_OK) else os.path.expanduser("~")
     path = output or os.path.join(here, f"{found.record['name']}.html")
-    write_report(path, found, written_utc=database.utc(), force=force)
+    write_report(path, found, written_utc=database.utc(), force=force, reference=other)
     return path

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
+from faser_align.alignment.histograms import Histogram
 from faser_align.alignment.parameters.labels import LAYERS, MODULES, STATIONS, constants_key
 from faser_align.pages.figures import scale, style
-from faser_align.pages.figures.shapes import Band, ByElement, Curves, Histogram, Histograms, Map, Maps, Measured
+from faser_align.pages.figures.shapes import Band, ByElement, Curves, Histograms, Map, Maps, Measured, bins_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BAND, RIDGE, STRIP = 110.0, 34.0, 84.0  # heights of a panel of elements, a histogram among many, a picture (points)
+_UNNAMED = ("", "error")
+_CHARACTERS = 36  # on an x axis
 RIDGES = 5  # from this number of panels on, histograms are drawn above each other in one frame
-_QUANTILES = (0.158655, 0.5, 0.841345)
 
 
 def by_element(data: ByElement, experiment: str) -> "Figure":
@@ -45,7 +47,8 @@ def _band(axes: "Axes", band: Band, keys: Sequence[str]) -> None:
             axes.axvline(place[right] - 0.5, color=style.LINE, linewidth=0.8)
     axes.set_ylabel(_with_unit(band.label, band.unit))
     axes.yaxis.set_label_coords(-0.14, 1.0)
-    _legend(axes, list(band.series))
+    _in_thousands(axes)
+    _legend(axes, list(band.series) if len(band.series) > 1 else [""])
 
 
 def _points(
@@ -102,21 +105,45 @@ def _frames(data: Histograms, experiment: str) -> "Figure":
         ):
             _stairs(axes, histogram, colour, filled=filled)
         axes.set_title(panel.label, y=1.0, pad=-14, loc="left", x=0.03)
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high * 1.35)
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.3)
+        if data.logx:
+            axes.set_xscale("log")
+        if data.mark:
+            axes.axvline(data.mark[1], color=style.BAD, linestyle="--", linewidth=1)
         if columns == 2:
             axes.tick_params(labelleft=False)
+    _trim(grid[0, 0], data)
     grid[-1, -1].set_xlabel(_with_unit(data.label, data.unit))
     grid[0, 0].set_ylabel("entries")
+    _in_thousands(grid[0, 0])
     style.name(figure, experiment)
     _legend_of(grid[0, 0], data)
     return figure  # type: ignore[no-any-return]
 
 
+def _trim(axes: "Axes", data: Histograms) -> None:
+    """Leave out the ends of the shared x axis that have hardly any entries."""
+    lows, highs = [], []
+    for histogram in (histogram for panel in data.panels for histogram in panel.series.values()):
+        values, edges = histogram.values(), bins_of(histogram).edges
+        filled = np.flatnonzero(values > 0.003 * np.max(values, initial=0.0))
+        if len(filled):
+            lows.append(edges[filled[0]])
+            highs.append(edges[filled[-1] + 1])
+    if data.mark:
+        lows.append(data.mark[1])
+        highs.append(data.mark[1])
+    if lows and axes.get_xscale() == "log":
+        axes.set_xlim(min(lows) / 1.1, max(highs) * 1.1)
+    elif lows:
+        room = 0.04 * (max(highs) - min(lows))
+        axes.set_xlim(min(lows) - room, max(highs) + room)
+
+
 def _stairs(axes: "Axes", histogram: Histogram, colour: str, *, filled: bool) -> None:
-    edges = np.asarray(histogram.axes[0].edges)
+    edges = bins_of(histogram).edges
     axes.stairs(
-        np.asarray(histogram.values()),
+        histogram.values(),
         edges,
         color=colour,
         fill=filled,
@@ -128,88 +155,89 @@ def _stairs(axes: "Axes", histogram: Histogram, colour: str, *, filled: bool) ->
 def _ridges(data: Histograms, experiment: str) -> "Figure":
     figure, grid = style.frame(1, 1, height=60 + RIDGE * len(data.panels), left=34)
     axes = grid[0, 0]
-    spread = 0.0
+    spread = max(_reach(histogram) for panel in data.panels for histogram in panel.series.values())
     for row, panel in enumerate(data.panels):
         base = float(len(data.panels) - 1 - row)
         last = ""
-        for histogram, colour, filled in zip(
-            panel.series.values(), _colours(len(panel.series)), _filled(len(panel.series)), strict=True
+        for (histogram, hue), filled in zip(
+            zip(panel.series.values(), _colours(len(panel.series)), strict=True),
+            _filled(len(panel.series)),
+            strict=True,
         ):
-            edges, values = np.asarray(histogram.axes[0].edges), np.asarray(histogram.values())
-            found = quantiles(edges, values)
-            if found is None:
+            edges, values = _shown(histogram, 1.6 * spread)
+            if not values.sum():
                 continue
-            median, width = found[1], (found[2] - found[0]) / 2
-            spread = max(spread, abs(median) + 4 * width)
-            shown = base + 0.85 * values / max(float(values.max()), 1.0)
+            low, median, high = (float(value) for value in histogram.quantiles())
             axes.stairs(
-                shown,
+                base + 0.85 * values / np.max(values),
                 edges,
                 baseline=base,
-                color=colour,
+                color=hue,
                 fill=filled,
                 alpha=0.45 if filled else 1.0,
                 linewidth=0 if filled else 1.2,
             )
-            axes.plot([median, median], [base, base + 0.85], color=colour, linewidth=1.0, linestyle=":")
-            last = f"{median:+.1f} ± {width:.1f}"
+            axes.plot([median, median], [base, base + 0.85], color=hue, linewidth=1.0, linestyle=":")
+            last = f"{median:+.1f} ± {(high - low) / 2:.1f}"
         axes.axhline(base, color=style.LINE, linewidth=0.8)
         axes.text(0.99, base + 0.45, last, ha="right", transform=axes.get_yaxis_transform(), color=style.AFTER)
     axes.set_xlim(-1.6 * spread or -1.0, 1.6 * spread or 1.0)
     axes.set_ylim(-0.05, len(data.panels) + 0.02)
-    axes.set_yticks([len(data.panels) - 1 - row for row in range(len(data.panels))], [p.label for p in data.panels])
+    axes.set_yticks([len(data.panels) - 0.7 - row for row in range(len(data.panels))], [p.label for p in data.panels])
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(_with_unit(data.label, data.unit))
     style.name(figure, experiment, "median ± width")
     return figure  # type: ignore[no-any-return]
 
 
-def quantiles(edges: FloatArray, values: FloatArray) -> tuple[float, float, float] | None:
-    """Return the 16 %, 50 % and 84 % quantiles of a histogram; None if it is empty."""
-    total = float(values.sum())
-    if total <= 0:
-        return None
-    below = np.concatenate([[0.0], np.cumsum(values)])
-    low, middle, high = (float(np.interp(share * total, below, edges)) for share in _QUANTILES)
-    return low, middle, high
+def _reach(histogram: Histogram) -> float:
+    """Return up to where a histogram has most of its entries."""
+    low, median, high = (float(value) for value in histogram.quantiles())
+    return abs(median) + 2 * (high - low) if histogram.contents.any() else 0.0
+
+
+def _shown(histogram: Histogram, end: float) -> tuple[FloatArray, FloatArray]:
+    """Return edges and entries of the bins from ``-end`` to ``end``."""
+    edges, values = np.array(bins_of(histogram).edges), histogram.values()
+    chosen = np.flatnonzero((edges[1:] > -end) & (edges[:-1] < end))
+    return edges[chosen[0] : chosen[-1] + 2], values[chosen]
 
 
 def curves(data: Curves, experiment: str) -> "Figure":
     """Draw curves with points and errors."""
     with style.look():
-        figure, grid = style.frame()
+        figure, grid = style.frame(height=style.HEIGHT + 14 * max(0, len(data.curves) - 3))
         axes = grid[0, 0]
+        colours = [style.BEFORE, *style.COLOURS] if data.before else list(style.COLOURS)
         for number, curve in enumerate(data.curves):
-            _points(
-                axes,
-                curve.x,
-                curve.y,
-                curve.name,
-                style.COLOURS[number % len(style.COLOURS)],
-                line="-" if data.lines else "none",
-            )
+            line = "-" if data.lines else "none"
+            _points(axes, curve.x, curve.y, curve.name, colours[number % len(colours)], line=line)
         if data.limit:
             axes.axhline(data.limit[1], color=style.BAD, linestyle="--", linewidth=1)
             axes.text(
-                0.99,
-                data.limit[1],
-                data.limit[0],
-                color=style.BAD,
-                ha="right",
-                va="bottom",
-                transform=axes.get_yaxis_transform(),
+                0.01, data.limit[1], data.limit[0], color=style.BAD, va="bottom", transform=axes.get_yaxis_transform()
             )
         if data.log:
             axes.set_yscale("log")
-        if data.names:
-            every = math.ceil(len(data.names) / 12)
-            axes.set_xticks(range(1, len(data.names) + 1, every), data.names[::every])
+        _label_x(axes, data)
         axes.set_xlabel(data.x_label)
         axes.set_ylabel(_with_unit(data.y_label, data.unit))
         axes.yaxis.set_label_coords(-0.14, 1.0)
         _legend(axes, [curve.name for curve in data.curves])
         style.name(figure, experiment)
     return figure  # type: ignore[no-any-return]
+
+
+def _label_x(axes: "Axes", data: Curves) -> None:
+    """Label places by their names, as many as have room, or whole numbers."""
+    if data.names:
+        every = math.ceil(len(data.names) * (1 + max(map(len, data.names))) / _CHARACTERS)
+        axes.set_xticks(range(1, len(data.names) + 1, every), data.names[::every])
+        axes.set_xlim(0.5, len(data.names) + 0.5)
+    elif data.whole:
+        last = max(round(x) for curve in data.curves for x in curve.x)
+        axes.set_xticks(range(1, last + 1, math.ceil(last / 10)))
+        axes.set_xlim(0.8, max(last, 2) + 0.2)
 
 
 def maps(data: Maps, experiment: str) -> "Figure":
@@ -277,14 +305,16 @@ def _filled(count: int) -> list[bool]:
 
 
 def _legend(axes: "Axes", names: Sequence[str]) -> None:
-    """Add a legend above the data if there is more than one series."""
-    if len(names) > 1:
+    """Add a legend above the data, unless the only series needs no name."""
+    if len(names) > 1 or names[0] not in _UNNAMED:
+        columns = max(1, min(len(names), int(_CHARACTERS / (4 + max(map(len, names))))))
+        share = 0.1 + 0.2 * math.ceil(len(names) / columns)
         low, high = axes.get_ylim()
         if axes.get_yscale() == "log":
-            axes.set_ylim(low, high * (high / low) ** 0.3)
+            axes.set_ylim(low, high * (high / low) ** share)
         else:
-            axes.set_ylim(low, high + 0.3 * (high - low))
-        axes.legend(loc="upper left", ncols=3, columnspacing=1.0, handletextpad=0.4)
+            axes.set_ylim(low, high + share * (high - low))
+        axes.legend(loc="upper left", ncols=columns, columnspacing=1.0, handletextpad=0.4)
 
 
 def _legend_of(axes: "Axes", data: Histograms) -> None:
@@ -296,7 +326,22 @@ def _legend_of(axes: "Axes", data: Histograms) -> None:
             Line2D([], [], color=colour, linewidth=4 if filled else 1.4, label=name)
             for name, colour, filled in zip(names, _colours(len(names)), _filled(len(names)), strict=True)
         ]
-        axes.figure.legend(handles=handles, loc="upper right", ncols=2, bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1)
+        axes.figure.legend(
+            handles=handles,
+            loc="upper right",
+            ncols=2,
+            bbox_to_anchor=(1.0, 1.0),
+            borderaxespad=0.1,
+            columnspacing=0.8,
+            handlelength=0.9,
+            handletextpad=0.3,
+        )
+
+
+def _in_thousands(axes: "Axes") -> None:
+    """Label the ticks of a y axis with large numbers in thousands, for which there is room."""
+    if axes.get_ylim()[1] >= 1e4 and axes.get_yscale() == "linear":
+        axes.yaxis.set_major_formatter(lambda value, _place: f"{value / 1e3:g}k" if value else "0")
 
 
 def _with_unit(label: str, unit: str) -> str:

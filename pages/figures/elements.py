@@ -6,6 +6,7 @@ Each function returns a figure of a source, or None if the source has no data fo
 import math
 from collections.abc import Mapping, Sequence
 
+from faser_align.alignment.parameters.labels import LAYERS, MODULES, constants_key
 from faser_align.fsm.metrics import Half, Metrics
 from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.shapes import Band, ByElement, Map, Maps, Measured
@@ -33,12 +34,8 @@ def displacements(source: Source) -> Plot | None:
     if source.start is None or source.last.solution is None:
         return None
     moved = differences(source.last.solution.constants, source.start, source.last.solution.errors)
-    return _plot(
-        "displacements",
-        "Constants less those of the start",
-        "How far the campaign has moved each module and layer, with statistical errors.",
-        _bands({source.last.name: moved}, ""),
-    )
+    caption = "How far the campaign has moved each module and layer, with statistical errors."
+    return values("displacements", "Constants less those of the start", caption, source.last.name, moved)
 
 
 def from_reference(source: Source) -> Plot | None:
@@ -47,12 +44,14 @@ def from_reference(source: Source) -> Plot | None:
         return None
     name, constants = source.reference
     solution = source.last.solution
-    return _plot(
-        "reference",
-        f"Constants less {name}",
-        "How far the constants are from others, with the statistical errors of these.",
-        _bands({source.last.name: differences(solution.constants, constants, solution.errors)}, ""),
-    )
+    apart = differences(solution.constants, constants, solution.errors)
+    caption = "How far the constants are from others, with the statistical errors of these."
+    return values("reference", f"Constants less {name}", caption, source.last.name, apart)
+
+
+def values(name: str, title: str, caption: str, series: str, of: Mapping[str, Mapping[str, Measured]]) -> Plot | None:
+    """Values with errors by degree of freedom and element."""
+    return _plot(name, title, caption, _bands({series: of}, ""))
 
 
 def from_truth(source: Source) -> Plot | None:
@@ -115,7 +114,7 @@ def validation(source: Source) -> Plot | None:
 
 def occupancy(source: Source) -> Plot | None:
     """Hits of each module, and the fraction cut by residual."""
-    hits = {of.name: of.metrics.get("hits", {}).get("modules", {}) for of in source.ends}
+    hits = {of.name: _hits(of.metrics) for of in source.ends}
     if not any(hits.values()):
         return None
     kept = {
@@ -140,45 +139,80 @@ def occupancy(source: Source) -> Plot | None:
     )
 
 
+def _hits(metrics: Metrics) -> dict[str, list[int]]:
+    """Return hits kept and cut of each module of the stations with hits, zeros of modules without any."""
+    found = metrics.get("hits", {}).get("modules", {})
+    stations = sorted({key[0] for key in found})
+    return {
+        key: found.get(key, [0, 0])
+        for key in (constants_key(int(station), layer, m) for station in stations for layer in LAYERS for m in MODULES)
+    }
+
+
 def odd_modules(metrics: Metrics) -> dict[str, str]:
     """Return modules whose hits differ much from the median of the same place in the station's layers: dead or noisy."""
-    modules = metrics.get("hits", {}).get("modules", {})
-    hits = {key: sum(of) for key, of in modules.items()}
+    hits = {key: sum(of) for key, of in _hits(metrics).items()}
     stations = {key[0] for key in hits}
     odd = {}
     for station in sorted(stations):
-        for module in range(8):
-            places = [f"{station}{layer}{module}" for layer in range(3)]
-            found = sorted(hits.get(key, 0) for key in places)
+        for module in MODULES:
+            places = [f"{station}{layer}{module}" for layer in LAYERS]
+            found = sorted(hits[key] for key in places)
             for key in places:
-                if hits.get(key, 0) < DEAD * found[1]:
+                if hits[key] < DEAD * found[1]:
                     odd[key] = "dead"
-                elif found[1] and hits.get(key, 0) > NOISY * found[1]:
+                elif found[1] and hits[key] > NOISY * found[1]:
                     odd[key] = "noisy"
     return odd
 
 
-def maps(source: Source) -> list[Plot]:
-    """Pictures of the detector: displacement from the start, and the last correction."""
-    drawn = []
+def map_displacement(source: Source) -> Plot | None:
+    """Pictures of the detector: displacement from the start, one for each degree of freedom."""
     solution = source.last.solution
-    if solution is not None and source.start is not None:
-        moved = differences(solution.constants, source.start, solution.errors)
-        drawn.append(_map("map", "Displacement from the start", "", moved))
-        if source.reference is not None:
-            name, constants = source.reference
-            apart = differences(solution.constants, constants, solution.errors)
-            drawn.append(_map("map-reference", f"Difference to {name}", "", apart))
-    return [plot for plot in drawn if plot is not None]
+    if solution is None or source.start is None:
+        return None
+    moved = differences(solution.constants, source.start, solution.errors)
+    return picture("map", "Displacement from the start", moved)
 
 
-def _map(name: str, title: str, caption: str, values: Mapping[str, Mapping[str, Measured]]) -> Plot | None:
+def map_reference(source: Source) -> Plot | None:
+    """Pictures of the detector: difference to the reference, one for each degree of freedom."""
+    solution = source.last.solution
+    if solution is None or source.reference is None:
+        return None
+    name, constants = source.reference
+    apart = differences(solution.constants, constants, solution.errors)
+    return picture("map-reference", f"Difference to {name}", apart)
+
+
+def map_residual(source: Source) -> Plot | None:
+    """Pictures of the detector: median residual of each module, before and after, on one scale."""
+    found = {
+        of.name: {key: centre.median_um for key, centre in centres.items()}
+        for of in source.ends
+        if of.data is not None and (centres := of.data.module_medians())
+    }
+    most = max((abs(value) for values in found.values() for value in values.values()), default=0.0)
+    return (
+        Plot(
+            "map-residual",
+            "Median residual of each module",
+            "Both pictures have the same scale.",
+            Maps([Map(f"{name}, residual", "µm", values, most) for name, values in found.items()]),
+        )
+        if found
+        else None
+    )
+
+
+def picture(name: str, title: str, values: Mapping[str, Mapping[str, Measured]]) -> Plot | None:
+    """Pictures of the detector for values by degree of freedom and element."""
     pictures = [
         Map(dof, unit(dof), {key: measured.value for key, measured in of.items()}, _most(of))
         for dof, of in values.items()
         if _most(of)
     ]
-    return Plot(name, title, caption, Maps(pictures)) if pictures else None
+    return Plot(name, title, "Layers have a bar above their modules.", Maps(pictures)) if pictures else None
 
 
 def _most(of: Mapping[str, Measured]) -> float:

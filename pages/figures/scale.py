@@ -9,3 +9,9 @@ def colour(share: float) -> str:
     end = PLUS if share > 0 else MINUS
     part = min(abs(share), 1.0)
     return "#" + "".join(f"{round(zero + (full - zero) * part):02x}" for zero, full in zip(ZERO, end, strict=True))
+
+
+def in_page(share: float) -> str:
+    """Return the same as a colour of the page's style sheet, which has other ends in dark mode."""
+    end, part = ("plus" if share > 0 else "minus"), round(100 * min(abs(share), 1.0))
+    return f"color-mix(in srgb,var(--{end}) {part}%,var(--zero))"

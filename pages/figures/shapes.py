@@ -1,24 +1,12 @@
 """Define what figures show, and the same numbers as rows of a table. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
+
+from faser_align.alignment.histograms import Bins, Histogram
 
 Cell = str | float | None
 Table = tuple[tuple[str, ...], list[tuple[Cell, ...]]]
-
-
-class Histogram(Protocol):
-    """A histogram of the UHI protocol, as those of hist and boost-histogram, with one regular or variable axis."""
-
-    @property
-    def axes(self) -> Any:
-        """One axis, with ``edges``."""
-
-    def values(self) -> Any:
-        """Return the content of the bins."""
-
-    def variances(self) -> Any:
-        """Return the variance of each content."""
 
 
 class Measured(NamedTuple):
@@ -59,22 +47,29 @@ class Panel(NamedTuple):
 
 
 class Histograms(NamedTuple):
-    """Histograms of one quantity, in one panel or several."""
+    """Histograms of one quantity, in one panel or several; ``mark`` is an expected value with its name."""
 
     label: str
     unit: str
     panels: Sequence[Panel]
+    logx: bool = False
+    mark: tuple[str, float] | None = None
 
     def table(self) -> Table:
         """Return columns and rows."""
         return ("quantity", "unit", "panel", "series", "low", "high", "entries"), [
-            (self.label, self.unit, panel.label, name, float(low), float(high), float(entries))
+            (self.label, self.unit, panel.label, name, low, high, float(entries))
             for panel in self.panels
             for name, histogram in panel.series.items()
-            for low, high, entries in zip(
-                histogram.axes[0].edges[:-1], histogram.axes[0].edges[1:], histogram.values(), strict=True
-            )
+            for (low, high), entries in zip(bins_of(histogram), histogram.values(), strict=True)
         ]
+
+
+def bins_of(histogram: Histogram) -> Bins:
+    """Return the axis of a histogram that has one continuous axis."""
+    (axis,) = histogram.axes
+    assert isinstance(axis, Bins)
+    return axis
 
 
 class Curve(NamedTuple):
@@ -86,7 +81,18 @@ class Curve(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """Curves in one frame; ``names`` replace the numbers on the x axis, ``limit`` is a line with its name."""
+    """Curves in one frame.
+
+    Attributes:
+        x_label, y_label, unit: of the axes.
+        curves: the series.
+        log: use a logarithmic y axis.
+        lines: connect the points of a curve.
+        names: labels of the positions 1, 2, ... on the x axis.
+        limit: a horizontal line with its name.
+        whole: the x axis has whole numbers, such as iterations.
+        before: the first curve is the state before; it is grey.
+    """
 
     x_label: str
     y_label: str
@@ -96,6 +102,8 @@ class Curves(NamedTuple):
     lines: bool = True
     names: Sequence[str] = ()
     limit: tuple[str, float] | None = None
+    whole: bool = False
+    before: bool = False
 
     def table(self) -> Table:
         """Return columns and rows."""

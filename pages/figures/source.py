@@ -1,23 +1,30 @@
 """Choose what figures show of a campaign: the iterations of a stage, the first beside a later one. Pure."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from faser_align.alignment.parameters.constants import DOFS, ZERO, Constants, subtract_constants
 from faser_align.alignment.parameters.differences import UM, URAD
+from faser_align.alignment.quality.figure_data import FigureData
+from faser_align.campaign import layout
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.metrics import Metrics
 from faser_align.pages.collect import Facts, Solution
 from faser_align.pages.figures.shapes import Measured
 
+Reference = tuple[str, Constants] | None
+"""What other constants are, and they (mm, rad)."""
+
 
 class Iteration(NamedTuple):
-    """An iteration: its name, its number in the stage, its metrics, and its solution if it can be read."""
+    """An iteration: its name, its number in the stage, its metrics; solution and histograms if they can be read."""
 
     name: str
     number: int
     metrics: Metrics
-    solution: Solution | None
+    solution: Solution | None = None
+    data: FigureData | None = None
 
 
 class Source(NamedTuple):
@@ -29,13 +36,15 @@ class Source(NamedTuple):
         reference: other constants to compare with, and what they are; None without any.
         truth: the simulated detector's constants; None for real data.
         validation: metrics of the validation; empty without one.
+        halves: histograms of the validation with the first and the last constants.
     """
 
     iterations: list[Iteration]
     start: Constants | None
-    reference: tuple[str, Constants] | None
+    reference: Reference
     truth: Constants | None
     validation: Metrics
+    halves: Mapping[str, FigureData] = MappingProxyType({})
 
     @property
     def first(self) -> Iteration:
@@ -53,9 +62,7 @@ class Source(NamedTuple):
         return self.iterations[:1] + self.iterations[1:][-1:]
 
 
-def source(
-    facts: Facts, stage: int = 0, iteration: int = 0, *, reference: tuple[str, Constants] | None = None
-) -> Source:
+def source(facts: Facts, stage: int = 0, iteration: int = 0, *, reference: Reference = None) -> Source:
     """Return what figures of a stage show.
 
     Args:
@@ -91,6 +98,7 @@ def source(
                 row["iteration"],
                 row["metrics"],
                 facts.solutions.get((number, row["iteration"])),
+                facts.figures.get((number, row["iteration"])),
             )
             for row in shown
         ],
@@ -98,6 +106,11 @@ def source(
         reference,
         facts.truth,
         facts.validation.get("metrics", {}),
+        {
+            name: facts.figures[layout.VALIDATION, half]
+            for name, half in (("before", layout.BEFORE), ("after", layout.AFTER))
+            if (layout.VALIDATION, half) in facts.figures
+        },
     )
 
 

@@ -37,7 +37,7 @@ VARIABLES = {
     LINE: "--line",
     BACK: "--back",
     BAD: "--bad",
-    BEFORE: "--waiting",
+    BEFORE: "--before",
     **{colour: f"--c{place}" for place, colour in enumerate(COLOURS)},
 }
 _SETTINGS: Any = {

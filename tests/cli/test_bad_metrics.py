@@ -67,7 +67,7 @@ def test_metrics_that_are_none_are_named(kind: str, folder: str) -> None:
     path.write_bytes(BROKEN[kind])
     found = collect(folder)
     assert str(path) in "".join(found.missing)
-    assert len(found.corrections) == 1
+    assert len(found.judged) == 1
     assert "Convergence" in render(found, written_utc=NOW)
     compare.render([found, found], written_utc=NOW)
     with pytest.raises(ValueError, match=f"{path} is "):

@@ -65,9 +65,9 @@ def test_a_table_sorts_and_the_detector_changes(browser: Browser, campaigns: Pat
     assert page.locator("th[aria-sort=descending]").count() == 1
     page.select_option("#quantity", "cut")
     page.select_option("#iteration", "1")
-    module = page.locator('.detector rect[data-module="000"]')
+    module = page.locator('.detector rect[data-key="000"]')
     assert module.locator("title").text_content() == "module 000: 0.001996"
-    assert module.get_attribute("fill") == "rgb(253,231,37)"
+    assert "var(--plus) 100%" in str(module.get_attribute("style"))
 
 
 def test_hostile_names_stay_text(browser: Browser, workdir: Path) -> None:

@@ -15,7 +15,8 @@ from faser_align.pages.templating import TEMPLATES
 
 SMALLEST_PX = 11
 LETTERS = """pictures => pictures.map(picture => [...picture.querySelectorAll('text:not(.sign)')].map(text => {
-  const {left, right, top, bottom} = text.getBoundingClientRect(), scale = Math.abs(text.getScreenCTM().d);
+  const {left, right, top, bottom} = text.getBoundingClientRect(), turned = text.getScreenCTM();
+  const scale = Math.hypot(turned.c, turned.d);
   return {words: text.textContent, size: parseFloat(getComputedStyle(text).fontSize) * scale, left, right, top, bottom};
 }))"""
 

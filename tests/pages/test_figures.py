@@ -4,17 +4,20 @@ import csv
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from campaigns import make_campaign, run_iteration
 from commandline import faser_align
 
+from faser_align.alignment.histograms import Bins, Categories, Histogram
 from faser_align.alignment.parameters.constants import ZERO, Constants, write_constants
-from faser_align.alignment.parameters.labels import module_rz_label, module_x_label
+from faser_align.alignment.parameters.labels import KEYS, module_rz_label, module_x_label
 from faser_align.alignment.pede.results import Row, write_result
+from faser_align.alignment.quality.figure_data import FigureData, Files, Mode, Spectrum
 from faser_align.campaign import layout
 from faser_align.fsm.metrics import Metrics
 from faser_align.pages.collect import Solution
-from faser_align.pages.figures import elements, style
+from faser_align.pages.figures import distributions, elements, modes, style
 from faser_align.pages.figures.catalogue import plots
 from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.source import Iteration, Source
@@ -72,7 +75,7 @@ def test_numbers_of_a_figure_are_rows(source: Source) -> None:
 
 def test_the_map_keeps_the_sign(source: Source) -> None:
     """The detector is blue below zero and red above, on a scale that is symmetric about zero."""
-    plot = drawn(elements.maps(source)[0])
+    plot = drawn(elements.map_displacement(source))
     (axes,) = plot.figure("FASER Internal").axes
     assert [text.get_text() for text in axes.texts][-3:] == ["x [µm]", "−10", "+10"]
     squares = axes.collections[0].get_facecolor()
@@ -149,3 +152,96 @@ def test_the_command_writes_figures_and_numbers(workdir: Path, monkeypatch: pyte
     wrong = faser_align("plots", folder, "--iteration", "3", "--format", "csv")
     assert wrong.err.strip() == "error: Y2023_R011705_F400-405 has no solved iteration 3; choose one of 1, 2"
     assert "must be one of svg, png, pdf, csv" in faser_align("plots", folder, "--format", "gif").err
+
+
+def histograms(offset_um: float) -> FigureData:
+    """Return the data of an iteration whose module 000 is off."""
+    keys = tuple(key for key in KEYS if len(key) == 3)
+    bins = Bins.evenly("residual", "residual [um]", 250, -500.0, 500.0)
+    contents = np.zeros((96, 2, 252), np.int64)
+    for key, middle in (("000", offset_um), ("001", 0.0), ("100", 0.0)):
+        places = np.searchsorted(np.array(bins.edges), middle + np.linspace(-40, 40, 1001), side="right")
+        contents[keys.index(key), :] = np.bincount(places, minlength=252)
+    residuals = Histogram(
+        (Categories("module", "module", keys), Categories("side", "side", ("0", "1")), bins), contents
+    )
+    probability = Histogram((Bins.evenly("probability", "", 50, 0.0, 1.0),), np.full(52, 7))
+    files = [Files(str(400 + at), str(400 + at), 1, 10, 1.0 + at, 100, 1, {"00": 0.5}) for at in range(3)]
+    modes = tuple(Mode(value, 0.1, name) for value, name in ((1e-6, "curvature in y"), (0.04, ""), (0.25, "")))
+    return FigureData(
+        stage=1,
+        iteration=1,
+        residual_max_mm=0.5,
+        histograms={"residuals": residuals, "chi2_probability": probability},
+        files=files,
+        spectra=(Spectrum("all", 4e-4, 4e-8, modes),),
+    )
+
+
+@pytest.fixture
+def filled(source: Source) -> Source:
+    """Return the campaign with histograms; module 000 is off by 60 um at first."""
+    return source._replace(iterations=[of._replace(data=histograms(60.0 / of.number**4)) for of in source.iterations])
+
+
+def test_residuals_have_median_and_width(filled: Source) -> None:
+    """The axis has its unit, and the rows have every entry of both iterations."""
+    plot = drawn(distributions.residuals(filled))
+    axes = plot.figure("FASER Internal").axes[1]
+    assert axes.get_xlabel() == "residual [µm]"
+    _, rows = plot.table()
+    assert {row[2] for row in rows} == {"00", "10"}
+    assert sum(float(row[6] or 0) for row in rows if row[2:4] == ("00", "iteration 2")) == 4 * 1001
+
+
+def test_medians_of_modules_are_by_station(filled: Source) -> None:
+    """The distribution of medians (DMR) has an entry for each module, which moves to zero."""
+    plot = drawn(distributions.medians(filled))
+    assert [axes.get_title(loc="left") for axes in plot.figure("FASER Internal").axes[:2]] == ["IFT", "station 1"]
+    entries = [row for row in plot.table()[1] if row[6]]
+    before = [row for row in entries if row[2:4] == ("IFT", "iteration 1")]
+    assert sum(float(row[6] or 0) for row in before) == 2
+    assert any(float(row[4] or 0) > 50 for row in before)
+    assert all(abs(float(row[4] or 0)) < 10 for row in entries if row[3] == "iteration 2")
+
+
+def test_the_spectrum_has_its_limit_and_names(filled: Source) -> None:
+    """Each direction has its error, and the weak one is above the line and named."""
+    (plot,) = modes.spectrum(filled)
+    assert "curvature in y" in plot.caption
+    (axes,) = plot.figure("FASER Internal").axes
+    assert axes.get_ylabel() == "error [µm]"
+    errors = [float(row[4] or 0) for row in plot.table()[1]]
+    assert errors == pytest.approx([1000.0, 5.0, 2.0])
+    limit = next(line for line in axes.get_lines() if line.get_color() == style.BAD)
+    assert list(limit.get_ydata()) == pytest.approx([50.0, 50.0])
+
+
+def test_files_have_their_names_on_the_axis(filled: Source) -> None:
+    """Stability over files has a point per file under its name."""
+    plot = drawn(distributions.stability(filled))
+    assert [row[:1] + row[4:5] for row in plot.table()[1]][-3:] == [("400", 1.0), ("401", 2.0), ("402", 3.0)]
+    (axes,) = plot.figure("FASER Internal").axes
+    assert [label.get_text() for label in axes.get_xticklabels()][:1] == ["400"]
+
+
+def test_every_figure_can_be_drawn_as_every_file(filled: Source) -> None:
+    """No figure of the catalogue fails, and each has rows."""
+    reference = filled._replace(reference=("in use.txt", {"000": (0.05, 0.0, 0.0, 0.0, 0.0, 0.0)}))
+    made = plots(reference)
+    assert len({plot.name for plot in made}) == len(made)
+    assert {
+        "residuals",
+        "medians",
+        "probability",
+        "map-residual",
+        "map-reference",
+        "reference",
+        "spectrum",
+        "files",
+    } <= {plot.name for plot in made}
+    for plot in made:
+        assert style.embedded(plot.figure("FASER Internal"), name=plot.name, title=plot.title)
+        columns, rows = plot.table()
+        assert all(len(row) == len(columns) for row in rows)
+        assert rows

@@ -143,7 +143,7 @@ def test_very_many_nodes_are_summed_up_in_words(
     assert fit["node"] == "mille_s1_i01"
     ends = [line["spans"][-1][1] + line["spans"][-1][2] for line in others]
     assert min(ends) > mean["spans"][-1][1] + mean["spans"][-1][2]
-    words = page.locator("section[aria-labelledby=time]").inner_text()
+    words = page.locator("section[aria-labelledby=time]").text_content() or ""
     assert "24 are drawn; of the other 1,977, none failed, held or repeated." in words
     assert "The first line stands for the others, 5,931 in all: it is their mean." in words
 

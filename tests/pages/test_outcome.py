@@ -8,6 +8,9 @@ from browsing import look
 from campaigns import hook, make_campaign, run_iteration
 from playwright.sync_api import Browser
 
+from faser_align.alignment.parameters.constants import ZERO, write_constants
+from faser_align.alignment.parameters.labels import module_x_label
+from faser_align.alignment.pede.results import Row, write_result
 from faser_align.campaign import layout
 
 PageOf = Callable[[Path], Path]
@@ -45,15 +48,29 @@ def test_a_running_campaign_tells_its_last_verdict(browser: Browser, workdir: Pa
     assert facts["nodes now"] == "iteration 2: 2 waiting, 1 running"
 
 
-def test_the_picture_begins_with_what_is_known(browser: Browser, workdir: Path, page_of: PageOf) -> None:
-    """The detector shows a quantity with values; for one without values it says so."""
+def test_the_picture_has_one_scale_and_signs(browser: Browser, workdir: Path, page_of: PageOf) -> None:
+    """The detector shows the displacement first, blue below zero and red above, on the scale of all iterations."""
     record = make_campaign(workdir / "c", files=1)
-    run_iteration(record, 1)
+    folder = record["folder"]
+    for at, x_mm in ((1, -0.04), (2, 0.02)):
+        run_iteration(record, at)
+        write_constants(layout.result_file(folder, 1, at), {"003": (x_mm, 0.0, 0.0, 0.0, 0.0, 0.0)})
+        write_result(
+            Path(layout.metrics_file(folder, 1, at)).parent / "millepede.res",
+            {module_x_label(0, 0, 3, side): Row(x_mm, 0.0, x_mm, 0.001) for side in (0, 1)},
+        )
+    write_constants(layout.constants_file(folder, 1, 1), {"003": ZERO})
     page = look(browser, page_of(workdir / "c"), 360, "dark").page
-    assert page.locator("#quantity").input_value() == "cut"
+    fill = "document.querySelector('.detector rect[data-key=\"003\"]').style.fill"
+    assert page.locator("#shown").inner_text() == "displacement from the start, x, iteration 2"
+    assert page.locator("#most").inner_text() == "40 µm"
+    assert "var(--plus) 50%" in page.evaluate(fill)
+    page.select_option("#iteration", "1")
+    assert page.locator("#most").inner_text() == "40 µm"
+    assert "var(--minus) 100%" in page.evaluate(fill)
+    assert page.locator(".detector rect[data-key='003'] title").text_content() == "module 003: -40 µm"
+    page.select_option("#quantity", "cut")
     assert page.locator("#most").inner_text() == "0.001996"
-    page.select_option("#quantity", "pull")
-    assert page.locator("#most").inner_text() == "no module has a number"
 
 
 @pytest.mark.parametrize("width", [360, 1600])

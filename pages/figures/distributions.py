@@ -1,0 +1,296 @@
+"""Make the figures of hits and tracks: residuals, medians of modules, pulls, chi2, momenta. Pure.
+
+Each function returns a figure of a source, or None if the source has no data for it. The histograms are those of
+``alignment.quality.figure_data``.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from faser_align.alignment.histograms import Bins, Histogram
+from faser_align.alignment.quality.figure_data import LEAST_HITS, FigureData
+from faser_align.pages.figures.plot import Plot
+from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Histograms, Measured, Panel
+from faser_align.pages.figures.source import Source
+
+STATIONS = {"0": "IFT", "1": "station 1", "2": "station 2", "3": "station 3"}
+CHARGES = {"+": "positive", "-": "negative"}
+BINS = 24  # of the distributions of modules, of which a station has 24
+
+
+def residuals(source: Source) -> Plot | None:
+    """Residuals of each layer, with median and width."""
+    return residuals_of(_ends(source))
+
+
+def residuals_of(found: Mapping[str, FigureData | None]) -> Plot | None:
+    """Residuals of each layer in several iterations or campaigns, by name; the first one is grey."""
+    known = {name: data for name, data in found.items() if data is not None}
+    layers = sorted({key for data in known.values() for key in data.layer_medians() or ()})
+    panels = [
+        Panel(layer, {name: one for name, data in known.items() if (one := data.layer_residuals(layer))})
+        for layer in layers
+    ]
+    before, *after = known or [""]
+    grey = f"Grey: {before}. " if after else ""
+    return _histograms(
+        "residuals",
+        "Residuals of each layer",
+        f"{grey}Medians should be zero, and widths shrink to the resolution. Numbers are those of {(after or [before])[0]}, in µm.",
+        Histograms("residual", "µm", panels),
+    )
+
+
+def medians(source: Source) -> Plot | None:
+    """Distribution of the modules' median residuals (DMR), by station."""
+    found = {
+        name: {key: of.median_um for key, of in centres.items()}
+        for name, data in _ends(source).items()
+        if (centres := data.module_medians())
+    }
+    errors = [of.error_um for of in (source.last.data.module_medians() or {}).values()] if source.last.data else []
+    error = f" The median of their statistical errors is {np.median(errors):.2f} µm." if errors else ""
+    return _histograms(
+        "medians",
+        "Median residuals of modules (DMR)",
+        f"One entry for each module with at least {LEAST_HITS} hits: aligned modules are within their errors of zero.{error}",
+        Histograms("median residual", "µm", _by_station(found, symmetric=True)),
+    )
+
+
+def spreads(source: Source) -> Plot | None:
+    """Distribution of the rms of the modules' normalised residuals (DRnR), by station."""
+    found = {
+        name: {key: of.rms for key, of in spreads.items()}
+        for name, data in _ends(source).items()
+        if (spreads := data.module_spreads())
+    }
+    expected = source.last.data.expected_pull if source.last.data else None
+    return _histograms(
+        "spreads",
+        "Rms of normalised residuals of modules (DRnR)",
+        "One entry for each module; above the dashed line, hits scatter by more than their errors, or the module is misaligned.",
+        Histograms(
+            "rms of residual over error",
+            "",
+            _by_station(found, symmetric=False),
+            mark=("expected", expected) if expected else None,
+        ),
+    )
+
+
+def pulls(source: Source) -> Plot | None:
+    """Residuals over the errors of their hits, of all modules."""
+    return _histograms(
+        "pulls",
+        "Pulls of residuals",
+        "Residuals over the errors of the hits. Without misalignment the rms is below 1, since tracks follow hits.",
+        Histograms("residual over error", "", _panel(source, lambda data: _sum(data, "pulls", "module"))),
+    )
+
+
+def chi2(source: Source) -> Plot | None:
+    """Chi2/ndf of tracks."""
+    return _histograms(
+        "chi2",
+        "χ²/ndf of tracks",
+        "The maximum is near 1 if errors and alignment are right.",
+        Histograms("χ²/ndf", "", _panel(source, lambda data: data.histogram("chi2_per_ndf"))),
+    )
+
+
+def probability(source: Source) -> Plot | None:
+    """Chi2 probability of tracks."""
+    return _histograms(
+        "probability",
+        "χ² probability of tracks",
+        "Flat if errors and alignment are right; a peak at 0 comes from misalignment, outliers and scattering.",
+        Histograms("χ² probability", "", _panel(source, lambda data: data.histogram("chi2_probability"))),
+    )
+
+
+def momentum(source: Source) -> Plot | None:
+    """Momenta of tracks by charge."""
+    panels = []
+    for charge, words in CHARGES.items():
+        series = {
+            name: found.at(charge=charge).rebin(4)
+            for name, data in _ends(source).items()
+            if (found := data.histogram("momentum"))
+        }
+        if series:
+            panels.append(Panel(f"{words} tracks", series))
+    return _histograms(
+        "momentum",
+        "Momentum by charge",
+        "A weak mode that bends tracks makes the momenta of one charge larger and of the other smaller.",
+        Histograms("momentum", "GeV", panels, logx=True),
+    )
+
+
+def momentum_change(source: Source) -> Plot | None:
+    """Relative change of the median momentum of the same tracks since the stage's first iteration, by charge."""
+    rows = [(of.number, of.metrics.get("momentum", {}).get("since_first", {})) for of in source.iterations]
+    curves = []
+    for key, name in (("momentum_change_plus", "positive"), ("momentum_change_minus", "negative")):
+        points = [(number, 100 * float(value)) for number, row in rows if (value := row.get(key)) is not None]  # type: ignore[arg-type]
+        points = [(source.first.number, 0.0), *points] if points else []
+        if points:
+            curves.append(Curve(name, [x for x, _ in points], [Measured(y) for _, y in points]))
+    if not curves:
+        return None
+    return Plot(
+        "momentum-change",
+        "Change of momenta since the first iteration",
+        "Medians of the same tracks. Opposite changes of both charges are a curvature, equal ones a scale.",
+        Curves("iteration", "change of median momentum", "%", curves, whole=True),
+    )
+
+
+def asymmetry(source: Source) -> Plot | None:
+    """Mean charge over momentum of each module's tracks."""
+    series = {}
+    for name, data in _ends(source).items():
+        profile = data.profile("q_over_p")
+        if profile is None:
+            continue
+        both = profile.sum("charge")
+        means, variances, counts = both.values(), both.variances(), both.counts()
+        series[name] = {
+            str(key): Measured(float(mean), math.sqrt(variance / count))
+            for key, mean, variance, count in zip(both.axes[0], means, variances, counts, strict=True)
+            if count >= LEAST_HITS
+        }
+    if not any(series.values()):
+        return None
+    return Plot(
+        "q-over-p",
+        "Mean q/p of each module's tracks",
+        "A course along x or from layer to layer that alignment changes is a weak mode of the momenta.",
+        ByElement([Band("mean q/p", "1/TeV", series)]),
+    )
+
+
+def magnets(source: Source) -> Plot | None:
+    """Deviation of the field of each magnet, if only this one is wrong."""
+    curves = []
+    for of in source.ends:
+        found = of.metrics.get("magnets", {})
+        if found:
+            points = [(int(key), Measured(100 * one["deviation"], 100 * one["error"])) for key, one in found.items()]
+            curves.append(Curve(of.name, [at for at, _ in points], [measured for _, measured in points]))
+    if not curves:
+        return None
+    odd = [f"magnet {x}: {y.value:+.2f} ± {y.error:.2f} %" for x, y in zip(*curves[-1][1:], strict=True)]
+    return Plot(
+        "magnets",
+        "Fields of the magnets",
+        f"{'; '.join(odd)}. By how much a field differs from the map if only this one is wrong: momenta are wrong with it.",
+        Curves(
+            "magnet",
+            "deviation of the field",
+            "%",
+            curves,
+            lines=False,
+            names=["1", "2", "3"],
+            limit=("as in the map", 0.0),
+            before=len(curves) > 1,
+        ),
+    )
+
+
+def stability(source: Source) -> Plot | None:
+    """Chi2/ndf of each raw file, first and last iteration."""
+    curves = []
+    names: list[str] = []
+    for name, data in _ends(source).items():
+        points = [(at, row) for at, row in enumerate(data.files, start=1) if row.chi2_per_ndf is not None]
+        if points:
+            names = [row.first if row.files == 1 else f"{row.first}…" for row in data.files]
+            curves.append(
+                Curve(name, [at for at, _ in points], [Measured(float(row.chi2_per_ndf or 0)) for _, row in points])
+            )
+    if not curves:
+        return None
+    return Plot(
+        "files",
+        "χ²/ndf of each raw file",
+        "A step or an outlier means that the detector moved, or that a file is damaged.",
+        Curves("raw file", "χ²/ndf", "", curves, lines=False, names=names, before=len(curves) > 1),
+    )
+
+
+def drift_over_files(source: Source) -> Plot | None:
+    """Mean residual of each station over the raw files, in the last iteration."""
+    data = source.last.data
+    if data is None or not data.files:
+        return None
+    curves = []
+    layers = sorted({key for row in data.files for key in row.mean_um})
+    for station in sorted({key[0] for key in layers}):
+        of_station = [key for key in layers if key[0] == station]
+        points = []
+        for at, row in enumerate(data.files, start=1):
+            means = [mean for key in of_station if (mean := row.mean_um.get(key)) is not None]
+            if means:
+                points.append((at, sum(means) / len(means)))
+        if points:
+            curves.append(Curve(STATIONS[station], [at for at, _ in points], [Measured(mean) for _, mean in points]))
+    if not curves:
+        return None
+    names = [row.first if row.files == 1 else f"{row.first}…" for row in data.files]
+    return Plot(
+        "files-residuals",
+        "Mean residual of each station over the raw files",
+        "A step means that a station moved during the run.",
+        Curves("raw file", "mean residual", "µm", curves, lines=False, names=names),
+    )
+
+
+def _ends(source: Source) -> dict[str, FigureData]:
+    """Return the data of the first and the last iteration that have any, by name."""
+    return {of.name: of.data for of in source.ends if of.data is not None}
+
+
+def _panel(source: Source, choose: Callable[[FigureData], Histogram | None]) -> list[Panel]:
+    series = {name: found for name, data in _ends(source).items() if (found := choose(data)) is not None}
+    return [Panel("", series)] if series else []
+
+
+def _sum(data: FigureData, name: str, axis: str) -> Histogram | None:
+    found = data.histogram(name)
+    return None if found is None else found.sum(axis)
+
+
+def _histograms(name: str, title: str, caption: str, data: Histograms) -> Plot | None:
+    entries = any(histogram.contents.any() for panel in data.panels for histogram in panel.series.values())
+    return Plot(name, title, caption, data) if entries else None
+
+
+def _by_station(found: Mapping[str, Mapping[str, float]], *, symmetric: bool) -> list[Panel]:
+    """Return a panel per station: the distribution of its modules' values, by series and module."""
+    panels = []
+    for station, words in STATIONS.items():
+        values = {name: [value for key, value in of.items() if key[0] == station] for name, of in found.items()}
+        if any(values.values()):
+            panels.append((words, values))
+    every = [value for _, values in panels for of in values.values() for value in of]
+    axis = _axis(every, symmetric=symmetric)
+    return [Panel(words, {name: _filled(axis, of) for name, of in values.items()}) for words, values in panels]
+
+
+def _axis(values: Iterable[float], *, symmetric: bool) -> Bins:
+    known = list(values) or [1.0]
+    if symmetric:
+        end = max(abs(value) for value in known) * 1.05 or 1.0
+        return Bins.evenly("value", "", BINS, -end, end)
+    low, high = min(known), max(known)
+    room = (high - low) * 0.1 or 0.1
+    return Bins.evenly("value", "", BINS, low - room, high + room)
+
+
+def _filled(axis: Bins, values: Iterable[float]) -> Histogram:
+    places = np.searchsorted(np.array(axis.edges), list(values), side="right")
+    return Histogram((axis,), np.bincount(places, minlength=axis.size).astype(np.int64))
