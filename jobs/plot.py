@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from faser_align.fsm.metrics import Metrics
+from faser_align.pages.figures import style
 from faser_align.system.atomic import temporary
 
 if TYPE_CHECKING:
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INCHES, _DPI = (8.0, 7.2), 100
-_BLUE, _ORANGE, _GREY = "#1f5fa8", "#c2570c", "#56616b"
+_BLUE, _ORANGE, _GREY = *style.COLOURS[:2], style.SOFT
 _DASHED = "\n(dashed: limits)"
-_COLOURS = (_BLUE, _ORANGE, "#1a7f4b", "#7a3e9d", "#a86a00", "#0b7285", "#b3261e", "#495057")
+_COLOURS = (*style.COLOURS, _GREY)
 
 
-def plot(path: str, name: str, history: Sequence[Metrics], limits: Mapping[str, float]) -> str:
+def plot(
+    path: str, name: str, history: Sequence[Metrics], limits: Mapping[str, float], label: str = style.LABEL
+) -> str:
     """Draw the convergence of a campaign into the PNG file ``path``.
 
     Args:
@@ -28,6 +31,7 @@ def plot(path: str, name: str, history: Sequence[Metrics], limits: Mapping[str, 
         name: the campaign's name.
         history: metrics of its iterations, oldest first; missing values and values that are not finite leave a gap.
         limits: limits of the convergence criteria, named as in ``fsm.criteria.limits``.
+        label: the experiment's label.
 
     Returns:
         Why there is no picture, or an empty string. Never raises, because no result depends on the picture.
@@ -45,22 +49,23 @@ def plot(path: str, name: str, history: Sequence[Metrics], limits: Mapping[str, 
     except Exception as broken:  # noqa: BLE001 -- an installation may be broken in any way
         return f"matplotlib cannot be used by the jobs' Python ({sys.executable}): {broken}"
     try:
-        figure = Figure(figsize=_INCHES, dpi=_DPI)
-        figure.subplots_adjust(left=0.135, right=0.985, bottom=0.075, top=0.95, hspace=0.08)
-        _draw(figure, name, history, limits)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with temporary(path) as written:
-            figure.savefig(
-                written, format="png", metadata={"Software": "faser-align"}, pil_kwargs={"compress_level": 1}
-            )
+        with style.look():
+            figure = Figure(figsize=_INCHES, dpi=_DPI)
+            figure.subplots_adjust(left=0.135, right=0.985, bottom=0.075, top=0.95, hspace=0.08)
+            _draw(figure, name, history, limits, label)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with temporary(path) as written:
+                figure.savefig(
+                    written, format="png", metadata={"Software": "faser-align"}, pil_kwargs={"compress_level": 1}
+                )
     except Exception as problem:  # noqa: BLE001 -- see above
         return f"the plot could not be drawn: {type(problem).__name__}: {problem}"
     return ""
 
 
-def _draw(figure: "Figure", name: str, history: Sequence[Metrics], limits: Mapping[str, float]) -> None:
+def _draw(figure: "Figure", name: str, history: Sequence[Metrics], limits: Mapping[str, float], label: str) -> None:
     chi2, small, moved = figure.subplots(3, 1, sharex=True, height_ratios=(2, 3, 3))
-    figure.suptitle(name.replace("$", r"\$"), fontsize="medium")
+    style.name(figure, label, name)
     x = list(range(1, len(history) + 1))
     chi2.plot(x, [_number(metrics.get("chi2_per_ndf")) for metrics in history], "o-", color=_BLUE)
     chi2.set_ylabel("chi2/ndf")
@@ -69,8 +74,8 @@ def _draw(figure: "Figure", name: str, history: Sequence[Metrics], limits: Mappi
         ("significance", "expected delta chi2 per parameter", _ORANGE),
     ]
     curves += [("relative", "relative", _COLOURS[2])] if "relative" in limits else []
-    for key, label, colour in curves:
-        _log(small, x, label, [_number(metrics.get(key)) for metrics in history], colour)
+    for key, words, colour in curves:
+        _log(small, x, words, [_number(metrics.get(key)) for metrics in history], colour)
         _limit(small, limits.get(key), colour)
     small.set_ylabel("expected correction" + _DASHED * any(key in limits for key, _, _ in curves))
     kinds = sorted({kind for metrics in history for kind in _mapping(metrics.get("corrections"))})
@@ -86,10 +91,8 @@ def _draw(figure: "Figure", name: str, history: Sequence[Metrics], limits: Mappi
     moved.set_xlabel("iteration")
     _tick(moved, x, history)
     for axes in (chi2, small, moved):
-        axes.grid(visible=True, color="#e6eaed", linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.yaxis.set_label_coords(-0.09, 0.5)
+        axes.grid(visible=True)
+        axes.yaxis.set_label_coords(-0.09, 1.0)
     for axes in (small, moved):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="small", frameon=False, ncols=4)

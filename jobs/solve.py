@@ -46,6 +46,7 @@ from faser_align.jobs.equations import first_constants
 from faser_align.jobs.plot import plot
 from faser_align.jobs.program import Iteration, failing, lost_files, open_iteration, reading_constants, run
 from faser_align.jobs.steps import run_steps
+from faser_align.pages.figures import style
 from faser_align.state.database import utc
 from faser_align.system.atomic import temporary, write_text
 
@@ -168,7 +169,7 @@ def _plot(iteration: Iteration, metrics: Metrics) -> str:
             continue  # a stage that ended early has no more metrics
     limits = criteria.limits(convergence_of(iteration.record, iteration.stage))
     path = layout.plot_file(iteration.folder, iteration.stage, iteration.number)
-    return plot(path, iteration.record["name"], [*history, metrics], limits)
+    return plot(path, iteration.record["name"], [*history, metrics], limits, style.label(iteration.config))
 
 
 def _publish(iteration: Iteration) -> None:

@@ -20,6 +20,8 @@ from faser_align.notifiers.message import Message
 from faser_align.notifiers.services import APP, Answer, secured
 
 HEADER_CHARS_MAX = 200  # longer than any subject here; RFC 5322 allows 998
+PICTURE = "<!-- picture -->"  # its place in message.html.j2
+ALTERNATIVE = "Convergence: chi2/ndf, expected corrections and corrections against the iteration"
 _LOOPBACK = ("localhost", "127.", "::1", "[::1]")
 
 
@@ -77,12 +79,24 @@ def write_mail(service: Any, message: Message, *, key: str, thread: str) -> Emai
         if header not in letter:
             letter[line(header)] = line(value)
     letter.set_content(message.text, cte="quoted-printable")
-    letter.add_alternative(message.html, subtype="html", cte="quoted-printable")
-    if message.picture:
-        letter.add_attachment(message.picture, maintype="image", subtype="png", filename=PLOT)
+    if message.picture and PICTURE in message.html:
+        _add_with_picture(letter, message.html, message.picture, domain)
+    else:
+        letter.add_alternative(message.html, subtype="html", cte="quoted-printable")
+        if message.picture:  # the user's own template has no place for it
+            letter.add_attachment(message.picture, maintype="image", subtype="png", filename=PLOT)
     # Python folds at 78 characters and would put the subject on the next line, where some readers show a leading blank.
     letter.policy = letter.policy.clone(max_line_length=HEADER_CHARS_MAX)
     return letter
+
+
+def _add_with_picture(letter: EmailMessage, html: str, picture: bytes, domain: str) -> None:
+    """Add the HTML with the picture in its place, which mail programs show without asking another server."""
+    name = _message_id("picture", hashlib.sha256(picture).hexdigest(), domain)
+    shown = f'<p><img src="cid:{name[1:-1]}" alt="{ALTERNATIVE}" style="max-width: 100%; height: auto"></p>'
+    letter.add_alternative(html.replace(PICTURE, shown, 1), subtype="html", cte="quoted-printable")
+    *_, part = letter.iter_parts()
+    part.add_related(picture, maintype="image", subtype="png", cid=name, filename=PLOT, disposition="inline")
 
 
 def _message_id(kind: str, text: str, domain: str) -> str:

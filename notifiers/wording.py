@@ -304,6 +304,6 @@ def _saved(value: object) -> str:
 
 def _plot(facts: Facts) -> str:
     if facts.get("picture"):
-        return f"{line(facts.get('plot'), _PATH_MAX)} (attached to e-mails)".lstrip()
+        return f"{line(facts.get('plot'), _PATH_MAX)} (shown in e-mails)".lstrip()
     why = line(facts.get("no_plot"), _PATH_MAX)
     return f"none: {why}" if why else ""

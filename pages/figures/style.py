@@ -9,18 +9,14 @@ in dark mode. A width of 340 points shows letters in their own size on a phone.
 """
 
 import io
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from faser_align.fsm.errors import UserError
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LABEL = "FASER Internal"
@@ -123,15 +119,15 @@ def name(figure: "Figure", experiment: str, right: str = "") -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)
-    height = float(figure.get_figheight()) * POINTS
-    margin, top = figure.subplotpars.left, 1 - 14 / height
+    width, height = (float(inches) * POINTS for inches in figure.get_size_inches())
+    margin, end, top = figure.subplotpars.left, figure.subplotpars.right, 1 - 14 / height
     bold, _, others = experiment.partition(" ")
-    written = figure.text(margin, top, bold, weight="bold", fontsize=13.0)
-    wide = written.get_window_extent(canvas.get_renderer()).width if others else 0.0
+    written = figure.text(margin, top, bold, weight="bold", fontsize=13.0, parse_math=False)
     if others:
-        figure.text(margin + (wide + 4) / WIDTH, top, others, style="italic", fontsize=12.0)
+        wide = written.get_window_extent(canvas.get_renderer()).width * POINTS / figure.dpi
+        figure.text(margin + (wide + 4) / width, top, others, style="italic", parse_math=False)
     if right:
-        figure.text(1 - 8 / WIDTH, top, right, ha="right", color=SOFT, fontsize=12.0)
+        figure.text(end, top, right, ha="right", color=SOFT, parse_math=False)
 
 
 def written(figure: "Figure", form: str) -> bytes:
@@ -141,57 +137,3 @@ def written(figure: "Figure", form: str) -> bytes:
     with look():
         figure.savefig(file, format=form, dpi=PNG_DPI if form == "png" else POINTS, metadata=metadata)
     return file.getvalue()
-
-
-_IDS = re.compile(r' id="([^"]+)"')
-_USED = re.compile(r'(?:url\(#|href="#)([^)"]+)')
-_MARKERS = re.compile(r"(?:<use [^>]*/>\s*)+")
-_OWN_STYLE = re.compile(r' style="([^"]*)"')
-
-
-def embedded(figure: "Figure", *, name: str, title: str) -> Markup:
-    """Return a figure as an element of a page, with the page's fonts and colours and its own ids.
-
-    Args:
-        figure: the figure.
-        name: what its ids begin with; different for each figure of a page.
-        title: what screen readers read.
-    """
-    patches = [figure.patch, *(axes.patch for axes in figure.axes)]
-    for patch in patches:
-        patch.set_visible(False)
-    text = written(figure, "svg").decode()
-    for patch in patches:
-        patch.set_visible(True)
-    drawn = text[text.index("<g ") : text.rindex("</svg>")]
-    drawn = _MARKERS.sub(_styled_once, drawn)
-    places = {used: f"{name}-{place}" for place, used in enumerate(sorted(set(_USED.findall(drawn))))}
-    drawn = _IDS.sub(lambda found: f' id="{places[found[1]]}"' if found[1] in places else "", drawn)
-    drawn = _USED.sub(lambda found: found[0].replace(found[1], places[found[1]]), drawn).replace("xlink:href", "href")
-    drawn = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", drawn)
-    drawn = re.sub(r"#[0-9a-f]{6}\b", lambda found: _colour(found[0]), drawn)
-    drawn = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", drawn)
-    drawn = re.sub(r"<!--.*?-->", "", drawn, flags=re.DOTALL)
-    drawn = re.sub(r' transform="rotate\(-0 [^"]*"', "", drawn)
-    drawn = re.sub(r"\s*\n\s*", "\n", drawn)
-    size = f"0 0 {WIDTH:g} {float(figure.get_figheight()) * POINTS:g}"
-    return Markup("<svg class='figure' viewBox='{}' role='img' aria-label='{}'><title>{}</title>{}</svg>").format(
-        size, title, title, Markup(drawn)
-    )
-
-
-def _styled_once(found: "re.Match[str]") -> str:
-    """Put the style of equal markers into a group around them."""
-    styles = set(_OWN_STYLE.findall(found[0]))
-    if len(styles) != 1:
-        return found[0]
-    return f'<g style="{styles.pop()}">{_OWN_STYLE.sub("", found[0])}</g>'
-
-
-def _colour(found: str) -> str:
-    return f"var({VARIABLES[found]})" if found in VARIABLES else found
-
-
-def nothing(axes: "Axes", words: str) -> None:
-    """Say in the middle of the axes that there is nothing to draw."""
-    axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=SOFT)

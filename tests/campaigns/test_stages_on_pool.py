@@ -138,7 +138,8 @@ def test_a_rejected_campaign_is_extended(desk: Desk) -> None:
     assert re.search(r"files +tracks +chi2/ndf before +chi2/ndf after\s+all files +[\d,]+ +\d", letter)
     desk.run("report", desk.name)
     page = (desk.folder / f"{desk.name}.html").read_text()
-    section = page.partition("<h2>Validation: refuted</h2>")[2].partition("</table>")[0]
+    section = page.partition('<h2 id="validation">Validation: refuted</h2>')[2].partition("</table>")[0]
+    assert section
     assert "the new constants do not describe the data" not in section
     assert desk.run("status", desk.name).count("the new constants do not describe the data") == 1
 

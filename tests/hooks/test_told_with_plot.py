@@ -43,17 +43,18 @@ def text_of(letter: EmailMessage) -> str:
     return str(body.get_content()).replace("\r\n", "\n")
 
 
-def test_the_plot_is_attached_and_all_is_told(tmp_path: Path) -> None:
+def test_the_plot_is_shown_and_all_is_told(tmp_path: Path) -> None:
     """The mail has the last iteration's plot, the weak modes that moved, CPU time, savings, and the page."""
     steps = [{"name": "all", "free_parameters": 66, "parts": {"modes": MODES}, "entries_fixed": []}]
     report = {"publish": str(tmp_path / "pages"), "url": "https://align.example.org/pages/"}
     letter, record = told(tmp_path, report=report, steps=steps)
-    assert letter.get_content_type() == "multipart/mixed"
-    (attached,) = letter.iter_attachments()
-    assert (attached.get_content_type(), attached.get_filename()) == ("image/png", "convergence.png")
-    assert attached.get_content() == PNG
+    _, both = letter.iter_parts()
+    html, inline = both.iter_parts()
+    assert (inline.get_content_type(), inline.get_filename()) == ("image/png", "convergence.png")
+    assert inline.get_content() == PNG
+    assert f'src="cid:{str(inline["Content-ID"])[1:-1]}"' in html.get_content()
     text = text_of(letter)
-    assert f"Plot: {layout.plot_file(record['folder'], 1, 4)} (attached to e-mails)\n" in text
+    assert f"Plot: {layout.plot_file(record['folder'], 1, 4)} (shown in e-mails)\n" in text
     assert "Weak modes that moved: 2\n" in text
     assert "- curvature in y: moved by 12.3 um, not determined by the data\n" in text
     assert "- tilt in x: moved by 0.4 um, known to 5 um\n" in text

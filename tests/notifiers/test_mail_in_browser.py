@@ -29,26 +29,28 @@ def html_of(letter: EmailMessage) -> str:
 
 
 def test_a_letter_with_everything(smtp_server: Mailbox, facts: dict[str, Any]) -> None:
-    """Both parts, the plot byte by byte, non-ASCII names and the thread survive SMTP."""
+    """Both parts, the plot inside the HTML byte by byte, non-ASCII names and the thread survive SMTP."""
     facts |= {"campaign": NAME, "picture": PNG, "plot": f"/data/{NAME}/convergence.png"}
     target = Target("me", smtp_server.url("me@example.org"))
     for event, key in (("held", "7"), ("converged", "9")):
         answer = ask(target, compose(facts | {"event": event}), key=key, thread=NAME)
         assert answer == (True, "250 OK")
     first, last = smtp_server.messages()
-    assert last.get_content_type() == "multipart/mixed"
-    both, picture = last.iter_parts()
-    assert [part.get_content_type() for part in both.iter_parts()] == ["text/plain", "text/html"]
+    assert last.get_content_type() == "multipart/alternative"
+    plain, both = last.iter_parts()
+    assert plain.get_content_type() == "text/plain"
+    html, picture = both.iter_parts()
     assert picture.get_content() == PNG
     assert (picture.get_content_type(), picture.get_filename()) == ("image/png", "convergence.png")
-    assert picture.get_content_disposition() == "attachment"
+    assert picture.get_content_disposition() == "inline"
+    assert f'src="cid:{str(picture["Content-ID"])[1:-1]}"' in html.get_content()
     assert last["Subject"] == f"[faser-align] {NAME} converged after 4 of 10 iterations"
     assert last["References"] == last["In-Reply-To"] == first["References"] != last["Message-ID"]
     for form in ("plain", "html"):
         body = last.get_body((form,))
         assert body is not None
         assert NAME in body.get_content()
-        assert "convergence.png (attached to e-mails)" in body.get_content()
+        assert "convergence.png (shown in e-mails)" in body.get_content()
 
 
 @pytest.mark.parametrize("event", ["converged", "failed", "held", "lost", "submitted"])

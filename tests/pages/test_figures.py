@@ -17,7 +17,7 @@ from faser_align.alignment.quality.figure_data import FigureData, Files, Mode, S
 from faser_align.campaign import layout
 from faser_align.fsm.metrics import Metrics
 from faser_align.pages.collect import Solution
-from faser_align.pages.figures import distributions, elements, modes, style
+from faser_align.pages.figures import distributions, elements, modes, page, style
 from faser_align.pages.figures.catalogue import plots
 from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.source import Iteration, Source
@@ -110,7 +110,7 @@ def test_a_dead_module_is_named(source: Source) -> None:
 def test_figures_of_a_page_share_no_ids(source: Source) -> None:
     """In a page, figures have text as text, the page's colours, and ids of their own."""
     texts = [
-        str(style.embedded(plot.figure("FASER Internal"), name=f"f{at}", title=plot.title))
+        str(page.embedded(plot.figure("FASER Internal"), name=f"f{at}", title=plot.title))
         for at, plot in enumerate(plots(source))
     ]
     ids = re.findall(r' id="([^"]+)"', "".join(texts))
@@ -241,7 +241,7 @@ def test_every_figure_can_be_drawn_as_every_file(filled: Source) -> None:
         "files",
     } <= {plot.name for plot in made}
     for plot in made:
-        assert style.embedded(plot.figure("FASER Internal"), name=plot.name, title=plot.title)
+        assert page.embedded(plot.figure("FASER Internal"), name=plot.name, title=plot.title)
         columns, rows = plot.table()
         assert all(len(row) == len(columns) for row in rows)
         assert rows
