@@ -4,18 +4,20 @@ Constraints are eliminated: the step is in the null space of their matrix A, ``d
 The covariance is ``Z (Z^T C Z)^-1 Z^T``, the same as with Lagrange multipliers.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
-from faser_align.alignment.solver.cholesky import invert_positive
+from faser_align.alignment.solver.cholesky import invert_positive, pivots
 from faser_align.alignment.solver.elimination import basis, compact, reflectors
 from faser_align.alignment.solver.local_fit import invert_symmetric
-from faser_align.alignment.solver.undetermined import directions
+from faser_align.alignment.solver.undetermined import directions, directions_of
 
 _EPSILON = 1e-10  # minimum of pivots of the global matrix, as in pede's SQMINL
 _CLEAR = 100 * _EPSILON  # pivots above it leave no doubt about the rank
+_SMALL = 512  # parameters; with more, a matrix with few pivots is inverted by blocks, too
 _EQUAL = 1e-12  # relative to the original pivot: pivots closer than this differ only by rounding
 
 
@@ -82,6 +84,14 @@ class Constraints:
         reflected += matrix
         return reflected[:count, :count]
 
+    def lift(self, vectors: FloatArray) -> FloatArray:
+        """Return ``Z y`` of columns y, with the null space Z."""
+        if self.basis is not None:
+            return np.asarray(self.basis @ vectors)
+        assert self.normals is not None
+        padded = np.concatenate([vectors, np.zeros((len(self.normals), vectors.shape[1]))])
+        return np.asarray(padded - self.normals.T @ (compact(self.normals) @ (self.normals @ padded)))
+
     def expand(self, reduced: FloatArray) -> FloatArray:
         """Return ``Z R Z^T`` of a matrix R, with the null space Z."""
         if self.basis is not None:
@@ -130,10 +140,18 @@ class Inverse:
     @staticmethod
     def make(matrix: FloatArray, constraints: Constraints) -> "Inverse":
         """Invert the matrix of the variable parameters under the constraints."""
-        reduced, rank = _invert(constraints.reduce(matrix))
-        covariance = constraints.expand(reduced)
+        reduced = constraints.reduce(matrix)
+        inverse, rank = _invert(reduced)
         defect = len(reduced) - rank
-        undetermined = directions(matrix, constraints.null_space, defect) if defect else np.zeros((0, len(matrix)))
+        undetermined = np.zeros((0, len(matrix)))
+        if defect and len(reduced) <= _SMALL:
+            undetermined = directions(matrix, constraints.null_space, defect)
+        elif defect:
+            without = np.flatnonzero(np.diagonal(inverse) == 0)
+            vectors = -(inverse @ reduced[:, without])
+            vectors[without, np.arange(len(without))] += 1.0
+            undetermined = directions_of(matrix, constraints.lift(vectors))
+        covariance = constraints.expand(inverse)
         return Inverse(covariance, defect, undetermined, _correlations(matrix, covariance))
 
     def step(self, gradient: FloatArray) -> FloatArray:
@@ -166,13 +184,17 @@ def _invert(matrix: FloatArray) -> tuple[FloatArray, int]:
     A pivot is the diagonal element that remains after some other parameters were eliminated. Whatever their order, it is at
     least 1 / V_ii, what remains after all others were. If this is far above pede's limit, pede finds full rank.
     """
-    try:
+    with suppress(np.linalg.LinAlgError):  # pede's pivots also invert matrices that are not positive definite
         inverse = invert_positive(matrix)
-    except np.linalg.LinAlgError:  # pede's pivots also invert matrices that are not positive definite
-        pass
-    else:
         if np.all(np.diagonal(matrix) * np.diagonal(inverse) * _CLEAR < 1.0):
             return inverse, len(matrix)
+    at = pivots(matrix, _EPSILON, _EQUAL) if len(matrix) > _SMALL else None
+    if at is not None:
+        at.sort()
+        with suppress(np.linalg.LinAlgError):
+            inverse = np.zeros_like(matrix)
+            inverse[np.ix_(at, at)] = invert_positive(matrix[np.ix_(at, at)])
+            return inverse, len(at)
     stack, ranks = invert_symmetric(matrix[None], _EPSILON, equal=_EQUAL)
     return stack[0], int(ranks[0])
 

@@ -22,6 +22,7 @@ _RECORDS = 64  # at most, per product
 _RECORDS_LOCAL = 32  # that begin at one place are enough for a product of their own
 _PLACES_MAX = 16  # equations with more labels are not summed by sets
 _SMALL = 512  # parameters; with more, products wait for other records that begin at the same place
+_FILL = 4  # elements of a product, relative to those of its records alone, above which its records are divided
 _WAITING_BYTES = 16 << 20
 
 
@@ -200,14 +201,18 @@ class Sums:
             batches = _batches(places[order])
         ends = np.cumsum(counts[order])
         equations = np.arange(ends[-1]) + np.repeat(starts[order] - ends + counts[order], counts[order])
-        begin = 0
-        for first_record, last_record in pairwise(batches):
-            sizes = counts[order[first_record:last_record]]
-            end = begin + int(sizes.sum())
-            at = equations[begin:end]
-            begin = end
+        begins = np.concatenate([[0], ends]).tolist()
+        todo = list(pairwise(batches))[::-1]
+        while todo:
+            begin, end = todo.pop()
+            sizes, at = counts[order[begin:end]], equations[begins[begin] : begins[end]]
             used = self._used(columns, sets[at])
             if not len(used):
+                continue
+            alone = int((sizes * len(columns)) @ (sizes * len(columns)))
+            if self._n > _SMALL and end - begin > 1 and len(used) ** 2 > _FILL * alone:
+                middle = (begin + end) // 2
+                todo += [(middle, end), (begin, middle)]
                 continue
             product = rows.weight * self._product(rows, columns, used, at, sizes)
             if isinstance(self._matrix, SparseSums):

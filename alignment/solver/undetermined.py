@@ -37,7 +37,19 @@ def directions(matrix: FloatArray, null_space: FloatArray, count: int) -> FloatA
     if not np.isfinite(scaled).all():
         return np.zeros((0, len(matrix)))
     vectors = np.linalg.eigh(scaled)[1][:, :count]
-    modes = (basis @ (vectors / sizes[:, None])).T * effects
+    return _as_weights((basis @ (vectors / sizes[:, None])).T * effects, effects)
+
+
+def directions_of(matrix: FloatArray, vectors: FloatArray) -> FloatArray:
+    """Return the directions of known null vectors as ``directions`` does; shape (parameters, count) of ``vectors``."""
+    effects = np.sqrt(np.abs(np.diagonal(matrix)))
+    effects = np.where(effects > 0, effects, 1.0)
+    return _as_weights(np.linalg.qr(vectors * effects[:, None])[0].T, effects)
+
+
+def _as_weights(modes: FloatArray, effects: FloatArray) -> FloatArray:
+    """Return weights of directions, shape (count, parameters), given as ``effects`` times the parameters."""
+    count = len(modes)
     for row in range(count):
         pivot = int(np.argmax(np.abs(modes[row])))
         modes[row] /= modes[row, pivot]

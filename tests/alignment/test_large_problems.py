@@ -10,11 +10,12 @@ from millerecords import pack as pack_record
 from millerecords import words
 
 from faser_align.alignment.pede.results import END_TEXTS, read_end
-from faser_align.alignment.solver import normal_matrix, problem, sparse_matrix
+from faser_align.alignment.solver import global_fit, normal_matrix, problem, sparse_matrix
 from faser_align.alignment.solver.builtin import Solution, solve
-from faser_align.alignment.solver.cholesky import invert_positive
+from faser_align.alignment.solver.cholesky import invert_positive, pivots
 from faser_align.alignment.solver.global_fit import Constraints
 from faser_align.alignment.solver.local_constraints import Form, LocalConstraints
+from faser_align.alignment.solver.local_fit import invert_symmetric
 from faser_align.alignment.solver.sparse_matrix import SparseMatrix, SparseSums
 from faser_align.system.memory import memory_limit
 
@@ -118,9 +119,10 @@ def test_products_of_neighbours_are_the_same_matrix(
     small = run(tmp_path, "inversion")
     monkeypatch.setattr(normal_matrix, "_PLACES_MAX", places)
     monkeypatch.setattr(normal_matrix, "_SMALL", 0)
-    for waiting, local in ((1, 32), (1 << 20, 2)):
+    for waiting, local, fill in ((1, 32, 4), (1 << 20, 2, 4), (1 << 20, 32, 0)):
         monkeypatch.setattr(normal_matrix, "_WAITING_BYTES", waiting)
         monkeypatch.setattr(normal_matrix, "_RECORDS_LOCAL", local)
+        monkeypatch.setattr(normal_matrix, "_FILL", fill)
         large = run(tmp_path, "inversion")
         np.testing.assert_allclose([*large.values.values()], [*small.values.values()], rtol=1e-10, atol=1e-10)
         np.testing.assert_allclose([*large.errors.values()], [*small.errors.values()], rtol=1e-10)
@@ -229,6 +231,46 @@ def test_positive_matrices_are_inverted() -> None:
     assert (inverse == inverse.T).all()
     with pytest.raises(np.linalg.LinAlgError):
         invert_positive(-matrix)
+
+
+@pytest.mark.parametrize(("defect", "equal"), [(0, 0.0), (3, 0.0), (3, 1e-12)])
+def test_pivots_are_those_of_the_slow_inversion(defect: int, equal: float) -> None:
+    """The parameters with a pivot are those that pede's inversion chooses; a negative remainder has none."""
+    random = np.random.default_rng(7)
+    factors = random.normal(size=(60, 30 - defect)) @ random.normal(size=(30 - defect, 30))
+    scales = 10 ** random.uniform(-2, 2, 30)
+    matrix = (factors.T @ factors) * np.outer(scales, scales)
+    inverse, ranks = invert_symmetric(matrix[None], 1e-10, equal=equal)
+    chosen = pivots(matrix, 1e-10, equal)
+    assert chosen is not None
+    assert len(chosen) == ranks[0] == 30 - defect
+    assert sorted(chosen.tolist()) == np.flatnonzero(np.diagonal(inverse[0])).tolist()
+    assert pivots(-matrix, 1e-10, equal) is None
+
+
+@pytest.mark.parametrize("lines", ["", "constraint 0\n11 1\n12 2\n"])
+def test_undetermined_directions_of_large_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
+    """A large matrix with few pivots has the values, errors and directions of a small one."""
+    direction = {12: 1.0, 13: -0.5, 14: 0.25}  # no measurement depends on it
+    random = np.random.default_rng(8)
+    content = b""
+    for _ in range(40):
+        factors = {label: float(np.float32(random.normal())) for label in range(11, 19)}
+        factors[12] = 0.5 * factors[13] - 0.25 * factors[14]
+        content += pack_record(
+            words([(random.normal(), 1.0, {1: 1.0}, factors), (0.0, 1.0, {1: 1.0}, {}), (0.1, 1.0, {1: 1.0}, {})]),
+            double=True,
+        )
+    (tmp_path / "data.bin").write_bytes(content)
+    small = run(tmp_path, "inversion", lines)
+    monkeypatch.setattr(global_fit, "_SMALL", 0)
+    large = run(tmp_path, "inversion", lines)
+    assert (large.end_code, large.rank_defect) == (small.end_code, small.rank_defect)
+    assert large.values == pytest.approx(small.values, abs=1e-9)
+    assert large.errors == pytest.approx(small.errors, abs=1e-9)
+    assert list(large.undetermined) == [pytest.approx(known) for known in small.undetermined]
+    assert bool(small.undetermined) == (lines == "")
+    assert not small.undetermined or small.undetermined[0] == pytest.approx(direction, rel=1e-5)
 
 
 def test_reflections_reduce_as_the_basis_does() -> None:
