@@ -15,6 +15,9 @@ from faser_align.alignment.solver.steering_data import SolverError, Steering, Te
 from faser_align.system.memory import memory_limit, memory_used
 
 _DENSE_MAX = 1000  # parameters; with more, MINRES uses a sparse matrix
+_ALWAYS = (
+    100 << 20
+)  # bytes that need no check: whether a job uses more than it requested is between HTCondor and the job
 _DENSE_COPIES = 5  # matrix with and without presigmas, inverse, and two while constraints are eliminated
 
 
@@ -204,9 +207,9 @@ def _sparse_bytes(steering: Steering, n: int) -> int:
     limit = memory_limit()
     left = limit.nbytes - memory_used()
     if "MINRES" in steering.method and n > _DENSE_MAX:
-        return max(left, 1)
+        return max(left, _ALWAYS)
     needed = _DENSE_COPIES * 8 * n**2
-    if needed > left:
+    if needed > max(left, _ALWAYS):
         raise SolverError(
             f"method {steering.method} needs {needed >> 20:,} MB for {n:,} variable parameters, and {limit.origin} "
             f"{limit.nbytes >> 20:,} MB, of which {left >> 20:,} MB are left; use method sparseMINRES, request more memory, or "

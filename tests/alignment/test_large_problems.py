@@ -155,6 +155,8 @@ def test_too_large_a_matrix_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / ".machine.ad").write_text('Machine = "node"\nTotalMemory = 999999\nMemory = 1\n')
     monkeypatch.setenv("_CONDOR_MACHINE_AD", str(tmp_path / ".machine.ad"))
     monkeypatch.setattr(problem, "_DENSE_MAX", 0)
+    assert run(tmp_path, method).end_code == 0  # a small matrix is no reason
+    monkeypatch.setattr(problem, "_ALWAYS", 1)
     refused = run(tmp_path, method)
     assert (refused.end_code, refused.iterations) == (30, ())
     assert read_end(tmp_path / "millepede.end") == (30, END_TEXTS[30])
