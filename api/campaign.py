@@ -10,6 +10,7 @@ from faser_align.campaign.manifest import read_record
 from faser_align.fsm import table
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.metrics import Metrics
+from faser_align.fsm.quality import Quality
 from faser_align.state import facts, queries, registry
 
 Row = dict[str, Any]
@@ -139,6 +140,16 @@ class Campaign:
         """
         with queries.published(self.folder) as db:
             return [row["metrics"] for row in queries.iterations(db) if row["metrics"]]
+
+    def quality(self) -> Quality | None:
+        """Return how good the latest constants are: lines with grades, and a sentence; None before the first.
+
+        >>> quality = Campaign("Y2023_R011705_F400-405").quality()
+        >>> quality["grade"], [(line["name"], line["grade"]) for line in quality["lines"]]
+        ('good', [('dropped', 'good')])
+        """
+        with queries.published(self.folder) as db:
+            return facts.quality(self.record, queries.iterations(db), queries.validation(db))
 
     def history(self, *, nodes: bool = True) -> list[Row]:
         """Every event in order, with its facts; without ``nodes`` only those of the campaign itself.

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from faser_align.campaign.next_steps import Step
 from faser_align.fsm.metrics import Group, Mode
+from faser_align.fsm.quality import Quality
 
 
 class Largest(TypedDict, total=False):
@@ -84,6 +85,7 @@ class Facts(TypedDict, total=False):
     count: int
     weak: list[Mode]
     validation: dict[str, Group]
+    quality: Quality | None
     saved: Saved
     solver: str
     wall_s: float

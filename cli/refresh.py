@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from faser_align.alignment.quality import describe as numbers
+from faser_align.alignment.quality import grades
 from faser_align.cli import main as commandline
 from faser_align.config import describe as configuration
 from faser_align.config import type_stubs
@@ -57,6 +58,7 @@ def blocks() -> dict[tuple[str, str], str]:
     return {
         ("alignment.md", "counts"): numbers.counts_table(),
         ("alignment.md", "metrics"): numbers.metrics_tables(),
+        ("quality.md", "grades"): grades.table(),
         ("files.md", "files"): files.files_tables(),
         ("files.md", "formats"): files.formats_tables(),
         ("from-faser-alignment-script.md", "keys"): key_tables(),

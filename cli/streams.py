@@ -82,7 +82,7 @@ def able(text: str) -> str:
     return text
 
 
-_DRAWN = {"─": "-", "│": "|"}
+_DRAWN = {"─": "-", "│": "|", "µ": "u", "χ": "chi", "²": "2", "σ": "sigma", "±": "+-", "→": "->"}
 _BRAILLE, _BRAILLE_END = "\u2800", "\u2900"
 
 

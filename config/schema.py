@@ -3,6 +3,7 @@
 The page ``docs/configuration.md`` is generated from these models, so users read the descriptions here.
 """
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -506,6 +507,45 @@ class Validation(Table):
     )
 
 
+def check_limits(limits: list[float]) -> list[float]:
+    """Return the limits of a grade: two numbers, that of *good* first; raise ValueError for others."""
+    if len(limits) != 2 or not 0 <= limits[0] <= limits[1] < math.inf:
+        raise ValueError(f"{limits} must be two numbers, the limit of good and the limit of bad, which is not smaller")
+    return limits
+
+
+GradeLimits = Annotated[list[float], AfterValidator(check_limits)]
+TWO = "two numbers from 0, the second not smaller"
+
+
+class Quality(Table):
+    """Limits of the grades in the quality block: a number is *good* up to the first, *bad* above the second, else to be *looked* at.
+
+    Grades never change the decision. [Quality](quality.md) has each criterion and its source.
+    """
+
+    precision: GradeLimits = key(
+        [0.1, 0.3],
+        "Errors of constants as fractions of a hit's resolution: the median, and for *good* also the largest.",
+        TWO,
+    )
+    residual_mean_um: GradeLimits = key([1.0, 5.0], "rms of the modules' mean residuals (um).", TWO)
+    weak_drift_sigma: GradeLimits = key(
+        [1.0, 5.0], "Largest drift along a weak mode (standard deviations of `[survey]`).", TWO
+    )
+    momentum: GradeLimits = key(
+        [0.01, 0.03], "Relative change of the median momentum since the stage's first iteration.", TWO
+    )
+    dropped: GradeLimits = key(
+        [0.1, 0.3],
+        "Fraction of the hits that are cut; a dropped file is never *good*, and more than the second of the files *bad*.",
+        TWO,
+    )
+    truth_sigma: GradeLimits = key(
+        [1.5, 3.0], "Distance to the truth of a simulated detector (statistical errors, rms).", TWO
+    )
+
+
 class Notify(Table):
     """Recipients and events of notifications. Addresses and passwords are in the user's own file, never here."""
 
@@ -626,6 +666,7 @@ class Config(Table):
     solver: Solver = table(Solver, "How each iteration is solved.")
     survey: Survey = table(Survey, "Accuracies of the constants before the alignment.")
     convergence: Convergence = table(Convergence, "When to stop.")
+    quality: Quality = table(Quality, "Limits of the grades in the quality block.")
     validation: Validation = table(Validation, "Validation of the result.")
     notify: Notify = table(Notify, "Recipients and events of notifications.")
     check: Check = table(Check, "Sizes and limits of `check`.")

@@ -181,6 +181,17 @@ class Convergence(TypedDict):
     momentum_max: float
 
 
+class Quality(TypedDict):
+    """Limits of the grades in the quality block: a number is *good* up to the first, *bad* above the second, else to be *looked* at."""
+
+    precision: list[float]
+    residual_mean_um: list[float]
+    weak_drift_sigma: list[float]
+    momentum: list[float]
+    dropped: list[float]
+    truth_sigma: list[float]
+
+
 class Validation(TypedDict):
     """A validation pass before *converged*: reconstruct tracks with the first and with the last constants."""
 
@@ -267,6 +278,7 @@ class Config(TypedDict):
     solver: Solver
     survey: Survey
     convergence: Convergence
+    quality: Quality
     validation: Validation
     notify: Notify
     check: Check

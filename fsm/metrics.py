@@ -6,6 +6,8 @@ A key may be missing: metrics of older versions, imported ones and those of a va
 
 from typing import TypedDict
 
+from faser_align.fsm.quality import Quality
+
 
 class Difference(TypedDict):
     """A difference of the mean residuals between files, of one side or of all ``together``.
@@ -229,6 +231,21 @@ class WeakModes(TypedDict, total=False):
     modes: list[SurveyedMode]
 
 
+class TruthDof(TypedDict):
+    """Distance of a degree of freedom to the truth, rms over modules or layers."""
+
+    rms: float
+    unit: str
+
+
+class Truth(TypedDict, total=False):
+    """Distance to the simulated detector along the ``directions`` that the data determine, rms in statistical errors."""
+
+    sigma: float
+    directions: int
+    dofs: dict[str, TruthDof]
+
+
 class Constants(TypedDict, total=False):
     """Checksums of the constants; ``changed_by_hand`` names the halves in a validation."""
 
@@ -308,6 +325,8 @@ class Metrics(TypedDict, total=False):
     held_fixed: dict[str, HeldFixed]
     freed_earlier: dict[str, HeldFixed]
     weak_modes: WeakModes
+    truth: Truth
+    quality: Quality
     wall_s: float | None
     cpu_s: float | None
     max_memory_mb: float | None

@@ -11,7 +11,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from faser_align.fsm.metrics import Metrics, Momentum
 from faser_align.jobs.checksums import constants_facts
 from faser_align.jobs.cost import reconstruction_cost
 from faser_align.jobs.equations import first_constants
+from faser_align.jobs.grading import grade, read_history
 from faser_align.jobs.plot import plot
 from faser_align.jobs.program import Iteration, failing, lost_files, open_iteration, reading_constants, run
 from faser_align.jobs.steps import run_steps
@@ -106,6 +107,7 @@ def solve(folder: str, stage: int, number: int) -> None:
         survey=iteration.config.get("survey"),  # none in a campaign of an older version
         first=first_constants(iteration),
         before=_constants_before(iteration),
+        truth=_truth(iteration),
         resources=_resources(started),
     )
     metrics["constants"] = constants_facts(iteration, start, result)
@@ -117,7 +119,11 @@ def solve(folder: str, stage: int, number: int) -> None:
     )
     cost = reconstruction_cost(iteration.folder, stage, number)
     metrics["reconstruction"] = {"cpu_s": cost.cpu_s, "jobs": cost.jobs} if cost else {}
-    metrics["no_plot"] = _plot(iteration, metrics)
+    history = [*read_history(iteration), metrics]
+    quality = grade(iteration, history)
+    if quality:
+        metrics["quality"] = quality
+    metrics["no_plot"] = _plot(iteration, history)
     _keep_normal(iteration, normal)
     with failing(exit_codes.COPY):
         write_text(metrics_file, json.dumps(metrics, allow_nan=False))
@@ -158,18 +164,22 @@ def _constants_before(iteration: Iteration) -> Constants | None:
         return None
 
 
-def _plot(iteration: Iteration, metrics: Metrics) -> str:
+def _truth(iteration: Iteration) -> Constants | None:
+    """Return the constants of the simulated detector; None for real data, or if their file cannot be read any more."""
+    if iteration.config["reconstruction"]["backend"] != "simulation":
+        return None
+    path = iteration.config["simulation"]["truth"]
+    try:
+        return read_constants(path) if path else {}
+    except CampaignError:
+        return None
+
+
+def _plot(iteration: Iteration, history: Sequence[Metrics]) -> str:
     """Draw the convergence beside the iteration's metrics; return why there is no picture, or nothing."""
-    history = []
-    for past in iteration.before():
-        try:
-            text = Path(layout.metrics_file(iteration.folder, past.stage, past.number)).read_text(encoding="utf-8")
-            history.append(json.loads(text))
-        except (OSError, ValueError):
-            continue  # a stage that ended early has no more metrics
     limits = criteria.limits(convergence_of(iteration.record, iteration.stage))
     path = layout.plot_file(iteration.folder, iteration.stage, iteration.number)
-    return plot(path, iteration.record["name"], [*history, metrics], limits, style.label(iteration.config))
+    return plot(path, iteration.record["name"], history, limits, style.label(iteration.config))
 
 
 def _publish(iteration: Iteration) -> None:

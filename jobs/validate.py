@@ -18,10 +18,11 @@ from faser_align.alignment.quality.metrics_file import parse_metrics
 from faser_align.alignment.quality.momenta import compare, read_momenta
 from faser_align.alignment.quality.notes import changed_by_hand
 from faser_align.campaign import layout
-from faser_align.fsm import exit_codes
+from faser_align.fsm import exit_codes, validation
 from faser_align.fsm.errors import NodeError
 from faser_align.fsm.metrics import Group, Half, Metrics
 from faser_align.jobs.checksums import validation_facts
+from faser_align.jobs.grading import grade, read_history
 from faser_align.jobs.program import Iteration, failing, lost_files, open_iteration, reading_constants, run
 from faser_align.system.atomic import write_text
 
@@ -59,6 +60,10 @@ def validate(folder: str, stage: int, number: int) -> None:
         "constants": constants,
         "wall_s": round(time.monotonic() - started, 3),
     }
+    limits = validation.Limits.from_config(after.record["config"]["validation"])
+    quality = grade(after, read_history(after), metrics, validation.confirm(limits, metrics).name)
+    if quality:
+        metrics["quality"] = quality
     note = changed_by_hand(metrics)
     metrics["notes"] = [note] if note else []
     with failing(exit_codes.COPY):

@@ -80,6 +80,7 @@ class Table:
 class View:
     """Everything that a template shows; every text is one line free of control characters.
 
+    ``quality`` is the sentence about the constants, ``grades`` lists what of it is not good.
     ``parts`` are the names of the parts after the first sentence, in order. ``urgent`` lists nodes that need action
     (failed and held), ``weak`` the weak modes along which the correction moved. ``light`` is the tone as a coloured
     circle, ``page`` the address of the published page. ``steps`` are the commands to type next, and ``next`` is the
@@ -90,9 +91,11 @@ class View:
     headline: str
     state: str
     tone: str
+    quality: str
     sentence: str
     progress: str
     changes: tuple[Change, ...]
+    grades: tuple[Listing, ...]
     validation: Table
     table: Table
     urgent: tuple[Listing, ...]

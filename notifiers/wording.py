@@ -22,7 +22,7 @@ from faser_align.notifiers.formats import (
     with_unit,
 )
 from faser_align.notifiers.view import Change, Item, Limits, Listing, Table, View, Words
-from faser_align.system.formatting import NONE, number
+from faser_align.system.formatting import NONE, number, symbols
 
 Listed = TypeVar("Listed")
 
@@ -30,6 +30,7 @@ ROWS_MAX = 12  # iterations in the table
 NAMED_MAX = 3  # nodes named if several have the same problem
 ALIKE = " (reason of the first; the others are similar)"
 _PATH_MAX = 500
+_SENTENCE_MAX = 1000  # characters of the quality sentence
 _NOTES_MAX = 4
 _WEAK_UM_MIN = 0.05  # moves along a weak mode below this would be shown as 0.0
 _LIGHTS = {"success": "\N{LARGE GREEN CIRCLE}", "warning": "\N{LARGE ORANGE CIRCLE}", "failure": "\N{LARGE RED CIRCLE}"}
@@ -65,6 +66,8 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
         headline=(line(words.subject) or known["campaign"]) + _of_stage(facts),
         state=known["state"],
         tone=words.tone,
+        quality=_quality_sentence(facts),
+        grades=_grades(facts),
         sentence=f"{line(words.meaning)}: {reason}." if reason else f"{line(words.meaning)}.",
         progress=_progress(facts),
         changes=_changes(rows),
@@ -154,6 +157,23 @@ def _validation(groups: object) -> Table:
     ]
     note = "Before: with the campaign's first constants; after: with its last ones."
     return Table(("files", "tracks", "chi2/ndf before", "chi2/ndf after"), tuple(rows), note)
+
+
+def _quality_sentence(facts: Facts) -> str:
+    quality = facts.get("quality")
+    return symbols(line(quality.get("sentence"), _SENTENCE_MAX)) if isinstance(quality, Mapping) else ""
+
+
+def _grades(facts: Facts) -> tuple[Listing, ...]:
+    """Return the lines of the quality block that are not good, the bad ones first."""
+    quality = facts.get("quality")
+    lines = _entries(quality.get("lines")) if isinstance(quality, Mapping) else []
+    doubtful = [(grade, of) for grade in ("bad", "look") for of in lines if of.get("grade") == grade]
+    items = tuple(
+        Item(f"{line(of.get('title'), 80)} ({grade})", symbols(line(of.get("text"), _PATH_MAX)))
+        for grade, of in doubtful
+    )
+    return (Listing("Quality, not good", items, len(items)),) if items else ()
 
 
 def _half(group: Mapping[str, Any], when: str) -> Mapping[str, Any]:

@@ -59,6 +59,7 @@ def take(folder: str) -> Snapshot:
             "nodes": nodes,
             "iterations": rows,
             "validation": validation,
+            "quality": facts.quality(record, queries.iterations(db), validation),
             # In a large campaign all nodes are examined only if there is something to find.
             "held": _held(db, record) if nodes.get("held") else [],
             "failed": [_failed(node) for node in queries.nodes(db, "failed")] if nodes.get("failed") else [],

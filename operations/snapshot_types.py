@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
+from faser_align.fsm.quality import Quality
+
 
 class HeldJob(TypedDict):
     """A job on hold since ``utc``, and the command that releases it."""
@@ -116,6 +118,7 @@ class Snapshot(Progress):
     nodes: dict[str, int]
     iterations: list[dict[str, Any]]
     validation: dict[str, Any]
+    quality: Quality | None
     held: list[HeldJob]
     failed: list[FailedNode]
     lost: list[dict[str, Any]]

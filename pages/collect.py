@@ -25,6 +25,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.campaign.next_steps import Step, next_steps
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
+from faser_align.fsm.quality import Quality
 from faser_align.fsm.reasons import normalise_reason
 from faser_align.pages import nodetimes
 from faser_align.pages.logs import shown_log
@@ -57,6 +58,7 @@ class Facts(NamedTuple):
     reason: str
     iterations: list[Row]
     validation: Row
+    quality: Quality | None
     latest: Row
     lost: list[Row]
     failed: list[Row]
@@ -122,6 +124,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
     if path:  # relative to where the campaign is now: somebody may have copied it
         path = str(Path(folder, Path(path).relative_to(campaign["folder"])))
     _add_unjudged(folder, iterations, missing)
+    quality = facts.quality(record, iterations, validation)
     iterations = [_whole_parts(row | facts.summary(row)) for row in iterations]
     solutions, errors = _solved(folder, record, iterations, missing)
     following = next_steps(
@@ -137,6 +140,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         reason=reason,
         iterations=iterations,
         validation=validation,
+        quality=quality,
         latest=begun[-1] if begun else {},
         lost=lost,
         failed=_with_logs(record, folder, failed),

@@ -6,6 +6,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import faser_align.templates
 from faser_align.pages import nodetimes
+from faser_align.system.formatting import symbols
 
 TEMPLATES = Path(faser_align.templates.__file__).parent
 
@@ -24,6 +25,7 @@ def environment() -> Environment:
         "duration": nodetimes.duration,
         "moment": _moment,
         "words": _words,
+        "symbols": symbols,
     }
     return made
 

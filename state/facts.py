@@ -16,6 +16,7 @@ from faser_align.state.outbox import Claim
 if TYPE_CHECKING:
     from faser_align.campaign.message_facts import Entry, Facts, Largest, Row, Saved
     from faser_align.fsm.metrics import Metrics, Mode
+    from faser_align.fsm.quality import Quality
 
 
 def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
@@ -76,9 +77,37 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
     validation = _validation_then(db, event["utc"])
     if claimed.kind in ("converged", "rejected"):
         message["validation"] = validation.get("metrics", {}).get("groups", {})
+    if event["subject"] == "campaign" and claimed.kind != "submitted":
+        message["quality"] = _quality(campaign["folder"], iterations, validation)
     notes = [*_notes(campaign["folder"], iterations), *validation_notes(validation)]
     message["notes"] = [note for note in notes if note not in message["reason"]]
     return message
+
+
+def quality(
+    record: "Mapping[str, Any]", iterations: Sequence[Mapping[str, Any]], validation: Mapping[str, Any]
+) -> "Quality | None":
+    """Return the quality block of the latest constants; None before the first, or if nothing is known about them.
+
+    Jobs write it. For campaigns of older versions it is made here, from what their metrics have.
+
+    Args:
+        record: the manifest.
+        iterations, validation: rows of the state database, oldest first; {} without a validation.
+    """
+    solved = [row for row in iterations if row["ended_utc"] and row["metrics"]]
+    if not solved:
+        return None
+    judged = (
+        validation if validation.get("ended_utc", "") >= solved[-1]["ended_utc"] and validation.get("metrics") else {}
+    )
+    last: Metrics = (judged or solved[-1])["metrics"]
+    if "quality" in last:
+        return last["quality"]
+    from faser_align.alignment.quality.grades import Limits, Subject, assess
+
+    subject = Subject([row["metrics"] for row in solved], judged.get("metrics"), judged.get("verdict", ""))
+    return assess(Limits.from_config(record["config"].get("quality", {})), subject)
 
 
 def _state_then(db: sqlite3.Connection, event: int) -> str:
@@ -166,6 +195,14 @@ def _together(db: sqlite3.Connection, claimed: Claim) -> "Facts":
     # A job may be held twice for one reason.
     each: dict[tuple[str, str, str], Entry] = {(node["node"], node["job"], node["reason"]): node for node in nodes}
     return {**said, "held": list(each.values())}
+
+
+def _quality(folder: str, iterations: Sequence[queries.Row], validation: Mapping[str, Any]) -> "Quality | None":
+    """Return the quality block; None if it cannot be made, because a message is sent whatever the metrics have."""
+    try:
+        return quality(read_record(folder), iterations, validation)
+    except (CampaignError, KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _notes(folder: str, iterations: Sequence[queries.Row]) -> list[str]:

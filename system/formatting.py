@@ -1,6 +1,7 @@
 """Format numbers, times and durations for people."""
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -56,6 +57,50 @@ def size(value: object) -> str:
     if magnitude >= 100:
         return number(value, ".0f" if magnitude < 1e6 else ".2e")
     return number(value, ".1f" if magnitude >= 10 else ".2f" if magnitude >= 0.1 else ".2g")
+
+
+def rounded(value: float | None) -> str:
+    """Return a number with two significant digits and without an exponent: 0.098, 1.0, 51, 1,200."""
+    if value is None or not math.isfinite(value):
+        return number(value)
+    digits = 1 - _exponent(value)
+    return f"{round(value, digits) + 0.0:,.{max(digits, 0)}f}"
+
+
+def with_error(value: float, error: float | None) -> tuple[str, str]:
+    """Return a value and its error with the digits that the error justifies, by the rule of the Particle Data Group.
+
+    The error has two digits if they are 10 to 35, else one (Review of Particle Physics, Introduction, 5.3). A value
+    without an error has three digits, and the error is then empty; so is that of an error that is not positive.
+    """
+    if error is None or not math.isfinite(error) or error <= 0 or not math.isfinite(value):
+        return size(value), ""
+    three = round(error / 10.0 ** (_exponent(error) - 2))  # 100 to 1000
+    digits = (1 if three <= 354 or three >= 950 else 0) - _exponent(error) - (three >= 950)
+    places = max(digits, 0)
+    return f"{round(value, digits) + 0.0:.{places}f}", f"{round(error, digits):.{places}f}"
+
+
+def _exponent(value: float) -> int:
+    """Return the power of ten of a number rounded to two digits; 0 for zero."""
+    return int(f"{value:.1e}".partition("e")[2]) if value else 0
+
+
+_SYMBOLS = {
+    r"\bum\b": "µm",
+    r"\burad\b": "µrad",
+    r"\bchi2\b": "χ²",
+    r"(?<=\d) sigma\b": " σ",
+    r"\+-\s?": "±",
+    r" -> ": " → ",
+}
+
+
+def symbols(text: str) -> str:
+    """Return text with the symbols that ASCII lacks: µm, χ², σ, ±, for pages, mail and UTF-8 terminals."""
+    for pattern, symbol in _SYMBOLS.items():
+        text = re.sub(pattern, symbol, text)
+    return text
 
 
 def largest(found: Mapping[str, object] | None) -> str:

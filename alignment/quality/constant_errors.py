@@ -19,6 +19,15 @@ _SHARE_MIN = 0.01  # of an undetermined direction in a parameter, below which th
 _PLACES = {"x": 0, "y": 1, "rx": 3, "ry": 4, "rz": 5}
 
 
+_Shares = dict[int, tuple[FloatArray, bool]]
+
+
+def errors_of(normal: Normal, free: Collection[int]) -> tuple[dict[int, float | None], dict[str, list[float | None]]]:
+    """Return ``parameter_errors`` and ``constant_errors`` of a step, from one decomposition of its normal equations."""
+    shares = _shares(normal, free)
+    return _of_parameters(shares), _of_constants(shares)
+
+
 def constant_errors(normal: Normal, free: Collection[int]) -> dict[str, list[float | None]]:
     """Return the errors of the constants that the ``free`` labels change, in um and urad.
 
@@ -30,9 +39,13 @@ def constant_errors(normal: Normal, free: Collection[int]) -> dict[str, list[flo
         By key of the constants the six errors; 0 for what stays fixed, None for what the data do not determine, with an
         error above ``UNDETERMINED`` times the median.
     """
+    return _of_constants(_shares(normal, free))
+
+
+def _of_constants(shares: _Shares) -> dict[str, list[float | None]]:
     rows: dict[str, dict[str, FloatArray]] = {}
     undetermined: set[tuple[str, str]] = set()
-    for label, (of_label, open_) in _shares(normal, free).items():
+    for label, (of_label, open_) in shares.items():
         parameter = PARAMETERS[label]
         share = of_label * (1e3 if parameter.translation else 1e6)
         parts: Mapping[str, FloatArray] = {parameter.kind.partition(".")[2]: share}
@@ -53,13 +66,14 @@ def constant_errors(normal: Normal, free: Collection[int]) -> dict[str, list[flo
 
 def parameter_errors(normal: Normal, free: Collection[int]) -> dict[int, float | None]:
     """Return the errors of the ``free`` labels (mm, rad); None for what the data do not determine."""
-    return {
-        label: None if open_ else float(np.sqrt(share @ share))
-        for label, (share, open_) in _shares(normal, free).items()
-    }
+    return _of_parameters(_shares(normal, free))
 
 
-def _shares(normal: Normal, free: Collection[int]) -> dict[int, tuple[FloatArray, bool]]:
+def _of_parameters(shares: _Shares) -> dict[int, float | None]:
+    return {label: None if open_ else float(np.sqrt(share @ share)) for label, (share, open_) in shares.items()}
+
+
+def _shares(normal: Normal, free: Collection[int]) -> _Shares:
     """Return by label its shares in the determined directions, each times the direction's error (mm, rad).
 
     Scalar products of shares are the covariance. Also return whether the label has part in undetermined directions.

@@ -30,6 +30,7 @@ READERS = {
     "status": "`faser-align status`, and messages",
     "plot": "`convergence.png`",
     "notes": "the sentences in `notes`",
+    "quality": "the [quality block](quality.md)",
 }
 
 

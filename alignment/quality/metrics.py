@@ -14,7 +14,7 @@ from faser_align.alignment.mille.counts import LAYER_KEYS, RESIDUAL_EDGES_MM, Co
 from faser_align.alignment.parameters.constants import ZERO, Six, add_constants, subtract_constants
 from faser_align.alignment.parameters.labels import PARAMETERS, describe
 from faser_align.alignment.pede.solution import Solution
-from faser_align.alignment.quality.constant_errors import constant_errors, parameter_errors
+from faser_align.alignment.quality.constant_errors import errors_of
 from faser_align.alignment.quality.error_scale import error_scale
 from faser_align.alignment.quality.held_fixed import held_fixed
 from faser_align.alignment.quality.magnets import magnets
@@ -22,6 +22,7 @@ from faser_align.alignment.quality.metrics_file import finite
 from faser_align.alignment.quality.notes import NEAR_END_UM
 from faser_align.alignment.quality.repetition import repetition
 from faser_align.alignment.quality.survey import weak_modes
+from faser_align.alignment.quality.truth import distance_to_truth
 from faser_align.alignment.quality.weak_modes import split
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.fsm import metrics
@@ -129,6 +130,7 @@ def iteration_metrics(
     survey: "Survey | None" = None,
     first: Mapping[str, Six] | None = None,
     before: Mapping[str, Six] | None = None,
+    truth: Mapping[str, Six] | None = None,
 ) -> metrics.Metrics:
     """Return the metrics of an iteration; unknown numbers and those that are not finite are None.
 
@@ -146,6 +148,7 @@ def iteration_metrics(
         survey, first: accuracies of the constants, and constants at the start of the campaign, for the drift along weak
             modes; None if unknown.
         before: constants with which the stage's previous iteration reconstructed; None if there is none.
+        truth: constants of the simulated detector; None for real data.
     """
     counts = data.counts
     free = [label for label in PARAMETERS if any(label in step.free for step in steps)]
@@ -156,7 +159,8 @@ def iteration_metrics(
     with_errors = replace(normal, matrix=normal.matrix / factor**2) if normal else None
     step_metrics = [_step(step, counts, normal, factor) for step in steps]
     values = steps[-1].solution.values
-    errors = [parameter_errors(with_errors, step.free) if with_errors else {} for step in steps]
+    found_errors = [errors_of(with_errors, step.free) for step in steps] if with_errors else []
+    errors = [of_parameters for of_parameters, _ in found_errors] or [{} for _ in steps]
     nan = not all(math.isfinite(value) for six in correction.values() for value in six)
     surveyed: metrics.WeakModes = {}
     if normal and survey and first is not None and not nan and normal.positions(free):
@@ -213,9 +217,12 @@ def iteration_metrics(
         "errors": _errors(errors),
         "module_pulls": _module_pulls(steps, errors),
         "held_fixed": finite(held_fixed(normal, free, values)) if normal and near_end else {},
-        "constant_errors": finite(_constant_errors(steps, with_errors)) if with_errors and near_end else {},
+        "constant_errors": finite(_constant_errors([of_constants for _, of_constants in found_errors])),
         "freed_earlier": finite(held_fixed(normal, free, values, freed_earlier)) if normal and freed_earlier else {},
         "weak_modes": surveyed,
+        "truth": finite(distance_to_truth(with_errors, free, add_constants(constants, correction), truth))
+        if with_errors and truth is not None and not nan
+        else {},
         "wall_s": resources.wall_s,
         "cpu_s": resources.cpu_s,
         "max_memory_mb": resources.max_memory_mb,
@@ -270,11 +277,11 @@ def _norm(constants: Mapping[str, Six]) -> float:
     return math.sqrt(sum(value**2 for six in constants.values() for value in six))
 
 
-def _constant_errors(steps: Sequence[Step], normal: Normal) -> dict[str, list[float | None]]:
+def _constant_errors(by_step: Sequence[Mapping[str, list[float | None]]]) -> dict[str, list[float | None]]:
     """Return the errors of constants; a later step's take precedence for what it frees."""
     found: dict[str, list[float | None]] = {}
-    for step in steps:
-        for key, errors in constant_errors(normal, step.free).items():
+    for of_step in by_step:
+        for key, errors in of_step.items():
             earlier = found.get(key, [0.0] * 6)
             found[key] = [old if new == 0.0 else new for old, new in zip(earlier, errors, strict=True)]
     return found

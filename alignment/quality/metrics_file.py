@@ -28,6 +28,8 @@ _PART = Whole(rms_um=NUMBER, directions=int)
 _PARTS = {"significant": _PART, "weak": _PART, "modes": [Whole(name=str, moved_um=NUMBER)]}
 _SURVEYED = Whole(name=str, overlap=NUMBER, weak=bool, error_sigma=NUMBER, drift_sigma=float, drift_um=float, where=str)
 _GAINS = {"*": Whole(parameters=NUMBER, expected_decrease=NUMBER, significance=NUMBER)}
+_LINE = Whole(name=str, title=str, grade=str, text=str, short=str, criterion=str, source=str, figure=str)
+_QUALITY = Whole(grade=str, sentence=str, lines=[_LINE])
 
 # A tuple lists the allowed types, a list with one entry may have any length; other keys are not checked.
 SHAPE: dict[str, Any] = {
@@ -68,6 +70,8 @@ SHAPE: dict[str, Any] = {
     "held_fixed": _GAINS,
     "freed_earlier": _GAINS,
     "weak_modes": {"directions": int, "weak": int, "drift_sigma": float, "drift_um": float, "modes": [_SURVEYED]},
+    "truth": {"sigma": NUMBER, "dofs": {"*": Whole(rms=NUMBER, unit=str)}},
+    "quality": _QUALITY,
     "reconstruction": {"cpu_s": NUMBER},
     "cpu_s": NUMBER,
     "constants": {"start_sha256": WORDS, "result_sha256": WORDS},

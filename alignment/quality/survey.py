@@ -7,7 +7,7 @@ accident. Where layers' x is fixed, their modules move together by it.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -100,7 +100,7 @@ def weak_modes(
         survey: accuracies of the constants.
     """
     found = spectrum(normal, free, survey)
-    moved = found.rows.T @ _difference(found.labels, now, first)
+    moved = found.rows.T @ displacement_um(found.labels, now, first)
     weak = found.errors > survey["weak"]
     along = found.directions[:, weak] @ moved[weak]
     shifts = found.displacements_um(along)
@@ -137,7 +137,7 @@ def freeze(
     if not normal.positions(free):
         return ()
     found = spectrum(normal, free, survey)
-    moved = found.rows.T @ _difference(found.labels, now, first)
+    moved = found.rows.T @ displacement_um(found.labels, now, first)
     frozen = []
     for at in np.flatnonzero(found.errors > above):
         row = found.rows[:, at] / [scale(label) for label in found.labels]
@@ -210,7 +210,7 @@ def _accuracy(kind: str, label: int, survey: "Survey") -> float:
     return accuracies[kind] / scale(label)
 
 
-def _difference(labels: tuple[int, ...], now: Mapping[str, Six], first: Mapping[str, Six]) -> FloatArray:
+def displacement_um(labels: Sequence[int], now: Mapping[str, Six], first: Mapping[str, Six]) -> FloatArray:
     """Return the displacement of labels (um) between two sets of constants."""
     moved = []
     for label in labels:

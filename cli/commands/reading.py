@@ -228,7 +228,7 @@ def wait(
     seen = snapshot.take(folder)
     exit_status = waiting.exit_status(found)
     if as_json:
-        about = {"name": seen["name"], "state": seen["state"], "reason": seen["reason"], "constants": seen["constants"]}
+        about = {key: seen.get(key) for key in ("name", "state", "reason", "constants", "quality")}
         late = exit_status == waiting.TIMEOUT
         console.show_json({**about, "timeout": late, "stuck": found.stuck, "exit_status": exit_status})
     elif found.stuck:

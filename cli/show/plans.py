@@ -3,7 +3,8 @@
 import os
 import shlex
 
-from faser_align.campaign.data import HOLD_BACK_MIN, by_run
+from faser_align.alignment.quality.grades import unvalidated
+from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.cli import console
 from faser_align.config.files import format_files
@@ -89,11 +90,9 @@ def _runs(record: Manifest) -> str:
 
 def _validation(record: Manifest) -> str:
     """Return the files of the validation, or why there is none."""
-    settings, found = record["config"]["validation"], record.get("validation")
+    found = record.get("validation")
     if not found:
-        few = not settings["files"] and settings["hold_back"] > 0
-        why = f"; fewer than {HOLD_BACK_MIN} files, and validation.files names no others" if few else ""
-        return f"none{why}" if settings["enabled"] else "none; validation.enabled is false"
+        return f"none: {unvalidated(record)}"
     unused = "; ".join(format_files(files) for files in by_run(record["run"], found["unused"]).values())
     used = len(found["files"]) - len(found["unused"])
     parts = [f"{formatting.count(len(found['unused']), 'file')} that the alignment does not use ({unused})"] * bool(

@@ -16,6 +16,7 @@ Row = Mapping[str, Any]
 ITERATIONS_MAX = 20  # latest ones, in the status
 WRITTEN_OUT_MAX = 999  # with more nodes or files, an iteration's row has no exact counts
 WHEN = ("before", "after")  # with the first constants, with the last constants
+_GRADES = {"good": "green", "look": "yellow", "bad": "red"}
 _ENDED_BADLY = ("failed", "diverged", "starved", "rejected")
 
 
@@ -50,6 +51,7 @@ def status(
     blocks: list[Block] = [Line(f"{seen['name']}  {seen['state']}", style(seen["state"]))]
     blocks += [Line(f"  {seen['reason']}")] if seen["reason"] else []
     blocks += [Line(f"  {text}") for text in _place(seen, where)]
+    blocks += quality(seen)
     if seen["iterations"]:
         blocks += [Line(), iterations(seen, latest)]
         hidden = len(seen["iterations"]) - latest
@@ -64,6 +66,21 @@ def status(
     if strange:
         blocks += [Line(), *strange]
     return [*blocks, Line(), *onwards(seen, program, cure=cure)]
+
+
+def quality(seen: Row) -> list[Block]:
+    """Return the quality block, a line for each of its lines; empty before the first constants."""
+    found = seen.get("quality")
+    if not found:
+        return []
+    lines = [
+        Line(
+            f"  {line['grade']}  {line['title']}{formatting.symbols(line['short'] or ': ' + line['text'])}",
+            _GRADES[line["grade"]],
+        )
+        for line in found["lines"]
+    ]
+    return [Line(), *lines]
 
 
 def _place(seen: Row, where: tzinfo | None) -> list[str]:

@@ -12,7 +12,7 @@ from campaigns import run_iteration
 from described import Keys, Watched, found, looked_at, names_of, undescribed
 from iterating import iterate
 
-from faser_align.alignment.quality import describe, notes
+from faser_align.alignment.quality import describe, grades, notes
 from faser_align.campaign import layout
 from faser_align.cli.show import figures
 from faser_align.fsm import validation, verdict
@@ -173,6 +173,20 @@ def test_notes_read_what_is_said(history: list[Metrics]) -> None:
     assert looked_at(seen, describe.METRICS) - about == read_by(["notes"], describe.METRICS.values())
 
 
+def test_quality_reads_what_is_said(history: list[Metrics], validated: Metrics) -> None:
+    """The grades of the last iteration read the metrics whose descriptions say so, those of earlier iterations by side."""
+    odd = copy.deepcopy(history)
+    odd[-1]["magnets"] = {"1": {"deviation": 0.02, "error": 0.001, "chi2": 3.0}}
+    odd[-1]["hits"]["modules"].pop("001")
+    odd[-1]["files"]["lost"] = [400]
+    metrics, seen = watched(odd)
+    found = grades.assess(grades.Limits(), grades.Subject(metrics, validated, "confirmed"))
+    assert found is not None
+    print(found["sentence"], *(f"{l['grade']:5} {l['title']}: {l['text']}" for l in found["lines"]), sep="\n")
+    assert [line["name"] for line in found["lines"]] == list(grades.DESCRIBED)
+    assert looked_at(seen, describe.METRICS) == read_by(["quality"], describe.METRICS.values())
+
+
 def test_tables_read_what_is_said(history: list[Metrics]) -> None:
     """The tables of `metrics` read the metrics whose descriptions say so."""
     metrics, seen = watched(history)
@@ -201,7 +215,7 @@ def test_the_report_reads_what_is_said(history: list[Metrics], workdir: Path) ->
     for one in metrics:
         facts.weak_modes(one)
     assert summed_up <= read_by(["status"], describe.METRICS.values())
-    render(collected._replace(iterations=rows), written_utc="2026-11-24T07:30:00Z")
+    render(collected._replace(iterations=rows, quality=metrics[-1]["quality"]), written_utc="2026-11-24T07:30:00Z")
     # Read when the campaign is collected, or with the whole correction.
     unseen = {"hits.modules.MODULE", "module_pulls.MODULE", "constant_errors.KEY", "corrections.DOF.where"}
     assert looked_at(seen, describe.METRICS) | unseen == read_by(["report"], describe.METRICS.values())

@@ -1,0 +1,66 @@
+"""Compare constants with those of a simulated detector, along the directions that the data determine. Pure.
+
+Constraints, fixed parameters and weak modes keep the others from what the tracks say: there the distance to the truth is
+that of the start.
+"""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from faser_align.alignment.arrays import FloatArray
+from faser_align.alignment.parameters.constants import STEREO_RAD, Six
+from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.quality.survey import displacement_um
+from faser_align.alignment.quality.weak_modes import determined
+from faser_align.alignment.solver.normal_equations import Normal, scale
+from faser_align.fsm.metrics import Truth
+
+
+def distance_to_truth(
+    normal: Normal, free: Collection[int], constants: Mapping[str, Six], truth: Mapping[str, Six]
+) -> Truth:
+    """Return the distance in statistical errors, and as rms of each degree of freedom; empty without a direction.
+
+    Args:
+        normal: normal equations of all parameters, with the factor of the errors.
+        free: labels that the iteration could move.
+        constants, truth: the constants, and those of the simulated detector (mm, rad).
+    """
+    values, directions = normal.directions(free)
+    known = determined(values)
+    if not known.any():
+        return {}
+    labels = [normal.labels[at] for at in normal.positions(free)]
+    rows = directions[normal.positions(free)][:, known]
+    along = rows.T @ displacement_um(labels, constants, truth)
+    squares: dict[str, list[float]] = {}
+    for (_, dof), moved in _constants(labels, rows @ along).items():
+        squares.setdefault(dof, []).append(moved**2)
+    return {
+        "sigma": float(np.sqrt(np.mean(np.maximum(values[known], 0.0) * along**2))),
+        "directions": int(known.sum()),
+        "dofs": {
+            dof: {"rms": float(np.sqrt(np.mean(of))), "unit": "urad" if dof.rpartition(" ")[2][0] == "r" else "um"}
+            for dof, of in sorted(squares.items(), key=lambda one: (one[0].startswith("layer"), one[0]))
+        },
+    }
+
+
+def _constants(labels: Collection[int], moved_um: FloatArray) -> dict[tuple[str, str], float]:
+    """Return displacements of constants (um, urad) by key and degree of freedom, from those of labels (um)."""
+    found: dict[tuple[str, str], float] = {}
+
+    def add(key: str, dof: str, value: float) -> None:
+        found[key, dof] = found.get((key, dof), 0.0) + value
+
+    for label, moved in zip(labels, moved_um.tolist(), strict=True):
+        parameter = PARAMETERS[label]
+        if parameter.kind == "module.x":  # as ``correction_from_parameters``
+            add(parameter.key, "x", moved / 2)
+            add(parameter.key, "y", parameter.along_strips * moved / STEREO_RAD)
+        else:
+            where, _, dof = parameter.kind.partition(".")
+            factor = 1.0 if parameter.translation else 1e6 * scale(label)
+            add(parameter.key, dof if where == "module" else f"layer {dof}", moved * factor)
+    return found
