@@ -101,6 +101,11 @@ def _figures(facts: Facts, reference: Reference) -> dict[str, Any]:
     ]
     last = found[stages[-1]] if stages else {}
     return {
+        "links": {
+            drawn.name.removesuffix(f"-{stages[-1]}" if facts.staged else ""): drawn.name
+            for made in last.values()
+            for drawn in made
+        },
         "figures": {section: last.get(section, []) for section in catalogue.SECTIONS},
         "earlier": earlier,
         "no_figures": why,
