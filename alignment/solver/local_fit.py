@@ -41,6 +41,7 @@ class LocalFits(NamedTuple):
             None unless requested.
         plain_residuals: those of the first iteration, without down-weighting.
         variances: shape (equations,): variances of the plain fit's predictions. None unless requested.
+        doubtful: whether pede's pivots decided on the rank of a record.
     """
 
     residuals: FloatArray
@@ -51,6 +52,7 @@ class LocalFits(NamedTuple):
     projection: FloatArray | None
     plain_residuals: FloatArray
     variances: FloatArray | None
+    doubtful: bool
 
 
 def fit_records(
@@ -102,6 +104,20 @@ def fit_records(
         _project(derivatives, fit, counts) if projected and downweighting > 1 else projection,
         plain_residuals,
         variances,
+        len(fit.doubtful) > 0,
+    )
+
+
+def refit(fits: LocalFits, equations: Equations, measured: FloatArray, sigmas: FloatArray) -> LocalFits:
+    """Return the plain fits of the same records to other measured values, from fits with projection, none of them doubtful."""
+    assert fits.projection is not None
+    starts, counts = equations.offsets[:-1], np.diff(equations.offsets)
+    weights = 1.0 / sigmas**2
+    weighted, residuals = weights * measured, measured.copy()
+    for projection in fits.projection:
+        residuals -= projection * np.repeat(np.add.reduceat(projection * weighted, starts), counts)
+    return fits._replace(
+        residuals=residuals, plain_residuals=residuals, chi2=np.add.reduceat(weights * residuals**2, starts)
     )
 
 

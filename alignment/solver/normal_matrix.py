@@ -18,7 +18,7 @@ from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.local_fit import LocalFits
 from faser_align.alignment.solver.sparse_matrix import SparseMatrix, SparseSums
 
-_RECORDS = 64  # at most, per product
+_RECORDS = 96  # at most, per product
 _RECORDS_LOCAL = 32  # that begin at one place are enough for a product of their own
 _PLACES_MAX = 16  # equations with more labels are not summed by sets
 _SMALL = 512  # parameters; with more, products wait for other records that begin at the same place

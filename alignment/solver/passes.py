@@ -16,7 +16,7 @@ import numpy.typing as npt
 from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.equations import Equations, joined, selected
-from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit, fit_records, huber
+from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit, fit_records, huber, refit
 from faser_align.alignment.solver.normal_matrix import Sums
 from faser_align.alignment.solver.source import Selected, Source
 from faser_align.alignment.solver.sparse_matrix import SparseMatrix
@@ -244,7 +244,11 @@ class _Work(NamedTuple):
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             sigmas = self._sigmas(chunk)
             fits = self._fits(chunk, self.shifts, sigmas)
-            also = [self._fits(chunk, shifts, sigmas) for shifts in self.shifts_also]
+            simple = fits.projection is not None and not fits.doubtful and not self.downweighting
+            also = [
+                refit(fits, chunk, _measured(chunk, shifts), sigmas) if simple else self._fits(chunk, shifts, sigmas)
+                for shifts in self.shifts_also
+            ]
             counts = np.diff(chunk.offsets)
             margins = self._margins(fits, counts)
             far = margins >= self.margin_min

@@ -14,6 +14,8 @@ from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.passes import Pass
 
+_SMALL = 512  # parameters; with more, directions take longer than a pass
+_PARTS = (1.0, 10.0, 100.0, 1000.0)  # chi2 of the part along weak directions
 _ROUNDING = 1e-6  # relative, far above the errors of float32 factors
 
 
@@ -70,14 +72,15 @@ class Quadratic:
         """Return the sums at other values of the labels; None if another record might cross a cut, or with another cut."""
         if cut != self._cut:
             return None
-        bound = min(self._change(values), self._bound + self._change_of_fits(values - self._reached))
+        step, last_step = (values - self._values)[self._variable], (values - self._reached)[self._variable]
+        bound = min(self._change(step), self._bound + self._change_of_fits(last_step))
+        if not bound < self._done.margin:
+            bound = min(bound, self._change_in_parts(step))
         if not bound < self._done.margin:
             return None
         self._reached, self._bound = values.copy(), bound
-        moved = values - self._values
         matrix, before = self._done.matrix, self._done.gradient
         assert matrix is not None
-        step = moved[self._variable]
         product = matrix @ step
         chi2 = self._done.chi2 - float(step @ (2.0 * before - product))
         far = replace(
@@ -85,23 +88,40 @@ class Quadratic:
         )
         return far + self._fit(self.near, values) if self.near else far
 
-    def _change(self, values: FloatArray) -> float:
+    def _change(self, step: FloatArray) -> float:
         """Return a bound of the rms change of a record's differences, each divided by its error, after its fit.
 
         A fit only shortens the change that the parameters make, and the rms is at most the largest change of an equation.
         """
-        moved = np.abs(values - self._values)
+        moved = np.zeros(len(self._values))
+        moved[self._variable] = np.abs(step)
         return float(np.max((moved[self._places] * self._done.pulls_max).sum(axis=0), initial=0.0)) * (1.0 + _ROUNDING)
 
-    def _change_of_fits(self, moved: FloatArray) -> float:
-        """Return another bound for a displacement, which is small if the fits absorb it.
+    def _change_of_fits(self, step: FloatArray) -> float:
+        """Return another bound, which is small if the fits absorb the step.
 
         The matrix is the sum of those of the accepted records, none of which is negative. So no record's chi2 changes by more
         than that of all.
         """
         if sum(self._done.rejects[2:]):
             return np.inf
-        step = moved[self._variable]
         assert self._done.matrix is not None
         squares = max(float(step @ (self._done.matrix @ step)), 0.0) / self._weight_min
         return float(np.sqrt(squares / self._done.equations_min)) * (1.0 + _ROUNDING)
+
+    def _change_in_parts(self, step: FloatArray) -> float:
+        """Return the sum of the second bound for a part along weak directions, and of the first one for the rest."""
+        matrix = self._done.matrix
+        if not isinstance(matrix, np.ndarray) or len(matrix) > _SMALL:
+            return np.inf
+        scales = np.sqrt(np.diagonal(matrix))
+        scales = np.where(scales > 0, scales, 1.0)
+        weights, directions = np.linalg.eigh(matrix / np.outer(scales, scales))
+        along = directions.T @ (step * scales)
+        squares = np.cumsum(np.maximum(weights, 0.0) * along**2)
+        bounds = []
+        for limit in _PARTS:
+            k = int(np.searchsorted(squares, limit))
+            weak = directions[:, :k] @ along[:k] / scales
+            bounds.append(self._change(step - weak) + self._change_of_fits(weak))
+        return min(bounds)
