@@ -11,6 +11,7 @@ from faser_align.fsm import table
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.metrics import Metrics
 from faser_align.fsm.quality import Quality
+from faser_align.pages.figures.plot import Plot
 from faser_align.state import facts, queries, registry
 
 Row = dict[str, Any]
@@ -150,6 +151,27 @@ class Campaign:
         """
         with queries.published(self.folder) as db:
             return facts.quality(self.record, queries.iterations(db), queries.validation(db))
+
+    def plots(self, stage: int = 0, iteration: int = 0) -> list[Plot]:
+        """Return the figures of an iteration beside the first of its stage; by default of the last stage and iteration.
+
+        Each has a ``name``, a ``title``, a ``table`` of its numbers, and a ``figure`` of matplotlib, which may be changed
+        before it is saved.
+
+        >>> plots = {plot.name: plot for plot in Campaign("Y2023_R011705_F400-405").plots()}
+        >>> columns, rows = plots["occupancy"].table()
+        >>> columns
+        ('quantity', 'unit', 'series', 'element', 'value', 'error')
+        >>> plots["occupancy"].figure("FASER Internal").savefig("hits.png")
+
+        Raises:
+            UserError: the campaign has no such iteration, or none that was solved.
+        """
+        from faser_align.pages.collect import collect
+        from faser_align.pages.figures.catalogue import plots
+        from faser_align.pages.figures.source import source
+
+        return plots(source(collect(self.folder), stage, iteration))
 
     def history(self, *, nodes: bool = True) -> list[Row]:
         """Every event in order, with its facts; without ``nodes`` only those of the campaign itself.

@@ -113,13 +113,13 @@ def _figures(facts: Facts, reference: Reference) -> dict[str, Any]:
 
 
 def _of_stage(facts: Facts, stage: int, reference: Reference) -> dict[str, list[page.Drawn]]:
-    """Draw the figures of a stage; the detector has a picture of its own."""
+    """Draw the figures of a stage; the page has a picture of the detector and curves of the convergence of its own."""
     label = style.label(facts.record["config"])
     made = catalogue.sections(source(facts, stage, reference=reference))
     return {
         section: [page.drawn(plot, label, f"{plot.name}-{stage}" if facts.staged else plot.name) for plot in plots]
         for section, plots in made.items()
-        if section != "detector"
+        if section not in ("detector", "convergence")
     }
 
 

@@ -1,6 +1,6 @@
 """List the figures of a campaign in the order in which an expert reads them."""
 
-from faser_align.pages.figures import distributions, elements, modes
+from faser_align.pages.figures import convergence, distributions, elements, modes
 from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.source import Source
 
@@ -24,6 +24,7 @@ SECTIONS = {
     "validation": (elements.validation,),
     "momenta": (distributions.momentum, distributions.momentum_change, distributions.asymmetry, distributions.magnets),
     "data": (elements.occupancy, distributions.stability, distributions.drift_over_files),
+    "convergence": (convergence.chi2_per_ndf, convergence.expected_shift),
 }
 """The functions that make figures, by section of the report. Each returns a figure, several, or None without data."""
 

@@ -142,7 +142,7 @@ def test_the_command_writes_figures_and_numbers(workdir: Path, monkeypatch: pyte
     done = faser_align("plots", folder, "-o", "p")
     assert done.status == 0, done.err
     assert faser_align("plots", folder, "-o", "p", "--format", "csv").status == 0
-    assert done.out.splitlines()[-1].startswith("4 figures of iteration 2 as svg, png, pdf, csv in ")
+    assert done.out.splitlines()[-1].startswith("6 figures of iteration 2 as svg, png, pdf, csv in ")
     assert (workdir / "p" / "corrections.png").read_bytes().startswith(b"\x89PNG")
     assert (workdir / "p" / "corrections.pdf").read_bytes().startswith(b"%PDF")
     with open(workdir / "p" / "displacements.csv", encoding="utf-8") as file:
