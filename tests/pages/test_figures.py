@@ -226,7 +226,8 @@ def test_files_have_their_names_on_the_axis(filled: Source) -> None:
 
 
 def test_every_figure_can_be_drawn_as_every_file(filled: Source) -> None:
-    """No figure of the catalogue fails, and each has rows."""
+    """No figure of the catalogue fails; each has rows, and the page of figures explains it."""
+    explained = (Path(__file__).parents[2] / "docs" / "figures.md").read_text(encoding="utf-8")
     reference = filled._replace(reference=("in use.txt", {"000": (0.05, 0.0, 0.0, 0.0, 0.0, 0.0)}))
     made = plots(reference)
     assert len({plot.name for plot in made}) == len(made)
@@ -242,6 +243,7 @@ def test_every_figure_can_be_drawn_as_every_file(filled: Source) -> None:
     } <= {plot.name for plot in made}
     for plot in made:
         assert page.embedded(plot.figure("FASER Internal"), name=plot.name, title=plot.title)
+        assert f"`{plot.name}`" in explained
         columns, rows = plot.table()
         assert all(len(row) == len(columns) for row in rows)
         assert rows
