@@ -15,6 +15,12 @@ Stored campaigns judged again with other rules:
 >>> [(stage.ran, stage.stops_after, stage.decision) for stage in judged.stages]
 [(4, 3, 'converged')]
 
+The data of an iteration's figures, with histograms that hist and mplhep draw:
+
+>>> data = Campaign("Y2023_R011705_F400-405").figures(iteration=4)
+>>> data.histogram("pulls").sum("module").values().shape
+(100,)
+
 Constants, by key as six numbers (mm, rad), and what the labels of Millepede's parameters mean:
 
 >>> from faser_align.api import LABELS, add_constants, describe, read_constants, subtract_constants, write_constants
@@ -57,6 +63,7 @@ What is wrong with a file is said in one sentence:
 cannot read the constants file none.txt: No such file or directory; check its name and permissions
 """
 
+from faser_align.alignment.histograms import Histogram, Profile
 from faser_align.alignment.mille.conversion import Counts, Cuts, convert
 from faser_align.alignment.mille.records import Records, read_records
 from faser_align.alignment.parameters.constants import (
@@ -70,6 +77,7 @@ from faser_align.alignment.parameters.labels import PARAMETERS as LABELS
 from faser_align.alignment.parameters.labels import Parameter, describe
 from faser_align.alignment.pede.results import read_result
 from faser_align.alignment.pede.solution import Solution
+from faser_align.alignment.quality.figure_data import FigureData
 from faser_align.alignment.solver.builtin import solve
 from faser_align.api.campaign import Campaign, campaigns, submit
 from faser_align.fsm.errors import CampaignError, UserError
@@ -82,7 +90,10 @@ __all__ = [
     "Constants",
     "Counts",
     "Cuts",
+    "FigureData",
+    "Histogram",
     "Parameter",
+    "Profile",
     "Records",
     "Solution",
     "UserError",

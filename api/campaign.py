@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from faser_align.alignment.parameters.constants import Constants, read_constants
+from faser_align.alignment.quality.figure_data import FigureData, read_figures
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.fsm import table
@@ -172,6 +173,24 @@ class Campaign:
         from faser_align.pages.figures.source import source
 
         return plots(source(collect(self.folder), stage, iteration))
+
+    def figures(self, stage: int = 1, iteration: int = 1) -> FigureData | None:
+        """Return the data of an iteration's figures; None if it has none, as in campaigns of older versions.
+
+        Histograms follow the protocol of Scikit-HEP: hist and mplhep draw them. The two halves of a validation are stage 0,
+        iterations 1 (with the first constants) and 2 (with the last ones).
+
+        >>> data = Campaign("Y2023_R011705_F400-405").figures(iteration=4)
+        >>> residuals = data.layer_residuals("01")
+        >>> residuals.kind, residuals.axes[0].label, len(residuals.values())
+        ('COUNT', 'residual [µm]', 250)
+        >>> abs(data.module_medians()["003"].median_um) < 5
+        True
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        return read_figures(layout.figures_file(self.folder, stage, iteration))
 
     def history(self, *, nodes: bool = True) -> list[Row]:
         """Every event in order, with its facts; without ``nodes`` only those of the campaign itself.

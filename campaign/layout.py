@@ -181,6 +181,11 @@ def mille_file(root: str, stage: int, iteration: int, run: str, file: int) -> st
     return f"{iteration_folder(root, stage, iteration)}/{KFALIGNMENT}/mp2input_{run}_{file:05d}.bin"
 
 
+def histograms_file(binary: str) -> str:
+    """Return the file of the histograms of a Mille binary's tracks, beside it."""
+    return f"{os.path.splitext(binary)[0]}.histograms.npz"
+
+
 def constants_file(root: str, stage: int, iteration: int) -> str:
     """Return the file of constants with which an iteration reconstructs."""
     return f"{iteration_folder(root, stage, iteration)}/{RECO}/{CONSTANTS}"

@@ -11,7 +11,7 @@ from faser_align.jobs.reconstruct import convert_tracks
 
 
 def convert(folder: str, stage: int, number: int, file: int) -> None:
-    """Write the Mille binary of raw file ``file``, its counts and its momenta; raise NodeError on failure."""
+    """Write the Mille binary of raw file ``file``, its counts, histograms and momenta; raise NodeError on failure."""
     iteration = open_raw(folder, stage, number, file)
     convert_tracks(iteration, file)
 

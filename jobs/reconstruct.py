@@ -15,7 +15,7 @@ from faser_align.system.atomic import temporary
 
 
 def reconstruct(folder: str, stage: int, number: int, file: int) -> None:
-    """Write the kfalignment file of raw file ``file``, its Mille binary and the counts of the conversion.
+    """Write the kfalignment file of raw file ``file``, its Mille binary, counts and histograms.
 
     Raises NodeError with the exit status of the failure.
     """
@@ -66,7 +66,7 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
 
 
 def convert_tracks(iteration: Iteration, file: int) -> None:
-    """Write the Mille binary of a raw file's tracks, its counts and its momenta.
+    """Write the Mille binary of a raw file's tracks, its counts, its histograms and its momenta.
 
     Raises NodeError: CONVERSION, or COPY if they cannot be written, which a retry may solve.
     """
@@ -80,7 +80,13 @@ def convert_tracks(iteration: Iteration, file: int) -> None:
     path = iteration.mille_file(file)
     with failing(exit_codes.CONVERSION, file_system=exit_codes.COPY):
         write_momenta(iteration.kfalignment_file(file), iteration.momenta_file(file))
-        convert_and_count([iteration.kfalignment_file(file)], path, cuts, constants=constants)
+        convert_and_count(
+            [iteration.kfalignment_file(file)],
+            path,
+            cuts,
+            constants=constants,
+            histograms=layout.histograms_file(path),
+        )
 
 
 if __name__ == "__main__":

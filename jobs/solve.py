@@ -44,6 +44,7 @@ from faser_align.jobs.checksums import constants_facts
 from faser_align.jobs.cost import reconstruction_cost
 from faser_align.jobs.equations import first_constants
 from faser_align.jobs.grading import grade, read_history
+from faser_align.jobs.figures import keep_solution
 from faser_align.jobs.plot import plot
 from faser_align.jobs.program import Iteration, failing, lost_files, open_iteration, reading_constants, run
 from faser_align.jobs.steps import run_steps
@@ -124,6 +125,7 @@ def solve(folder: str, stage: int, number: int) -> None:
     if quality:
         metrics["quality"] = quality
     metrics["no_plot"] = _plot(iteration, history)
+    keep_solution(iteration, solved, correction if finite else {}, metrics)
     _keep_normal(iteration, normal)
     with failing(exit_codes.COPY):
         write_text(metrics_file, json.dumps(metrics, allow_nan=False))

@@ -10,17 +10,20 @@ import numpy as np
 
 from faser_align.alignment.arrays import IntArray
 from faser_align.alignment.mille.conversion import convert_and_count
-from faser_align.alignment.mille.counts import Counts, read_counts
+from faser_align.alignment.mille.counts import Counts
 from faser_align.alignment.parameters.constants import Constants
 from faser_align.alignment.pede.runner import NotStartedError, run_pede, sourced
 from faser_align.alignment.pede.solution import DOUBTFUL_CODES, Solution, accept
 from faser_align.alignment.pede.steering_text import Frozen, solver_options, step_fixed, write_steering
+from faser_align.alignment.quality.figure_data import Files
 from faser_align.alignment.quality.metrics import Step
 from faser_align.alignment.solver.builtin import solve as run_builtin
 from faser_align.alignment.solver.normal_equations import Normal
+from faser_align.campaign import layout
 from faser_align.config.stored_types import Solver
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
+from faser_align.jobs.counted_files import rows_of_files
 from faser_align.jobs.equations import equations, frozen_directions
 from faser_align.jobs.program import Iteration, failing, reading_constants
 
@@ -35,8 +38,8 @@ MilleFile = Callable[[int], str]
 class Solved(NamedTuple):
     """Results of the steps and their input data; ``steering`` is the first step's file.
 
-    ``side_residuals`` are those of the counts of each file. ``normal`` has the normal equations of all parameters, None if
-    they are unknown.
+    ``side_residuals`` are those of the counts of each file, and ``rows`` those of the figures. ``binaries`` were solved.
+    ``normal`` has the normal equations of all parameters, None if they are unknown.
     """
 
     steps: list[Step]
@@ -46,6 +49,8 @@ class Solved(NamedTuple):
     steering: Path
     side_residuals: IntArray
     normal: Normal | None
+    rows: list[Files]
+    binaries: list[str]
 
 
 def run_steps(iteration: Iteration, used: list[int], constants: Constants) -> Solved:
@@ -59,14 +64,14 @@ def run_steps(iteration: Iteration, used: list[int], constants: Constants) -> So
     solution.
     """
     mille_file: MilleFile = iteration.mille_file
-    counts, side_residuals = _counts(mille_file, used)
+    counts, side_residuals, rows = _counts(mille_file, used)
     attempt = _attempt(iteration, used, mille_file, iteration.residual_max_mm, constants)
     steps, steering, failed, normal = attempt
     again = failed is not None and failed.end_code == TOO_MANY_REJECTS
     if again:
         mille_file = iteration.wide_mille_file
         _convert_again(iteration, used)
-        counts, side_residuals = _counts(mille_file, used)
+        counts, side_residuals, rows = _counts(mille_file, used)
         attempt = _attempt(iteration, used, mille_file, WIDER * iteration.residual_max_mm, constants)
         steps, steering, failed, normal = attempt
     if failed is not None:
@@ -81,11 +86,12 @@ def run_steps(iteration: Iteration, used: list[int], constants: Constants) -> So
             )
         raise NodeError(f"{step}: {failed.message}{wider}", exit_codes.SOLVER)
     residual_max_mm = iteration.residual_max_mm * (WIDER if again else 1.0)
-    return Solved(steps, counts, residual_max_mm, again, steering, side_residuals, normal)
+    binaries = [mille_file(file) for file in used]
+    return Solved(steps, counts, residual_max_mm, again, steering, side_residuals, normal, rows, binaries)
 
 
-def _counts(mille_file: MilleFile, used: list[int]) -> tuple[Counts, IntArray]:
-    """Return the sum of the conversions' counts, and the residuals of each file's sides."""
+def _counts(mille_file: MilleFile, used: list[int]) -> tuple[Counts, IntArray, list[Files]]:
+    """Return the sum of the conversions' counts, the residuals of each file's sides, and the rows of the files."""
     binaries = [mille_file(file) for file in used]
     missing = [path for binary in binaries for path in (binary, f"{binary}.json") if not os.path.isfile(path)]
     if missing or not used:
@@ -93,12 +99,9 @@ def _counts(mille_file: MilleFile, used: list[int]) -> tuple[Counts, IntArray]:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise NodeError(f"missing in {os.path.dirname(mille_file(0))}: {shown}{more}", exit_codes.INPUT_MISSING)
     with failing(exit_codes.INPUT_MISSING):
-        total, side_residuals = Counts(), []
-        for binary in binaries:
-            counts = read_counts(f"{binary}.json")
-            total += counts
-            side_residuals.append(counts.side_residuals)
-        return total, np.stack(side_residuals)
+        side_residuals: list[IntArray] = []
+        total, rows = rows_of_files(mille_file, used, lambda counts: side_residuals.append(counts.side_residuals))
+        return total, np.stack(side_residuals), rows
 
 
 def _convert_again(iteration: Iteration, used: list[int]) -> None:
@@ -108,7 +111,13 @@ def _convert_again(iteration: Iteration, used: list[int]) -> None:
     for file in used:
         path = iteration.wide_mille_file(file)
         with failing(exit_codes.CONVERSION, file_system=exit_codes.COPY):
-            convert_and_count([iteration.kfalignment_file(file)], path, cuts, constants=constants)
+            convert_and_count(
+                [iteration.kfalignment_file(file)],
+                path,
+                cuts,
+                constants=constants,
+                histograms=layout.histograms_file(path),
+            )
 
 
 class _Attempt(NamedTuple):

@@ -23,6 +23,7 @@ from faser_align.fsm.errors import NodeError
 from faser_align.fsm.metrics import Group, Half, Metrics
 from faser_align.jobs.checksums import validation_facts
 from faser_align.jobs.grading import grade, read_history
+from faser_align.jobs.figures import keep_half
 from faser_align.jobs.program import Iteration, failing, lost_files, open_iteration, reading_constants, run
 from faser_align.system.atomic import write_text
 
@@ -66,6 +67,9 @@ def validate(folder: str, stage: int, number: int) -> None:
         metrics["quality"] = quality
     note = changed_by_hand(metrics)
     metrics["notes"] = [note] if note else []
+    of = "unused" if unused else "all"
+    for half in (after._replace(number=layout.BEFORE), after):
+        keep_half(half, unused or files, of)
     with failing(exit_codes.COPY):
         write_text(path, json.dumps(metrics, allow_nan=False))
 

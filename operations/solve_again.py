@@ -103,7 +103,7 @@ def _tracks(parent: Parent, files: list[int], *, same: bool) -> dict[int, list[s
         where = (parent.record["data"], parent.stage, parent.iteration, parent.record["run"], file)
         root, mille = layout.kfalignment_file(*where), layout.mille_file(*where)
         momenta = f"{os.path.splitext(mille)[0]}.momenta.npy"
-        wanted = [mille, f"{mille}.json", momenta] if same else [root]
+        wanted = [mille, f"{mille}.json", layout.histograms_file(mille), momenta] if same else [root]
         there = [path for path in dict.fromkeys((root, *wanted)) if os.path.exists(path)]
         missing += [path for path in wanted[:1] if path not in there]
         found[file] = there if same else [root]

@@ -7,17 +7,18 @@ Derivatives that are exactly zero as float32, and hits without an error, are omi
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from faser_align.alignment.mille.counts import MOMENTUM_EDGES_GEV, RESIDUAL_EDGES_MM, Counts, read_counts, write_counts
+from faser_align.alignment.mille.distributions import Distributions, write_distributions
 from faser_align.alignment.mille.kfalignment import (
     ELEMENTS_MAX,
     GLOBAL_BRANCHES,
@@ -94,6 +95,7 @@ def convert(
     *,
     constants: Mapping[str, Six] | None = None,
     any_element: bool = False,
+    passed: Callable[[Tracks], None] | None = None,
 ) -> Counts:
     """Convert kfalignment files to one Mille binary, in bounded memory.
 
@@ -107,6 +109,7 @@ def convert(
             modules count as in their nominal positions.
         any_element: whether to accept hits on elements outside FASER's tracker, such as those of other detectors. Not
             possible with the pivot ``layer``, which needs the nominal z.
+        passed: called with the tracks that pass the cuts on tracks, part by part, with all their hits.
 
     Returns:
         Counts of what was read, rejected and written.
@@ -122,9 +125,11 @@ def convert(
     try:
         with replacing(output) as file:
             for tracks in chain.from_iterable(map(reading, inputs)):
-                written, counted = _convert_tracks(tracks, cuts, placed)
-                file.writelines(written)
-                counts = counts + counted
+                used, kept, counted = apply_cuts(tracks, cuts)
+                measurements = _write_records(file, used, kept, placed)
+                counts += Counts(**counted, tracks_written=len(measurements), measurements=int(measurements.sum()))
+                if passed is not None:
+                    passed(used)
             counts = replace(counts, files_uncompressed=sum(not is_compressed(source) for source in inputs))
             if not counts.tracks_written:
                 raise UserError(_nothing_left(inputs, counts))
@@ -142,19 +147,37 @@ def convert_and_count(
     *,
     constants: Mapping[str, Six] | None = None,
     any_element: bool = False,
+    histograms: str | os.PathLike[str] | None = None,
 ) -> Counts:
-    """Convert as ``convert`` does, and write the counts to ``<output>.json``: both files or neither.
+    """Convert as ``convert`` does, and write the counts to ``<output>.json``: all files or none.
 
-    Arguments, result and errors are those of ``convert``; also raises UserError if the counts cannot be written.
+    Other arguments, result and errors are those of ``convert``; also raises UserError if the counts cannot be written.
+
+    Args:
+        histograms: file to write the histograms of the tracks that pass to; None writes none.
     """
-    counts = convert(inputs, output, cuts, constants=constants, any_element=any_element)
+    filled = Distributions.empty()
+
+    def fill(tracks: Tracks) -> None:
+        nonlocal filled
+        filled += Distributions.of(tracks)
+
+    passed = None if histograms is None else fill
+    counts = convert(inputs, output, cuts, constants=constants, any_element=any_element, passed=passed)
+    counts = replace(counts, bytes_written=os.path.getsize(output))
+    written = [output]
+    writing = f"{output}.json" if histograms is None else histograms
     try:
-        counts = replace(counts, bytes_written=os.path.getsize(output))
-        write_counts(f"{output}.json", counts)
+        if histograms is not None:
+            write_distributions(histograms, filled)
+            written.append(histograms)
+        writing = f"{output}.json"
+        write_counts(writing, counts)
     except OSError as error:
-        Path(output).unlink(missing_ok=True)
+        for path in written:
+            Path(path).unlink(missing_ok=True)
         raise UserError(
-            f"cannot write {output}.json: {error.strerror}; check the folder, its permissions and space"
+            f"cannot write {writing}: {error.strerror}; check the folder, its permissions and space"
         ) from error
     return counts
 
@@ -186,19 +209,19 @@ def _nothing_left(inputs: Sequence[str | os.PathLike[str]], counts: Counts) -> s
     )
 
 
-def _convert_tracks(tracks: Tracks, cuts: Cuts, constants: Mapping[str, Six] | None) -> tuple[list[bytes], Counts]:
-    """Return the records of the tracks that pass, in several pieces, and the counts."""
-    tracks, kept, counted = apply_cuts(tracks, cuts)
-    records, written = [], []
+def _write_records(
+    file: BinaryIO, tracks: Tracks, kept: npt.NDArray[np.bool_], constants: Mapping[str, Six] | None
+) -> npt.NDArray[np.int64]:
+    """Write the records of the kept hits, and return the number of measurements in each."""
+    written = [np.zeros(0, np.int64)]
     ends = np.cumsum(tracks.lengths)
     for start in range(0, len(ends), _BLOCK_TRACKS):
         part = slice(start, start + _BLOCK_TRACKS)
         hits = slice(int(ends[start] - tracks.lengths[start]), int(ends[part][-1]))
-        of_block, measurements = _words(tracks.part(part, hits), kept[hits], constants)
-        records.append(of_block)
+        records, measurements = _words(tracks.part(part, hits), kept[hits], constants)
+        file.write(records)
         written.append(measurements)
-    measured = np.concatenate(written) if written else np.zeros(0, np.int64)
-    return records, Counts(**counted, tracks_written=len(measured), measurements=int(measured.sum()))
+    return np.concatenate(written)
 
 
 def apply_cuts(tracks: Tracks, cuts: Cuts) -> tuple[Tracks, npt.NDArray[np.bool_], dict[str, Any]]:

@@ -43,6 +43,7 @@ from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import replacing
 
 FORMAT = 1
+ROWS_MAX = 500  # rows over raw files
 LEAST_HITS = 100  # of a module whose median is shown
 
 

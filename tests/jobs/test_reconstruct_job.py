@@ -34,6 +34,7 @@ def test_writes_tracks_and_millepedes_data(make_campaign: Make, run_job: Run) ->
         "kfalignment_011705_00400.root",
         "mp2input_011705_00400.bin",
         "mp2input_011705_00400.bin.json",
+        "mp2input_011705_00400.histograms.npz",
         "mp2input_011705_00400.momenta.npy",
     ]
 

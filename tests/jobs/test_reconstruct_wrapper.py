@@ -124,6 +124,7 @@ def test_the_six_steps(make_job: Callable[..., Job]) -> None:
         "kfalignment_011705_00400.root",
         "mp2input_011705_00400.bin",
         "mp2input_011705_00400.bin.json",
+        "mp2input_011705_00400.histograms.npz",
         "mp2input_011705_00400.momenta.npy",
     ]
     assert os.listdir(job.scratch) == []
@@ -578,5 +579,6 @@ def test_a_raw_file_of_another_run(make_job: Callable[..., Job]) -> None:
         "kfalignment_011706_00001.root",
         "mp2input_011706_00001.bin",
         "mp2input_011706_00001.bin.json",
+        "mp2input_011706_00001.histograms.npz",
         "mp2input_011706_00001.momenta.npy",
     ]

@@ -26,6 +26,7 @@ from faser_align.alignment.parameters.constants import (
     write_constants,
 )
 from faser_align.alignment.pede.results import read_end, read_result
+from faser_align.alignment.quality.figure_data import read_figures
 from faser_align.alignment.solver.normal_equations import read_normal
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
@@ -98,6 +99,43 @@ def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None
     assert not [name for name in os.listdir(folder) if name.endswith(".tmp")]
     assert Path(layout.plot_file(str(campaign), 1, 1)).read_bytes().startswith(b"\x89PNG")
     assert metrics(campaign)["no_plot"] == ""
+
+
+def test_writes_the_data_of_the_figures(reconstructed: Make, run_job: Run) -> None:
+    """Histograms are the sums of the files', corrections and the spectrum are the solution's, in at most 200 kB."""
+    campaign = reconstructed()
+    found = solved(run_job, campaign)
+    path = layout.figures_file(str(campaign), 1, 1)
+    assert os.path.getsize(path) < 200_000
+    data = read_figures(path)
+    assert data is not None
+    assert (data.stage, data.iteration, data.residual_max_mm) == (1, 1, 1.0)
+    assert [(row.first, row.files) for row in data.files] == [("400", 1), ("401", 1)]
+    assert sum(row.tracks for row in data.files) == found["tracks"]["used"]
+    assert sum(row.hits for row in data.files) == data.hits == found["hits"]["read"]
+    residuals, medians = data.histogram("residuals"), data.layer_medians()
+    assert residuals is not None
+    assert residuals.contents.sum() == data.hits
+    assert medians is not None
+    for layer, centre in medians.items():
+        assert centre.median_um == pytest.approx(found["residuals"][layer]["median_um"], abs=2.0)
+    correction = read_constants(solution_folder(campaign) / "correction.txt")
+    assert data.corrections.keys() == {f"0{i}{k}" for i in range(3) for k in range(8)}
+    for key, row in data.corrections.items():
+        assert row.value[1] == pytest.approx(1000 * correction[key][1], rel=1e-4, abs=1e-3)
+        assert row.error[1] is None or row.error[1] > 0
+    (spectrum,) = data.spectra
+    assert len(data.parameters) == found["steps"][0]["variable"] == 72
+    assert all(0 <= (row.global_correlation or 0) <= 1 for row in data.parameters)
+    weak = found["steps"][0]["parts"]["weak"]["directions"]
+    assert sum(mode.eigenvalue < spectrum.weak for mode in spectrum.modes) == weak
+    assert len(spectrum.modes) == weak + found["steps"][0]["parts"]["significant"]["directions"]
+    Path(layout.histograms_file(layout.mille_file(str(campaign), 1, 1, "011705", 400))).unlink()
+    solved(run_job, campaign)
+    older = read_figures(path)
+    assert older is not None
+    assert older.histogram("residuals") is None
+    assert older.histogram("hits") is not None
 
 
 def test_metrics_hold_what_verdicts_need(reconstructed: Make, run_job: Run) -> None:

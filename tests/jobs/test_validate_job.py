@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from faser_align.alignment.parameters.constants import read_constants, write_constants
+from faser_align.alignment.quality.figure_data import read_figures
 from faser_align.campaign import layout
 from faser_align.jobs.reconstruct import reconstruct
 
@@ -65,6 +66,12 @@ def test_both_constants_are_compared(solved: Path, run_job: Run) -> None:
         )
     assert found["free_modules"] == [f"0{layer}{module}" for layer in range(3) for module in range(8)]
     assert found["free_parameters"] == 3 * len(found["free_modules"])
+    halves = [read_figures(layout.figures_file(str(solved), layout.VALIDATION, half)) for half in (1, 2)]
+    for half, summary in zip(halves, (before, after), strict=True):
+        assert half is not None
+        means = half.profile("residual_means")
+        assert means is not None
+        assert means.sum("side").at(module="003").values() == pytest.approx(summary["modules"]["003"]["mean_um"])
 
 
 @pytest.mark.parametrize(
