@@ -15,7 +15,7 @@ Stored campaigns judged again with other rules:
 >>> [(stage.ran, stage.stops_after, stage.decision) for stage in judged.stages]
 [(4, 3, 'converged')]
 
-The data of an iteration's figures, with histograms that hist and mplhep draw:
+The data of an iteration's figures (`FigureData`), with histograms (`Histogram`, `Profile`) that hist and mplhep draw:
 
 >>> data = Campaign("Y2023_R011705_F400-405").figures(iteration=4)
 >>> data.histogram("pulls").sum("module").values().shape

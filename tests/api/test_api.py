@@ -12,8 +12,11 @@ from campaigns import NAME, hook, make_campaign, run_iteration
 
 import faser_align.api
 import faser_align.api.campaign
+from faser_align.alignment.mille.distributions import Distributions
+from faser_align.alignment.mille.kfalignment import read_tracks
 from faser_align.alignment.parameters.constants import ZERO, write_constants
 from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
+from faser_align.alignment.quality.figure_data import FigureData, write_figures
 from faser_align.api import LABELS
 from faser_align.campaign import layout
 from faser_align.state import registry
@@ -33,6 +36,9 @@ def converged(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for iteration in range(1, 5):
         found = {"003": (0.0, 0.005 * iteration, 0.0, 0.0, 0.0, 0.0)}
         write_constants(layout.result_file(record["folder"], 1, iteration), found)
+    (tracks,) = read_tracks(DATA / "mille" / "kfalignment_4st.root")
+    histograms = Distributions.of(tracks).histograms()
+    write_figures(layout.figures_file(record["folder"], 1, 4), FigureData(1, 4, 0.05, histograms=histograms))
     registry.add(NAME, record["folder"])
     return workdir
 
