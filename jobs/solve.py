@@ -43,8 +43,8 @@ from faser_align.fsm.metrics import Metrics, Momentum
 from faser_align.jobs.checksums import constants_facts
 from faser_align.jobs.cost import reconstruction_cost
 from faser_align.jobs.equations import first_constants
-from faser_align.jobs.grading import grade, read_history
 from faser_align.jobs.figures import keep_solution
+from faser_align.jobs.grading import grade, read_history
 from faser_align.jobs.plot import plot
 from faser_align.jobs.program import Iteration, failing, lost_files, open_iteration, reading_constants, run
 from faser_align.jobs.steps import run_steps

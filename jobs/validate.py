@@ -22,8 +22,8 @@ from faser_align.fsm import exit_codes, validation
 from faser_align.fsm.errors import NodeError
 from faser_align.fsm.metrics import Group, Half, Metrics
 from faser_align.jobs.checksums import validation_facts
-from faser_align.jobs.grading import grade, read_history
 from faser_align.jobs.figures import keep_half
+from faser_align.jobs.grading import grade, read_history
 from faser_align.jobs.program import Iteration, failing, lost_files, open_iteration, reading_constants, run
 from faser_align.system.atomic import write_text
 
