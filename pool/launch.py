@@ -33,6 +33,9 @@ def settings(processors: int) -> dict[str, str]:
         # Queries of so small a queue cost less than the processes that would answer them, several per second.
         "COLLECTOR_QUERY_WORKERS": "0",
         "SCHEDD_QUERY_WORKERS": "0",
+        # Otherwise each start of the startd runs Java and three Python programs that no job here needs, for half a second.
+        "ENABLE_URL_TRANSFERS": "False",
+        "JAVA": "",
         "PERIODIC_EXPR_INTERVAL": "1",  # delay before a held job is released
         # The machine goes down with its schedd: restart a lost job after one minute instead of 40.
         "JOB_DEFAULT_LEASE_DURATION": "60",

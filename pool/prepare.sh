@@ -21,7 +21,7 @@ source "$here/pool/environment.sh"
 # shellcheck source=pool/as-root.sh
 source "$here/pool/as-root.sh"
 
-child='' signalled=0 lock='' short='' dist=''
+child='' signalled=0 lock='' short='' dist='' types=''
 # Ctrl-C reaches the child by itself, as it does every process of the terminal's job; the others go to one process.
 trap 'signalled=130' INT
 trap 'signalled=143; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM
@@ -81,15 +81,24 @@ tests() {
     style_types_and run_tests "make test"
 }
 
-# Style and types come first because they are quick, and do not keep the tests from running.
+# Neither style nor types keep the tests from running. Types take one processor, so they are checked beside the tests.
 style_types_and() {
     local failed=()
     provide "${target/tests/test}"
     environment test
     check_style || failed+=(style)
-    run "$here/.venv/bin/mypy" || failed+=(types)
     scratch_folder
+    (
+        trap - INT TERM HUP
+        [[ -z $lock ]] || exec {lock}>&-
+        exec "$here/.venv/bin/mypy"
+    ) </dev/null >"$scratch/types" 2>&1 &
+    types=$!
     "$1" || failed+=(tests)
+    wait "$types" || failed+=(types)
+    types=''
+    ((signalled == 0)) || exit "$signalled"
+    cat -- "$scratch/types"
     ((${#failed[@]} == 0)) || fail "$2: failed: ${failed[*]}"
 }
 
@@ -153,7 +162,7 @@ scratch_folder() {
     scratch=/var/tmp/faser-align-$(id -un)-$$
     [[ ! -O $scratch ]] || remove_scratch "$scratch"
     mkdir -m 700 -- "$scratch"
-    trap 'remove_scratch "$scratch"' EXIT
+    trap '[[ -z $types ]] || kill "$types" 2>/dev/null || true; remove_scratch "$scratch"' EXIT
 }
 
 # pytest stops the pool by itself unless it was killed. What ends just now may write a last file while its folder goes; that

@@ -1,5 +1,6 @@
 """Provide folders outside /tmp, and one real HTCondor pool for the whole run."""
 
+import gc
 import os
 import shutil
 import signal
@@ -69,6 +70,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         reports = [report for some in terminalreporter.stats.values() for report in some]
         for line in lines(reports, time.monotonic() - _BEGAN):
             terminalreporter.write_line(line)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from walking through all tests again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

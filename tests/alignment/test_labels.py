@@ -61,6 +61,7 @@ def test_words_name_one_label_each() -> None:
         }
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40))
 def test_other_words_are_refused(text: str) -> None:
     """Any other text is rejected with a sentence that lists valid forms."""

@@ -99,6 +99,7 @@ def test_a_stage_alone_names_no_constants(workdir: Path) -> None:
         faser_align.api.Campaign(record["folder"]).constants(stage=1)
 
 
+@pytest.mark.slow
 def test_the_example_with_pandas_runs(converged: Path) -> None:
     """examples/read_campaign.py reads a campaign into tables and finds the largest corrections."""
     command = [sys.executable, str(EXAMPLES / "read_campaign.py"), str(converged / NAME)]

@@ -59,6 +59,7 @@ def subjects(mailbox: Mailbox) -> list[str]:
     return [str(letter["Subject"]) for letter in mailbox.messages()]
 
 
+@pytest.mark.slow
 def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Mailbox, config: dict[str, Any]) -> None:
     """The request to notify is ingested once per key; a campaign that has ended is not stuck."""
     folder = make_campaign(tmp_path / "c", files=1, config=config)["folder"]

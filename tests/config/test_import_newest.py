@@ -91,6 +91,7 @@ def test_every_version_is_imported_or_refused_with_its_problems(version: str) ->
     assert ("stages" in tomllib.loads(found.text)) == bool({"workflow", "set"} & set(old))
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from([*NEWEST, "config_readme.json"]),
     st.lists(st.tuples(st.integers(0, 99), JUNK), min_size=1, max_size=3),

@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import FILES, Event, Memory, events, events_of
@@ -66,6 +67,7 @@ def test_an_event_taken_in_twice_in_a_row_changes_nothing(sequence: list[Event])
         assert vars(memory) == before
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200))
 @given(st.data())
 def test_events_of_different_nodes_commute(data: st.DataObject) -> None:

@@ -43,6 +43,7 @@ def text_of(letter: EmailMessage) -> str:
     return str(body.get_content()).replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 def test_the_plot_is_shown_and_all_is_told(tmp_path: Path) -> None:
     """The mail has the last iteration's plot, the weak modes that moved, CPU time, savings, and the page."""
     steps = [{"name": "all", "free_parameters": 66, "parts": {"modes": MODES}, "entries_fixed": []}]

@@ -29,6 +29,7 @@ def test_a_healthy_campaign_has_a_picture(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
 
 
+@pytest.mark.slow
 def test_limits_are_those_of_the_rules(tmp_path: Path) -> None:
     """A limit on the corrections is drawn with the largest correction; a picture needs no criterion."""
     history = [metrics(number, relative=0.01 / number) for number in range(1, 5)]

@@ -91,6 +91,7 @@ def validated(campaign: Path) -> Metrics:
     return read(campaign, layout.VALIDATION, layout.AFTER)
 
 
+@pytest.mark.slow
 def test_what_jobs_write_is_described(history: list[Metrics], validated: Metrics) -> None:
     """Each metric of iterations and of a validation has a description."""
     for metrics in (*history, validated):

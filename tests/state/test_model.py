@@ -654,6 +654,7 @@ with tempfile.TemporaryDirectory() as _folder:
         EMPTY = _made.serialize()
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(150))
 @given(st.lists(memory.events(), max_size=40))
 def test_a_sequence_of_events_leaves_the_database_as_it_leaves_memory(sequence: list[Event]) -> None:

@@ -153,6 +153,7 @@ print(last - 1)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begin", ["nothing", *RELEASED])
 def test_a_migration_that_is_killed_rolls_back(begin: str, tmp_path: Path) -> None:
     """A migration killed at any statement leaves the database unchanged, and a second run completes it."""

@@ -15,11 +15,12 @@ from faser_align.system.atomic import replacing
 
 
 def until(what: Callable[[], Any], wait_s: float = 240) -> Any:
-    """Wait until a condition is true; return its value."""
-    deadline = time.monotonic() + wait_s
+    """Wait until a condition is true; return its value. What takes longer is asked less often: a question may be a command."""
+    began = time.monotonic()
     while not (found := what()):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+        waited_s = time.monotonic() - began
+        assert waited_s < wait_s
+        time.sleep(min(1.0, 0.2 + waited_s / 20))
     return found
 
 
