@@ -15,17 +15,21 @@ class MemoryLimit(NamedTuple):
 
 
 def memory_limit() -> MemoryLimit:
-    """Return the smallest limit: of the job's slot, the control group, the process, or the machine."""
+    """Return the smallest limit: of the job's slot, the control group, the process, or what is free on the machine."""
     return min(_limits())
 
 
 def memory_used() -> int:
-    """Return the largest memory that this process has used, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the memory that this process uses now, in bytes."""
+    pages = _lines("/proc/self/statm")[0].split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _limits() -> Iterator[MemoryLimit]:
-    yield MemoryLimit(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "the machine has")
+    for line in _lines("/proc/meminfo"):
+        name, size, *_ = line.split()
+        if name == "MemAvailable:":
+            yield MemoryLimit(memory_used() + int(size) * 1024, "other programs leave")
     for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
         soft = resource.getrlimit(kind)[0]
         if soft != resource.RLIM_INFINITY:

@@ -205,7 +205,7 @@ def _sparse_bytes(steering: Steering, n: int) -> int:
     Raises SolverError (30) if there is not enough memory for a dense one.
     """
     limit = memory_limit()
-    left = limit.nbytes - memory_used()
+    left = max(limit.nbytes - memory_used(), 0)
     if "MINRES" in steering.method and n > _DENSE_MAX:
         return max(left, _ALWAYS)
     needed = _DENSE_COPIES * 8 * n**2
