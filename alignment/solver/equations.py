@@ -19,6 +19,7 @@ from faser_align.alignment.solver.label_sets import LabelSets
 Floats = npt.NDArray[Any]  # float32 as in the file, or float64 for its double records
 
 _WORDS_MAX = 1 << 22  # per array; larger blocks are halved
+_TOGETHER = 2048  # records
 _SHORT_MAX = 20  # maximum number of local parameters for which a record with fewer equations is still fitted
 
 
@@ -54,6 +55,29 @@ class Equations(NamedTuple):
         return sum(column.nbytes for column in self if isinstance(column, np.ndarray))
 
 
+class Layout(NamedTuple):
+    """Where a block's equations are: all that its indices say, in a tenth of the memory of the equations.
+
+    Attributes:
+        locals, globals: shape (equations,): how many words follow the value and the error of each.
+        sets, offsets, n_locals, records: as in ``Equations``.
+        lengths: L of each record of the block.
+    """
+
+    locals: npt.NDArray[np.uint8]
+    globals: npt.NDArray[np.uint8]
+    sets: npt.NDArray[np.uint16]
+    offsets: npt.NDArray[np.uint32]
+    n_locals: npt.NDArray[np.int16]
+    records: npt.NDArray[np.uint32]
+    lengths: npt.NDArray[np.int32]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the arrays in bytes."""
+        return sum(column.nbytes for column in self)
+
+
 def selected(chunk: Equations, keep: BoolArray) -> Equations:
     """Return some of a chunk's records; ``keep`` has shape (records,)."""
     counts = np.diff(chunk.offsets)
@@ -70,10 +94,16 @@ def selected(chunk: Equations, keep: BoolArray) -> Equations:
     )
 
 
-def joined(chunks: Sequence[Equations]) -> list[Equations]:
-    """Return the same records in as few chunks as possible: one for each binary."""
-    binaries = dict.fromkeys(chunk.binary for chunk in chunks)
-    return [_joined([chunk for chunk in chunks if chunk.binary == binary]) for binary in binaries]
+def joined(chunks: Sequence[Equations]) -> Iterator[Equations]:
+    """Yield the same records in chunks of about as many as a block has, each of one binary."""
+    together: list[Equations] = []
+    for chunk in chunks:
+        if together and (together[0].binary != chunk.binary or sum(len(c.records) for c in together) >= _TOGETHER):
+            yield _joined(together)
+            together = []
+        together.append(chunk)
+    if together:
+        yield _joined(together)
 
 
 def _joined(chunks: Sequence[Equations]) -> Equations:
@@ -96,7 +126,14 @@ def _side_by_side(arrays: Sequence[Floats]) -> Floats:
     return np.concatenate([np.pad(array, ((0, rows - len(array)), (0, 0))) for array in arrays], axis=1)
 
 
-def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0, binary: int = 0) -> Iterator[Equations]:
+def decode(
+    block: Block,
+    sets: LabelSets,
+    path: object,
+    weight: float = 1.0,
+    binary: int = 0,
+    layouts: list[Layout] | None = None,
+) -> Iterator[Equations]:
     """Yield the equations of a block, in one piece if it is not too large.
 
     Special data are skipped, whatever their indices are.
@@ -107,6 +144,7 @@ def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0, bin
         path: path of the binary, for messages.
         weight: weight of its records.
         binary: number of the binary.
+        layouts: gets the layout of the block, unless this has special data, double records or more than one piece.
 
     Raises MilleError (20) if a record's structure is broken, a value is not a number or an index is negative.
     """
@@ -117,6 +155,8 @@ def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0, bin
     zeros = np.flatnonzero(indices == 0)
     ends = np.searchsorted(zeros, offsets)
     suspects = _suspects(zeros, ends, values)
+    if len(suspects) or not _is_plain(block):
+        layouts = None
     if len(suspects):
         indices, values, offsets = _without_special_data(indices, values, offsets, suspects, f"{path}", block.first)
         zeros = np.flatnonzero(indices == 0)
@@ -125,8 +165,41 @@ def decode(block: Block, sets: LabelSets, path: object, weight: float = 1.0, bin
         record = int(np.searchsorted(offsets, np.flatnonzero(indices < 0)[0], side="right"))
         raise MilleError(f"{path}: record {block.first + record} contains a negative index", 20)
     numbers = block.first + np.arange(len(block.starts))
-    for chunk in _assemble(indices, values, offsets, zeros, ends // 2, numbers, sets):
+    for chunk, made in _assemble(indices, values, offsets, zeros, ends // 2, numbers, sets):
+        if layouts is not None and made is not None and 2 * len(chunk.values) == len(zeros):
+            layouts.append(made._replace(lengths=block.lengths.astype(np.int32)))
         yield chunk._replace(weight=weight, binary=binary)
+
+
+def decode_again(block: Block, layout: Layout, weight: float = 1.0, binary: int = 0) -> Equations:
+    """Return the equations of a block whose layout is known."""
+    values = block.words.view("<f4")
+    local_words, global_words = layout.locals.astype(np.int64), layout.globals.astype(np.int64)
+    offsets = layout.offsets.astype(np.int64)
+    counts, records = np.diff(offsets), layout.records.astype(np.int64)
+    sizes = local_words + global_words + 2
+    before = (
+        np.cumsum(sizes) - sizes
+    )  # words of the equations before, in the same record if its first ones are subtracted
+    measured = before + np.repeat(block.starts[records - block.first] + 2 - before[offsets[:-1]], counts)
+    errors = measured + 1 + local_words
+    return Equations(
+        values[measured],
+        values[errors],
+        _padded(values, measured, local_words, int(np.max(local_words))),
+        _padded(values, errors, global_words, int(np.max(global_words))),
+        layout.sets.astype(np.int32),
+        offsets,
+        layout.n_locals.astype(np.int64),
+        weight,
+        records,
+        binary,
+    )
+
+
+def _is_plain(block: Block) -> bool:
+    """Return whether all records are single ones, one after the other."""
+    return bool((block.lengths > 0).all() and (np.diff(block.starts) == block.lengths[:-1] + 1).all())
 
 
 def _columns(block: Block) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
@@ -134,7 +207,7 @@ def _columns(block: Block) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
     words, sizes = block.words, np.abs(block.lengths) // 2 - 1
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     starts, doubles = block.starts, block.lengths < 0
-    if not doubles.any() and (np.diff(starts) == 2 * sizes[:-1] + 3).all():
+    if _is_plain(block):
         words = words[starts[0] : starts[-1] + 2 * sizes[-1] + 3]
         # a record is its length, a value without meaning, the others, an index without meaning, and the others
         parts = np.stack([np.full_like(sizes, 2), sizes, np.ones_like(sizes), sizes], axis=1).ravel()
@@ -200,8 +273,11 @@ def _assemble(
     firsts: IntArray,
     numbers: IntArray,
     sets: LabelSets,
-) -> Iterator[Equations]:
-    """Yield columns of the records ``numbers``; ``firsts`` is the number of equations before each record."""
+) -> Iterator[tuple[Equations, Layout | None]]:
+    """Yield columns of the records ``numbers``, and their layout if it says everything.
+
+    ``firsts`` is the number of equations before each record.
+    """
     measured, errors = zeros[0::2], zeros[1::2]
     counts = np.diff(firsts)
     if not len(measured):
@@ -226,10 +302,12 @@ def _assemble(
     n_locals = np.where(n_locals > counts, -n_locals, n_locals)
     n_derivatives = int(np.max(np.where(np.abs(n_locals) <= _SHORT_MAX, np.abs(n_locals), n_locals), initial=0))
     labels = _padded(indices, errors, global_words, places)
-    yield Equations(
+    derivatives = _padded(values, measured, local_words, n_max)
+    in_order = n_derivatives == n_max and _in_order(locals_of)
+    chunk = Equations(
         values[measured],
         values[errors],
-        _locals(locals_of, _padded(values, measured, local_words, n_max), n_derivatives),
+        derivatives if in_order else _locals(locals_of, derivatives, n_derivatives),
         _padded(values, errors, global_words, places),
         sets.number(labels),
         np.concatenate([[0], np.cumsum(counts)]),
@@ -238,6 +316,25 @@ def _assemble(
         numbers,
         0,
     )
+    fits = max(n_max, places) < 1 << 8 and len(sets) < 1 << 16
+    yield chunk, _layout(chunk, local_words, global_words) if in_order and fits else None
+
+
+def _layout(chunk: Equations, local_words: IntArray, global_words: IntArray) -> Layout:
+    return Layout(
+        local_words.astype(np.uint8),
+        global_words.astype(np.uint8),
+        chunk.sets.astype(np.uint16),
+        chunk.offsets.astype(np.uint32),
+        chunk.n_locals.astype(np.int16),
+        chunk.records.astype(np.uint32),
+        np.zeros(0, np.int32),
+    )
+
+
+def _in_order(numbers: npt.NDArray[np.int32]) -> bool:
+    """Return whether the local parameters of each equation are the first ones, in order; shape (places, equations)."""
+    return bool(((numbers == np.arange(1, len(numbers) + 1)[:, None]) | (numbers == 0)).all())
 
 
 def _padded(column: npt.NDArray[Any], before: IntArray, lengths: IntArray, places: int) -> npt.NDArray[Any]:
@@ -259,9 +356,6 @@ def _locals(numbers: npt.NDArray[np.int32], values: Floats, n_locals: int) -> Fl
         values: derivative at each place.
         n_locals: how many parameters there are.
     """
-    in_order = np.arange(1, len(numbers) + 1)[:, None]
-    if len(numbers) == n_locals and ((numbers == in_order) | (numbers == 0)).all():
-        return values
     derivatives = np.zeros((n_locals, numbers.shape[1]), values.dtype)
     for number, value in zip(numbers, values, strict=True):
         there = np.flatnonzero((number > 0) & (number <= n_locals))

@@ -194,7 +194,7 @@ def run_pass(
     done.gradient, done.accepted, done.matrix = total.gradient(), total.accepted(), total.matrix()
     if not separated:
         return done
-    separated = joined(separated)
+    separated = list(joined(separated))
     of_near = run_pass(
         Selected(source, separated), steering, parameters, values, chi2_cut, first=False, with_matrix=with_matrix
     )

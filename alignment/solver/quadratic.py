@@ -15,7 +15,7 @@ from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.passes import Pass
 
 _SMALL = 512  # parameters; with more, directions take longer than a pass
-_PARTS = (1.0, 10.0, 100.0, 1000.0)  # chi2 of the part along weak directions
+_PARTS = 4.0 ** np.arange(9)  # chi2 of the part along weak directions
 _ROUNDING = 1e-6  # relative, far above the errors of float32 factors
 
 

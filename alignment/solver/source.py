@@ -1,6 +1,7 @@
 """Read the records of all binaries as often as needed.
 
-Decoded blocks stay in memory up to a limit; the others are read and decoded again in each pass.
+Decoded blocks stay in memory up to a limit. Of others, up to another limit, it is known where their equations are, so that
+reading them again takes a third of the time; the rest is decoded again in each pass.
 """
 
 from collections import Counter
@@ -11,12 +12,12 @@ import numpy.typing as npt
 
 from faser_align.alignment.arrays import BoolArray, IntArray
 from faser_align.alignment.mille.blocks import Block, LeftoverError, MilleError, iterate_blocks
-from faser_align.alignment.solver.equations import Equations, decode
+from faser_align.alignment.solver.equations import Equations, Layout, decode, decode_again
 from faser_align.alignment.solver.label_sets import LabelSets
 from faser_align.alignment.solver.steering_data import Binary
 
 BLOCK_BYTES = 4 << 20  # about two thousand FASER tracks
-CACHE_BYTES = 256 << 20  # a solution of any number of tracks needs less than 400 MB
+CACHE_BYTES, LAYOUT_BYTES = 128 << 20, 96 << 20  # a solution of any number of tracks needs less than 400 MB
 
 
 class Source:
@@ -45,8 +46,9 @@ class Source:
         self._records_max = records_max or 2**62
         self._read_error_is_end = read_error_is_end
         self._kept: list[list[list[Equations]]] = []  # decoded blocks of each binary, from its first on
+        self._layouts: list[dict[int, Layout]] = []  # of each binary, by number of the block
         self._whole: set[int] = set()  # binaries of which all blocks are kept
-        self._room = CACHE_BYTES
+        self._room, self._layout_room = CACHE_BYTES, LAYOUT_BYTES
         self.sets = LabelSets()
         self.set_counts: IntArray = np.zeros(0, np.int64)
         self.set_sigmas = np.zeros(0)
@@ -98,26 +100,37 @@ class Source:
                 yield from chunks
             return
         for at, block in enumerate(self._blocks(number, self.records_in[number])):
-            yield from kept[at] if at < len(kept) else decode(block, self.sets, binary.path, binary.weight, number)
+            layout = self._layouts[number].get(at)
+            if at < len(kept):
+                yield from kept[at]
+            elif layout is not None and np.array_equal(layout.lengths, block.lengths):
+                yield decode_again(block, layout, binary.weight, number)
+            else:
+                yield from decode(block, self.sets, binary.path, binary.weight, number)
 
     def _first_reading(self, number: int) -> Iterator[Equations]:
         """Read a binary, and keep as many of its first blocks as there is room for."""
         binary = self._binaries[number]
         kept: list[list[Equations]] = []
         self._kept.append(kept)
-        for block in self._blocks(number, self._records_max - self.records):
+        self._layouts.append({})
+        for at, block in enumerate(self._blocks(number, self._records_max - self.records)):
             self.records += len(block.starts)
             self.sizes.update(_counts(np.abs(block.lengths)))
             self.doubles |= bool((block.lengths < 0).any())
             self.not_stored.update(_not_stored(block))
             chunks: list[Equations] = []
-            for chunk in decode(block, self.sets, binary.path, binary.weight, number):
+            layouts: list[Layout] | None = [] if self._layout_room > 0 else None
+            for chunk in decode(block, self.sets, binary.path, binary.weight, number, layouts):
                 self._room -= chunk.nbytes
                 if self._room >= 0:
                     chunks.append(chunk)
                 yield chunk
             if self._room >= 0:
                 kept.append(chunks)
+            elif layouts:
+                self._layouts[number][at] = layouts[0]
+                self._layout_room -= layouts[0].nbytes
         if self._room >= 0:
             self._whole.add(number)
 

@@ -102,12 +102,15 @@ def test_undetermined_modes_are_named(pede_case: Case) -> None:
         assert solution.values[102] == 0.0
 
 
-@pytest.mark.parametrize("cache", [0, 500_000])
-def test_records_need_not_fit_into_memory(pede_case: Case, monkeypatch: pytest.MonkeyPatch, cache: int) -> None:
-    """Small blocks of which each pass reads all, or those beyond the cache again, give the same bytes."""
+@pytest.mark.parametrize(("cache", "layouts"), [(0, 0), (500_000, 100_000), (0, 1 << 20)])
+def test_records_need_not_fit_into_memory(
+    pede_case: Case, monkeypatch: pytest.MonkeyPatch, cache: int, layouts: int
+) -> None:
+    """Small blocks of which each pass reads all, or those beyond the cache, with known layout or not, give the same bytes."""
     folder = pede_case(DAMPED)
     monkeypatch.setattr(source, "BLOCK_BYTES", 40_000)
     monkeypatch.setattr(source, "CACHE_BYTES", cache)
+    monkeypatch.setattr(source, "LAYOUT_BYTES", layouts)
     solution = solve(folder / "str.txt")
     assert _without_errors(folder / "millepede.res") == _without_errors(folder / "expected" / "millepede.res")
     assert solution.measurements == 18038

@@ -15,7 +15,7 @@ from millerecords import Measurement, Record, measurements, pack, words
 from faser_align.alignment.mille.blocks import MilleError, iterate_blocks
 from faser_align.alignment.mille.records import read_records
 from faser_align.alignment.solver import equations as module
-from faser_align.alignment.solver.equations import Equations, decode
+from faser_align.alignment.solver.equations import Equations, Layout, decode, decode_again
 from faser_align.alignment.solver.label_sets import LabelSets
 
 NEGATIVE = pack(words([(1.0, 0.1, {-1: 1.0}, {})]))  # an index; read_records accepts any
@@ -62,6 +62,24 @@ def test_round_trip(
             return
     assert len(determined) == sum(len(chunk.n_locals) for chunk in chunks)
     assert flat(chunks, sets) == [measurement for record, _ in records for measurement in record]
+
+
+@given(
+    st.lists(st.lists(measurements(3), min_size=1, max_size=5), min_size=1, max_size=6), st.sampled_from([100, 1 << 20])
+)
+@per_example
+def test_layouts_replace_indices(tmp_path: Path, records: list[list[Measurement]], block_bytes: int) -> None:
+    """With the layout of a block, its values give the same equations."""
+    (tmp_path / "x.bin").write_bytes(b"".join(pack(words(record)) for record in records))
+    sets = LabelSets()
+    for block in iterate_blocks(tmp_path / "x.bin", block_bytes):
+        layouts: list[Layout] = []
+        (chunk,) = decode(block, sets, "x.bin", 2.0, 3, layouts)
+        numbers = {tuple(local) for record in records for _, _, local, _ in record}
+        assert layouts or any(local != tuple(range(1, len(local) + 1)) for local in numbers)
+        for layout in layouts:
+            for first, second in zip(chunk, decode_again(block, layout, 2.0, 3), strict=True):
+                np.testing.assert_array_equal(first, second)
 
 
 def test_special_data_are_skipped(tmp_path: Path) -> None:
