@@ -207,6 +207,7 @@ def _solution(steering: Steering, sums: _Sums) -> Solution:
         constraint_rank=problem.constraints.rank,
         rank_defect=run.inverse.defect,
         undetermined=builtin._undetermined(problem, run),
+        from_sums=True,
     )
 
 

@@ -171,6 +171,8 @@ class Step(TypedDict, total=False):
     undetermined: list[dict[str, float | None]]
     frozen: list[str]
     parts: Parts
+    from_sums: bool | None
+    why_not_sums: str
 
 
 class Determined(TypedDict, total=False):

@@ -48,8 +48,8 @@ def _remove_stale(iteration: Iteration, file: int) -> None:
     Temporary files of a killed attempt are removed too; nothing else would free their space.
     """
     binary = iteration.mille_file(file)
-    beside = f"{binary}.json", binary, layout.histograms_file(binary), iteration.momenta_file(file)
-    outputs = [Path(path) for path in (iteration.kfalignment_file(file), *beside)]
+    beside = [f"{binary}.json", binary, layout.histograms_file(binary), iteration.momenta_file(file)]
+    outputs = [Path(path) for path in (iteration.kfalignment_file(file), *beside, iteration.sums_file(file))]
     begun = tuple(f".{path.name}." for path in outputs)
     with failing(exit_codes.COPY):
         for path in outputs:

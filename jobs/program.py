@@ -95,6 +95,10 @@ class Iteration(NamedTuple):
         """Return the file with the momenta of a raw file's tracks, which later iterations compare."""
         return os.path.splitext(self.mille_file(file))[0] + ".momenta.npy"
 
+    def sums_file(self, file: int) -> str:
+        """Return the file with the sums of a raw file's normal equations."""
+        return os.path.splitext(self.mille_file(file))[0] + ".sums"
+
     def wide_mille_file(self, file: int) -> str:
         """Return the Mille binary of a raw file with ten times the residual cut; its counts are in ``<name>.json``."""
         return os.path.splitext(self.mille_file(file))[0] + "_wide.bin"

@@ -5,6 +5,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from faser_align.campaign import layout
@@ -66,12 +67,13 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
 
 
 def convert_tracks(iteration: Iteration, file: int) -> None:
-    """Write the Mille binary of a raw file's tracks, its counts, its histograms and its momenta.
+    """Write the Mille binary of a raw file's tracks, its counts, its histograms, its momenta and its sums.
 
     Raises NodeError: CONVERSION, or COPY if they cannot be written, which a retry may solve.
     """
     from faser_align.alignment.mille.conversion import convert_and_count
     from faser_align.alignment.quality.momenta import write_momenta
+    from faser_align.jobs.sums import write_file_sums
 
     with failing(exit_codes.CONFIG):
         cuts = iteration.cuts(iteration.residual_max_mm)
@@ -79,6 +81,7 @@ def convert_tracks(iteration: Iteration, file: int) -> None:
         constants = iteration.constants()
     path = iteration.mille_file(file)
     with failing(exit_codes.CONVERSION, file_system=exit_codes.COPY):
+        Path(iteration.sums_file(file)).unlink(missing_ok=True)
         write_momenta(iteration.kfalignment_file(file), iteration.momenta_file(file))
         convert_and_count(
             [iteration.kfalignment_file(file)],
@@ -87,6 +90,7 @@ def convert_tracks(iteration: Iteration, file: int) -> None:
             constants=constants,
             histograms=layout.histograms_file(path),
         )
+    write_file_sums(iteration, file)
 
 
 if __name__ == "__main__":

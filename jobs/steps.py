@@ -19,6 +19,7 @@ from faser_align.alignment.quality.figure_data import Files
 from faser_align.alignment.quality.metrics import Step
 from faser_align.alignment.solver.builtin import solve as run_builtin
 from faser_align.alignment.solver.normal_equations import Normal
+from faser_align.alignment.solver.sums.total import Total
 from faser_align.campaign import layout
 from faser_align.config.stored_types import Solver
 from faser_align.fsm import exit_codes
@@ -26,6 +27,7 @@ from faser_align.fsm.errors import NodeError
 from faser_align.jobs.counted_files import rows_of_files
 from faser_align.jobs.equations import equations, frozen_directions
 from faser_align.jobs.program import Iteration, failing, reading_constants
+from faser_align.jobs.sums import read_total
 
 # End codes of pede.
 NO_VARIABLES = (21, 22)
@@ -138,7 +140,8 @@ def _attempt(
     folder = Path(iteration.solution_folder())
     binaries, weights = [mille_file(file) for file in used], [iteration.weight(file) for file in used]
     steps: list[Step] = []
-    first, normal = folder, None
+    first, normal, total = folder, None, None
+    why = "" if mille_file == iteration.mille_file else "the tracks were converted again with a wider residual cut"
     for number, step in enumerate(planned, start=1):
         with failing(exit_codes.CONFIG):
             fixed = step_fixed(step, iteration.stations)
@@ -149,22 +152,26 @@ def _attempt(
             place = folder if len(planned) == 1 else folder / f"step{number}"
             place.mkdir(exist_ok=True)
             steering = write_steering(place, binaries, fixed, start, options, weights)
-            first = steering if number == 1 else first
+            if number == 1:
+                first = steering
+                total, why = (None, why) if why else read_total(steering)
             if above := step.get("freeze_sigma", 0.0):
-                found = equations(iteration, used, steering, residual_max_mm, constants, frame=options.frame)
+                found = equations(
+                    iteration, used, steering, residual_max_mm, constants, frame=options.frame, total=total
+                )
                 normal = found if number == 1 else normal
-                frozen = frozen_directions(iteration, steering, found, fixed, constants, above) if found else ()
+                frozen = frozen_directions(iteration, steering, found, fixed, constants, above, total) if found else ()
                 print(f"step {number} ({step['name']}) freezes {_listed(frozen)}", flush=True)
                 steering = write_steering(
                     place, binaries, fixed, start, dataclasses.replace(options, frozen=frozen), weights
                 )
-            solution = _solution(steering, settings)
+            solution = _solution(steering, settings, total, why)
         if not solution.solved or not solution.values:
             return _Attempt(steps, first, solution, normal)
         steps.append(Step(step["name"], fixed, solution, start, tuple(one.name for one in frozen)))
     if normal is None and not planned[0].get("freeze_sigma"):
         frame = solver_options(settings, planned[0]).frame
-        normal = equations(iteration, used, first, residual_max_mm, constants, frame=frame)
+        normal = equations(iteration, used, first, residual_max_mm, constants, frame=frame, total=total)
     return _Attempt(steps, first, None, normal)
 
 
@@ -172,9 +179,9 @@ def _listed(frozen: Sequence[Frozen]) -> str:
     return "; ".join(one.name for one in frozen) or "nothing"
 
 
-def _solution(steering: Path, settings: Solver) -> Solution:
+def _solution(steering: Path, settings: Solver, total: Total | None, why_no_sums: str) -> Solution:
     if settings["backend"] == "builtin":
-        solution = run_builtin(steering)
+        solution = run_builtin(steering, total, why_no_sums=why_no_sums)
     else:
         with failing(exit_codes.ENVIRONMENT):
             environment = sourced(settings.get("environment", ""))

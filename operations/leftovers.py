@@ -78,7 +78,9 @@ def kind(name: str) -> str:
         return PARTIAL
     if name.startswith("kfalignment_") and name.endswith(".root"):
         return TRACKS
-    if name.startswith("mp2input_") and name.endswith((".bin", ".bin.json", ".histograms.npz", ".momenta.npy")):
+    if name.startswith("mp2input_") and name.endswith(
+        (".bin", ".bin.json", ".histograms.npz", ".momenta.npy", ".sums")
+    ):
         return MILLE
     return ""
 

@@ -314,6 +314,8 @@ def _step(step: Step, counts: Counts, normal: Normal | None, factor: float) -> m
             for direction in solution.undetermined
         ],
         "frozen": list(step.frozen),
+        "from_sums": solution.from_sums,
+        "why_not_sums": solution.why_not_sums,
         "parts": parts,
     }
 

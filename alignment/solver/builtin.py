@@ -46,7 +46,7 @@ from faser_align.fsm.errors import UserError
 __all__ = ["Solution", "solve"]
 
 
-def solve(steering_path: str | os.PathLike[str], total: Total | None = None) -> Solution:
+def solve(steering_path: str | os.PathLike[str], total: Total | None = None, *, why_no_sums: str = "") -> Solution:
     """Solve what a steering file describes, from the sums of its binaries if these give exactly what the records give.
 
     Writes ``millepede.res``, ``.end``, ``.log``, ``.his`` and, if requested, ``.mon`` beside the steering file. Older
@@ -56,6 +56,7 @@ def solve(steering_path: str | os.PathLike[str], total: Total | None = None) -> 
     Args:
         steering_path: the steering file.
         total: the sums; without them, and where they are not exact, all passes read the binaries.
+        why_no_sums: why there are no sums, for the log.
 
     Raises UserError if the steering file's folder does not exist.
     """
@@ -74,7 +75,7 @@ def solve(steering_path: str | os.PathLike[str], total: Total | None = None) -> 
         steering = parse_steering(path)
         # numbers of damaged records may overflow; the record is then rejected, or ends the run as not a number
         with one_blas_thread(), np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            solution = _solve_from(steering, folder, total)
+            solution = _solve_from(steering, folder, total, why_no_sums)
     except SolverError as error:
         solution = Solution(error.code, error.end_text, str(error), {})
     except MemoryError as error:
@@ -89,20 +90,22 @@ def solve(steering_path: str | os.PathLike[str], total: Total | None = None) -> 
     return solution
 
 
-def _solve_from(steering: Steering, folder: Path, total: Total | None) -> Solution:
+def _solve_from(steering: Steering, folder: Path, total: Total | None, why: str) -> Solution:
     """Solve from the sums, or from the binaries if there are none or they are not exact."""
-    if total is None:
-        return _solve(steering, folder, None)
-    try:
-        total.check(steering)
-        solution = _solve(steering, folder, total)
-        near = f"; {total.near} records near a cut are fitted again" if total.near else ""
-        note = f"the solution is from the sums of {len(steering.binaries)} binaries{near}"
-        return replace(solution, from_sums=True, notes=(note, *solution.notes))
-    except NotExactError as error:
-        solution = _solve(steering, folder, None)
-        note = f"the solution is from the binaries, not from their sums: {error}"
-        return replace(solution, from_sums=False, why_not_sums=str(error), notes=(note, *solution.notes))
+    if total is not None:
+        try:
+            total.check(steering)
+            solution = _solve(steering, folder, total)
+            near = f"; {total.near} records near a cut are fitted again" if total.near else ""
+            note = f"the solution is from the sums of {len(steering.binaries)} binaries{near}"
+            return replace(solution, from_sums=True, notes=(note, *solution.notes))
+        except NotExactError as error:
+            why = str(error)
+    solution = _solve(steering, folder, None)
+    if not why:
+        return solution
+    note = f"the solution is from the binaries, not from their sums: {why}"
+    return replace(solution, from_sums=False, why_not_sums=why, notes=(note, *solution.notes))
 
 
 def _solve(steering: Steering, folder: Path, total: Total | None) -> Solution:

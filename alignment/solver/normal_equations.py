@@ -11,6 +11,7 @@ import dataclasses
 import os
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +19,10 @@ import numpy as np
 from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.solver.blas import one_blas_thread
-from faser_align.alignment.solver.passes import run_pass
-from faser_align.alignment.solver.problem import make_problem
+from faser_align.alignment.solver.passes import Pass, run_pass
+from faser_align.alignment.solver.problem import Problem, define_problem, make_problem
 from faser_align.alignment.solver.steering import Steering, parse_steering
+from faser_align.alignment.solver.sums.total import NotExactError, Total
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import replacing
 
@@ -124,26 +126,32 @@ def scale(label: int) -> float:
     return 1e-3 / (STRIP_LEVER_MM if kind.startswith("module") else LAYER_LEVER_MM)
 
 
-def normal_equations(steering_path: str | os.PathLike[str]) -> Normal:
+def normal_equations(steering_path: str | os.PathLike[str], total: Total | None = None) -> Normal:
     """Return the normal equations of a steering file's binaries, under its constraints and cuts.
+
+    Args:
+        steering_path: the steering file.
+        total: the sums of the binaries; without them, and where they are not exact, the binaries are read.
 
     Raises SolverError or MilleError, as the solver does, for a malformed steering file or binary.
     """
     steering = parse_steering(steering_path)
     free = dataclasses.replace(steering, parameters={}, constraints=(), measurements=(), presigma=0.0, downweighting=0)
-    problem = make_problem(free)
-    done = run_pass(
-        problem.source,
-        free,
-        problem.parameters,
-        problem.starts,
-        free.chi2_cut[0],
-        first=True,
-        with_matrix=True,
-    )
+    problem, done = _first_pass(free, total)
     assert isinstance(done.matrix, np.ndarray)
     variable = problem.parameters.labels[problem.variable].tolist()
     return in_um(variable, done.matrix, done.gradient, steering)
+
+
+def _first_pass(free: Steering, total: Total | None) -> tuple[Problem, Pass]:
+    if total is not None:
+        with suppress(NotExactError):
+            total.check(free)
+            problem = define_problem(free, total, total.all_entries())
+            return problem, total.at(problem, problem.starts, free.chi2_cut[0], first=True, with_matrix=True)
+    problem = make_problem(free)
+    source, parameters = problem.source, problem.parameters
+    return problem, run_pass(source, free, parameters, problem.starts, free.chi2_cut[0], first=True, with_matrix=True)
 
 
 def in_um(variable: Sequence[int], matrix: FloatArray, gradient: FloatArray, steering: Steering) -> Normal:

@@ -12,9 +12,10 @@ from properties import examples
 from faser_align.alignment.pede.keywords import METHODS
 from faser_align.alignment.solver.builtin import Solution, solve
 from faser_align.alignment.solver.steering_data import Binary
-from faser_align.alignment.solver.sums.file import sums_file, write_sums
+from faser_align.alignment.solver.sums.file import read_sums, sums_file, write_sums
 from faser_align.alignment.solver.sums.making import make_sums
 from faser_align.alignment.solver.sums.total import Total
+from faser_align.fsm.errors import UserError
 
 LINES = (
     "presigma 1.0\n",
@@ -92,3 +93,100 @@ def test_sums_give_the_solution_of_the_records(tmp_path: Path, seed: int) -> Non
     total = sum_up(steering, binaries)
     full = solve(steering)
     assert_equal(solve(steering, total), full)
+
+
+REASONS = [
+    ("outlierdownweighting 3\n", "outlierdownweighting"),
+    ("hugecut 40\n", "hugecut is 40, and the sums were made with 50"),
+    ("chisqcut 30 6\n", "chisqcut was not known"),
+    ("countrecords\n", "countrecords needs the records"),
+    ("maxrecord 10\n", "maxrecord needs the records"),
+    ("scaleerrors 2\n", "scaleerrors needs the records"),
+    ("checkinput\n", "checkinput needs the records"),
+    ("Parameter\n11 100 -1\n", "the corrections change measurements by up to"),
+    ("constraint 1\n99 1\n", "the listing needs the records"),
+]
+
+
+@pytest.mark.parametrize(("lines", "reason"), REASONS)
+def test_the_records_are_read_where_sums_are_not_exact(tmp_path: Path, lines: str, reason: str) -> None:
+    """Where sums are not exact, the solver reads the binaries, and result and log say why."""
+    path = tmp_path / "data.bin"
+    path.write_bytes(pack(make_case(3)))
+    steering = tmp_path / "str.txt"
+    steering.write_text(f"Cfiles\ndata.bin\nentries 1 1\nhugecut 50\nmethod inversion 3 1e-9\n{lines}end\n")
+    write_sums(sums_file(path), make_sums(path, 50.0))
+    solution = solve(steering, Total([Binary(path)]))
+    assert not solution.from_sums
+    assert reason in solution.why_not_sums
+    assert f"from the binaries, not from their sums: {reason}" in (tmp_path / "millepede.log").read_text()
+    full = solve(steering)
+    assert (solution.values, solution.rejects, solution.end_code) == (full.values, full.rejects, full.end_code)
+
+
+def test_sums_with_records_near_a_cut(tmp_path: Path) -> None:
+    """Records that may cross a cut are stored and fitted again; with less room for them the sums reach less far."""
+    case = make_case(4, n_records=200)
+    most = 0.99 * np.random.default_rng(4).normal(
+        size=case.n_globals
+    )  # of the truth, so that the corrections are small
+    pulled = [
+        (a, b, c - b @ most + (at < 40) * at / 10 * np.resize([1, -1], len(c)), d)
+        for at, (a, b, c, d) in enumerate(case.records)
+    ]
+    path = tmp_path / "data.bin"
+    path.write_bytes(pack(case._replace(records=pulled)))
+    steering = tmp_path / "str.txt"
+    steering.write_text("Cfiles\ndata.bin\nentries 1 1\nhugecut 4\nmethod inversion 5 1e-9\nend\n")
+    total = sum_up(steering, [Binary(path)], near_bytes=8000)
+    assert 0 < total.near < 200
+    summed, full = solve(steering, total), solve(steering)
+    assert summed.from_sums
+    assert {row.rejects for row in full.iterations} == {3, 4}  # a record does cross the cut
+    assert_equal(summed, full)
+    assert f"{total.near} records near a cut are fitted again" in " ".join(summed.notes)
+    few = make_sums(path, 4.0, near_bytes=2000)
+    assert few.near_words.nbytes <= 2000
+    assert few.margin < make_sums(path, 4.0, near_bytes=8000).margin
+
+
+def test_sums_that_cannot_be_used_say_why(tmp_path: Path) -> None:
+    """Sums that are missing, damaged, cut short, of another version, or of another content of the binary are not used."""
+    path = tmp_path / "data.bin"
+    path.write_bytes(pack(make_case(1)))
+    sums = tmp_path / "data.sums"
+    with pytest.raises(UserError, match=r"data.sums is missing"):
+        read_sums(path)
+    write_sums(str(sums), make_sums(path, 50.0))
+    good = sums.read_bytes()
+    for content, reason in {
+        good[:-1]: "is damaged: its checksum is wrong",
+        good[:-9] + bytes([good[-9] ^ 1]) + good[-8:]: "is damaged: its checksum is wrong",
+        b"": "is damaged, or not a file of sums",
+        b"\0" * 500: "is damaged, or not a file of sums",
+        good.replace(b"sums 1 ", b"sums 2 ", 1): "has version 2, not 1",
+    }.items():
+        sums.write_bytes(content)
+        with pytest.raises(UserError, match=reason):
+            read_sums(path)
+    sums.write_bytes(good)
+    assert read_sums(path).records == 60
+    path.write_bytes(pack(make_case(2)))
+    with pytest.raises(UserError, match=r"belongs to another content of data.bin"):
+        read_sums(path)
+    write_sums(str(tmp_path / "other.sums"), make_sums(path, 60.0))
+    path.rename(tmp_path / "other.bin")
+    path.write_bytes(pack(make_case(1)))
+    with pytest.raises(UserError, match="made with different cuts"):
+        Total([Binary(path), Binary(tmp_path / "other.bin")])
+
+
+def test_sums_that_would_be_too_large_are_refused(tmp_path: Path) -> None:
+    """A binary without labels, or with more than 2 MB of normal equations, has no sums."""
+    path = tmp_path / "data.bin"
+    path.write_bytes(pack(make_case(1, n_globals=700, n_records=5, density=1.0)))
+    with pytest.raises(UserError, match=r"the normal equations of 700 labels would need 2.0 MB"):
+        make_sums(path, 50.0)
+    path.write_bytes(pack(make_case(1, density=0.0)))
+    with pytest.raises(UserError, match="the records have no labels"):
+        make_sums(path, 50.0)

@@ -36,6 +36,7 @@ def test_writes_tracks_and_millepedes_data(make_campaign: Make, run_job: Run) ->
         "mp2input_011705_00400.bin.json",
         "mp2input_011705_00400.histograms.npz",
         "mp2input_011705_00400.momenta.npy",
+        "mp2input_011705_00400.sums",
     ]
 
 

@@ -126,6 +126,7 @@ def test_the_six_steps(make_job: Callable[..., Job]) -> None:
         "mp2input_011705_00400.bin.json",
         "mp2input_011705_00400.histograms.npz",
         "mp2input_011705_00400.momenta.npy",
+        "mp2input_011705_00400.sums",
     ]
     assert os.listdir(job.scratch) == []
     assert not list(job.folder.glob("iter01/1reco/logs/*.log"))
@@ -581,4 +582,5 @@ def test_a_raw_file_of_another_run(make_job: Callable[..., Job]) -> None:
         "mp2input_011706_00001.bin.json",
         "mp2input_011706_00001.histograms.npz",
         "mp2input_011706_00001.momenta.npy",
+        "mp2input_011706_00001.sums",
     ]

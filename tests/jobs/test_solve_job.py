@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -384,6 +384,46 @@ def test_layers_are_judged_about_their_own_z(reconstructed: Make, run_job: Run) 
     # With the same tracks, a step with Calypso's derivatives does not have the decrease that its own matrix expects.
     assert sizes["layer"] == pytest.approx(found["layer"]["steps"][0]["expected_decrease"], rel=0.1)
     assert sizes["calypso"] > 1.05 * found["calypso"]["steps"][0]["expected_decrease"]
+
+
+def test_sums_give_what_the_binaries_give(reconstructed: Make, run_job: Run) -> None:
+    """The job solves from the files' sums, with weights, dropped files and layer rotations, as it does from the binaries."""
+    steps = [{"name": "IFT fix side", "fix": ["side", "3ST"]}, {"name": "modules", "fix": ["layer", "3ST"]}]
+    campaign = reconstructed(
+        (400, 401, 402),
+        stages=[{"name": "two steps", "steps": steps}],
+        mille={"pivot": "calypso"},
+        solver={"weights": {"011705": 0.5}},
+    )
+    drop(campaign, 401)
+    summed = solved(run_job, campaign)
+    constants = read_constants(layout.result_file(str(campaign), 1, 1))
+    assert [(step["from_sums"], step["why_not_sums"]) for step in summed["steps"]] == [(True, "")] * 2
+    log = (solution_folder(campaign) / "step2" / "millepede.log").read_text()
+    assert " Note: the solution is from the sums of 2 binaries\n" in log
+    sums = Path(layout.mille_file(str(campaign), 1, 1, "011705", 402)).with_suffix(".sums")
+    assert sums.stat().st_size < 2_000_000
+    sums.unlink()
+    full = solved(run_job, campaign)
+    assert [step["from_sums"] for step in full["steps"]] == [False] * 2
+    assert full["steps"][0]["why_not_sums"] == f"{sums} is missing"
+    same = ("weak_modes", "errors", "determined", "module_pulls", "corrections", "solver", "held_fixed", "error_scale")
+    for name in (*same, "steps"):
+        found, expected = dict(numbers_in(summed[name])), dict(numbers_in(full[name]))
+        assert found.keys() == expected.keys()
+        different = {at for at, value in found.items() if value != pytest.approx(expected[at], rel=1e-4, abs=1e-7)}
+        assert {at.rpartition(".")[2] for at in different} <= {"from_sums"}, (name, different)
+    for key, six in read_constants(layout.result_file(str(campaign), 1, 1)).items():
+        assert six == pytest.approx(constants[key], rel=1e-9, abs=1e-9)
+
+
+def numbers_in(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """Return the numbers in a JSON value, by path."""
+    if isinstance(value, (dict, list)):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from numbers_in(part, f"{path}.{key}")
+    elif isinstance(value, (int, float)):
+        yield path, value
 
 
 def change_by_hand(path: str) -> str:

@@ -20,9 +20,10 @@ from faser_align.alignment.solver.steering_data import Binary, Steering
 from faser_align.alignment.solver.sums.file import FileSums, fingerprint
 from faser_align.fsm.errors import UserError
 
-MARGIN = 20.0  # 0.5 mm for a strip; larger corrections than that need the records
+MARGIN = 20.0  # 0.5 mm for a strip: no record is stored for the sake of a larger one
 NEAR_BYTES = 128 << 10  # of the records near a cut, about 60 FASER tracks: fitting them takes the Millepede job's time
 BYTES_MAX = 2_000_000
+_MARGIN_MAX = 1e6  # JSON has no infinity
 _ROUNDING = 1e-6  # relative, of a cut: it is computed in single precision
 
 
@@ -36,8 +37,8 @@ def make_sums(
 ) -> FileSums:
     """Return the sums of a binary.
 
-    Records near a cut are left out and stored as they are. The margin is ``MARGIN``, or smaller so that these records fit
-    into ``near_bytes``.
+    Records near a cut are left out and stored as they are. The margin is at least ``MARGIN``, or smaller so that these
+    records fit into ``near_bytes``.
 
     Args:
         binary: Mille binary in C format.
@@ -51,12 +52,12 @@ def make_sums(
     steering = Steering(binaries=(Binary(Path(binary)),), huge_cut=huge_cut)
     source = Source(steering.binaries)
     labels = _labels(source)
-    size = 4 * len(labels) * (len(labels) + 1)
+    size = (8 if turned else 4) * len(labels) * (len(labels) + 1)
     if size > BYTES_MAX - NEAR_BYTES:
         raise UserError(f"the normal equations of {len(labels)} labels would need {size / 1e6:.1f} MB")
     done = _pass(source, labels, steering)
-    margin, near = MARGIN, _Near(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64))
-    if has_chi2_cut or not done.margin >= MARGIN:
+    margin, near = min(done.margin, _MARGIN_MAX), _NOTHING
+    if has_chi2_cut or not margin >= MARGIN:
         margins = _margins(source, labels, steering, has_chi2_cut=has_chi2_cut)
         margin, near = _choose(binary, margins, near_bytes)
         if len(near.records):
@@ -102,6 +103,9 @@ class _Near(NamedTuple):
     records: IntArray
     words: npt.NDArray[np.int32]
     lengths: IntArray
+
+
+_NOTHING = _Near(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64))
 
 
 class _Without(Source):

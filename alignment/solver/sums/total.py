@@ -131,6 +131,8 @@ class Total(Source):
 
         Raises NotExactError if the values might move a record across a cut.
         """
+        if problem.sparse:
+            raise NotExactError("a sparse matrix needs the records")
         parameters = problem.parameters
         places = parameters.positions(self.sets.labels)
         changes = (np.abs(values[places]) * self._pulls_max).sum(axis=0)
