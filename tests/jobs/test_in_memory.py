@@ -28,6 +28,8 @@ OF_THE_JOB = {
     "cpu_s",
     "max_memory_mb",
     "memory_mb",
+    "quality",  # follows from the others
+    "truth",  # the file of the true constants
 }
 FROZEN = {"stages": [{"steps": [{"freeze_sigma": 10.0}]}]}
 TWO_STEPS = {
