@@ -1,5 +1,6 @@
 """Make the pictures of the documentation, of a demonstration that is run for that: ``make screenshots``."""
 
+import base64
 import os
 import pty
 import subprocess
@@ -7,15 +8,18 @@ import sys
 from contextlib import suppress
 from email import message_from_bytes, policy
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
+from faser_align.examples import distortions
+
 IMAGES = Path(__file__).resolve().parent / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
-BYTES_MAX = 150_000
+BYTES_MAX = 200_000
 HOME = "/home/you/.local/state"  # shown in place of the folder in which the demonstration was made
 COLUMNS = 96
 TERMINAL = """<!doctype html><meta charset="utf-8"><style>
@@ -50,17 +54,45 @@ def terminal(*words: str) -> str:
 
 
 def letter(folder: Path) -> str:
-    """The HTML part of the demonstration's message."""
+    """Return the HTML part of the demonstration's message, with the picture in it."""
     path = next(folder.glob("*.eml"))
-    body = message_from_bytes(path.read_bytes(), policy=policy.default).get_body(("html",))
-    assert body is not None
-    return str(body.get_content())
+    message = message_from_bytes(path.read_bytes(), policy=policy.default)
+    html, inline = None, {}
+    for part in message.walk():
+        if part.get_content_type() == "text/html":
+            html = str(part.get_content())
+        elif part.get_content_type() == "image/png":
+            data = base64.b64encode(part.get_content()).decode()
+            inline[f"cid:{str(part['Content-ID'])[1:-1]}"] = f"data:image/png;base64,{data}"
+    assert html is not None
+    for name, data in inline.items():
+        html = html.replace(name, data)
+    return html
 
 
-def picture(browser: Browser, name: str, page: str, width: int, height: int | None) -> None:
-    """Show a page and keep what is seen; the whole of it without a height."""
-    shown = browser.new_page(viewport={"width": width, "height": height or 100})
-    shown.set_content(page)
+class Shot(NamedTuple):
+    """A picture: its name, the page, the size of the window, and how it is shown.
+
+    ``height`` None: all of the page. ``id`` is scrolled to.
+    """
+
+    name: str
+    page: str
+    width: int
+    height: int | None
+    scheme: Literal["light", "dark"] = "light"
+    media: Literal["screen", "print"] = "screen"
+    id: str = ""
+
+
+def picture(browser: Browser, shot: Shot) -> None:
+    """Show a page and keep what is seen."""
+    name, height = shot.name, shot.height
+    shown = browser.new_page(viewport={"width": shot.width, "height": height or 100}, color_scheme=shot.scheme)
+    shown.emulate_media(media=shot.media, color_scheme=shot.scheme)
+    shown.set_content(shot.page)
+    if shot.id:
+        shown.evaluate("id => document.getElementById(id).scrollIntoView()", shot.id)
     path = IMAGES / f"{name}.png"
     if height:
         shown.screenshot(path=path)
@@ -72,6 +104,15 @@ def picture(browser: Browser, name: str, page: str, width: int, height: int | No
         sys.exit(f"error: {path} has more than {BYTES_MAX} bytes; make the window smaller")
 
 
+def distorted(scratch: Path) -> str:
+    """Run two campaigns of distorted detectors; return the page that compares them."""
+    for name in ("shifted-module", "rotated-layer"):
+        distortions.campaign(scratch, name, 2000)
+    page = scratch / "compare.html"
+    faser_align("compare", str(scratch / "shifted-module"), str(scratch / "rotated-layer"), "-o", str(page))
+    return page.read_text(encoding="utf-8")
+
+
 def main(scratch: Path) -> None:
     """Run the demonstration in ``scratch`` and take the pictures."""
     faser_align("demo")
@@ -79,13 +120,19 @@ def main(scratch: Path) -> None:
     program = next(path for name in BROWSERS for path in [Path("/usr/bin", name)] if path.exists())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        report = (demo / "demo-1.html").read_text(encoding="utf-8")
-        for name, page, width, height in (
-            ("status", terminal("status", "demo-1"), 1000, None),
-            ("report", report, 1000, 1150),
-            ("mail", letter(demo / "demo-1.mail"), 640, None),
+        report = (demo / "demo-1.html").read_text(encoding="utf-8").replace(str(scratch), HOME)
+        both = distorted(scratch)
+        for shot in (
+            Shot("status", terminal("status", "demo-1").replace(str(scratch), HOME), 1000, None),
+            Shot("report", report, 1000, 1150),
+            Shot("report-residuals", report, 1000, 900, id="residuals"),
+            Shot("report-dark", report, 1000, 1000, scheme="dark", id="detector-picture"),
+            Shot("report-phone", report, 360, 1000, id="residuals"),
+            Shot("report-print", report, 740, 1050, media="print"),
+            Shot("compare", both, 1000, 900),
+            Shot("mail", letter(demo / "demo-1.mail").replace(str(scratch), HOME), 640, None),
         ):
-            picture(browser, name, page.replace(str(scratch), HOME), width, height)
+            picture(browser, shot)
         browser.close()
 
 

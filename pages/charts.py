@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
+from faser_align.system.formatting import symbols
+
 HEIGHT = 220.0  # CSS pixels, of the plotting area
 RIGHT, TOP, BOTTOM = 16.0, 26.0, 40.0  # margins; the left one depends on the tick labels
 SIGN_PX = 7.5  # width of a character, an upper estimate because the reader chooses the font
@@ -61,7 +63,8 @@ def line_chart(
     Returns:
         The SVG, with a legend unless a single series has the chart's name; a sentence if no value can be shown.
     """
-    shown = [Series(s.name, [_usable(value, log) for value in s.values]) for s in series]
+    title, unit = symbols(title), symbols(unit)
+    shown = [Series(symbols(s.name), [_usable(value, log) for value in s.values]) for s in series]
     values = [value for s in shown for value in s.values if value is not None]
     if not values:
         return Markup("<p class='none'>{}: no numbers yet.</p>").format(title)

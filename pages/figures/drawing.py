@@ -94,11 +94,15 @@ def histograms(data: Histograms, experiment: str) -> "Figure":
 
 
 def _frames(data: Histograms, experiment: str) -> "Figure":
+    from matplotlib.ticker import MaxNLocator
+
     columns = 1 if len(data.panels) == 1 else 2
     rows = math.ceil(len(data.panels) / columns)
     figure, grid = style.frame(rows, columns, height=56 + (184 if rows == 1 else 150) * rows, sharex=True)
     for axes in grid.flat[len(data.panels) :]:
         axes.set_visible(False)
+    if columns == 2 and not data.logx:
+        grid[0, 0].xaxis.set_major_locator(MaxNLocator(4, prune="both"))  # labels of neighbours would meet
     for axes, panel in zip(grid.flat, data.panels, strict=False):
         for histogram, colour, filled in zip(
             panel.series.values(), _colours(len(panel.series)), _filled(len(panel.series)), strict=True

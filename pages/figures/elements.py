@@ -6,6 +6,7 @@ Each function returns a figure of a source, or None if the source has no data fo
 import math
 from collections.abc import Mapping, Sequence
 
+from faser_align.alignment.parameters.constants import DOFS
 from faser_align.alignment.parameters.labels import LAYERS, MODULES, constants_key
 from faser_align.fsm.metrics import Half, Metrics
 from faser_align.pages.figures.plot import Plot
@@ -223,7 +224,7 @@ def _bands(found: Mapping[str, Mapping[str, Mapping[str, Measured]]], what: str)
     """Return a panel per degree of freedom, modules and layers apart, from values by series, degree of freedom and key."""
     bands = []
     for kind, length in (("layer", 2), ("", 3)):
-        for dof in dict.fromkeys(dof for of in found.values() for dof in of):
+        for dof in [dof for dof in DOFS if any(dof in of for of in found.values())]:
             series = {
                 name: {key: measured for key, measured in of.get(dof, {}).items() if len(key) == length}
                 for name, of in found.items()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
-from faser_align.pages.figures import style
+from faser_align.pages.figures import scale, style
 from faser_align.pages.figures.plot import Plot
 
 if TYPE_CHECKING:
@@ -71,4 +71,4 @@ def _styled_once(found: "re.Match[str]") -> str:
 
 
 def _colour(found: str) -> str:
-    return f"var({style.VARIABLES[found]})" if found in style.VARIABLES else found
+    return f"var({style.VARIABLES[found]})" if found in style.VARIABLES else scale.PAGE.get(found, found)

@@ -45,16 +45,16 @@ def test_charts_show_the_right_values(browser: Browser, campaigns: Path, tmp_pat
         "charts => charts.map(c => [c.ariaLabel, [...c.querySelectorAll('circle')].map(p => +p.dataset.value)])",
     )
     curves = dict(values)
-    assert curves["chi2/ndf"] == [metrics(i)["chi2_per_ndf"] for i in range(1, 5)]
+    assert curves["χ²/ndf"] == [metrics(i)["chi2_per_ndf"] for i in range(1, 5)]
     assert curves["expected residual shift"] == [metrics(i)["effect_um"] for i in range(1, 5)]
-    assert page.locator("svg[aria-label='expected residual shift'] .limit title").text_content() == "limit 0.5 um"
+    assert page.locator("svg[aria-label='expected residual shift'] .limit title").text_content() == "limit 0.5 µm"
 
 
 def test_a_table_sorts_and_the_detector_changes(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
     """A heading sorts its column both ways, also from the keyboard; the picture shows the chosen iteration."""
     path = written(tmp_path, collect(str(campaigns / "converged")))
     page = look(browser, path, 1600, "light").page
-    heading = page.locator("#convergence ~ div table.sortable th button", has_text="shift (um)")
+    heading = page.locator("#convergence ~ div table.sortable th button", has_text="shift (µm)")
     column = "#convergence ~ div table.sortable tbody td:nth-child(5)"
     heading.focus()
     page.keyboard.press("Enter")
@@ -125,7 +125,7 @@ def test_a_single_iteration_is_a_point(
     values = page.eval_on_selector_all(
         "svg.chart circle", "dots => dots.map(dot => [dot.closest('svg').ariaLabel, +dot.dataset.value])"
     )
-    assert dict(values)["chi2/ndf"] == metrics(1)["chi2_per_ndf"]
+    assert dict(values)["χ²/ndf"] == metrics(1)["chi2_per_ndf"]
     assert dict(values)["expected residual shift"] == metrics(1)["effect_um"]
     assert len(values) == page.locator("svg.chart .series").count()
     assert words in page.locator("main").inner_text()

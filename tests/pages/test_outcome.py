@@ -28,8 +28,8 @@ def test_a_failed_campaign_says_what_failed(browser: Browser, workdir: Path, pag
     assert page.locator("header p").inner_text() == f"A node failed for good: the DAG ended: 1 node failed ({node})"
     facts = dict(zip(page.locator("dt").all_text_contents(), page.locator("dd").all_text_contents(), strict=True))
     assert facts["failed"].startswith("file 401 in iteration 2: raw file missing or unreadable")
-    assert facts["largest correction of the last iteration"] == "-120 um, y of module 003"
-    assert facts["chi2/ndf"] == "1.2"
+    assert facts["largest correction of the last iteration"] == "-120 µm, y of module 003"
+    assert facts["χ²/ndf"] == "1.2"
     assert facts["iterations"] == "1 of at most 4"
     assert facts["next"].startswith("faser-align resume c")
 
@@ -41,8 +41,8 @@ def test_a_running_campaign_tells_its_last_verdict(browser: Browser, workdir: Pa
     hook("pre", record["folder"], layout.reco_node(1, 2, 400), 0, 2)
     page = look(browser, page_of(workdir / "c"), 360, "dark").page
     assert page.locator("header p").inner_text() == (
-        "Raw files of an iteration are being reconstructed. The last verdict: expected delta chi2 per parameter 5 is not below 0.01 and expected residual shift 9 um is "
-        "not below 0.5 um"
+        "Raw files of an iteration are being reconstructed. The last verdict: expected delta χ² per parameter 5 is not below 0.01 and expected residual shift 9 µm is "
+        "not below 0.5 µm"
     )
     facts = dict(zip(page.locator("dt").all_text_contents(), page.locator("dd").all_text_contents(), strict=True))
     assert facts["nodes now"] == "iteration 2: 2 waiting, 1 running"

@@ -58,8 +58,8 @@ def test_tables_sort_by_what_numbers_mean(found: Facts, browser: Browser, tmp_pa
     page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
     assert sorted_by(page, "Iterations", "tracks") == ["2", "3", "1"]
     assert sorted_by(page, "Iterations", "tracks") == ["1", "3", "2"]
-    assert sorted_by(page, "Iterations", "shift (um)") == ["3", "2", "1"]
-    assert sorted_by(page, "Iterations", "shift (um)") == ["2", "3", "1"]
+    assert sorted_by(page, "Iterations", "shift (µm)") == ["3", "2", "1"]
+    assert sorted_by(page, "Iterations", "shift (µm)") == ["2", "3", "1"]
     assert sorted_by(page, "Iterations", "largest correction") == ["3", "2", "1"]
 
 
@@ -76,7 +76,7 @@ def test_what_is_drawn_stands_in_tables(found: Facts, browser: Browser, tmp_path
     """Tables have the numbers of charts and picture: corrections of each iteration, modules of the last."""
     page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
     rows = page.locator("[aria-label='Table: Corrections'] tbody tr").all_text_contents()
-    assert rows[:2] == ["1module.y30-120003um", "1module.rz80200004urad"]
+    assert rows[:2] == ["1module.y30-120003µm", "1module.rz80200004µrad"]
     assert len(rows) == 2 * len(TRACKS)
     modules = page.locator("[aria-label='Table: Modules'] tbody tr").all_text_contents()
     assert modules == ["00010020.001996"]
@@ -129,8 +129,8 @@ def test_a_limit_of_a_stage_is_drawn(workdir: Path, browser: Browser) -> None:
     run_iteration(record, 1, stage=2)
     page = look(browser, written(collect(record["folder"]), workdir / "page.html"), 1600, "light").page
     titles = page.locator("svg[aria-label='expected residual shift'] title").all_text_contents()
-    assert {"limit, 1.1: 3 um", "limit, 2.1: 0.5 um"} <= set(titles)
-    assert page.locator("svg[aria-label='expected delta chi2'] .limit title").text_content() == "limit 0.01"
+    assert {"limit, 1.1: 3 µm", "limit, 2.1: 0.5 µm"} <= set(titles)
+    assert page.locator("svg[aria-label='expected delta χ²'] .limit title").text_content() == "limit 0.01"
 
 
 @pytest.mark.parametrize(
@@ -138,12 +138,12 @@ def test_a_limit_of_a_stage_is_drawn(workdir: Path, browser: Browser) -> None:
     [
         (
             {"rules": ["absolute"], "absolute_um_max": 2.5, "patience": 1},
-            {"corrections, largest, in um": "limit 2.5 um", "corrections, largest, in urad": "limit 10 urad"},
+            {"corrections, largest, in µm": "limit 2.5 µm", "corrections, largest, in µrad": "limit 10 µrad"},
             "The alignment has converged when the largest correction is below its limit (dashed); no other curve has a limit.",
         ),
         (
             {"rules": ["relative", "effect"], "require": "all"},
-            {"relative": "limit 0.001", "expected residual shift": "limit 0.5 um"},
+            {"relative": "limit 0.001", "expected residual shift": "limit 0.5 µm"},
             "The alignment has converged when relative and the expected residual shift are below their limits (dashed)",
         ),
     ],
