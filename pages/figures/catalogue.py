@@ -17,6 +17,7 @@ SECTIONS = {
     "modes": (modes.spectrum, modes.drift, modes.correlations),
     "constants": (
         elements.corrections,
+        elements.course,
         elements.displacements,
         elements.from_reference,
         elements.from_truth,

@@ -10,9 +10,11 @@ from faser_align.alignment.parameters.constants import DOFS
 from faser_align.alignment.parameters.labels import LAYERS, MODULES, constants_key
 from faser_align.fsm.metrics import Half, Metrics
 from faser_align.pages.figures.plot import Plot
-from faser_align.pages.figures.shapes import Band, ByElement, Map, Maps, Measured
+from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Map, Maps, Measured
 from faser_align.pages.figures.source import Source, by_dof, differences, unit
 
+COURSES = 6  # constants whose corrections are drawn against the iteration
+LISTED = 8  # modules named in a caption
 NOISY, DEAD = 3.0, 0.1  # ratio of a module's hits to the median of its layer's modules
 
 
@@ -27,6 +29,29 @@ def corrections(source: Source) -> Plot | None:
         "Corrections with their errors",
         "The last corrections should be within their errors of zero.",
         bands,
+    )
+
+
+def course(source: Source) -> Plot | None:
+    """Corrections over their errors against the iteration, of the constants with the largest ones."""
+    by_name: dict[str, list[tuple[int, float]]] = {}
+    for of in source.iterations:
+        if of.solution is not None:
+            for dof, values in by_dof(of.solution.correction, of.solution.errors).items():
+                for key, (value, error) in values.items():
+                    if error:
+                        by_name.setdefault(f"{key} {dof}", []).append((of.number, value / error))
+    largest = sorted(by_name, key=lambda name: -max(abs(pull) for _, pull in by_name[name]))[:COURSES]
+    curves = [
+        Curve(name, [at for at, _ in by_name[name]], [Measured(pull) for _, pull in by_name[name]]) for name in largest
+    ]
+    if not curves or len(source.iterations) < 2:
+        return None
+    return Plot(
+        "course",
+        "Largest corrections against the iteration",
+        "In units of their errors. They should fall below 1 and stay there; an oscillation means that two parameters do the same.",
+        Curves("iteration", "correction over error", "σ", curves, whole=True),
     )
 
 
@@ -108,9 +133,20 @@ def validation(source: Source) -> Plot | None:
     return Plot(
         "validation",
         f"Validation on {what}",
-        "Mean residual and its rms for each module, with the first constants and with the last.",
+        f"Mean residual and its rms for each module, with the first constants and with the last. {_worse(means)}",
         ByElement([Band("mean", "µm", means), Band("rms", "µm", widths)]),
     )
+
+
+def _worse(means: Mapping[str, Mapping[str, Measured]]) -> str:
+    """Name the modules whose mean residual is farther from zero than before, by more than two standard deviations."""
+    worse = []
+    for key, (after, error) in means["after"].items():
+        before, other = means["before"].get(key, Measured(0.0, 0.0))
+        if abs(after) - abs(before) > 2 * math.hypot(error or 0.0, other or 0.0):
+            worse.append(f"{key} ({before:+.1f} to {after:+.1f} µm)")
+    more = f" and {len(worse) - LISTED} more" if len(worse) > LISTED else ""
+    return f"Worse than before: {', '.join(worse[:LISTED])}{more}." if worse else "No module became worse."
 
 
 def occupancy(source: Source) -> Plot | None:

@@ -65,6 +65,16 @@ def test_corrections_have_errors_and_units(source: Source) -> None:
     assert list(more.get_ydata())[:2] == pytest.approx([9.0, 11.0])
 
 
+def test_the_largest_corrections_are_followed(source: Source) -> None:
+    """The correction with the most standard deviations is drawn first, against whole iterations."""
+    plot = drawn(elements.course(source))
+    (axes,) = plot.figure("FASER Internal").axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("iteration", "correction over error [σ]")
+    assert [tick for tick in axes.get_xticks() if tick in (1, 2)] == [1, 2]
+    first = [row for row in plot.table()[1] if row[1] == "000 x"]
+    assert [row[4] for row in first] == pytest.approx([80.0, 10.0])
+
+
 def test_numbers_of_a_figure_are_rows(source: Source) -> None:
     """The rows have each value that is drawn, with its error and unit."""
     columns, rows = drawn(elements.corrections(source)).table()
@@ -98,6 +108,10 @@ def test_validation_shows_each_module(source: Source) -> None:
     assert plot.title == "Validation on files that the alignment did not use"
     _, rows = plot.table()
     assert rows[:2] == [("mean", "µm", "before", "000", 9.0, 1.0), ("mean", "µm", "after", "000", 1.0, 1.0)]
+    assert plot.caption.endswith("No module became worse.")
+    halves = source.validation["groups"]["unused"]
+    halves["before"], halves["after"] = halves["after"], halves["before"]
+    assert drawn(elements.validation(source)).caption.endswith("Worse than before: 000 (+1.0 to +9.0 µm).")
 
 
 def test_a_dead_module_is_named(source: Source) -> None:
@@ -142,7 +156,7 @@ def test_the_command_writes_figures_and_numbers(workdir: Path, monkeypatch: pyte
     done = faser_align("plots", folder, "-o", "p")
     assert done.status == 0, done.err
     assert faser_align("plots", folder, "-o", "p", "--format", "csv").status == 0
-    assert done.out.splitlines()[-1].startswith("6 figures of iteration 2 as svg, png, pdf, csv in ")
+    assert " figures of iteration 2 as svg, png, pdf, csv in " in done.out.splitlines()[-1]
     assert (workdir / "p" / "corrections.png").read_bytes().startswith(b"\x89PNG")
     assert (workdir / "p" / "corrections.pdf").read_bytes().startswith(b"%PDF")
     with open(workdir / "p" / "displacements.csv", encoding="utf-8") as file:
