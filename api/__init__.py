@@ -17,7 +17,7 @@ Stored campaigns judged again with other rules:
 
 The data of an iteration's figures (`FigureData`), with histograms (`Histogram`, `Profile`) that hist and mplhep draw:
 
->>> data = Campaign("Y2023_R011705_F400-405").figures(iteration=4)
+>>> data = Campaign("Y2023_R011705_F400-405").figure_data(iteration=4)
 >>> data.histogram("pulls").sum("module").values().shape
 (100,)
 

@@ -174,13 +174,13 @@ class Campaign:
 
         return plots(source(collect(self.folder), stage, iteration))
 
-    def figures(self, stage: int = 1, iteration: int = 1) -> FigureData | None:
+    def figure_data(self, stage: int = 1, iteration: int = 1) -> FigureData | None:
         """Return the data of an iteration's figures; None if it has none, as in campaigns of older versions.
 
         Histograms follow the protocol of Scikit-HEP: hist and mplhep draw them. The two halves of a validation are stage 0,
         iterations 1 (with the first constants) and 2 (with the last ones).
 
-        >>> data = Campaign("Y2023_R011705_F400-405").figures(iteration=4)
+        >>> data = Campaign("Y2023_R011705_F400-405").figure_data(iteration=4)
         >>> residuals = data.layer_residuals("01")
         >>> residuals.kind, residuals.axes[0].label, len(residuals.values())
         ('COUNT', 'residual [µm]', 250)

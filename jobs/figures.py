@@ -16,7 +16,6 @@ from faser_align.alignment.parameters.constants import Six
 from faser_align.alignment.quality import figure_rows
 from faser_align.alignment.quality.figure_data import FigureData, Files, write_figures
 from faser_align.campaign import layout
-from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.metrics import Metrics
 from faser_align.jobs.counted_files import rows_of_files
 from faser_align.jobs.program import Iteration
@@ -29,13 +28,12 @@ def keep_solution(iteration: Iteration, solved: Solved, correction: Mapping[str,
 
     def data() -> FigureData:
         factor = metrics["error_scale"].get("factor", 1.0)
-        scaled = dataclasses.replace(normal, matrix=normal.matrix / factor**2) if normal else None
         return dataclasses.replace(
             _data(iteration, solved.binaries, solved.counts, solved.rows),
             residual_max_mm=solved.residual_max_mm,
-            corrections=figure_rows.corrections(steps, correction, scaled) if correction else {},
-            parameters=figure_rows.parameters(steps, scaled),
-            spectra=figure_rows.spectra(steps, scaled),
+            corrections=figure_rows.corrections(steps, correction, normal, factor) if correction else {},
+            parameters=figure_rows.parameters(steps, normal, factor),
+            spectra=figure_rows.spectra(steps, normal, factor),
             weak_modes=[{**mode} for mode in metrics["weak_modes"].get("modes", ())],
         )
 
@@ -83,5 +81,5 @@ def _keep(iteration: Iteration, data: Callable[[], FigureData]) -> None:
         Path(path).unlink(missing_ok=True)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_figures(path, data())
-    except (CampaignError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 -- the solution exists whatever happens here
         sys.stderr.write(f"the data of the figures are not stored: {error}\n")

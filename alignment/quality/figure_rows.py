@@ -53,13 +53,16 @@ def files_row(names: Sequence[str], counts: Counts) -> Files:
     )
 
 
-def corrections(steps: Sequence[Step], correction: Mapping[str, Six], normal: Normal | None) -> dict[str, Correction]:
+def corrections(
+    steps: Sequence[Step], correction: Mapping[str, Six], normal: Normal | None, factor: float
+) -> dict[str, Correction]:
     """Return the correction of each key with a free constant, with errors.
 
     Args:
         steps: steps of the iteration; a later one's errors take precedence for what it frees.
         correction: sum of all steps (mm, rad).
-        normal: normal equations with the scale of errors; without them errors are unknown.
+        normal: normal equations; without them errors are unknown.
+        factor: scale of errors, ``error_scale.factor`` of the metrics.
     """
     found: dict[str, list[float | None]] = {}
     for step in steps:
@@ -69,8 +72,8 @@ def corrections(steps: Sequence[Step], correction: Mapping[str, Six], normal: No
             found[key] = [old if new == 0.0 else new for old, new in zip(earlier, of_key, strict=True)]
     return {
         key: Correction(
-            tuple(_short(value * factor) for value, factor in zip(correction.get(key, ZERO), _UM_OR_URAD, strict=True)),
-            tuple(None if error is None else _short(error) for error in errors),
+            tuple(_short(value * unit) for value, unit in zip(correction.get(key, ZERO), _UM_OR_URAD, strict=True)),
+            tuple(None if error is None else _short(error * factor) for error in errors),
         )
         for key, errors in sorted(found.items())
     }
@@ -81,8 +84,8 @@ def _unknown(step: Step) -> dict[str, list[float | None]]:
     return {key: [None] * 6 for key in keys}
 
 
-def parameters(steps: Sequence[Step], normal: Normal | None) -> tuple[ParameterRow, ...]:
-    """Return the free parameters of all steps that the data contain; ``normal`` as in ``corrections``."""
+def parameters(steps: Sequence[Step], normal: Normal | None, factor: float) -> tuple[ParameterRow, ...]:
+    """Return the free parameters of all steps that the data contain; arguments as of ``corrections``."""
     rows = []
     for number, step in enumerate(steps, start=1):
         errors = parameter_errors(normal, step.free) if normal else {}
@@ -95,7 +98,7 @@ def parameters(steps: Sequence[Step], normal: Normal | None) -> tuple[ParameterR
                     label,
                     number,
                     _short(moved[label]),
-                    None if error is None else _short(error),
+                    None if error is None else _short(error * factor),
                     None if correlation is None else round(correlation, 6),
                 )
             )
@@ -112,14 +115,14 @@ def _global_correlations(normal: Normal, step: Step) -> dict[int, float]:
     return {normal.labels[place]: float(value) for place, value in zip(at, found, strict=True)}
 
 
-def spectra(steps: Sequence[Step], normal: Normal | None) -> tuple[Spectrum, ...]:
-    """Return the spectrum of each step; ``normal`` as in ``corrections``."""
-    return tuple(_spectrum(step, normal) for step in steps if normal and normal.positions(step.free))
+def spectra(steps: Sequence[Step], normal: Normal | None, factor: float) -> tuple[Spectrum, ...]:
+    """Return the spectrum of each step; arguments as of ``corrections``."""
+    return tuple(_spectrum(step, normal, factor) for step in steps if normal and normal.positions(step.free))
 
 
-def _spectrum(step: Step, normal: Normal) -> Spectrum:
+def _spectrum(step: Step, normal: Normal, factor: float) -> Spectrum:
     values, directions = normal.directions(step.free)
-    values = np.maximum(values, 1e-30)
+    values = np.maximum(values, 1e-30) / factor**2
     median = float(np.median(1 / np.sqrt(values)))
     weak, undetermined = (1 / (limit * median) ** 2 for limit in (WEAK, UNDETERMINED))
     along = np.nan_to_num(directions.T @ normal.in_um(step.moved), posinf=0.0, neginf=0.0)

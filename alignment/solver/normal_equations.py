@@ -12,7 +12,7 @@ import os
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -45,6 +45,9 @@ class Normal:
     matrix: FloatArray
     gradient: FloatArray
     constraints: FloatArray
+    _known: dict[tuple[int, ...], tuple[FloatArray, FloatArray]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # directions by positions of the free labels
 
     def __add__(self, other: "Normal") -> "Normal":
         """Return the normal equations of both data sets; the constraints must be equal."""
@@ -76,14 +79,19 @@ class Normal:
         displacement = self.in_um(values)
         return float(displacement @ self.matrix @ displacement)
 
-    @one_blas_thread()
     def directions(self, labels: Collection[int]) -> tuple[FloatArray, FloatArray]:
         """Return eigenvalues (1/um^2, ascending) and directions (all labels, directions) with only ``labels`` free.
 
         The directions are orthonormal and satisfy the constraints; the data determine a direction with eigenvalue w to
-        ``1 / sqrt(w)`` um.
+        ``1 / sqrt(w)`` um. They are computed once for each set of labels.
         """
         at = self.positions(labels)
+        if tuple(at) not in self._known:
+            self._known[tuple(at)] = self._directions(at)
+        return self._known[tuple(at)]
+
+    @one_blas_thread()
+    def _directions(self, at: list[int]) -> tuple[FloatArray, FloatArray]:
         rows = self.constraints[:, at]
         rows = rows[np.any(rows != 0, axis=1)]
         allowed = np.linalg.qr(rows.T, mode="complete")[0][:, len(rows) :] if len(rows) else np.eye(len(at))
