@@ -118,7 +118,7 @@ class Campaign:
         """Return one row of numbers per iteration that has begun, ready for a table.
 
         Keys: stage, iteration, files_used, files_expected, tracks, chi2_per_ndf, residual_shift_um,
-        delta_chi2_per_parameter, verdict, solver, and the largest correction with its unit and place. None where there is
+        delta_chi2_per_parameter, verdict, solver, and the largest correction with its error, unit and place. None where there is
         no number. ``effect_um`` and ``significance`` are deprecated names.
 
         >>> campaign = Campaign("Y2023_R011705_F400-405")
@@ -131,7 +131,7 @@ class Campaign:
             rows: list[Row] = [{**facts.summary(row)} for row in queries.iterations(db)]
         for row in rows:
             largest = row.pop("largest") or {}
-            row |= {f"largest_{key}": largest.get(key) for key in ("value", "unit", "dof", "where")}
+            row |= {f"largest_{key}": largest.get(key) for key in ("value", "error", "unit", "dof", "where")}
         return rows
 
     def metrics(self) -> list[Metrics]:

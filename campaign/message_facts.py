@@ -12,10 +12,11 @@ from faser_align.fsm.quality import Quality
 
 
 class Largest(TypedDict, total=False):
-    """The largest correction of an iteration, in its unit."""
+    """The largest correction of an iteration and its error, in its unit."""
 
     dof: str
     value: float
+    error: float | None
     where: str
     unit: str
     rms: float | None

@@ -22,7 +22,7 @@ from faser_align.notifiers.formats import (
     with_unit,
 )
 from faser_align.notifiers.view import Change, Item, Limits, Listing, Table, View, Words
-from faser_align.system.formatting import NONE, number, symbols
+from faser_align.system.formatting import NONE, number, plus_minus, symbols
 
 Listed = TypeVar("Listed")
 
@@ -184,7 +184,10 @@ def _half(group: Mapping[str, Any], when: str) -> Mapping[str, Any]:
 def _largest(value: object) -> str:
     if not isinstance(value, Mapping):
         return NONE
-    shown = with_unit(size(value.get("value"), ".1f"), line(value.get("unit"), 12))
+    error = above_zero(value.get("error"))
+    known = error and number(value.get("value")) != NONE
+    digits = plus_minus(value["value"], error) if known else size(value.get("value"), ".1f")
+    shown = with_unit(digits, line(value.get("unit"), 12))
     place = " ".join(part for part in (line(value.get("dof"), 24), line(value.get("where"), 24)) if part)
     return f"{shown} ({place})" if place else shown
 

@@ -36,6 +36,7 @@ class Apart(NamedTuple):
     """Difference of two campaigns' constants in one degree of freedom (um, urad).
 
     ``sigma`` is the rms of the differences divided by their errors, over elements with errors; None without any.
+    ``error`` is that of the largest difference.
     """
 
     kind: str
@@ -46,6 +47,16 @@ class Apart(NamedTuple):
     where: str
     sigma: float | None
     unit: str
+    error: float | None = None
+
+
+class Mover(NamedTuple):
+    """One of the largest differences (um, urad) with its error, and the element in words."""
+
+    words: str
+    value: float
+    unit: str
+    error: float | None
 
 
 class Share(NamedTuple):
@@ -114,7 +125,7 @@ class Comparison(NamedTuple):
     common: str
     shares: list[Share]
     apart: dict[str, list[Apart]]
-    movers: dict[str, list[Any]]
+    movers: dict[str, list[Mover]]
     missing: list[str]
 
 
@@ -132,8 +143,14 @@ def compare(campaigns: Sequence[Facts]) -> Comparison:
             apart[name] = _apart(first, other)
             differences = changes(first.found, other.found)
             moved[name] = [
-                *movers(differences, MOVERS_MAX, rotations=False),
-                *movers(differences, MOVERS_MAX, rotations=True),
+                Mover(
+                    change.words,
+                    change.value,
+                    change.unit,
+                    _error(change.key, change.dof, (first.errors, other.errors)),
+                )
+                for rotations in (False, True)
+                for change in movers(differences, MOVERS_MAX, rotations=rotations)
             ]
     return Comparison(
         names=names,
@@ -235,9 +252,9 @@ def _row(kind: str, dof: str, place: int, values: Mapping[str, float], errors: t
     where = max(values, key=lambda key: abs(values[key]))
     sigmas = []
     for key, value in values.items():
-        error = math.hypot(*(constants.get(key, ZERO)[place] for constants in errors))
-        if error > 0:
-            sigmas.append((value / error) ** 2)
+        error = _error(key, dof, errors)
+        if error:
+            sigmas.append((factor * value / error) ** 2)
     return Apart(
         kind=kind,
         dof=dof,
@@ -247,7 +264,14 @@ def _row(kind: str, dof: str, place: int, values: Mapping[str, float], errors: t
         where=where,
         sigma=math.sqrt(sum(sigmas) / len(sigmas)) if sigmas else None,
         unit=unit,
+        error=_error(where, dof, errors),
     )
+
+
+def _error(key: str, dof: str, errors: tuple[Constants, Constants]) -> float | None:
+    """Return the error of a difference (um, urad), both errors added in quadrature; None if neither is known."""
+    error = math.hypot(*(constants.get(key, ZERO)[DOFS.index(dof)] for constants in errors))
+    return error * (URAD if dof.startswith("r") else UM) or None
 
 
 def render(campaigns: Sequence[Facts], *, written_utc: str) -> str:

@@ -71,6 +71,7 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
             configuration=json.dumps(facts.record["config"], indent=1),
             repeat=None if "imported" in facts.record else recipe(facts.record),
             ends=_ends(facts),
+            error_of=_error_of(facts),
             history=facts.history[-HISTORY_MAX:],
             history_left_out=max(0, len(facts.history) - HISTORY_MAX),
             listed_max=LISTED_MAX,
@@ -184,6 +185,16 @@ def _ends(facts: Facts) -> Callable[[Change], str]:
         return f"from {before} to {after}"
 
     return ends
+
+
+def _error_of(facts: Facts) -> Callable[[Change], float | None]:
+    """Return a function that returns the error of a change (um, urad); None if it has none."""
+
+    def error_of(change: Change) -> float | None:
+        factor = URAD if change.rotation else UM
+        return factor * facts.errors.get(change.key, ZERO)[DOFS.index(change.dof)] or None
+
+    return error_of
 
 
 def _times(facts: Facts) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import faser_align.templates
 from faser_align.pages import nodetimes
-from faser_align.system.formatting import symbols
+from faser_align.system.formatting import plus_minus, symbols
 
 TEMPLATES = Path(faser_align.templates.__file__).parent
 
@@ -26,6 +26,7 @@ def environment() -> Environment:
         "moment": _moment,
         "words": _words,
         "symbols": symbols,
+        "plus_minus": plus_minus,
     }
     return made
 

@@ -81,6 +81,19 @@ def with_error(value: float, error: float | None) -> tuple[str, str]:
     return f"{round(value, digits) + 0.0:.{places}f}", f"{round(error, digits):.{places}f}"
 
 
+def with_sigma(value: float, error: float | None) -> str:
+    """Return a value over its error in standard deviations, ``4.2``; a dash without an error."""
+    return number(value / error, ".1f") if error else NONE
+
+
+def plus_minus(value: float, error: float | None, form: str = "") -> str:
+    """Return a value with its error, ``276±65``, or alone in a format of its own."""
+    digits, known = with_error(value, error)
+    if known:
+        return f"{digits}±{known}"
+    return format(value, form) if form else digits
+
+
 def _exponent(value: float) -> int:
     """Return the power of ten of a number rounded to two digits; 0 for zero."""
     return int(f"{value:.1e}".partition("e")[2]) if value else 0
@@ -104,10 +117,13 @@ def symbols(text: str) -> str:
 
 
 def largest(found: Mapping[str, object] | None) -> str:
-    """Return the largest correction of an iteration: size, direction, and module or layer: ``120 um y 003``."""
+    """Return the largest correction of an iteration: size with its error, direction, and module or layer: ``120±8 um y 003``."""
     if not found:
         return NONE
-    return f"{size(found.get('value'))} {found.get('unit', '')} {direction(found.get('dof'))} {found.get('where', '')}"
+    value, error = found.get("value"), found.get("error")
+    known = isinstance(value, int | float) and isinstance(error, int | float) and error > 0
+    shown = plus_minus(float(value), float(error)) if known else size(value)  # type: ignore[arg-type]
+    return f"{shown} {found.get('unit', '')} {direction(found.get('dof'))} {found.get('where', '')}"
 
 
 def direction(dof: object) -> str:

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -93,19 +93,28 @@ def write_constants(path: str | os.PathLike[str], constants: Mapping[str, Six]) 
     write_text(path, format_constants(constants))
 
 
-def export_constants(constants: Mapping[str, Six], form: Literal["calypso", "json", "csv"]) -> str:
+def export_constants(
+    constants: Mapping[str, Six],
+    form: Literal["calypso", "json", "csv"],
+    errors: Mapping[str, Sequence[float | None]] | None = None,
+) -> str:
     """Return constants as text for other programs, at full precision except for ``calypso``.
 
     Args:
         constants: six numbers (mm, rad) by key.
         form: ``calypso`` is a dictionary in braces for Calypso's option ``AlignDbTool.AlignmentConstants``.
+        errors: statistical errors by key (mm, rad), for ``json`` and ``csv``; None to leave them out.
     """
     if form == "calypso":
         return "{" + format_constants(constants) + "}\n"
     if form == "json":
-        return json.dumps({key: list(six) for key, six in constants.items()}, indent=1) + "\n"
-    lines = ["key,x_mm,y_mm,z_mm,rx_rad,ry_rad,rz_rad"]
-    lines += [",".join([key, *(repr(value) for value in six)]) for key, six in constants.items()]
+        values = {key: list(six) for key, six in constants.items()}
+        return json.dumps({"constants": values, "errors": errors} if errors else values, indent=1) + "\n"
+    names = ["x_mm", "y_mm", "z_mm", "rx_rad", "ry_rad", "rz_rad"]
+    lines = [",".join(["key", *names, *(f"error_{name}" for name in names if errors)])]
+    for key, six in constants.items():
+        known = (errors.get(key) or [None] * 6) if errors else []
+        lines.append(",".join([key, *map(repr, six), *("" if error is None else repr(error) for error in known)]))
     return "\n".join(lines) + "\n"
 
 

@@ -98,7 +98,14 @@ def _blocks(compared: "Comparison") -> "list[Block]":
         blocks += [Line(), Line(f"constants of {name} less those of {compared.names[0]}", "bold")]
         lines = [
             (
-                *(r.kind, r.dof, str(r.elements), formatting.size(r.rms), formatting.size(r.largest), r.where),
+                *(
+                    r.kind,
+                    r.dof,
+                    str(r.elements),
+                    formatting.size(r.rms),
+                    formatting.plus_minus(r.largest, r.error),
+                    r.where,
+                ),
                 formatting.number(r.sigma, ".2g"),
                 r.unit,
             )

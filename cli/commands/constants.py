@@ -12,8 +12,10 @@ from faser_align.cli.arguments import Force, Json, Plain
 
 if TYPE_CHECKING:
     from faser_align.alignment.parameters.constants import Six
+    from faser_align.operations.known_errors import Errors
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write")]
+WithErrors = Annotated[bool, typer.Option("--errors", help="As JSON or CSV: write the statistical errors, too.")]
 Constants = Annotated[
     Path, typer.Argument(help="Constants file (inputforalign.txt), or a campaign (its latest constants)")
 ]
@@ -27,14 +29,18 @@ def register(app: typer.Typer) -> None:
     app.add_typer(commands, name="constants")
 
 
-def show(constants: Constants, plain: Plain = False, as_json: Json = False) -> None:
+def show(constants: Constants, plain: Plain = False, as_json: Json = False, errors: WithErrors = False) -> None:
     """Show constants as a table, in um and urad.
+
+    Shows statistical errors if an iteration of a campaign made the constants.
 
     Example: faser-align constants show inputforalign.txt
     """
     from faser_align.alignment.parameters.constants import read_constants
+    from faser_align.operations import known_errors
 
-    _show(read_constants(_file_of(constants)), plain=plain, as_json=as_json)
+    path = _file_of(constants)
+    _show(read_constants(path), known_errors.errors_of(path), plain=plain, as_json=as_json, with_errors=errors)
 
 
 def diff(
@@ -44,21 +50,26 @@ def diff(
     everything: Annotated[bool, typer.Option("--all", help="Show the change of every layer and module")] = False,
     plain: Plain = False,
     as_json: Json = False,
+    errors: WithErrors = False,
 ) -> None:
     """Show the difference between two sets of constants.
 
-    Shows the second minus the first: a summary per degree of freedom, and the largest changes.
+    Shows the second minus the first: a summary per degree of freedom, and the largest changes, with statistical errors if
+    iterations of campaigns made the constants.
 
     Example: faser-align constants diff iter01/1reco/inputforalign.txt iter05/1reco/inputforalign.txt
     """
     from faser_align.alignment.parameters.constants import read_constants, subtract_constants
     from faser_align.cli.show import differing
+    from faser_align.operations import known_errors
 
-    first, second = (read_constants(_file_of(path)) for path in (before, after))
+    paths = [_file_of(path) for path in (before, after)]
+    first, second = map(read_constants, paths)
+    known = known_errors.errors_of_difference(*paths)
     if everything or as_json:
-        _show(subtract_constants(second, first), plain=plain, as_json=as_json)
+        _show(subtract_constants(second, first), known, plain=plain, as_json=as_json, with_errors=errors)
     else:
-        differing.show(first, second, largest, plain=plain)
+        differing.show(first, second, largest, known, plain=plain)
 
 
 def add(
@@ -117,6 +128,7 @@ def export(
     constants: Constants,
     output: Output,
     form: Annotated[Literal["calypso", "json", "csv"], typer.Option("--format", help="Output format")] = "calypso",
+    errors: WithErrors = False,
     sqlite: Annotated[
         bool,
         typer.Option(
@@ -133,7 +145,8 @@ def export(
 ) -> None:
     """Write constants for other programs.
 
-    Formats: Calypso's option AlignDbTool.AlignmentConstants, JSON or CSV. With --sqlite writes what reconstruction jobs use:
+    Formats: Calypso's option AlignDbTool.AlignmentConstants, JSON or CSV, these two with --errors also with the statistical
+    errors (mm, rad; 0: fixed, empty: unknown). With --sqlite writes what reconstruction jobs use:
     a conditions database and POOL files, with the constants as text and a JSON file with run range and tag.
 
     Example: faser-align constants export Y2023_R011705_F400-450 -o constants.txt
@@ -148,11 +161,20 @@ def export(
         )
         return
     from faser_align.alignment.parameters.constants import export_constants, read_constants
-    from faser_align.operations import outputs
+    from faser_align.fsm.errors import UserError
+    from faser_align.operations import known_errors, outputs
     from faser_align.system.atomic import write_text
 
+    path = _file_of(constants)
+    known = known_errors.errors_of(path) if errors else {}
+    if errors and form == "calypso":
+        raise UserError("--errors: Calypso's format has no place for errors; add --format json or --format csv")
+    if errors and not known:
+        raise UserError(
+            f"--errors: the errors of {path} are unknown, because it is not the result of an iteration; leave out --errors"
+        )
     outputs.refuse_to_overwrite(output, force)
-    text = export_constants(read_constants(_file_of(constants)), form)
+    text = export_constants(read_constants(path), form, _in_mm(known))
     with outputs.writing(output):
         write_text(output, text)
     console.say(f"wrote {output}")
@@ -177,13 +199,27 @@ def _file_of(constants: Path) -> Path:
     return Path(found)
 
 
-def _show(constants: Mapping[str, "Six"], *, plain: bool, as_json: bool) -> None:
+def _in_mm(errors: "Errors") -> dict[str, list[float | None]]:
+    """Convert errors from um and urad to mm and rad."""
+    return {
+        key: [None if error is None else error * (1e-3 if place < 3 else 1e-6) for place, error in enumerate(six)]
+        for key, six in errors.items()
+    }
+
+
+def _show(constants: Mapping[str, "Six"], errors: "Errors", *, plain: bool, as_json: bool, with_errors: bool) -> None:
+    """Write constants with errors (um, urad); as JSON in mm and rad, with errors if they are requested."""
+    from faser_align.system import formatting
+
     if as_json:
-        console.show_json(constants)
+        console.show_json({"constants": constants, "errors": _in_mm(errors)} if with_errors else constants)
         return
     columns = ["key", ">x um", ">y um", ">z um", ">rx urad", ">ry urad", ">rz urad"]
     rows = []
     for key, six in constants.items():
         scaled = [value * (1e3 if place < 3 else 1e6) for place, value in enumerate(six)]
-        rows.append([key, *(f"{value:.2f}" for value in scaled)])
+        known = errors.get(key) or (None,) * 6
+        rows.append([key, *(formatting.plus_minus(value, e, ".2f") for value, e in zip(scaled, known, strict=True))])
     console.table(columns, rows, plain=plain)
+    if errors:
+        console.say("errors are statistical; a constant without one was fixed, or its error is unknown")

@@ -85,3 +85,49 @@ def test_shares(share: float | None, shown: str) -> None:
 def test_points_in_time(text: str, utc: str | None) -> None:
     """Times before now and dates are parsed, anything else is not."""
     assert formatting.since_utc(text, datetime(2026, 11, 24, 7, 30, tzinfo=UTC)) == utc
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [
+        (276.31, 65.2, "280±70"),
+        (276.31, 33.4, "276±33"),
+        (-0.884, 51.0, "0±50"),
+        (37.95, 1.822, "38.0±1.8"),
+        (37.95, 0.9513, "38.0±1.0"),
+        (37.95, 0.827, "38.0±0.8"),
+        (12345.6, 1234.0, "12300±1200"),
+        (1.0, 0.0996, "1.00±0.10"),
+        (0.5, 0.0354, "0.500±0.035"),
+        (0.5, 0.0356, "0.50±0.04"),
+        (0.312, None, "0.31"),
+        (276.31, 0.0, "276"),
+        (276.31, float("nan"), "276"),
+    ],
+)
+def test_values_have_the_digits_of_their_errors(value: float, error: float | None, shown: str) -> None:
+    """An error has two digits if they are 10 to 35, else one, and the value as many; without an error it has three."""
+    assert formatting.plus_minus(value, error) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0976, "0.098"),
+        (0.0996, "0.10"),
+        (1.04, "1.0"),
+        (0.0, "0.0"),
+        (51.3, "51"),
+        (1234.0, "1,200"),
+        (-2.37, "-2.4"),
+    ],
+)
+def test_rounded_numbers_have_two_digits(value: float, shown: str) -> None:
+    """A number about the quality has two digits and no exponent."""
+    assert formatting.rounded(value) == shown
+
+
+def test_symbols_replace_ascii() -> None:
+    """Units and signs get their symbols, words that contain them do not."""
+    text = "x +-1.0 um, rz +- 24 urad, chi2/ndf 1.3 -> 1.0, 0.4 sigma; number, momentum, sigma"
+    assert formatting.symbols(text) == "x ±1.0 µm, rz ±24 µrad, χ²/ndf 1.3 → 1.0, 0.4 σ; number, momentum, sigma"
