@@ -139,6 +139,8 @@ def _solve(steering: Steering, folder: Path, total: Total | None) -> Solution:
         raise SolverError("a constraint is given twice or follows from others; remove it, or use withmultipliers", 27)
     passes = [("count", time.perf_counter() - started)]
     diagnostics = Diagnostics(problem)
+    if total is not None:
+        total.report(diagnostics)
     run = Iterations(problem, diagnostics) if total is None else SummedIterations(problem, diagnostics, total=total)
     try:
         run.run()

@@ -7,7 +7,7 @@ What depends only on the labels is computed once per set, and sums over labels a
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.arrays import IntArray
+from faser_align.alignment.arrays import BoolArray, IntArray
 
 _FACTOR = np.int64(6364136223846793005)  # of a polynomial modulo 2^64, from Knuth's generator MMIX
 _SLOTS = 1 << 14
@@ -28,6 +28,11 @@ class LabelSets:
 
     def __len__(self) -> int:
         return int(self.labels.shape[1])
+
+    @property
+    def has_label(self) -> BoolArray:
+        """Whether each set has any label."""
+        return self.labels[0] > 0 if len(self.labels) else np.zeros(len(self), np.bool_)
 
     def number(self, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Return the numbers of equations' sets; ``labels`` has shape (places, equations), padded with zeros."""

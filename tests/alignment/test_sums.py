@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from millecases import make_case, pack
+from pedefiles import blocks, histogram, monitored
 from properties import examples
 
 from faser_align.alignment.pede.keywords import METHODS
@@ -103,6 +104,9 @@ REASONS = [
     ("maxrecord 10\n", "maxrecord needs the records"),
     ("scaleerrors 2\n", "scaleerrors needs the records"),
     ("checkinput\n", "checkinput needs the records"),
+    ("pullrange 5\n", "pullrange needs the records"),
+    ("monitorpulls\n", "monitorpulls needs the records"),
+    ("monitorresiduals 3 200\n", "the number of bins of monitorresiduals needs the records"),
     ("Parameter\n11 100 -1\n", "the corrections change measurements by up to"),
     ("constraint 1\n99 1\n", "the listing needs the records"),
 ]
@@ -122,6 +126,39 @@ def test_the_records_are_read_where_sums_are_not_exact(tmp_path: Path, lines: st
     assert f"from the binaries, not from their sums: {reason}" in (tmp_path / "millepede.log").read_text()
     full = solve(steering)
     assert (solution.values, solution.rejects, solution.end_code) == (full.values, full.rejects, full.end_code)
+
+
+def test_histograms_from_sums_are_those_of_the_first_pass(tmp_path: Path) -> None:
+    """Histograms of the first pass and residuals by label are summed, too; there are none of later passes."""
+    binaries = []
+    for number in range(2):
+        case = make_case(20 + number, n_records=200)
+        path = tmp_path / f"data{number}.bin"
+        # equal errors, since residuals by label are in units of the mean error of the label
+        path.write_bytes(pack(case._replace(records=[(a, b, c, np.ones_like(d)) for a, b, c, d in case.records])))
+        binaries.append(Binary(path))
+    steering = tmp_path / "str.txt"
+    steering.write_text(
+        "Cfiles\ndata0.bin\ndata1.bin\nentries 1 1\nhugecut 50\nmethod inversion 3 1e-9\nmonitorresiduals\nend\n"
+    )
+    assert solve(steering, sum_up(steering, binaries)).from_sums
+    rows = monitored(tmp_path / "millepede.mon")
+    found = {
+        key: histogram(tmp_path / "millepede.his", *key[1:])
+        for key in blocks(tmp_path / "millepede.his")
+        if key[0] != "XY-Data"
+    }
+    solve(steering)
+    assert rows == [row for row in monitored(tmp_path / "millepede.mon") if row.cycle == 1]
+    assert {number for _, number, _ in found} == {1, 2, 3, 4, 5, 8, 11, 12, 13, 14, 15}
+    for (_, number, version), mine in found.items():
+        expected = histogram(tmp_path / "millepede.his", number, version)
+        assert version == 0
+        assert mine.below + mine.inside + mine.above == expected.below + expected.inside + expected.above
+        assert mine.inside >= 0.99 * (mine.below + mine.inside + mine.above)
+        assert mine.smallest == pytest.approx(expected.smallest, rel=1e-6)
+    pulls = np.array(found["Histogram", 13, 0].bins)
+    assert np.average((np.arange(120) + 0.5) / 10 - 6, weights=pulls) == pytest.approx(0, abs=1)
 
 
 def test_sums_with_records_near_a_cut(tmp_path: Path) -> None:
@@ -164,7 +201,7 @@ def test_sums_that_cannot_be_used_say_why(tmp_path: Path) -> None:
         good[:-9] + bytes([good[-9] ^ 1]) + good[-8:]: "is damaged: its checksum is wrong",
         b"": "is damaged, or not a file of sums",
         b"\0" * 500: "is damaged, or not a file of sums",
-        good.replace(b"sums 1 ", b"sums 2 ", 1): "has version 2, not 1",
+        good.replace(b"sums 2 ", b"sums 1 ", 1): "has version 1, not 2",
     }.items():
         sums.write_bytes(content)
         with pytest.raises(UserError, match=reason):

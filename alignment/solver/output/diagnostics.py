@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from faser_align.alignment.arrays import BoolArray, FloatArray
+from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.pede.solution import IterationRow
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.local_fit import LocalFits
-from faser_align.alignment.solver.output.histograms import HISTOGRAMS, Histogram, LogHistogram, points
+from faser_align.alignment.solver.output.histograms import HISTOGRAMS, Histogram, LogHistogram, SummedHistogram, points
 from faser_align.alignment.solver.output.monitor import MONITOR, Groups, Monitor, header
 from faser_align.alignment.solver.passes import Pass
 from faser_align.alignment.solver.problem import Problem
+from faser_align.alignment.solver.source import Source
 from faser_align.alignment.solver.steering_data import Steering
 from faser_align.system.atomic import write_text
 
@@ -35,14 +36,21 @@ _LEFT = 0.999999  # fraction of a measurement's variance; a fit that uses more l
 class PassObserver:
     """Histograms and residuals by label of one pass; call it with the pass's records. ``number`` is from 1."""
 
-    def __init__(self, number: int, has_label: BoolArray, steering: Steering, monitor: Monitor) -> None:
+    def __init__(
+        self,
+        number: int,
+        has_label: BoolArray,
+        steering: Steering,
+        monitor: Monitor,
+        histogram: type[Histogram] = Histogram,
+    ) -> None:
         self.number = number
         self.monitor = monitor
         self._has_label = has_label
         self._downweighted = bool(steering.downweighting)
         titles = ("Normalized residuals", "Pulls")
         self._singles = {
-            (title, labelled): Histogram(
+            (title, labelled): histogram(
                 at + (0 if labelled else 1 if at == 13 else 9),
                 f"{title} of single ({'global' if labelled else 'local'}) measurement",
                 -steering.pull_range,
@@ -51,10 +59,10 @@ class PassObserver:
             for title, at in zip(titles, (3, 13), strict=True)
             for labelled in (True, False)
         }
-        self._chi2 = Histogram(4, "Chi^2/Ndf after local fit")
-        self._ndf = Histogram(5, "Number of degrees of freedom")
-        self._locals = Histogram(11, "Number of local parameters")
-        self._downweight = Histogram(6, "Down-weight fraction")
+        self._chi2 = histogram(4, "Chi^2/Ndf after local fit")
+        self._ndf = histogram(5, "Number of degrees of freedom")
+        self._locals = histogram(11, "Number of local parameters")
+        self._downweight = histogram(6, "Down-weight fraction")
 
     def __call__(self, chunk: Equations, fits: LocalFits, sigmas: FloatArray) -> None:
         """Add records with their fits and the errors of their equations."""
@@ -82,6 +90,11 @@ class PassObserver:
         # pede rejects a record after the first iteration of its fit, which is the last one without down-weighting
         self._downweight.fill(fits.downweight[fitted if self._downweighted else there])
 
+    @property
+    def histograms(self) -> list[Histogram]:
+        """The histograms of the first pass."""
+        return [*self._singles.values(), self._chi2, self._ndf, self._locals]
+
     def lines(self) -> list[str]:
         """Return the pass's part of the histogram file."""
         version = self.number - 1
@@ -102,9 +115,8 @@ class Diagnostics:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._groups = _groups(problem)
-        labels = problem.source.sets.labels
-        self._has_label = labels[0] > 0 if len(labels) else np.zeros(len(problem.source.sets), np.bool_)
+        self._groups = groups_of(problem.source)
+        self._has_label = problem.source.sets.has_label
         self._observers: dict[int, PassObserver] = {}
 
     def observer(self, number: int) -> PassObserver:
@@ -113,6 +125,22 @@ class Diagnostics:
         monitor = Monitor(self._groups, steering.monitor_bins, pulls=steering.monitor_pulls)
         self._observers[number] = PassObserver(number, self._has_label, steering, monitor)
         return self._observers[number]
+
+    def take(self, histograms: IntArray, extremes: FloatArray, monitored: IntArray) -> None:
+        """Use what was summed of the first pass instead of observing it.
+
+        Args:
+            histograms, extremes: of each ``SummedHistogram`` of an observer.
+            monitored: residuals by label, of all labels that come first in an equation.
+        """
+        steering = self._problem.steering
+        monitor = Monitor(self._groups, monitored.shape[1], pulls=False)
+        monitor.add_counts(monitored)
+        observer = PassObserver(1, self._has_label, steering, monitor, SummedHistogram)
+        for histogram, fine, ends in zip(observer.histograms, histograms, extremes, strict=True):
+            assert isinstance(histogram, SummedHistogram)
+            histogram.fine, histogram.extremes = fine, ends
+        self._observers = {1: observer}
 
     def write(self, folder: Path, rows: tuple[IterationRow, ...], last: Pass) -> None:
         """Write ``millepede.his``, and ``millepede.mon`` if the steering requests it.
@@ -144,7 +172,9 @@ class Diagnostics:
         write_text(folder / HISTOGRAMS, "\n".join(lines) + "\n")
         monitor = self._problem.steering.monitor
         if monitor:
-            wanted = {1: monitor & 1, max(self._observers, default=1): monitor & 2}
+            wanted = {1: monitor & 1}
+            final = max(self._observers, default=1)
+            wanted[final] = wanted.get(final, 0) | monitor & 2
             parts = [
                 line
                 for number, observer in self._observers.items()
@@ -155,9 +185,8 @@ class Diagnostics:
             write_text(folder / MONITOR, "\n".join([*header(pulls=pulls), *parts]) + "\n")
 
 
-def _groups(problem: Problem) -> Groups:
+def groups_of(source: Source) -> Groups:
     """Return the labels that come first in an equation, with the mean error of its measurements."""
-    source = problem.source
     first = source.sets.labels[0] if len(source.sets.labels) else np.zeros(len(source.sets), np.int64)
     labels, which = np.unique(first, return_inverse=True)
     errors = np.bincount(which, source.set_sigmas, len(labels)) / np.maximum(

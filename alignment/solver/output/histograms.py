@@ -14,6 +14,8 @@ Singles = npt.NDArray[np.float32]
 
 HISTOGRAMS = "millepede.his"
 _BINS = 120
+_FINE = 20  # bins per unit of a summed histogram
+_REACHES = (6, 12, 60)  # its limits
 _DECADES = 6  # of logarithmic histograms, 20 bins each
 _SPAN_MIN = np.finfo(np.float32).tiny * _BINS  # with limits closer than this, all values are in one bin
 _STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 15.0, 20.0)
@@ -97,6 +99,51 @@ class Histogram:
         self._sums[0] += float(apart.sum())
         self._sums[1] += float((apart**2).sum())
         self._range = (min(self._range[0], np.min(singles)), max(self._range[1], np.max(singles)))
+
+
+class SummedHistogram(Histogram):
+    """Histogram whose contents can be added to those of other data; its limits are chosen at the end.
+
+    Attributes:
+        fine: values below -60, in 2400 bins from there to 60, and above.
+        extremes: smallest and largest value.
+    """
+
+    def __init__(self, number: int, title: str, low: float = 0.0, high: float = 0.0) -> None:
+        super().__init__(number, title)
+        self.fine = np.zeros(2 * _FINE * _REACHES[-1] + 2, np.int64)
+        self.extremes = np.array([np.inf, -np.inf])
+
+    def fill(self, values: npt.NDArray[np.floating | np.integer]) -> None:
+        """Add values, without those that are not finite."""
+        finite = values[np.isfinite(values)].astype(np.float64)
+        if not len(finite):
+            return
+        reach = _REACHES[-1]
+        places = np.floor(_FINE * np.clip(finite, -reach - 1, reach + 1)).astype(np.int64) + _FINE * reach + 1
+        self.fine += np.bincount(np.clip(places, 0, len(self.fine) - 1), minlength=len(self.fine))
+        self.extremes = np.array([min(self.extremes[0], np.min(finite)), max(self.extremes[1], np.max(finite))])
+
+    def lines(self, version: int) -> list[str]:
+        """Return the histogram within the smallest limits that have 99 percent of the values."""
+        total = int(self.fine.sum())
+        if total:
+            self._choose(total)
+        return super().lines(version)
+
+    def _choose(self, total: int) -> None:
+        zero = _FINE * _REACHES[-1] + 1
+        for reach in _REACHES:
+            first = zero - (_FINE * reach if self.extremes[0] < 0 else 0)
+            within = self.fine[first : zero + _FINE * reach]
+            if within.sum() >= 0.99 * total:
+                break
+        self.low, self.high = np.float32((first - zero) / _FINE), np.float32(reach)
+        self.contents = within.reshape(_BINS, -1).sum(axis=1)
+        self._outside = [int(self.fine[:first].sum()), int(self.fine[zero + _FINE * reach :].sum())]
+        apart = (np.arange(len(within)) + 0.5) / _FINE + float(self.low - self._centre())
+        self._sums = [float(within @ apart), float(within @ apart**2)]
+        self._range, self._started = (np.float32(self.extremes[0]), np.float32(self.extremes[1])), True
 
 
 class LogHistogram(Histogram):

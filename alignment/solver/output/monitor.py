@@ -13,7 +13,7 @@ from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.pede.results import fortran_g
 
 MONITOR = "millepede.mon"
-BIN = 0.1
+BIN, BINS = 0.1, 100  # pede's
 _MAD = 1.4826
 _TITLES = (
     "*** Normalized residuals grouped by first global label (per local fit cycle) ***",
@@ -57,6 +57,15 @@ class Monitor:
         places = np.clip((values[good] / BIN + 0.5 * self._bins).astype(np.int64), 1, self._bins) - 1
         size = self._counts.size
         self._counts += np.bincount(group[good] * self._bins + places, minlength=size).reshape(self._counts.shape)
+
+    @property
+    def counts(self) -> IntArray:
+        """Residuals of each label in bins, shape (labels, bins)."""
+        return self._counts
+
+    def add_counts(self, counts: IntArray) -> None:
+        """Add residuals that were counted before."""
+        self._counts += counts
 
     def lines(self, number: int) -> list[str]:
         """Return the rows of pass ``number``, one per label."""

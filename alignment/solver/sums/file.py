@@ -20,7 +20,7 @@ from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import replacing
 
-VERSION = 1  # of the format and of the meaning of the sums; a file of another version is not used
+VERSION = 2  # of the format and of the meaning of the sums; a file of another version is not used
 _MAGIC = b"faser-align sums"
 _SAMPLE = 1 << 16  # bytes at each end of a binary that its checksum covers
 
@@ -42,6 +42,8 @@ class FileSums:
         pulls_max: shape (places, sets): largest derivative over error of each label of a set.
         sizes, not_stored: shape (numbers, 2): number and count, as in ``Source``, of all records.
         near_words, near_lengths: the records near a cut, as in the binary, and the first word of each.
+        histograms, extremes: of each ``SummedHistogram`` of all records' first pass.
+        first_labels, monitored: labels that come first in an equation, and their residuals in bins, as in ``Monitor``.
         turned_labels, turned_upper, turned_gradient: labels, matrix and gradient of the same tracks with derivatives
             about the layers' own z; empty if they are the same or unknown.
     """
@@ -70,6 +72,10 @@ class FileSums:
     not_stored: IntArray
     near_words: npt.NDArray[np.int32]
     near_lengths: IntArray
+    histograms: npt.NDArray[np.int32]
+    extremes: FloatArray
+    first_labels: IntArray
+    monitored: npt.NDArray[np.int32]
     turned_labels: IntArray
     turned_upper: FloatArray
     turned_gradient: FloatArray

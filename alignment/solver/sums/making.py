@@ -14,7 +14,10 @@ from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.mille.blocks import iterate_blocks
 from faser_align.alignment.solver.equations import Equations, selected
 from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit
-from faser_align.alignment.solver.passes import Parameters, Pass, run_pass
+from faser_align.alignment.solver.output.diagnostics import PassObserver, groups_of
+from faser_align.alignment.solver.output.histograms import SummedHistogram
+from faser_align.alignment.solver.output.monitor import BINS, Monitor
+from faser_align.alignment.solver.passes import Observer, Parameters, Pass, run_pass
 from faser_align.alignment.solver.source import BLOCK_BYTES, Source
 from faser_align.alignment.solver.steering_data import Binary, Steering
 from faser_align.alignment.solver.sums.file import FileSums, fingerprint
@@ -55,14 +58,12 @@ def make_sums(
     size = (8 if turned else 4) * len(labels) * (len(labels) + 1)
     if size > BYTES_MAX - NEAR_BYTES:
         raise UserError(f"the normal equations of {len(labels)} labels would need {size / 1e6:.1f} MB")
-    done = _pass(source, labels, steering)
-    margin, near = min(done.margin, _MARGIN_MAX), _NOTHING
-    if has_chi2_cut or not margin >= MARGIN:
-        margins = _margins(source, labels, steering, has_chi2_cut=has_chi2_cut)
-        margin, near = _choose(binary, margins, near_bytes)
-        if len(near.records):
-            rest: Source = _Without(source, near.records)
-            done = replace(_pass(rest, labels, steering), pulls_max=done.pulls_max)
+    seen = _Seen(source, steering, has_chi2_cut=has_chi2_cut)
+    done = _pass(source, labels, steering, seen)
+    margin, near = _choose(binary, seen.margins, near_bytes)
+    if len(near.records):
+        rest: Source = _Without(source, near.records)
+        done = replace(_pass(rest, labels, steering), pulls_max=done.pulls_max)
     assert isinstance(done.matrix, np.ndarray)
     kept = done.matrix[np.triu_indices(len(labels))]
     of_turned = _turned(turned, huge_cut) if turned else (np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
@@ -91,6 +92,10 @@ def make_sums(
         not_stored=_pairs(source.not_stored),
         near_words=near.words,
         near_lengths=near.lengths,
+        histograms=np.stack([histogram.fine for histogram in seen.histograms]).astype(np.int32),
+        extremes=np.stack([histogram.extremes for histogram in seen.histograms]),
+        first_labels=seen.groups.labels,
+        monitored=seen.monitor.counts.astype(np.int32),
         turned_labels=of_turned[0],
         turned_upper=of_turned[1],
         turned_gradient=of_turned[2],
@@ -135,12 +140,9 @@ def _labels(source: Source) -> IntArray:
     return labels
 
 
-def _pass(source: Source, labels: IntArray, steering: Steering) -> Pass:
-    return run_pass(source, steering, _free(labels), np.zeros(len(labels)), 0.0, first=False, with_matrix=True)
-
-
-def _free(labels: IntArray) -> Parameters:
-    return Parameters.make(labels, np.ones(len(labels), np.bool_))
+def _pass(source: Source, labels: IntArray, steering: Steering, observe: Observer | None = None) -> Pass:
+    values, free = np.zeros(len(labels)), Parameters.make(labels, np.ones(len(labels), np.bool_))
+    return run_pass(source, steering, free, values, 0.0, first=False, with_matrix=True, observe=observe)
 
 
 def _turned(binary: str | os.PathLike[str], huge_cut: float) -> tuple[IntArray, FloatArray, FloatArray]:
@@ -152,28 +154,45 @@ def _turned(binary: str | os.PathLike[str], huge_cut: float) -> tuple[IntArray, 
     return labels, done.matrix[np.triu_indices(len(labels))], done.gradient
 
 
-def _margins(source: Source, labels: IntArray, steering: Steering, *, has_chi2_cut: bool) -> FloatArray:
-    """Return the margin of each record: infinite where no cut applies, zero if it is between the cuts."""
-    margins = np.full(source.records, np.inf)
+class _Seen:
+    """Observes the records of a source.
 
-    def observe(chunk: Equations, fits: LocalFits, _: FloatArray) -> None:
+    Attributes:
+        margins: of each record: infinite where no cut applies, zero if it is between the cuts.
+        groups, monitor, histograms: of residuals and fits, as ``Diagnostics`` has them of the first pass.
+    """
+
+    def __init__(self, source: Source, steering: Steering, *, has_chi2_cut: bool) -> None:
+        self.margins = np.full(source.records, np.inf)
+        self.groups = groups_of(source)
+        self.monitor = Monitor(self.groups, BINS, pulls=False)
+        self._observer = PassObserver(1, source.sets.has_label, steering, self.monitor, SummedHistogram)
+        self._huge_cut, self._has_chi2_cut = steering.huge_cut, has_chi2_cut
+
+    @property
+    def histograms(self) -> list[SummedHistogram]:
+        return [histogram for histogram in self._observer.histograms if isinstance(histogram, SummedHistogram)]
+
+    def __call__(self, chunk: Equations, fits: LocalFits, sigmas: FloatArray) -> None:
+        self._observer(chunk, fits, sigmas)
         judged = (chunk.n_locals != 0) & ~fits.deficient & (fits.ndf > 0)
         limit, chi2 = np.sqrt(chi2_limit(fits.ndf).astype(np.float64)), np.sqrt(np.maximum(fits.chi2, 0.0))
-        huge = np.sqrt(steering.huge_cut) * limit
-        accepted = np.minimum(huge, limit) if has_chi2_cut else huge
+        huge = np.sqrt(self._huge_cut) * limit
+        accepted = np.minimum(huge, limit) if self._has_chi2_cut else huge
         # the chi2 is not a number in a damaged record: then none of the comparisons is true
         apart = np.where(chi2 <= accepted, accepted - chi2, np.where(chi2 > huge, chi2 - huge, 0.0))
         apart = np.maximum(apart - _ROUNDING * (huge + accepted), 0.0) / np.sqrt(np.diff(chunk.offsets))
-        margins[chunk.records[judged]] = apart[judged]
-
-    parameters = _free(labels)
-    values = np.zeros(len(labels))
-    run_pass(source, steering, parameters, values, 0.0, first=False, with_matrix=False, observe=observe)
-    return margins
+        self.margins[chunk.records[judged]] = apart[judged]
 
 
 def _choose(binary: str | os.PathLike[str], margins: FloatArray, bytes_max: int) -> tuple[float, _Near]:
-    """Return the largest margin up to ``MARGIN`` for which the records with a smaller one fit, and these records."""
+    """Return the largest margin up to ``MARGIN`` for which the records with a smaller one fit, and these records.
+
+    If no record has a margin below ``MARGIN``, the margin is the smallest of all.
+    """
+    smallest = float(np.min(margins, initial=_MARGIN_MAX))
+    if smallest >= MARGIN:
+        return smallest, _NOTHING
     order = np.argsort(margins, kind="stable")
     order = order[margins[order] < MARGIN]
     sizes = np.zeros(len(margins), np.int64)

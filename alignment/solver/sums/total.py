@@ -7,6 +7,8 @@ import numpy as np
 from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.mille.blocks import Block
 from faser_align.alignment.solver.equations import Equations, decode
+from faser_align.alignment.solver.output.diagnostics import Diagnostics
+from faser_align.alignment.solver.output.monitor import BINS
 from faser_align.alignment.solver.passes import Pass, run_pass
 from faser_align.alignment.solver.problem import Problem
 from faser_align.alignment.solver.source import Source
@@ -89,6 +91,10 @@ class Total(Source):
         self._margin = np.inf
         self._pulls_max: FloatArray = np.zeros((0, 0))
         self._near: list[Equations] = []
+        self._histograms: IntArray = np.zeros((0, 0), np.int64)
+        self._extremes: FloatArray = np.zeros((0, 2))
+        self._first_labels: IntArray = np.zeros(0, np.int64)
+        self._monitored: IntArray = np.zeros((0, 0), np.int64)
         self._matrix: FloatArray | None = None
         self.near = 0
         for number, binary in enumerate(self.binaries):
@@ -100,6 +106,10 @@ class Total(Source):
     def all_entries(self) -> dict[int, int]:
         """Return the entries of each label."""
         return self.entries(np.ones(len(self.sets), np.bool_))
+
+    def report(self, diagnostics: Diagnostics) -> None:
+        """Give the histograms and residuals by label where all parameters are zero."""
+        diagnostics.take(self._histograms, self._extremes, self._monitored)
 
     def check(self, steering: Steering) -> None:
         """Raise NotExactError if the sums are not those of the steering's records, or of other cuts."""
@@ -117,6 +127,9 @@ class Total(Source):
             "maxrecord": steering.records_max > 0,
             "scaleerrors": steering.error_scales != (1.0, 1.0),
             "checkinput": steering.check_level > 0,
+            "pullrange": steering.pull_range > 0,
+            "monitorpulls": steering.monitor > 0 and steering.monitor_pulls,
+            "the number of bins of monitorresiduals": steering.monitor > 0 and steering.monitor_bins != BINS,
         }.items():
             if needs:
                 raise NotExactError(f"{keyword} needs the records")
@@ -192,6 +205,7 @@ class Total(Source):
         self._margin = min(self._margin, sums.margin)
         self._add_sets(sums)
         self._add_counts(sums)
+        self._add_histograms(sums)
         starts = np.cumsum(np.where(sums.near_lengths < 0, -3 * sums.near_lengths // 2, sums.near_lengths) + 1)
         if len(starts):
             self.near += len(starts)
@@ -210,6 +224,20 @@ class Total(Source):
         pulls[:places, :known] = self._pulls_max
         pulls[: len(sums.sets), numbers] = np.maximum(pulls[: len(sums.sets), numbers], sums.pulls_max)
         self._pulls_max = pulls
+
+    def _add_histograms(self, sums: FileSums) -> None:
+        if not len(self._histograms):
+            self._histograms, self._extremes = np.zeros(sums.histograms.shape, np.int64), sums.extremes
+            self._monitored = np.zeros((0, sums.monitored.shape[1]), np.int64)
+        self._histograms += sums.histograms
+        both = np.stack([self._extremes, sums.extremes])
+        self._extremes = np.stack([both[..., 0].min(axis=0), both[..., 1].max(axis=0)], axis=1)
+        if not np.array_equal(self._first_labels, sums.first_labels):
+            labels = np.union1d(self._first_labels, sums.first_labels)
+            grown = np.zeros((len(labels), self._monitored.shape[1]), np.int64)
+            grown[np.searchsorted(labels, self._first_labels)] = self._monitored
+            self._first_labels, self._monitored = labels, grown
+        self._monitored[np.searchsorted(self._first_labels, sums.first_labels)] += sums.monitored
 
     def _add_counts(self, sums: FileSums) -> None:
         self.records += sums.records
