@@ -106,7 +106,7 @@ def probability(source: Source) -> Plot | None:
     return _histograms(
         "probability",
         "χ² probability of tracks",
-        "Flat if errors and alignment are right; a peak at 0 comes from misalignment, outliers and scattering.",
+        "Flat for normally distributed residuals; those of single strips are uniform, which lowers both ends. A peak at 0 comes from misalignment, outliers and scattering.",
         Histograms("χ² probability", "", _panel(source, lambda data: data.histogram("chi2_probability"))),
     )
 

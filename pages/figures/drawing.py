@@ -223,6 +223,7 @@ def curves(data: Curves, experiment: str) -> "Figure":
             )
         if data.log:
             axes.set_yscale("log")
+            _plain_decades(axes)
         _label_x(axes, data)
         axes.set_xlabel(data.x_label)
         axes.set_ylabel(_with_unit(data.y_label, data.unit))
@@ -340,6 +341,19 @@ def _legend_of(axes: "Axes", data: Histograms) -> None:
             handlelength=0.9,
             handletextpad=0.3,
         )
+
+
+def _plain_decades(axes: "Axes") -> None:
+    """Label a logarithmic y axis with plain numbers: decades, and 2 and 5 in between if there are few."""
+    low, high = axes.get_ylim()
+    digits = (1, 2, 5) if high < 100 * low else (1,)
+
+    def label(value: float, _place: int | None) -> str:
+        digit = value / 10.0 ** math.floor(math.log10(value) + 1e-9)
+        return f"{value:g}" if any(math.isclose(digit, of, rel_tol=1e-6) for of in digits) else ""
+
+    axes.yaxis.set_major_formatter(label)
+    axes.yaxis.set_minor_formatter(label)
 
 
 def _in_thousands(axes: "Axes") -> None:
