@@ -348,7 +348,7 @@ def _plain_decades(axes: "Axes") -> None:
     low, high = axes.get_ylim()
     digits = (1, 2, 5) if high < 100 * low else (1,)
 
-    def label(value: float, _place: int | None) -> str:
+    def label(value: float, _place: float) -> str:
         digit = value / 10.0 ** math.floor(math.log10(value) + 1e-9)
         return f"{value:g}" if any(math.isclose(digit, of, rel_tol=1e-6) for of in digits) else ""
 
