@@ -7,10 +7,11 @@ from typing import Any
 
 import typer
 
+from faser_align.cli import streams
 from faser_align.fsm.reasons import strip_control_characters
 from faser_align.system.program import named, program
 
-__all__ = ["named", "note", "program", "say", "sentence", "show_json", "table", "warn"]
+__all__ = ["error", "named", "note", "program", "say", "sentence", "show_json", "table", "warn"]
 
 
 def say(text: str = "") -> None:
@@ -24,6 +25,16 @@ def warn(text: str) -> None:
 
     line = f"warning: {strip_control_characters(named(text))}"
     typer.echo(typer.style(line, fg="yellow") if draw.has_colours() else line, err=True)
+
+
+def error(text: str) -> None:
+    """Write an error to standard error; on a terminal with a mark."""
+    from faser_align.cli.show import draw
+
+    colours = draw.has_colours()
+    mark = f"{streams.able('✗', sys.stderr)} " if sys.stderr.isatty() else ""
+    head = f"{mark}error:"
+    typer.echo(f"{typer.style(head, fg='red', bold=True) if colours else head} {text}", err=True)
 
 
 def note(text: str) -> None:

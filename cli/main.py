@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import typer
+import typer.core
 
 import faser_align
 from faser_align.cli import console, quick, streams
@@ -38,8 +39,36 @@ MISUSED = 2  # the exit status of UserError
 # click's exceptions; some versions of typer bundle a copy of click.
 _UsageError: Any = typer.BadParameter.__base__
 
+# Commands in the order of `--help`, by what they are for.
+GROUPS = {
+    "Begin": (setup, importing, reco),
+    "Follow and judge": (reading, explaining, comparing, plotting, replaying, opendata),
+    "Control": (control, upkeep, storage),
+    "Engine and constants": (engine, constants),
+    "This machine": (pool, demo),
+}
+
+
+class _Grouped(typer.core.TyperGroup):
+    """Show the commands by group."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each group, with the same width for all names."""
+        names = [name for name in self.list_commands(ctx) if not self.commands[name].hidden]
+        widest = max(map(len, names))
+        for title in GROUPS:
+            rows = [
+                (name.ljust(widest), self.commands[name].get_short_help_str(formatter.width - 6 - widest))
+                for name in names
+                if _group_of[name] == title
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="faser-align",
+    cls=_Grouped,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -67,25 +96,20 @@ def _options(
         streams.carry_on()
 
 
-for group in (
-    setup,
-    importing,
-    reco,
-    reading,
-    explaining,
-    comparing,
-    plotting,
-    replaying,
-    opendata,
-    control,
-    upkeep,
-    storage,
-    engine,
-    constants,
-    pool,
-    demo,
-):
-    group.register(app)
+_group_of: dict[str, str] = {}  # title by command
+
+
+def _register() -> None:
+    for title, modules in GROUPS.items():
+        for module in modules:
+            module.register(app)
+        registered: list[Any] = [*app.registered_commands, *app.registered_groups]
+        for made in registered:
+            name = made.name or made.callback.__name__
+            _group_of.setdefault(name.replace("_", "-"), title)
+
+
+_register()
 
 
 # pydantic's messages about values, in plain words.
@@ -113,7 +137,7 @@ def _misused(problem: Any) -> int:
         names.insert(0, str(context.info_name))
         context = context.parent
     command = " ".join([console.program(), *names])
-    typer.echo(f"error: {said[:1].lower()}{said[1:]}; see `{command} --help`", err=True)
+    console.error(f"{said[:1].lower()}{said[1:]}; see `{command} --help`")
     return MISUSED
 
 
@@ -129,7 +153,7 @@ def main() -> None:
         sys.exit(status)
     except CampaignError as problem:
         for sentence in problem.sentences:
-            typer.echo(console.named(f"error: {console.sentence(sentence)}"), err=True)
+            console.error(console.named(console.sentence(sentence)))
         sys.exit(problem.exit_status)
     except _UsageError as problem:
         sys.exit(_misused(problem))
@@ -143,7 +167,7 @@ def main() -> None:
         sys.exit(1)
     except OSError as problem:  # a full disk or a lost file server: not the user's mistake
         where = f"{problem.filename}: " if problem.filename else ""
-        typer.echo(f"error: {console.sentence(f'{where}{problem.strerror or problem}')}", err=True)
+        console.error(console.sentence(f"{where}{problem.strerror or problem}"))
         _write_no_more()
         sys.exit(1)
 

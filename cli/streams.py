@@ -73,16 +73,29 @@ def reader_left() -> bool:
     return isinstance(raw, _Unread) and raw.left
 
 
-def able(text: str) -> str:
-    """Return ``text`` with lines and curves drawn in ASCII if standard output cannot encode them."""
+def able(text: str, stream: Any = None) -> str:
+    """Return ``text`` with lines and curves drawn in ASCII if a stream, standard output by default, cannot encode them."""
     try:
-        text.encode(sys.stdout.encoding or "utf-8")
+        text.encode((stream or sys.stdout).encoding or "utf-8")
     except UnicodeEncodeError:
         return "".join(_DRAWN.get(c) or (_curve(c) if _BRAILLE <= c < _BRAILLE_END else c) for c in text)
     return text
 
 
-_DRAWN = {"─": "-", "│": "|", "µ": "u", "χ": "chi", "²": "2", "σ": "sigma", "±": "+-", "→": "->"}
+_DRAWN = {
+    "─": "-",
+    "━": "=",
+    "│": "|",
+    "✓": "+",
+    "✗": "x",
+    "▸": ">",
+    "µ": "u",
+    "χ": "chi",
+    "²": "2",
+    "σ": "sigma",
+    "±": "+-",
+    "→": "->",
+}
 _BRAILLE, _BRAILLE_END = "\u2800", "\u2900"
 
 

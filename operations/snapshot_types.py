@@ -96,6 +96,7 @@ class Listed(Progress):
     """A campaign as ``list`` shows it; one that cannot be read has a ``problem`` and nothing of HTCondor."""
 
     lost: int
+    nodes_held: NotRequired[int]
     chi2_per_ndf: float | None
     residual_shift_um: float | None
     effect_um: float | None  # its deprecated name

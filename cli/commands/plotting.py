@@ -40,7 +40,7 @@ def plots(
     reference: Reference = "",
     as_json: Json = False,
 ) -> None:
-    """Draw the figures of a campaign: SVG, PNG and PDF, and their numbers as CSV.
+    """Draw the figures of a campaign as SVG, PNG, PDF and CSV.
 
     The figures are those of the report: the detector, corrections and constants with errors, residuals, validation, hits.
     They show the first iteration of a stage in grey and the last one in colour. Files of the same names are replaced.

@@ -64,7 +64,7 @@ def list_campaigns(
     if rows:
         stuck = [look for look in looks if look.stuck]
         draw.show(
-            [screens.campaigns(rows, formatting.zone(utc=utc), {look.seen["folder"] for look in stuck})], plain=plain
+            screens.campaigns(rows, formatting.zone(utc=utc), {look.seen["folder"] for look in stuck}), plain=plain
         )
         for look in looks:
             line = screens.remark(look.seen, look.sentence if look.stuck else "", console.program())
@@ -285,7 +285,7 @@ def metrics(
     campaign: Campaign,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Write comma-separated values for programs.")] = False,
-    plot: Annotated[bool, typer.Option("--plot", help="Also plot the convergence with characters.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Plot the convergence with characters instead.")] = False,
     plain: Plain = False,
 ) -> None:
     """Show the metrics of every iteration.
@@ -308,7 +308,8 @@ def metrics(
     elif as_csv:
         figures.write_csv(records)
     elif records:
-        draw.show(figures.tables(seen), plain=plain)
+        if not plot or draw.is_plain(plain):
+            draw.show(figures.tables(seen), plain=plain)
         if plot and draw.is_plain(plain):
             console.warn("plain output has no plot; the tables above show its numbers")
         elif plot:
@@ -319,7 +320,7 @@ def metrics(
             rules = convergence_of(read_record(seen["folder"]), seen["iterations"][-1]["stage"])
             drawings = curves.plots(seen, rules, draw.columns())
             for drawn in drawings:
-                console.say(f"\n{able(drawn)}")
+                console.say(f"{able(drawn)}\n")
             if not drawings:
                 console.warn("nothing to plot: no iteration has chi2/ndf or expected corrections yet")
     else:

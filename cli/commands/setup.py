@@ -118,6 +118,7 @@ def check(
 
     Example: faser-align check -y 2023 -r 011705 -f 400-450
     """
+    from faser_align.cli.show import draw, explain
     from faser_align.operations import checks
 
     look = checks.look_at(config, year=year, runs=run or [], files=files or [], constants=constants)
@@ -130,7 +131,7 @@ def check(
     if as_json:
         console.show_json([check._asdict() for check in found])
     else:
-        console.table(["check", "result", "finding and fix"], [check[:3] for check in found])
+        draw.show(explain.checks(found))
     if any(check.result == "failed" for check in found):
         raise typer.Exit(1)
 

@@ -9,7 +9,8 @@ import shutil
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from faser_align.cli.streams import able
@@ -17,11 +18,13 @@ from faser_align.fsm.reasons import strip_control_characters
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 TEXT_WIDTH = 100  # columns of a grid in a text file
 WIDTH_MIN = 20  # columns, whatever the terminal reports
 COLUMN_MIN = 12  # columns of a wrapped text column
 GAP, GAP_MIN = 2, 1  # between columns; the smaller one if that avoids wrapping
+BAR_MAX = 30  # columns of a progress bar
 PLAIN = "FASER_ALIGN_PLAIN"  # environment variable: any value means plain output
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -30,27 +33,48 @@ _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33",
 class Line(NamedTuple):
     """A line of text; ``style`` is made of ``bold``, ``dim`` and colours, and repeats only what the text says.
 
-    A ``whole`` line is never wrapped: it is a command to be pasted.
+    A ``whole`` line is never wrapped: it is a command to be pasted. ``spans`` (begin, end, style) colour parts of a line.
     """
 
     text: str = ""
     style: str = ""
     whole: bool = False
+    spans: tuple[tuple[int, int, str], ...] = ()
+
+
+class Mark(NamedTuple):
+    """A symbol before a cell and the colour of both, on a terminal only: both repeat what the cell says."""
+
+    symbol: str
+    style: str
+
+
+GOOD, DOUBT, BAD = Mark("✓", "green"), Mark("!", "yellow"), Mark("✗", "red")
+BUSY, NOTHING = Mark("▸", "cyan"), Mark("-", "dim")
 
 
 class Grid(NamedTuple):
     """A table; a column whose name starts with ``>`` is aligned to the right.
 
     ``narrow`` lists the columns that remain if the terminal has no room for all; without it each row is then shown as
-    one value per line.
+    one value per line. ``marks`` are those of cells, by row and column.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     narrow: Sequence[int] = ()
+    marks: Mapping[tuple[int, int], Mark] = MappingProxyType({})
 
 
-Block = Line | Grid
+class Bar(NamedTuple):
+    """A progress bar, on a terminal only: other lines have the numbers."""
+
+    done: int
+    total: int
+    text: str
+
+
+Block = Line | Grid | Bar
 
 
 def is_plain(asked: bool = False) -> bool:
@@ -87,8 +111,16 @@ def live(blocks: Iterable[Block]) -> "RenderableType":
     """Return blocks for rich's live display, which needs the ends of lines."""
     from rich.text import Text
 
-    found = list(_laid_out(blocks, columns(), wrap=True))
-    return Text("\n").join(Text(line.text, line.style if has_colours() else "", overflow="fold") for line in found)
+    return Text("\n").join(_rich(line) for line in _laid_out(blocks, columns(), wrap=True))
+
+
+def _rich(line: Line) -> "Text":
+    from rich.text import Text
+
+    made = Text(line.text, line.style if has_colours() else "", overflow="fold")
+    for begin, end, style in line.spans if has_colours() else ():
+        made.stylize(style, begin, end)
+    return made
 
 
 def columns() -> int:
@@ -107,35 +139,75 @@ def height(blocks: Iterable[Block]) -> int:
     return sum(max(1, -(-len(line.text) // width)) for line in _laid_out(blocks, width, wrap=True))
 
 
+def cut(blocks: Iterable[Block], last: Iterable[Block], most: int) -> list[Block]:
+    """Return as many lines of ``blocks`` as leave room for ``last`` on ``most`` lines of the terminal."""
+    width, last = columns(), list(last)
+    room = most - height(last) - 1
+    kept: list[Block] = []
+    for line in _laid_out(blocks, width, wrap=True):
+        room -= max(1, -(-len(line.text) // width))
+        if room < 0:
+            break
+        kept.append(line._replace(whole=True))
+    return [*kept, Line("... (no room for more)", "dim"), *last]
+
+
 def has_colours() -> bool:
     """Return whether to use colours on the terminal (https://no-color.org)."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _coloured(line: Line) -> str:
-    codes = ";".join(_COLOURS[word] for word in line.style.split())
-    shown = line.text.rstrip()
-    return f"\x1b[{codes}m{shown}\x1b[0m" if codes and shown else shown
+    shown, at, parts = line.text.rstrip(), 0, []
+    for begin, end, style in line.spans:
+        parts += [shown[at:begin], _painted(shown[begin:end], style)]
+        at = end
+    return "".join([*parts, _painted(shown[at:], "" if line.spans else line.style)])
+
+
+def _painted(text: str, style: str) -> str:
+    codes = ";".join(_COLOURS[word] for word in style.split())
+    return f"\x1b[{codes}m{text}\x1b[0m" if codes and text else text
 
 
 def _writable(lines: Iterable[Line]) -> Iterator[Line]:
     """Draw lines in ASCII if standard output cannot encode others; the stream escapes other characters."""
     for line in lines:
-        yield line._replace(text=able(line.text))
+        text = able(line.text)
+        yield line._replace(text=text, spans=line.spans if len(text) == len(line.text) else ())
 
 
 def _laid_out(blocks: Iterable[Block], width: int, *, wrap: bool) -> Iterator[Line]:
     for block in map(_harmless, blocks):
-        if isinstance(block, Grid):
-            yield from _table(block, width)
+        if isinstance(block, Bar):
+            if wrap:
+                yield _bar(block, width)
+        elif isinstance(block, Grid):
+            yield from _table(_marked(block) if wrap else block._replace(marks={}), width)
         elif wrap and not block.whole:
             yield from (Line(part, block.style) for part in _wrapped(block.text, width))
         else:
             yield block
 
 
+def _bar(bar: Bar, width: int) -> Line:
+    room = max(0, min(BAR_MAX, width - len(bar.text) - 3))
+    full = room * bar.done // max(1, bar.total)
+    return Line(f"  {'━' * full}{'─' * (room - full)} {bar.text}", spans=((2, 2 + full, "cyan"),))
+
+
+def _marked(grid: Grid) -> Grid:
+    """Return a table with the marks' symbols in its cells."""
+    rows = [list(row) for row in grid.rows]
+    for (row, column), mark in grid.marks.items():
+        rows[row][column] = f"{mark.symbol} {rows[row][column]}"
+    return grid._replace(rows=rows)
+
+
 def _harmless(block: Block) -> Block:
     """Return a block without control characters, whatever names and logs contain."""
+    if isinstance(block, Bar):
+        return block
     if isinstance(block, Line):
         return (
             block
@@ -151,7 +223,7 @@ def _facts(blocks: Iterable[Block]) -> Iterator[Line]:
     for block in map(_harmless, blocks):
         if isinstance(block, Line):
             yield block
-        else:
+        elif isinstance(block, Grid):
             yield from _records(block)
 
 
@@ -189,16 +261,25 @@ def _table(grid: Grid, width: int) -> Iterator[Line]:
         cells = [head[at - height + len(head)] if at >= height - len(head) else "" for head in heads]
         yield Line(_row(cells, widths, right, gap), "bold")
     yield Line("─" * (sum(widths) + gap * (len(widths) - 1)))
-    for row in grid.rows:
+    for number, row in enumerate(grid.rows):
         folded = [_folded(cell, size) for cell, size in zip(row, widths, strict=True)]
+        marks = {column: mark.style for (of, column), mark in grid.marks.items() if of == number}
+        # A cell begins after those before it and the gaps; blanks before it have no colour to show.
+        begins = [sum(widths[:column]) + gap * column for column in range(len(widths))]
+        spans = tuple((begins[c], begins[c] + widths[c], style) for c, style in sorted(marks.items()))
         for at in range(max(map(len, folded))):
-            yield Line(_row([parts[at] if at < len(parts) else "" for parts in folded], widths, right, gap))
+            yield Line(
+                _row([parts[at] if at < len(parts) else "" for parts in folded], widths, right, gap), spans=spans
+            )
 
 
 def _narrow(grid: Grid, width: int) -> Iterator[Line]:
     """Draw the most important columns, and name the others."""
     columns, *rows = ([cells[at] for at in grid.narrow] for cells in (grid.columns, *grid.rows))
-    yield from _table(Grid(columns, rows), width)
+    marks = {
+        (row, grid.narrow.index(column)): mark for (row, column), mark in grid.marks.items() if column in grid.narrow
+    }
+    yield from _table(Grid(columns, rows, marks=marks), width)
     others = [_name(column) for at, column in enumerate(grid.columns) if at not in grid.narrow]
     yield from (Line(part) for part in _wrapped(f"too narrow for: {', '.join(others)}", width))
 

@@ -1,12 +1,14 @@
 """Explain decisions on iterations, and failures, as lines and grids. Pure: no terminal, no files."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from faser_align.cli.show import incidents
+from faser_align.cli.show import draw, incidents
 from faser_align.cli.show.draw import Block, Grid, Line
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.reasons import normalise_reason
+from faser_align.operations.checking import Check
 from faser_align.operations.failures import Failure
 from faser_align.state.logends import LogEnd
 from faser_align.system import formatting
@@ -42,7 +44,11 @@ def why(seen: Row, row: Row) -> list[Block]:
         Line(),
     ]
     columns = ("criterion", ">value", ">limit", "met", "in words")
-    blocks.append(Grid(columns, [_criterion(criterion) for criterion in row["criteria"]]))
+    marks = {(at, 3): draw.GOOD if one["passed"] else draw.BAD for at, one in enumerate(row["criteria"])}
+    met, asked = sum(bool(one["passed"]) for one in row["criteria"]), len(row["criteria"])
+    blocks.append(Grid(columns, [_criterion(criterion) for criterion in row["criteria"]], marks=marks))
+    if asked:
+        blocks += [Line(), Line(f"{met} of {formatting.count(asked, 'criterion', 'criteria')} met")]
     notes = row.get("metrics", {}).get("notes", ())
     if notes:
         blocks += [Line(), Line("to be known", "bold"), *(Line(f"  {note}") for note in notes)]
@@ -66,6 +72,23 @@ def _place(row: Row, seen: Row) -> str:
 
 def _name(row: Row, seen: Row) -> str:
     return f"{row['iteration']} of stage {row['stage']}" if seen["stages"] > 1 else str(row["iteration"])
+
+
+def checks(found: Sequence[Check]) -> list[Block]:
+    """Show what ``check`` found, and how many checks ended in which way."""
+    marks = {"ok": draw.GOOD, "warning": draw.DOUBT, "failed": draw.BAD, "skipped": draw.NOTHING}
+    rows = [(one.name, one.result, one.text) for one in found]
+    counts = Counter(one.result for one in found)
+    ends = ", ".join(f"{counts[result]} {result}" for result in marks if counts[result])
+    return [
+        Grid(
+            ("check", "result", "finding and fix"),
+            rows,
+            marks={(at, 1): marks[one.result] for at, one in enumerate(found)},
+        ),
+        Line(),
+        Line(f"{formatting.count(len(found), 'check')}: {ends}", "red" if counts["failed"] else ""),
+    ]
 
 
 def analysis(seen: Row, failures: Sequence[Failure], logs: Mapping[str, LogEnd]) -> list[Block]:

@@ -17,30 +17,35 @@ from faser_align.system import formatting
 
 Row = Mapping[str, Any]
 
-ITEMS_MAX = 6  # per list; the others are counted
+ITEMS_MAX = 6  # per list, unless there is no room for as many
 
 
-def blocks(seen: Row, program: str = "faser-align") -> list[Block]:
+def blocks(seen: Row, program: str = "faser-align", most: int = ITEMS_MAX) -> list[Block]:
     """Return the incidents of a campaign; empty if there are none.
 
     Args:
         seen: a snapshot.
         program: what the user types to call this program.
+        most: maximum number of items per list; the others are counted. 0: only their numbers.
     """
     found: list[Block] = []
-    found += _listing("on hold", "job", _held(seen), "yellow", count=len(seen["held"]))
+    found += _listing("on hold", "job", _held(seen), "yellow", count=len(seen["held"]), most=most)
     found += release(seen, "  ")
-    found += _vanished(seen, program)
-    found += _disconnected(seen)
-    found += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]))
-    found += _listing("dropped", "file", [_lost(item) for item in seen["lost"]], "yellow")
-    found += _listing("retried", "node", _again(seen.get("retried", ())), "yellow", count=len(seen.get("retried", ())))
-    found += _slow(seen)
+    found += _vanished(seen, program, most)
+    found += _disconnected(seen, most)
+    found += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]), most=most)
+    found += _listing("dropped", "file", [_lost(item) for item in seen["lost"]], "yellow", most=most)
+    found += _listing(
+        "retried", "node", _again(seen.get("retried", ())), "yellow", count=len(seen.get("retried", ())), most=most
+    )
+    found += _slow(seen, most)
     judged = [*seen["iterations"], seen.get("validation", {})]
     by_hand = (changed_by_hand(row.get("metrics", {})) for row in judged)
     found += [Line(sentence, "yellow") for sentence in by_hand if sentence]
     told = seen["undelivered"]
-    found += _listing("not delivered", "message", _messages(told), "yellow", count=len(told), more="other target")
+    found += _listing(
+        "not delivered", "message", _messages(told), "yellow", count=len(told), more="other target", most=most
+    )
     if seen["undelivered"]:
         again = f"{program} notify retry {shlex.quote(seen['name'])}"
         found.append(Line(f"  try the targets with `{program} notify test`, then `{again}`"))
@@ -67,14 +72,15 @@ def _listing(
     *,
     count: int | None = None,
     more: str = "other reason",
+    most: int = ITEMS_MAX,
 ) -> list[Block]:
     """Return a list, cut if it is long, with its full length first (``count`` if items stand for several)."""
     if not items:
         return []
     blocks: list[Block] = [Line(f"{formatting.count(len(items) if count is None else count, noun)} {what}", colour)]
-    blocks += [Line(f"  {text}") for item in items[:ITEMS_MAX] for text in item if text]
-    if len(items) > ITEMS_MAX:
-        hidden = len(items) - ITEMS_MAX
+    blocks += [Line(f"  {text}") for item in items[:most] for text in item if text]
+    if len(items) > most > 0:
+        hidden = len(items) - most
         rest = f"{hidden:,} more" if count is None else formatting.count(hidden, more)
         blocks.append(Line(f"  and {rest}"))
     return blocks
@@ -111,18 +117,18 @@ def release(seen: Row, indent: str = "") -> list[Block]:
     ]
 
 
-def _vanished(seen: Row, program: str) -> list[Block]:
+def _vanished(seen: Row, program: str, most: int) -> list[Block]:
     """Return nodes whose job left the queue without DAGMan having seen its end, and the command that reruns them."""
     items = seen.get("vanished", ())
     told = [(f"{item['node']} (job {item['job_id']})",) for item in items]
-    found = _listing("vanished from HTCondor's queue: DAGMan waits in vain", "job", told, "red")
+    found = _listing("vanished from HTCondor's queue: DAGMan waits in vain", "job", told, "red", most=most)
     if items:
         name = shlex.quote(seen["name"])
         found.append(Line(f"  run the remaining nodes again: {program} stop {name}, then {program} resume {name}"))
     return found
 
 
-def _disconnected(seen: Row) -> list[Block]:
+def _disconnected(seen: Row, most: int) -> list[Block]:
     """Return jobs whose machine HTCondor has lost, until when it tries to reconnect, and the command that reruns them."""
     told = [
         (
@@ -130,7 +136,7 @@ def _disconnected(seen: Row) -> list[Block]:
         )
         for i in seen.get("disconnected", ())
     ]
-    return _listing("disconnected from the execute machine", "job", told, "yellow")
+    return _listing("disconnected from the execute machine", "job", told, "yellow", most=most)
 
 
 def _failures(items: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -164,15 +170,15 @@ def _again(items: Sequence[Row]) -> list[tuple[str, ...]]:
     return found
 
 
-def _slow(seen: Row) -> list[Block]:
+def _slow(seen: Row, most: int) -> list[Block]:
     """Return nodes that run for much longer than others of their kind, and the fix."""
     items = seen.get("slow", ())
     told = [
         f"{i['node']}: for {formatting.duration(i['since_s'])} in HTCondor, where {formatting.duration(i['median_s'])} is usual"
         for i in items
     ]
-    blocks = _listing("slow", "node", [(line,) for line in told], "yellow")
-    if items:
+    blocks = _listing("slow", "node", [(line,) for line in told], "yellow", most=most)
+    if items and most:
         cluster, tools = seen["dag_id"].partition(".")[0], seen["to_pool"]
         chosen = f"-constraint 'DAGManJobId == {cluster} && FaserNode == \"{items[0]['node']}\"'"
         blocks.append(Line(f"  see where one runs: {tools}condor_q -run {chosen}"))

@@ -12,7 +12,8 @@ from faser_align.operations.snapshot_types import Snapshot
 from faser_align.operations.waiting import SILENCE_S, ended
 from faser_align.state import queries
 
-LATEST = (10, 5, 3, 1)  # iterations shown on a terminal without room for more
+# Iterations and incidents of a kind that are shown, depending on the room on the terminal.
+LATEST = ((screens.ITERATIONS_MAX, 6), (10, 6), (10, 2), (5, 2), (5, 1), (5, 0), (3, 0), (1, 0))
 
 
 def watch_live(
@@ -56,12 +57,13 @@ def watch_live(
 
 
 def _fitting(seen: Snapshot, program: str, trouble: str, where: tzinfo | None) -> list[draw.Block]:
-    """Return the status with as many iterations as fit, so that incidents and the next command stay visible."""
-    for latest in (screens.ITERATIONS_MAX, *LATEST):
-        blocks = screens.status(seen, program=program, trouble=trouble, where=where, latest=latest)
+    """Return the status with as many incidents and iterations as fit; the path of the constants and what to type stay."""
+    for latest, items in LATEST:
+        blocks = screens.status(seen, program=program, trouble=trouble, where=where, latest=latest, items=items)
         if draw.height(blocks) < draw.lines():
-            break
-    return blocks
+            return blocks
+    last = screens.onwards(seen, program)
+    return draw.cut(blocks[: -len(last)], last, draw.lines() - 1)
 
 
 def has_terminal() -> bool:

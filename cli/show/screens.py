@@ -1,13 +1,14 @@
 """Build the screens of the reading commands from a snapshot. Pure: no terminal, no clock."""
 
 import shlex
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
 from faser_align.campaign.next_steps import Step, next_steps
-from faser_align.cli.show import incidents
-from faser_align.cli.show.draw import Block, Grid, Line
+from faser_align.cli.show import draw, incidents
+from faser_align.cli.show.draw import Bar, Block, Grid, Line
 from faser_align.fsm import table
 from faser_align.system import formatting
 
@@ -27,6 +28,15 @@ def style(state: str) -> str:
     return "bold red" if state in _ENDED_BADLY else "bold yellow" if state in table.ENDS else "bold cyan"
 
 
+def mark(state: str) -> draw.Mark:
+    """Return the mark of a state."""
+    if state in table.SUCCESSES:
+        return draw.GOOD
+    if state in (*_ENDED_BADLY, "unreadable"):
+        return draw.BAD
+    return draw.DOUBT if state in table.ENDS else draw.BUSY
+
+
 def status(
     seen: Row,
     *,
@@ -36,6 +46,7 @@ def status(
     cure: Sequence[Step] = (),
     where: tzinfo | None = None,
     latest: int = ITERATIONS_MAX,
+    items: int = incidents.ITEMS_MAX,
 ) -> list[Block]:
     """Return the screen of a campaign: state, iterations, incidents, and the next commands.
 
@@ -47,10 +58,12 @@ def status(
         cure: the fix for it.
         where: zone of the times; None is this machine's.
         latest: maximum number of iterations shown.
+        items: maximum number of incidents of a kind.
     """
     blocks: list[Block] = [Line(f"{seen['name']}  {seen['state']}", style(seen["state"]))]
     blocks += [Line(f"  {seen['reason']}")] if seen["reason"] else []
     blocks += [Line(f"  {text}") for text in _place(seen, where)]
+    blocks += _progress(seen)
     blocks += quality(seen)
     if seen["iterations"]:
         blocks += [Line(), iterations(seen, latest)]
@@ -60,7 +73,7 @@ def status(
             blocks.append(Line(f"{formatting.count(hidden, 'earlier iteration')} left out; all with {every}"))
     blocks += validation(seen)
     blocks += [] if stuck else [Line(text) for text in estimate(seen, where)]
-    strange = incidents.blocks(seen, program)
+    strange = incidents.blocks(seen, program, items)
     if trouble:
         strange.insert(0, Line(trouble, "bold red" if stuck else "yellow"))
     if strange:
@@ -98,6 +111,15 @@ def _place(seen: Row, where: tzinfo | None) -> list[str]:
         f"{seen['year']} run {seen['run']}, {formatting.count(seen['files'], 'file')}{at}",
         f"begun {formatting.day_and_time(seen['created_utc'], where)}, {news}",
     ]
+
+
+def _progress(seen: Row) -> list[Block]:
+    """Return a bar of the nodes that are done in the current iteration; empty if none runs."""
+    row = seen["iterations"][-1] if seen["iterations"] and not seen["ended"] else None
+    if row is None or row["verdict"] or not row["nodes"]:
+        return []
+    done, nodes = row["nodes"].get("done", 0) + row["nodes"].get("skipped", 0), sum(row["nodes"].values())
+    return [Bar(done, nodes, f"{int(100 * done / nodes)}% of iteration {row['iteration']}")]
 
 
 def iterations(seen: Row, latest: int = ITERATIONS_MAX) -> Grid:
@@ -231,17 +253,30 @@ def remark(seen: Row, stuck: str, program: str) -> str:
     return stuck or (f"{seen['name']}: {partly}" if partly else "")
 
 
-def campaigns(rows: Sequence[Row], where: tzinfo | None = None, stuck: Collection[str] = ()) -> Grid:
-    """Return the table of all campaigns; ``stuck`` are the folders of those that no hook can advance."""
+def campaigns(rows: Sequence[Row], where: tzinfo | None = None, stuck: Collection[str] = ()) -> list[Block]:
+    """Return the table of all campaigns and their number; ``stuck`` are the folders of those that no hook can advance."""
     columns = ("name", "state", ">iter", ">files", ">chi2\n/ndf", ">shift\num", "updated")
-    return Grid(columns, [_campaign(row, where, stuck=row["folder"] in stuck) for row in rows], narrow=(0, 1, 2))
+    marks = {}
+    for at, row in enumerate(rows):
+        held = draw.DOUBT if row.get("nodes_held") else mark(row["state"])
+        marks[at, 1] = draw.BAD if row["folder"] in stuck else held
+        if row["lost"]:
+            marks[at, 3] = draw.DOUBT
+    cells = [_campaign(row, where, stuck=row["folder"] in stuck) for row in rows]
+    counts = Counter(row["state"] for row in rows)
+    states = ", ".join(f"{number:,} {state}" for state, number in counts.most_common())
+    return [
+        Grid(columns, cells, narrow=(0, 1, 2), marks=marks),
+        Line(),
+        Line(f"{formatting.count(len(rows), 'campaign')}: {states}"),
+    ]
 
 
 def _campaign(row: Row, where: tzinfo | None, *, stuck: bool) -> tuple[str, ...]:
-    stage = f"{row['stage']}." if row["stages"] > 1 else ""
+    stage, held = f"{row['stage']}." if row["stages"] > 1 else "", row.get("nodes_held")
     return (
         row["name"],
-        f"{row['state']}, stuck" if stuck else row["state"],
+        ", ".join([row["state"], *(["stuck"] if stuck else []), *([f"{held:,} held"] if held else [])]),
         f"{stage}{row['iteration']}/{row['limit']}",
         f"{row['files'] - row['lost']}/{row['files']}" if row["lost"] else str(row["files"]),
         formatting.chi2(row["chi2_per_ndf"]),

@@ -1,7 +1,9 @@
 """Test the reading commands on campaigns in every state, as text and as JSON."""
 
 import csv
+import itertools
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -335,8 +337,8 @@ def test_curves_on_the_terminal(command: Command) -> None:
     out = command("metrics", "converged", "--plot").out
     for heading in (
         "chi2/ndf of the reconstruction",
-        "expected residual shift, and its limit\n   (um) ",
-        "expected delta chi2 per parameter, and its limit",
+        "expected residual shift, limit 0.5 um\n   (um) ",
+        "expected delta chi2 per parameter, limit 0.01\n",
     ):
         assert heading in out
     assert "(iteration)" in out
@@ -349,20 +351,37 @@ def test_curves_have_the_limits_of_the_latest_stage(plain_command: Command, work
     stages = [{"name": "coarse", "steps": [{}]}, {"name": "fine", "steps": [{}], "convergence": own}]
     record = make_campaign(workdir / "c", files=1, config={"convergence": common, "stages": stages})
 
-    def limited() -> dict[str, tuple[float, float]]:
-        """Return the curves that have a limit, each with both ends of its axis."""
+    def limited() -> dict[str, float]:
+        """Return the limit of each curve that has one, which is also named beside its line."""
         drawings = plain_command("metrics", record["folder"], "--plot").out.split("\n\n")
-        curves = [drawing.splitlines() for drawing in drawings if ", and its limit\n" in drawing]
-        axes = {lines[0].partition(",")[0]: [line.partition("|")[0] for line in lines[2:-2]] for lines in curves}
-        return {name: (float(axis[-1]), float(axis[0])) for name, axis in axes.items()}
+        found = [(re.match(r"(.*), limit (\S+)", drawing), drawing.count("     limit |")) for drawing in drawings]
+        return {heading[1]: float(heading[2]) for heading, named in found if heading and named == 1}
 
     run_iteration(record, 1, residual_max_final=True)
     assert list(limited()) == ["expected delta chi2 per parameter"]
     run_iteration(record, 1, stage=2, residual_max_final=True)
-    drawn = limited()
-    assert list(drawn) == ["expected residual shift", "expected delta chi2 per parameter"]
-    assert drawn["expected residual shift"][0] < own["effect_um_max"]
-    assert drawn["expected delta chi2 per parameter"][1] > common["significance_max"]
+    assert limited() == {"expected residual shift": 1e-6, "expected delta chi2 per parameter": 100.0}
+
+
+@pytest.mark.parametrize("values", [(1.2, 1.2, 1.003), (1.003,), (287.3, 12.1, 1.03), (-0.2, 0.31)])
+def test_ticks_are_round(values: tuple[float, ...]) -> None:
+    """Each row of a curve has a round number, and the curve fills most rows."""
+    drawn = curves._plot(values, unit="1", log=False, limit=None, width=80).splitlines()[1:-2]
+    ticks = [float(line.partition("|")[0]) for line in drawn]
+    steps = {round(before - after, 9) for before, after in itertools.pairwise(ticks)}
+    assert len(steps) == 1
+    assert f"{steps.pop():e}"[:7] in ("1.00000", "2.00000", "5.00000")
+    assert ticks[-1] <= min(values) <= max(values) <= ticks[0]
+    assert len(ticks) <= curves.HEIGHT_MAX + 1
+
+
+def test_ticks_of_decades() -> None:
+    """On a logarithmic scale ticks are powers of ten, their double and their fivefold, or the limit."""
+    for values in ((9.0, 0.1), (15000.0, 3.0, 1e-4), (0.2,)):
+        drawn = curves._plot(values, unit="um", log=True, limit=0.5, width=80).splitlines()[1:-2]
+        ticks = [word for line in drawn if (word := line.partition("|")[0].strip())]
+        assert ticks.count("limit") == 1
+        assert all(f"{float(tick):e}"[:8] in ("1.000000", "2.000000", "5.000000") for tick in ticks if tick != "limit")
 
 
 def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,7 +397,7 @@ def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> 
     effects = [{"metrics": {"format": 1}, "effect_um": effect} for effect in (30.0, 0.1)]
     bare, limited = (curves.plots({"iterations": effects}, asked, 80)[0] for asked in ({}, rules))
     assert bare.startswith("expected residual shift\n")
-    assert limited.startswith("expected residual shift, and its limit\n")
+    assert limited.startswith("expected residual shift, limit 0.5 um\n")
     across = [sum("\N{BRAILLE PATTERN BLANK}" not in row for row in one.splitlines()[3:-2]) for one in (bare, limited)]
     assert across == [0, 1]
     assert max(map(len, limited.splitlines())) <= 80
@@ -392,7 +411,7 @@ def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> 
     rows = [{"metrics": {"relative": 0.1, "corrections": corrections}}]
     found = curves.plots({"iterations": rows}, {"rules": ["absolute", "relative"]}, 80)
     assert [drawn.partition("\n")[0] for drawn in found] == [
-        "relative, and its limit",
-        "largest correction, and its limit",
-        "largest correction, and its limit",
+        "relative, limit 0.001",
+        "largest correction, limit 1 um",
+        "largest correction, limit 10 urad",
     ]
