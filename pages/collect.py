@@ -5,7 +5,7 @@ Reading does not disturb a campaign. ``missing`` names what could not be read, a
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -126,7 +126,8 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
     _add_unjudged(folder, iterations, missing)
     quality = facts.quality(record, iterations, validation)
     iterations = [_whole_parts(row | facts.summary(row)) for row in iterations]
-    solutions, errors = _solved(folder, record, iterations, missing)
+    figures = _figures(folder, iterations, missing)
+    solutions, errors = _solved(folder, record, iterations, figures, missing)
     following = next_steps(
         _step(record, campaign["state"], solved=bool(path)),
         command=record.get("command", "faser-align"),
@@ -149,7 +150,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
             folder, outcomes, None if campaign["state"] in table.ENDS else time.time() if now_s is None else now_s
         ),
         solutions=solutions,
-        figures=_figures(folder, iterations, missing),
+        figures=figures,
         start_text=_text(layout.constants_file(folder, 1, 1)),
         start=_or_none(lambda: read_constants(layout.constants_file(folder, 1, 1)), missing),
         found=_or_none(lambda: read_constants(path), missing) if path else None,
@@ -243,7 +244,11 @@ def _whole_parts(row: Row) -> Row:
 
 
 def _solved(
-    folder: str, record: Manifest, iterations: list[Row], missing: list[str]
+    folder: str,
+    record: Manifest,
+    iterations: list[Row],
+    figures: Mapping[tuple[int, int], FigureData],
+    missing: list[str],
 ) -> tuple[dict[tuple[int, int], Solution], Constants]:
     """Return the solution of each iteration, and the errors of the last one that has any."""
     solutions: dict[tuple[int, int], Solution] = {}
@@ -252,7 +257,7 @@ def _solved(
         if row["metrics"]:
             at = row["stage"], row["iteration"]
             result = _result(folder, record, *at, missing)
-            of_row = _errors(row, result)
+            of_row = _errors(row, result, figures.get(at))
             errors = of_row or errors
             if result is not None:
                 values = {label: of.value for label, of in result.items() if of.difference is not None}
@@ -261,12 +266,15 @@ def _solved(
     return solutions, errors
 
 
-def _errors(row: Row, result: Result | None) -> Constants:
+def _errors(row: Row, result: Result | None, data: FigureData | None) -> Constants:
     """Return the statistical errors of the constants (mm, rad), 0 for fixed ones; empty without a result.
 
-    Metrics of older versions have none; the solver's own are then propagated.
+    Metrics have them for the last iterations, data of figures for all. Older versions have none; the solver's own are then
+    propagated.
     """
     stored = row["metrics"].get("constant_errors")
+    if not stored and data is not None:
+        stored = {key: of.error for key, of in data.corrections.items()}
     if stored:
         return {key: _in_mm_rad(six) for key, six in stored.items()}
     known = {label: row.error for label, row in (result or {}).items() if row.error}

@@ -2,14 +2,20 @@
 
 import html
 import json
+import math
 import os
 import re
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict
 from urllib.parse import quote
 
+from markupsafe import Markup
+
 from faser_align.alignment.quality.metrics_file import NUMBER, Whole, fault, finite
 from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.pages.charts import number
 from faser_align.pages.collect import Facts, collect
 from faser_align.pages.figures.source import Reference
 from faser_align.pages.report import render
@@ -36,7 +42,9 @@ class Entry(TypedDict, total=False):
     chi2_per_ndf: float | None
     residual_shift_um: float | None
     effect_um: float | None
+    shifts_um: list[float | None]
     created_utc: str
+    updated_utc: str
     written_utc: str
     page: str
 
@@ -160,7 +168,9 @@ def _entry(facts: Facts, written_utc: str) -> dict[str, Any]:
         "chi2_per_ndf": last.get("chi2_per_ndf"),
         "residual_shift_um": last.get("effect_um"),
         "effect_um": last.get("effect_um"),
+        "shifts_um": [row.get("effect_um") for row in solved],
         "created_utc": facts.campaign["created_utc"],
+        "updated_utc": facts.campaign["updated_utc"],
         "written_utc": written_utc,
     }
 
@@ -170,6 +180,8 @@ ENTRY = Whole(
     {"faser-align": int, "name": str, "state": str, "year": (int, str), "run": str, "files": int, "iterations": int}
     | {"chi2_per_ndf": NUMBER, "effect_um": NUMBER, "created_utc": str, "written_utc": str}
 )
+# Those that older versions did not write.
+NEWER = {"reason": str, "shifts_um": [NUMBER], "updated_utc": str}
 
 
 def entries(folder: str) -> list[Entry]:
@@ -189,10 +201,36 @@ def _read(path: Path) -> Entry:
         entry = finite(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):
         return {}
-    sound: Entry = {} if fault(entry, ENTRY) or entry["faser-align"] != 1 else entry
+    sound: Entry = {} if fault(entry, ENTRY) or fault(entry, NEWER) or entry["faser-align"] != 1 else entry
     return sound
+
+
+def sparkline(values: Sequence[float | None]) -> Markup:
+    """Draw positive values against their place as a small line on a logarithmic scale; nothing for fewer than two."""
+    known = [(at, math.log10(value)) for at, value in enumerate(values) if value is not None and value > 0]
+    if len(known) < 2:
+        return Markup("")
+    low, high = min(y for _, y in known), max(y for _, y in known)
+    points = [
+        f"{2 + 76 * at / (len(values) - 1):.1f},{2 + 16 * (high - y) / ((high - low) or 1.0):.1f}" for at, y in known
+    ]
+    words = ", ".join("none" if value is None else number(value) for value in values)
+    return Markup(
+        "<svg class='spark' viewBox='0 0 80 20' role='img' aria-label='{words} µm'><title>{words} µm</title>"
+        "<polyline points='{points}'/></svg>"
+    ).format(words=words, points=" ".join(points))
+
+
+def _took(entry: Entry) -> float | None:
+    """Return how long a campaign has run up to its last event (s)."""
+    try:
+        begun, last = (datetime.fromisoformat(entry[key]) for key in ("created_utc", "updated_utc"))
+    except (KeyError, ValueError):
+        return None
+    return max((last - begun).total_seconds(), 0.0)
 
 
 def index(published: list[Entry], *, written_utc: str) -> str:
     """Return the page that links to all published campaigns."""
-    return environment().get_template("index.html.j2").render(entries=published, written_utc=written_utc)
+    rows = [(entry, sparkline(entry.get("shifts_um", [])), _took(entry)) for entry in published]
+    return environment().get_template("index.html.j2").render(rows=rows, written_utc=written_utc)

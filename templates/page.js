@@ -25,6 +25,17 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   }
 }
+// The index shows only rows that contain each of the words typed.
+const filter = document.getElementById("filter");
+if (filter) {
+  const rows = [...document.querySelectorAll("table.filtered tbody tr")], found = document.getElementById("found");
+  filter.closest(".controls").hidden = false;
+  filter.addEventListener("input", () => {
+    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const row of rows) row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
+    found.textContent = words.length ? `${rows.filter(row => !row.hidden).length} of ${rows.length}` : "";
+  });
+}
 // The detector is coloured for the iteration and the quantity that are chosen, on the scale of all iterations.
 const detector = document.querySelector(".detector"), source = document.getElementById("pictures");
 if (detector && source) {

@@ -132,13 +132,18 @@ def test_a_single_iteration_is_a_point(
 
 
 def test_index_leads_to_every_page(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
-    """The index of published pages lists the newest campaign first and links to all."""
+    """The index lists the newest campaign first, links to all, and filters them; a line has each iteration's shift."""
     names = ("converged", "created", "failed", "one", "removed")
     for name in names:
         publish(str(campaigns / name), str(tmp_path), written_utc=NOW)
     seen = look(browser, tmp_path / "index.html", 360, "dark", axe=True)
     links = seen.page.eval_on_selector_all("tbody a", "links => links.map(link => link.href)")
     assert sorted(os.path.basename(link) for link in links) == [f"{name}.html" for name in names]
+    row = seen.page.locator("tbody tr", has_text="converged")
+    assert row.first.locator(".spark title").text_content() == "9, 4.5, 0.1, 0.1 µm"
+    seen.page.fill("#filter", "node failed")
+    assert seen.page.locator("tbody tr:visible a").all_text_contents() == ["failed"]
+    assert seen.page.locator("#found").inner_text() == "1 of 5"
     with seen.page.expect_navigation():  # wait for the end: a partially loaded page has no title
         seen.page.locator("tbody a", has_text="failed").click()
     assert "failed" in seen.page.title()
