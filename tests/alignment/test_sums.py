@@ -46,6 +46,8 @@ def write_problem(folder: Path, seed: int) -> tuple[Path, list[Binary]]:
             (a, b, c + random.normal(size=len(c)) * (at < outliers) * 10, d)
             for at, (a, b, c, d) in enumerate(case.records)
         ]
+        if not random.integers(5):
+            records[-1][3][0] = 0.0  # an error of zero
         path = folder / f"data{number}.bin"
         path.write_bytes(pack(case._replace(records=records), double=bool(random.integers(2))))
         binaries.append(Binary(path, float(random.choice([1.0, 1.0, 0.5, 2.25]))))
@@ -201,7 +203,7 @@ def test_sums_that_cannot_be_used_say_why(tmp_path: Path) -> None:
         good[:-9] + bytes([good[-9] ^ 1]) + good[-8:]: "is damaged: its checksum is wrong",
         b"": "is damaged, or not a file of sums",
         b"\0" * 500: "is damaged, or not a file of sums",
-        good.replace(b"sums 2 ", b"sums 1 ", 1): "has version 1, not 2",
+        good.replace(b"sums 3 ", b"sums 2 ", 1): "has version 2, not 3",
     }.items():
         sums.write_bytes(content)
         with pytest.raises(UserError, match=reason):

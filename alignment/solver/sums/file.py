@@ -20,7 +20,7 @@ from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import replacing
 
-VERSION = 2  # of the format and of the meaning of the sums; a file of another version is not used
+VERSION = 3  # of the format and of the meaning of the sums; a file of another version is not used
 _MAGIC = b"faser-align sums"
 _SAMPLE = 1 << 16  # bytes at each end of a binary that its checksum covers
 
@@ -39,7 +39,7 @@ class FileSums:
         labels: all labels of the binary, ascending. ``upper``: upper triangle of their matrix, row by row.
         gradient: negative gradient of half the chi2. ``accepted``: entries in accepted records.
         sets: shape (places, sets): labels of each set. ``set_counts``, ``set_sigmas``: as in ``Source``, of all records.
-        pulls_max: shape (places, sets): largest derivative over error of each label of a set.
+        pulls_low, pulls_high: shape (places, sets): range of the derivatives over errors of each label of a set.
         sizes, not_stored: shape (numbers, 2): number and count, as in ``Source``, of all records.
         near_words, near_lengths: the records near a cut, as in the binary, and the first word of each.
         histograms, extremes: of each ``SummedHistogram`` of all records' first pass.
@@ -67,7 +67,8 @@ class FileSums:
     sets: IntArray
     set_counts: IntArray
     set_sigmas: FloatArray
-    pulls_max: FloatArray
+    pulls_low: FloatArray
+    pulls_high: FloatArray
     sizes: IntArray
     not_stored: IntArray
     near_words: npt.NDArray[np.int32]

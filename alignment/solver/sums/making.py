@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,7 +62,7 @@ def make_sums(
     margin, near = _choose(binary, seen.margins, near_bytes)
     if len(near.records):
         rest: Source = _Without(source, near.records)
-        done = replace(_pass(rest, labels, steering), pulls_max=done.pulls_max)
+        done = _pass(rest, labels, steering)
     assert isinstance(done.matrix, np.ndarray)
     kept = done.matrix[np.triu_indices(len(labels))]
     of_turned = _turned(turned, huge_cut) if turned else (np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
@@ -87,7 +86,8 @@ def make_sums(
         sets=source.sets.labels,
         set_counts=source.set_counts,
         set_sigmas=source.set_sigmas,
-        pulls_max=done.pulls_max,
+        pulls_low=np.where(np.isfinite(seen.pulls_low), seen.pulls_low, 0.0),
+        pulls_high=np.where(np.isfinite(seen.pulls_high), seen.pulls_high, 0.0),
         sizes=_pairs(source.sizes),
         not_stored=_pairs(source.not_stored),
         near_words=near.words,
@@ -159,11 +159,14 @@ class _Seen:
 
     Attributes:
         margins: of each record: infinite where no cut applies, zero if it is between the cuts.
+        pulls_low, pulls_high: as in ``FileSums``; infinite beyond the labels of a set.
         groups, monitor, histograms: of residuals and fits, as ``Diagnostics`` has them of the first pass.
     """
 
     def __init__(self, source: Source, steering: Steering, *, has_chi2_cut: bool) -> None:
         self.margins = np.full(source.records, np.inf)
+        self.pulls_low = np.full(source.sets.labels.shape, np.inf)
+        self.pulls_high = np.full(source.sets.labels.shape, -np.inf)
         self.groups = groups_of(source)
         self.monitor = Monitor(self.groups, BINS, pulls=False)
         self._observer = PassObserver(1, source.sets.has_label, steering, self.monitor, SummedHistogram)
@@ -175,6 +178,11 @@ class _Seen:
 
     def __call__(self, chunk: Equations, fits: LocalFits, sigmas: FloatArray) -> None:
         self._observer(chunk, fits, sigmas)
+        for low, high, factors in zip(self.pulls_low, self.pulls_high, chunk.factors, strict=False):
+            # a record with an error of zero is always rejected
+            pulls = np.divide(factors, sigmas, out=np.zeros(len(sigmas)), where=sigmas != 0)
+            np.minimum.at(low, chunk.sets, pulls)
+            np.maximum.at(high, chunk.sets, pulls)
         judged = (chunk.n_locals != 0) & ~fits.deficient & (fits.ndf > 0)
         limit, chi2 = np.sqrt(chi2_limit(fits.ndf).astype(np.float64)), np.sqrt(np.maximum(fits.chi2, 0.0))
         huge = np.sqrt(self._huge_cut) * limit

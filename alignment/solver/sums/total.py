@@ -89,7 +89,7 @@ class Total(Source):
         self._accepted: IntArray = np.zeros(0, np.int64)
         self._rejects: IntArray = np.zeros(4, np.int64)
         self._margin = np.inf
-        self._pulls_max: FloatArray = np.zeros((0, 0))
+        self._pulls: FloatArray = np.zeros((2, 0, 0))  # lowest and highest
         self._near: list[Equations] = []
         self._histograms: IntArray = np.zeros((0, 0), np.int64)
         self._extremes: FloatArray = np.zeros((0, 2))
@@ -148,7 +148,9 @@ class Total(Source):
             raise NotExactError("a sparse matrix needs the records")
         parameters = problem.parameters
         places = parameters.positions(self.sets.labels)
-        changes = (np.abs(values[places]) * self._pulls_max).sum(axis=0)
+        # each label changes a measurement by something between two products; those of different labels may cancel
+        products = values[places] * self._pulls
+        changes = np.abs([products.min(axis=0).sum(axis=0), products.max(axis=0).sum(axis=0)])
         change = float(np.max(changes, initial=0.0))
         if not change * (1.0 + _ROUNDING) < self._margin:
             raise NotExactError(
@@ -219,11 +221,13 @@ class Total(Source):
         self.set_sigmas = np.append(self.set_sigmas, np.zeros(missing))
         self.set_counts[numbers] += sums.set_counts
         self.set_sigmas[numbers] += sums.set_sigmas
-        pulls = np.zeros(self.sets.labels.shape)
-        places, known = self._pulls_max.shape
-        pulls[:places, :known] = self._pulls_max
-        pulls[: len(sums.sets), numbers] = np.maximum(pulls[: len(sums.sets), numbers], sums.pulls_max)
-        self._pulls_max = pulls
+        pulls = np.stack([np.full(self.sets.labels.shape, np.inf), np.full(self.sets.labels.shape, -np.inf)])
+        _, places, known = self._pulls.shape
+        pulls[:, :places, :known] = self._pulls
+        low, high = pulls[:, : len(sums.sets)]
+        low[:, numbers] = np.minimum(low[:, numbers], sums.pulls_low)
+        high[:, numbers] = np.maximum(high[:, numbers], sums.pulls_high)
+        self._pulls = np.where(np.isfinite(pulls), pulls, 0.0)
 
     def _add_histograms(self, sums: FileSums) -> None:
         if not len(self._histograms):
