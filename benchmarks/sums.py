@@ -4,8 +4,8 @@
 
 Two files of a two-step alignment of the spectrometer are simulated, reconstructed, converted and summed; the others are
 copies of them: links to the binaries, their counts and their sums. Layer rotations are free, with Calypso's derivatives, so
-that each file has a second sum. The whole job runs with ``--files``, as ``python -m faser_align.jobs.solve``; the
-solution and the normal equations of the metrics alone with ``--large``. With ``--binaries`` the job also runs without
+that each file has a second sum. The whole job of a second iteration runs with ``--files``, as ``python -m
+faser_align.jobs.solve``; the solution and the normal equations of the metrics alone with ``--large``. With ``--binaries`` the job also runs without
 sums. The limits are 3 s of CPU time for 50 files, and 10 s and 500 MB for 1,000.
 """
 
@@ -25,12 +25,14 @@ from known_truth import STEPS, manifest, misplace_everything, true_constants, wr
 
 from faser_align.alignment.parameters.constants import Constants, read_constants, write_constants
 from faser_align.alignment.quality.momenta import read_momenta
+from faser_align.campaign import layout
 from faser_align.jobs.program import Iteration, open_iteration
 from faser_align.jobs.reconstruct import reconstruct
 from faser_align.jobs.steps import run_steps
 from faser_align.jobs.sums import write_file_sums
 
 MADE = 2
+NUMBER = 2  # of the iteration; its momenta are compared with those of the first
 
 
 def children_s() -> float:
@@ -40,17 +42,17 @@ def children_s() -> float:
 
 
 def make(folder: Path, files: int, tracks: int) -> Iteration:
-    """Make a campaign whose first files are reconstructed in its first iteration."""
+    """Make a campaign whose first files are reconstructed; return the iteration."""
     truth = true_constants()
     write_constants(folder.parent / "truth.txt", truth)
     iteration = lay_out(folder, files, tracks, misplace_everything(truth, np.random.default_rng(1), 0.3))
     for file in range(MADE):
-        reconstruct(str(folder), 1, 1, file)
+        reconstruct(str(folder), 1, NUMBER, file)
     return iteration
 
 
 def lay_out(folder: Path, files: int, tracks: int, start: Constants) -> Iteration:
-    """Make a campaign; return its first iteration."""
+    """Make a campaign; return the iteration."""
     stations, steps = STEPS["3ST two-step"]
     tables = {
         "campaign": {"stations": stations},
@@ -59,13 +61,18 @@ def lay_out(folder: Path, files: int, tracks: int, start: Constants) -> Iteratio
         "stages": [{"name": "3ST", "iterations": 5, "steps": steps}],
     }
     write(manifest(tables, files, folder), start)
-    return open_iteration(str(folder), 1, 1)
+    iteration = open_iteration(str(folder), 1, NUMBER)
+    os.makedirs(os.path.dirname(iteration.constants_file()))
+    write_constants(iteration.constants_file(), start)
+    return iteration
 
 
 def copy(source: Iteration, number: int, target: Iteration, file: int) -> None:
-    """Make the binary, the counts and the sums of a file as links, and the tracks within a campaign."""
-    os.link(source.mille_file(number), target.mille_file(file))
-    os.link(f"{source.mille_file(number)}.json", f"{target.mille_file(file)}.json")
+    """Make the binary, its counts, histograms and sums as links, and the tracks within a campaign."""
+    ours, theirs = target.mille_file(file), source.mille_file(number)
+    os.link(theirs, ours)
+    os.link(f"{theirs}.json", f"{ours}.json")
+    os.link(layout.histograms_file(theirs), layout.histograms_file(ours))
     os.link(source.sums_file(number), target.sums_file(file))
     if source == target:
         os.link(source.kfalignment_file(number), target.kfalignment_file(file))
@@ -79,12 +86,16 @@ def copy_all(iteration: Iteration, files: int) -> None:
         assert tracks is not None
         tracks["hits"] += np.uint64(file)
         np.save(iteration.momenta_file(file), tracks)
+    first = iteration._replace(number=1)
+    os.makedirs(os.path.dirname(first.momenta_file(0)))
+    for file in range(files):
+        os.link(iteration.momenta_file(file), first.momenta_file(file))
 
 
 def job(folder: Path, what: str) -> None:
     """Run the Millepede job, and print its cost."""
     before = children_s()
-    command = [sys.executable, "-I", "-m", "faser_align.jobs.solve", str(folder), "1", "1"]
+    command = [sys.executable, "-I", "-m", "faser_align.jobs.solve", str(folder), "1", str(NUMBER)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"{what}: {children_s() - before:.2f} s of CPU time, at most {peak:.0f} MB", flush=True)
@@ -131,7 +142,7 @@ def make_large(folder: Path, source: Iteration, files: int, tracks: int) -> None
 
 def solve_large(folder: Path) -> None:
     """Solve an iteration, and print the cost."""
-    iteration = open_iteration(str(folder), 1, 1)
+    iteration = open_iteration(str(folder), 1, NUMBER)
     os.makedirs(iteration.solution_folder())
     files = list(iteration.record["files"])
     started = time.process_time()
