@@ -1,30 +1,31 @@
-"""Measure time and memory of the built-in solver as a function of the number of tracks.
+"""Compare the built-in solver with pede: CPU time, memory and ratios, for many tracks or many parameters.
 
-``python benchmarks/solver.py [TRACKS...] [--large] [--threads N]`` solves 348 free parameters under 24 constraints by
-``inversion 3``, for 1e4 and 1e5 tracks, with ``--large`` also for a million (2.1 GB of scratch space). The tracks are
-those of the reference data of ``tests/data``, each used many times with other hits omitted and other residuals, so that
-a record has 19 measurements on average. Each number of tracks is solved in its own process, so that the memory is that
-of one solution. The table has microseconds per track: wall time, CPU time, and each pass (count reads, FMS computes the
-matrix, F the gradient, Q the same without the records, his the histograms).
+    python benchmarks/solver.py [ROW...] [--all] [--threads 1 2] [--rounds 3] [--passes]
+
+Without arguments the table has the rows that take a minute together. Each program runs as a whole, in its own process: ours
+as ``faser-align solve``, and the ``pede`` on PATH. Without one the table has the numbers that are stated below, which
+depend on the machine. Of several rounds the smallest CPU times count, as other programs only add to them. A ratio above 1
+means that ours is faster; the project aims at the goal. The next column is the largest difference of values in units of
+their errors, the last one our end code.
+
+Tracks are those of the reference data of ``tests/data``, each used many times with other hits omitted and other residuals,
+so that a record has 19 measurements on average: 348 free parameters under 24 constraints, ``inversion 3``. Problems with
+more parameters are those of ``benchmarks/problems.py``. ``benchmarks/mille.py`` compares conversion and reading.
 """
 
 import argparse
 import gzip
-import json
 import os
-import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from faser_align.alignment.mille.records import read_records
-from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 REFERENCE = Path(__file__).parents[1] / "tests/data/pede/case1_free_constraints/mp2input.bin.gz"
 KEEP = 0.82  # fraction of the measurements, 23 of which are in a track of the reference data
@@ -32,8 +33,40 @@ NOISE_MM = 0.02
 SEED = 1
 
 
+class Row(NamedTuple):
+    """A problem: number of tracks, of parameters (0: the detector's), method, goal of the ratio.
+
+    ``pede_s`` and ``pede_mb`` are CPU time and memory of pede V04-09 from its public source (gfortran -O3), one thread, on an
+    AMD EPYC with two cores, shared with other work, on 29 November 2026.
+    """
+
+    tracks: int
+    parameters: int
+    method: str
+    goal: float
+    pede_s: float
+    pede_mb: float
+
+
+ROWS = {
+    "100k": Row(100_000, 0, "inversion 3 0.001", 3.0, 9.0, 92),
+    "300k": Row(300_000, 0, "inversion 3 0.001", 3.0, 26.8, 92),
+    "1M": Row(1_000_000, 0, "inversion 3 0.001", 3.0, 91.5, 92),
+    "p1000": Row(20_000, 1_000, "inversion 3 0.001", 1.0, 0.82, 78),
+    "p2000": Row(20_000, 2_000, "inversion 3 0.001", 1.0, 5.2, 79),
+    "p5000": Row(20_000, 5_000, "sparseMINRES 3 0.001", 0.5, 1.3, 78),
+    "p20000": Row(60_000, 20_000, "sparseMINRES 3 0.001", 0.5, 10.5, 255),
+}
+QUICK = ("100k", "p1000", "p2000", "p5000")
+
+
 def generate(folder: Path, tracks: int, threads: int = 1) -> Path:
     """Write a Mille binary of ``tracks`` records and the steering for it."""
+    import numpy as np
+
+    from faser_align.alignment.mille.records import read_records
+    from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
+
     reference = folder / "reference.bin"
     reference.write_bytes(gzip.decompress(REFERENCE.read_bytes()))
     values, indices, offsets = read_records(reference)
@@ -60,7 +93,9 @@ def generate(folder: Path, tracks: int, threads: int = 1) -> Path:
     return write_steering(folder, [binary], frozenset(), {}, SolverOptions(method="inversion 3 0.001", threads=threads))
 
 
-def _write(file: BinaryIO, values: NDArray[Any], indices: NDArray[Any], sizes: NDArray[Any]) -> None:
+def _write(file: BinaryIO, values: "NDArray[Any]", indices: "NDArray[Any]", sizes: "NDArray[Any]") -> None:
+    import numpy as np
+
     ends = np.cumsum(sizes)
     file.writelines(
         np.int32(2 * (end - start)).tobytes() + values[start:end].tobytes() + indices[start:end].tobytes()
@@ -68,53 +103,109 @@ def _write(file: BinaryIO, values: NDArray[Any], indices: NDArray[Any], sizes: N
     )
 
 
-def measure(steering: Path) -> dict[str, Any]:
-    """Solve, and return times and memory of this process."""
-    from faser_align.alignment.solver.builtin import solve
+class Used(NamedTuple):
+    """CPU and wall time (s) and peak memory (MB) of a program."""
 
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    wall = time.monotonic()
-    solution = solve(steering)
-    wall = time.monotonic() - wall
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {
-        "records": solution.records,
-        "measurements": solution.measurements,
-        "end_code": solution.end_code,
-        "free": solution.free_parameters,
-        "wall_us": 1e6 * wall / solution.records,
-        "cpu_us": 1e6 * cpu / solution.records,
-        "memory_mb": after.ru_maxrss / 1024,
-        "passes": list(solution.passes_s),
-    }
+    cpu_s: float
+    wall_s: float
+    memory_mb: float
+
+    def __str__(self) -> str:
+        return f"{self.cpu_s:7.2f} {self.wall_s:7.2f} {self.memory_mb:5.0f}"
+
+
+def best(command: list[str], folder: Path, threads: int, rounds: int) -> Used:
+    """Run a program so many times and return what it used when it used the least CPU time."""
+    return min(run(command, folder, threads) for _ in range(rounds))
+
+
+def run(command: list[str], folder: Path, threads: int) -> Used:
+    """Run a program and return what it used."""
+    began = time.monotonic()
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    _, _, used = os.wait4(process.pid, 0)
+    return Used(used.ru_utime + used.ru_stime, time.monotonic() - began, used.ru_maxrss / 1024)
+
+
+def write(folder: Path, row: Row, threads: int) -> None:
+    """Write a row's problem into a folder."""
+    if not row.parameters:
+        generate(folder, row.tracks, threads)
+        return
+    from problems import write_problem
+
+    write_problem(folder, row.parameters, row.tracks, row.method, f"threads {threads}\n" if threads > 1 else "")
+
+
+def values(result: Path) -> dict[int, tuple[float, float]]:
+    """Return value and error of each free parameter with an error."""
+    lines = [line.split() for line in result.read_text().splitlines()[1:]]
+    return {int(words[0]): (float(words[1]), float(words[4])) for words in lines if len(words) > 4}
+
+
+def difference(ours: Path, theirs: Path) -> str:
+    """Return the largest difference of values in units of errors."""
+    a, b = values(ours), values(theirs)
+    apart = [abs(a[label][0] - b[label][0]) / b[label][1] for label in a.keys() & b.keys() if b[label][1] > 0]
+    return f"{max(apart):9.1e}" if apart else "        -"
+
+
+def compare(name: str, row: Row, threads: int, rounds: int, pede: str | None, *, passes: bool) -> None:
+    """Solve a row's problem and print a line of the table."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder_name:
+        folder = Path(folder_name)
+        write_command = [sys.executable, __file__, "--write", name, folder_name, "--threads", str(threads)]
+        subprocess.run(write_command, check=True)  # in a process of its own, so that this one stays small
+        steering = next(path for path in folder.glob("str*.txt"))
+        ours = best([sys.executable, "-m", "faser_align.cli", "solve", steering.name], folder, threads, rounds)
+        end, log = (folder / "millepede.end").read_text().split()[0], (folder / "millepede.log").read_text()
+        apart = "        -"
+        theirs, how = Used(row.pede_s, float("nan"), row.pede_mb), "stated"
+        if pede:
+            shutil.copy(folder / "millepede.res", folder / "ours.res")
+            theirs, how = best([pede, steering.name], folder, threads, rounds), "run"
+            apart = difference(folder / "ours.res", folder / "millepede.res")
+    ratio = f"{theirs.cpu_s / ours.cpu_s:6.2f}" if pede or threads == 1 else "     -"
+    size = f"{row.tracks:9,d} {row.parameters or 348:6,d} {row.method.split()[0]:12} {threads}"
+    beside = str(theirs) if pede else f"{row.pede_s:7.2f} {'-':>7} {row.pede_mb:5.0f}" if threads == 1 else " " * 21
+    print(f"{name:7} {size} {ours}  {beside} {how:6} {ratio} {row.goal:5.1f} {apart} {end:>3}", flush=True)
+    if passes:
+        words = [line.split() for line in log.splitlines() if line.split()[1:2] == ["pass"]]
+        print(
+            "        " + " ".join(f"{one[0]} {1e6 * float(one[2]) / row.tracks:.1f}" for one in words),
+            "us a track (wall)",
+        )
 
 
 def main() -> None:
-    """Run the requested measurements."""
+    """Run the requested rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tracks", nargs="*", type=int)
-    parser.add_argument("--large", action="store_true", help="a million tracks, too")
-    parser.add_argument("--threads", type=int, default=1, help="of the solver")
-    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("rows", nargs="*", help=", ".join(ROWS))
+    parser.add_argument("--all", action="store_true", help="all rows: 2.1 GB of scratch space in /var/tmp")
+    parser.add_argument("--threads", type=int, nargs="*", default=[1], help="of both programs, one line for each")
+    parser.add_argument("--rounds", type=int, default=1, help="of which the best counts")
+    parser.add_argument("--passes", action="store_true", help="also the wall time of each of our passes")
+    parser.add_argument("--write", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(measure(arguments.measure)))
+    if arguments.write:
+        name, folder = arguments.write
+        write(Path(folder), ROWS[name], arguments.threads[0])
         return
-    numbers = arguments.tracks or [10_000, 100_000] + ([1_000_000] if arguments.large else [])
-    print(f"{'tracks':>9} {'hits':>5} {'MB file':>8} {'wall us':>8} {'cpu us':>8} {'MB':>6}  passes (us a track)")
-    for tracks in numbers:
-        with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
-            steering = generate(Path(name), tracks, arguments.threads)
-            size = (Path(name) / "mp2input.bin").stat().st_size / 1e6
-            command = [sys.executable, __file__, "--measure", str(steering)]
-            done = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-        passes = " ".join(f"{kind} {1e6 * seconds / tracks:.1f}" for kind, seconds in done["passes"])
-        print(
-            f"{tracks:9d} {done['measurements'] / tracks:5.1f} {size:8.1f} {done['wall_us']:8.1f} "
-            f"{done['cpu_us']:8.1f} {done['memory_mb']:6.0f}  {passes} (end {done['end_code']}, "
-            f"{done['free']} parameters, load {os.getloadavg()[0]:.1f})"
-        )
+    rows = list(ROWS) if arguments.all else arguments.rows or list(QUICK)
+    if unknown := [name for name in rows if name not in ROWS]:
+        parser.error(f"{', '.join(unknown)}: no such row; give one of {', '.join(ROWS)}")
+    pede = shutil.which("pede")
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, load {load:.1f}; pede: {pede or 'not on PATH, so its stated numbers'}")
+    print(f"{'':40}{'ours':21}  pede")
+    print(
+        f"{'row':7} {'tracks':>9} {'params':>6} {'method':12} T {'cpu s':>7} {'wall s':>7} {'MB':>5}  "
+        f"{'cpu s':>7} {'wall s':>7} {'MB':>5} {'':6} {'ratio':>6} {'goal':>5} {'apart':>9} end"
+    )
+    for name in rows:
+        for threads in arguments.threads:
+            compare(name, ROWS[name], threads, arguments.rounds, pede, passes=arguments.passes)
 
 
 if __name__ == "__main__":

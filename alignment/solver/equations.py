@@ -232,6 +232,8 @@ def _with_nan(block: Block, values: Floats, offsets: IntArray) -> IntArray:
         pairs = np.stack([block.words[starts[wide] + 1], block.words[starts[wide] + 2]], axis=-1)
         first[wide] = np.isnan(pairs.view("<f8")[:, 0])
     nan = np.flatnonzero(np.isnan(values))
+    if not len(nan) and not first.any():
+        return nan
     return np.union1d(np.flatnonzero(first), np.searchsorted(offsets, nan, side="right") - 1)
 
 
@@ -239,6 +241,8 @@ def _suspects(zeros: IntArray, ends: IntArray, values: Floats) -> IntArray:
     """Return the few records that may be broken or contain special data, to be checked one by one."""
     odd = np.flatnonzero(np.diff(ends) % 2)
     special = np.flatnonzero((np.diff(zeros) == 1) & (values[zeros[1:]] < 0))
+    if not len(odd) and not len(special):
+        return odd
     return np.union1d(odd, np.searchsorted(ends, special, side="right") - 1)
 
 

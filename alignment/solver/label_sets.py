@@ -56,9 +56,11 @@ class LabelSets:
         places, numbers = np.nonzero(self.labels)
         labels = self.labels[places, numbers]
         order = np.lexsort((numbers, labels))
-        unique, begins = np.unique(labels[order], return_index=True)
-        parts = np.split(numbers[order], begins[1:])
-        return {int(label): np.unique(part) for label, part in zip(unique, parts, strict=False)}
+        labels, numbers = labels[order], numbers[order]
+        new = np.diff(labels, prepend=-1) != 0
+        keep = new | (np.diff(numbers, prepend=-1) != 0)  # a set may have a label twice
+        parts = np.split(numbers[keep], np.flatnonzero(new[keep])[1:])
+        return dict(zip(labels[new].tolist(), parts, strict=False))
 
     def _learn(self, hashes: IntArray, labels: npt.NDArray[np.int32]) -> None:
         new = [at for at, value in enumerate(hashes.tolist()) if value not in self._numbers]
