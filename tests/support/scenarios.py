@@ -156,10 +156,11 @@ class Stage:
         return [str(message_from_bytes(letter.read_bytes())["X-Faser-Align-Key"]) for letter in new]
 
     def record_undisturbed(self, run: Callable[[], int]) -> None:
-        """Run the hook twice without a fault (the first run may compile modules), and keep the second's result."""
-        for _ in range(2):
-            self.reset()
-            answer = run()
+        """Run the hook without a fault and keep the result; a run before that may compile modules."""
+        self.reset()
+        hook(*self.call)
+        self.reset()
+        answer = run()
         self._undisturbed = (answer, self.letters(), picture(self.folder))
 
     def complete(self, place: object) -> bool:
