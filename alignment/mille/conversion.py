@@ -37,6 +37,7 @@ from faser_align.system.atomic import replacing
 
 __all__ = ["Counts", "Cuts", "Records", "convert", "convert_and_count", "read_counts", "read_records", "write_counts"]
 
+_BUFFER_BYTES = 1 << 20  # of the output file
 _BUFFER_WORDS = 5000  # as in Mille.cpp; a hit that does not fit is dropped and counted in word 0
 _WORDS_PER_HIT = 2 + len(LOCAL_BRANCHES) + len(GLOBAL_BRANCHES)
 _BLOCK_TRACKS = 500  # whose records are made at a time: their arrays stay in the processor's cache
@@ -123,7 +124,7 @@ def convert(
     placed = None if cuts.pivot == "calypso" else constants or {}
     reading = partial(read_tracks, any_element=any_element and placed is None, measured=placed is not None)
     try:
-        with replacing(output) as file:
+        with replacing(output, buffering=_BUFFER_BYTES) as file:
             for tracks in chain.from_iterable(map(reading, inputs)):
                 used, kept, counted = apply_cuts(tracks, cuts)
                 measurements = _write_records(file, used, kept, placed)
@@ -219,7 +220,7 @@ def _write_records(
         part = slice(start, start + _BLOCK_TRACKS)
         hits = slice(int(ends[start] - tracks.lengths[start]), int(ends[part][-1]))
         records, measurements = _words(tracks.part(part, hits), kept[hits], constants)
-        file.write(records)
+        file.writelines(records)
         written.append(measurements)
     return np.concatenate(written)
 
@@ -346,8 +347,8 @@ def _by_side(sides: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | No
 
 def _words(
     tracks: Tracks, kept: npt.NDArray[np.bool_], constants: Mapping[str, Six] | None
-) -> tuple[bytes, npt.NDArray[np.int64]]:
-    """Return the records of the kept hits, and the number of measurements in each written record."""
+) -> tuple[Sequence[bytes | memoryview], npt.NDArray[np.int64]]:
+    """Return the records of the kept hits in pieces, and the number of measurements in each written record."""
     kept = kept & (tracks.hits[_ERROR] > _SMALLEST)
     values = hit_words(tracks, kept, constants)
     labels = _labels_of_elements()[tracks.ids[kept]]
@@ -408,8 +409,8 @@ def _records(
     labels: npt.NDArray[np.int32],
     words: npt.NDArray[np.int64],
     errors: npt.NDArray[np.int64],
-) -> bytes:
-    """Return one little-endian record for each track that has hits.
+) -> Sequence[bytes | memoryview]:
+    """Return one little-endian record for each track that has hits, in four pieces.
 
     Args:
         values, labels: words of all tracks, in order.
@@ -422,12 +423,12 @@ def _records(
     places = list(map(slice, (ends - sizes).tolist(), ends.tolist()))
     heads = np.zeros((len(places), 2), "<i4")  # the length, and word 0 of the values, which is zero
     heads[:, 0] = 2 * (words[written] + 1)
-    parts: list[Any] = [b""] * (4 * len(places))
+    parts: list[bytes | memoryview] = [b""] * (4 * len(places))
     parts[0::4] = heads.view("V8").ravel().tolist()
     parts[1::4] = map(memoryview(values.astype("<f4", copy=False)).cast("B").__getitem__, places)
     parts[2::4] = errors[written].astype("<i4").view("V4").tolist()
     parts[3::4] = map(memoryview(labels.astype("<i4", copy=False)).cast("B").__getitem__, places)
-    return b"".join(parts)
+    return parts
 
 
 @cache
