@@ -12,10 +12,13 @@ from millerecords import pack as pack_record
 from millerecords import words
 from properties import examples
 
+from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.pede.keywords import METHODS
 from faser_align.alignment.pede.results import END_TEXTS, read_end
 from faser_align.alignment.solver import blas, equations, normal_matrix, passes, quadratic, source
 from faser_align.alignment.solver.builtin import Solution, solve
+from faser_align.alignment.solver.problem import make_problem
+from faser_align.alignment.solver.steering import parse_steering
 
 
 def run(folder: Path, content: bytes, lines: str, kind: str = "Cfiles") -> Solution:
@@ -109,6 +112,39 @@ def test_passes_without_records_give_the_same_solution(
             assert quick.values[label] == pytest.approx(full.values[label], abs=1e-9 * error)
         seen |= {kind for kind, _ in quick.passes_s[3:-1]}
     assert ("Q" in seen) == without_records
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bounds_of_a_step_hold_for_every_record(tmp_path: Path, seed: int) -> None:
+    """No record's root of chi2 changes by more than each of the three bounds, along weak directions and others."""
+    (tmp_path / "data.bin").write_bytes(pack(make_case(seed, n_records=100)))
+    (tmp_path / "str.txt").write_text("Cfiles\ndata.bin\nmethod inversion 1 0.1\nentries 1 1\nhugecut 1e9\nend\n")
+    problem = make_problem(parse_steering(tmp_path / "str.txt"))
+
+    def roots(values: FloatArray) -> FloatArray:
+        found = []
+        options = {
+            "first": False,
+            "with_matrix": False,
+            "also": [(values, lambda _, fits, __: found.append(fits.chi2))],
+        }
+        passes.run_pass(problem.source, problem.steering, problem.parameters, values, 0.0, **options)
+        return np.sqrt(np.concatenate(found))
+
+    here, equations_of = problem.starts.copy(), np.concatenate([np.diff(chunk.offsets) for chunk in problem.source])
+    done = passes.run_pass(
+        problem.source, problem.steering, problem.parameters, here, 0.0, first=True, with_matrix=True
+    )
+    places = problem.parameters.positions(problem.source.sets.labels)
+    function = quadratic.Quadratic(done, here, 0.0, problem.variable, places, 1.0, lambda *_: passes.Pass())
+    vectors = np.linalg.eigh(done.matrix)[1].T
+    random = np.random.default_rng(seed)
+    for step in [*vectors, *random.normal(size=(5, len(vectors))), 100 * vectors[0] + 0.01 * vectors[-1]]:
+        moved = here.copy()
+        moved[problem.variable] += step
+        change = np.max(np.abs(roots(moved) - roots(here)) / np.sqrt(equations_of))
+        bounds = (function._change(step), function._change_of_fits(step), function._change_in_parts(step))
+        assert 0 < change <= min(bounds)
 
 
 def test_records_near_a_cut_are_fitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
