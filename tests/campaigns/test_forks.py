@@ -53,6 +53,7 @@ def test_campaigns_from_one_configuration_and_from_campaigns(desk: Desk, monkeyp
     metrics = json.loads((desk.campaign / "iter01" / layout.MILLEPEDE / layout.METRICS).read_text())
     again = json.loads(desk.run("solve", "--from", FIRST, "-o", "again", "--json"))
     assert again["corrections"] == metrics["corrections"]
+    assert [step["from_sums"] for step in again["steps"]] == [True]
     text = (desk.folder / "faser-align.toml").read_text()
     text = text.replace('fix = ["layer", "3ST"]', 'fix = ["module", "3ST"]')
     (desk.folder / "other.toml").write_text(f"{text}[mille]\nresidual_max = [0.3]\n")

@@ -1,6 +1,7 @@
 """Test the reconstruction job as a process."""
 
 import json
+import operator
 import os
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import uproot
 from faser_align.alignment.mille.conversion import read_counts
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
+from faser_align.jobs.reconstruct import reconstruct
 
 Make = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -38,6 +40,21 @@ def test_writes_tracks_and_millepedes_data(make_campaign: Make, run_job: Run) ->
         "mp2input_011705_00400.momenta.npy",
         "mp2input_011705_00400.sums",
     ]
+
+
+def test_sums_are_not_needed(
+    make_campaign: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the sums cannot be made, the job succeeds without them, and older ones are gone."""
+    folder = make_campaign()
+    sums = Path(layout.mille_file(str(folder), 1, 1, "011705", 400)).with_suffix(".sums")
+    sums.parent.mkdir()
+    sums.write_text("of an earlier attempt")
+    monkeypatch.setattr("faser_align.jobs.sums.make_sums", operator.itemgetter("nothing"))
+    reconstruct(str(folder), 1, 1, 400)
+    assert "the Millepede job will read the binary, because its sums are not stored: " in capsys.readouterr().err
+    assert not sums.exists()
+    assert os.path.getsize(sums.with_suffix(".bin")) > 100_000
 
 
 def test_is_repeatable(make_campaign: Make, run_job: Run) -> None:

@@ -285,6 +285,7 @@ def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run, f
         reconstruct(str(campaign), 1, 1, number)
     found = solved(run_job, campaign)
     assert (found["converted_again"], found["residual_max_mm"], found["residual_max_final"]) == (True, 0.05, False)
+    assert found["steps"][0]["why_not_sums"] == "the tracks were converted again with a wider residual cut"
     assert any("ten times the cut" in note for note in found["notes"])
     assert found["solver"]["end_code"] in (0, 1, 2)
     tracks = Path(layout.mille_file(str(campaign), 1, 1, "011705", 400)).parent
