@@ -48,9 +48,9 @@ class IterativeSolution:
     def make(matrix: SparseMatrix, constraints: LocalConstraints) -> "IterativeSolution":
         """Prepare to solve with this matrix of the variable parameters under the constraints."""
         made = IterativeSolution()
-        diagonal = matrix.diagonal()
+        diagonal = matrix.diagonal
         made._scales = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        made._matrix = matrix.scaled(1.0 / made._scales)
+        made._matrix = matrix
         made._project = constraints.projection(made._scales)
         made.elements = len(matrix.values)
         made.correlations = np.full(len(diagonal), -1.0)
@@ -70,7 +70,7 @@ class IterativeSolution:
             if len(gains) == _ITERATIONS_MAX:
                 self.trouble = f"{_ITERATIONS_MAX} conjugate gradients did not reach a solution"
                 break
-            product = self._project(self._matrix @ direction)
+            product = self._project((self._matrix @ (direction / self._scales)) / self._scales)
             curvature = float(direction @ product)
             if not curvature > _CURVATURE_MIN * float(direction @ direction):
                 if square > _NOISE**2 * self._largest and not (gains and gains[-1] < ERROR_MAX**2):

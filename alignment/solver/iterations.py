@@ -175,7 +175,7 @@ class Iterations:
         self._evaluate(None, with_matrix=True)
         matrix, constraints = self.last.matrix, self.problem.constraints
         assert matrix is not None
-        if not np.isfinite(matrix.values if isinstance(matrix, SparseMatrix) else matrix).all():
+        if not (matrix.is_finite() if isinstance(matrix, SparseMatrix) else np.isfinite(matrix).all()):
             raise SolverError("the sums over the records are not finite; look for impossible errors or derivatives", 25)
         if isinstance(constraints, LocalConstraints):
             self.inverse = IterativeSolution.make(sparse(matrix), constraints)
@@ -230,7 +230,7 @@ class Iterations:
         if (last.far or last).margin <= 0:
             return None
         assert last.matrix is not None
-        if last.far is None:  # presigmas will be added to the matrix
+        if last.far is None and isinstance(last.matrix, np.ndarray):  # presigmas will be added to the matrix
             last = replace(last, matrix=last.matrix.copy())
         places = problem.parameters.positions(problem.source.sets.labels)
         weight_min = min(binary.weight for binary in problem.steering.binaries)

@@ -22,7 +22,8 @@ _RECORDS = 96  # at most, per product
 _RECORDS_LOCAL = 32  # that begin at one place are enough for a product of their own
 _PLACES_MAX = 16  # equations with more labels are not summed by sets
 _SMALL = 512  # parameters; with more, products wait for other records that begin at the same place
-_FILL = 4  # elements of a product, relative to those of its records alone, above which its records are divided
+_FILL = 2  # elements of a product, relative to those of its records alone, above which the latter are added
+_PAIRS = 1 << 19  # of labels, at a time
 _WAITING_BYTES = 16 << 20
 
 
@@ -202,17 +203,15 @@ class Sums:
         ends = np.cumsum(counts[order])
         equations = np.arange(ends[-1]) + np.repeat(starts[order] - ends + counts[order], counts[order])
         begins = np.concatenate([[0], ends]).tolist()
-        todo = list(pairwise(batches))[::-1]
-        while todo:
-            begin, end = todo.pop()
+        single: list[IntArray] = []
+        for begin, end in pairwise(batches):
             sizes, at = counts[order[begin:end]], equations[begins[begin] : begins[end]]
             used = self._used(columns, sets[at])
             if not len(used):
                 continue
             alone = int((sizes * len(columns)) @ (sizes * len(columns)))
-            if self._n > _SMALL and end - begin > 1 and len(used) ** 2 > _FILL * alone:
-                middle = (begin + end) // 2
-                todo += [(middle, end), (begin, middle)]
+            if self._n > _SMALL and len(used) ** 2 > _FILL * alone:
+                single.append(order[begin:end])
                 continue
             product = rows.weight * self._product(rows, columns, used, at, sizes)
             if isinstance(self._matrix, SparseSums):
@@ -220,6 +219,43 @@ class Sums:
             else:
                 flat = (used[:, None] * self._n + used).ravel()
                 np.add.at(self._matrix.reshape(-1), flat, product.ravel())
+        if single:
+            those = np.concatenate(single)
+            self._add_pairs(rows, columns, starts[those], counts[those])
+
+    def _add_pairs(self, rows: _Rows, columns: IntArray, starts: IntArray, counts: IntArray) -> None:
+        """Subtract ``N^T N`` of records that share few parameters, pair by pair of the labels of each."""
+        for size in np.unique(counts).tolist():
+            slots = size * len(columns)  # labels of a record, by place and equation
+            first, second = np.triu_indices(slots)
+            alike = np.flatnonzero(first % size == second % size)  # pairs of one equation
+            of_size = starts[counts == size]
+            step = max(1, _PAIRS // slots**2)
+            for begin in range(0, len(of_size), step):
+                at = of_size[begin : begin + step, None] + np.arange(size)
+                of_slots = columns[:, rows.sets[at]].swapaxes(0, 1).reshape(-1, slots)
+                weighted = rows.weighted[:, at]
+                mixed = weighted * rows.projection[:, None, at]  # combination, place, record, equation
+                mixed = np.moveaxis(mixed, 2, 0).reshape(len(at), -1, slots)
+                values = -(mixed.swapaxes(1, 2) @ mixed)[:, first, second]
+                if rows.factors is not None:
+                    words, factors = (of.swapaxes(0, 1).reshape(-1, slots) for of in (weighted, rows.factors[:, at]))
+                    values[:, alike] += words[:, first[alike]] * factors[:, second[alike]]
+                a, b = of_slots[:, first], of_slots[:, second]
+                there = (a >= 0) & (b >= 0)
+                twice = np.broadcast_to(first != second, a.shape)[there]
+                self._add_elements(a[there], b[there], rows.weight * values[there], twice)
+
+    def _add_elements(self, a: IntArray, b: IntArray, values: FloatArray, twice: BoolArray) -> None:
+        """Add values for pairs of parameters, and for exchanged ones where ``twice``, also to the diagonal."""
+        if isinstance(self._matrix, SparseSums):
+            values = np.where(twice & (a == b), 2.0 * values, values)
+            self._matrix.add_elements(np.minimum(a, b), np.maximum(a, b), values)
+        else:
+            assert self._matrix is not None
+            flat = self._matrix.reshape(-1)
+            np.add.at(flat, a * self._n + b, values)
+            np.add.at(flat, b[twice] * self._n + a[twice], values[twice])
 
     def _product(self, rows: _Rows, columns: IntArray, used: IntArray, at: IntArray, sizes: IntArray) -> FloatArray:
         """Return the product of records with ``sizes`` equations, ``at`` these positions, for the parameters ``used``."""

@@ -141,7 +141,7 @@ class Problem:
             done.gradient -= weights * values[self.variable]
             done.chi2 += float(weights @ values[self.variable] ** 2)
         if isinstance(done.matrix, SparseMatrix):
-            done.matrix.add_diagonal(weights)
+            done.matrix = done.matrix.plus_diagonal(weights)
         elif done.matrix is not None:
             done.matrix[np.diag_indices_from(done.matrix)] += weights
 
