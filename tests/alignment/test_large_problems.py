@@ -112,6 +112,20 @@ def test_one_step_is_exact_enough(tmp_path: Path) -> None:
             assert found.values[label] == pytest.approx(exact.values[label], abs=1e-6 * error)
 
 
+@pytest.mark.usefixtures("as_large")
+def test_a_redundant_constraint_changes_nothing(tmp_path: Path) -> None:
+    """A constraint that follows from another is a severe warning, and the values are those without it."""
+    (tmp_path / "data.bin").write_bytes(chain())
+    twice = "".join(f"constraint {value}\n11 {factor}\n12 {-factor}\n" for value, factor in ((0.1, 1), (0.2, 2)))
+    errors = run(tmp_path, "inversion", twice[: len(twice) // 2]).errors
+    once = run(tmp_path, "sparseMINRES", twice[: len(twice) // 2])
+    found = run(tmp_path, "sparseMINRES", f"force\n{twice}")
+    assert (found.end_code, found.constraints, found.constraint_rank) == (3, 2, 1)
+    assert "1 of 2 are independent" in found.message
+    for label, error in errors.items():
+        assert found.values[label] == pytest.approx(once.values[label], abs=1e-6 * error)
+
+
 @pytest.mark.parametrize("places", [0, 16])
 def test_products_of_neighbours_are_the_same_matrix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: int
