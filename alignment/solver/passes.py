@@ -26,7 +26,7 @@ Observer = Callable[[Equations, LocalFits, FloatArray], None]
 
 _TABLE_MAX = 1 << 20
 _BITS_MAX = 2048  # parameters that are counted per record
-_NEAR = 0.01  # fraction of records that may be near a cut
+_NEAR, _NEAR_MAX = 0.01, 20_000  # fraction of records that may be near a cut, and about how many memory has room for
 _MANY = 1000  # records, of which it is worth while to separate those near a cut
 
 
@@ -152,7 +152,7 @@ def run_pass(
         with_matrix: whether to compute the matrix; ``sparse_bytes``: memory for a sparse one, 0 for a dense one.
         observe: called with all records, their fits and the errors of the equations.
         also: other values, with which the records are only fitted, and their observers.
-        near: records to separate, from an earlier pass; if empty, of many records the one percent that is nearest to the
+        near: records to separate, from an earlier pass; if empty, of many records about one percent, those nearest to the
             cut; None for none.
     """
     labels = source.sets.labels
@@ -279,7 +279,8 @@ class _Work(NamedTuple):
             return 0.0
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             margins = self._margins(self._fits(chunk, self.shifts, self._sigmas(chunk)), np.diff(chunk.offsets))
-        return float(np.sort(margins)[int(_NEAR * len(margins))])
+        fraction = min(_NEAR, _NEAR_MAX / max(source.records, 1))
+        return float(np.sort(margins)[int(fraction * len(margins))])
 
     def _sigmas(self, chunk: Equations) -> FloatArray:
         sigmas = chunk.sigmas.astype(np.float64)

@@ -17,7 +17,7 @@ from faser_align.alignment.solver.label_sets import LabelSets
 from faser_align.alignment.solver.steering_data import Binary
 
 BLOCK_BYTES = 4 << 20  # about two thousand FASER tracks
-CACHE_BYTES, LAYOUT_BYTES = 128 << 20, 96 << 20  # a solution of any number of tracks needs less than 400 MB
+CACHE_BYTES, LAYOUT_BYTES = 96 << 20, 96 << 20  # a solution of any number of tracks needs less than 400 MB
 
 
 class Source:
