@@ -1,5 +1,6 @@
 """Show the status screen of a campaign, and redraw it whenever its snapshot changes."""
 
+import itertools
 import os
 import sys
 import time
@@ -58,8 +59,9 @@ def watch_live(
 
 def _fitting(seen: Snapshot, program: str, trouble: str, where: tzinfo | None) -> list[draw.Block]:
     """Return the status with as many incidents and iterations as fit; the path of the constants and what to type stay."""
-    for latest, items in LATEST:
+    for blank, (latest, items) in itertools.product((True, False), LATEST):
         blocks = screens.status(seen, program=program, trouble=trouble, where=where, latest=latest, items=items)
+        blocks = [block for block in blocks if blank or block != draw.Line()]
         if draw.height(blocks) < draw.lines():
             return blocks
     last = screens.onwards(seen, program)
