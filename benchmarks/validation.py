@@ -1,9 +1,9 @@
 """Measure how often a validation rejects: constants with one module off, and undisturbed constants.
 
-``python benchmarks/validation.py [--alignments N] [--seed N] [--shift UM...]`` simulates alignments with the default
-joint step, or of the IFT's modules alone, from misaligned constants. It validates each result with unused files
-(5 files of 2,000 tracks), which differ in each validation: undisturbed, and with one random module moved across its
-strips. Rows of the table: kinds of alignment, with many tracks, with few, from the true constants, with outliers,
+``python benchmarks/validation.py [--alignments N] [--seed N] [--unused N] [--shift UM...]`` simulates alignments with the
+default joint step, or of the IFT's modules alone, from misaligned constants. It validates each result with unused files
+(of 2,000 tracks; by default one, the least that a campaign of ten files holds back), which differ in each validation:
+undisturbed, and with one random module moved across its strips. Rows of the table: kinds of alignment, with many tracks, with few, from the true constants, with outliers,
 and few tracks for the IFT's modules.
 The work is the jobs' own, in one process per alignment and without HTCondor.
 """
@@ -44,7 +44,7 @@ from faser_align.jobs.reconstruct import reconstruct
 from faser_align.jobs.solve import solve
 from faser_align.jobs.validate import validate
 
-PER_FILE, UNUSED = 2000, 5  # tracks of a raw file, unused files of a validation
+PER_FILE = 2000  # tracks of a raw file
 ITERATIONS = 8
 TRUTH = Path(__file__).resolve().parent.parent / "examples" / "align_2025.txt"
 
@@ -159,8 +159,10 @@ def _reconstruct(record: Any, stage: int, number: int, file: int, *, keep: bool 
         os.unlink(layout.mille_file(record["data"], stage, number, record["run"], file))
 
 
-def trials(kind: Kind, seed: int, undisturbed: int, shifts: Sequence[float], disturbed: int, root: str) -> list[Trial]:
-    """Align once, and validate many times."""
+def trials(
+    kind: Kind, seed: int, unused: int, undisturbed: int, shifts: Sequence[float], disturbed: int, root: str
+) -> list[Trial]:
+    """Align once, and validate many times, each time with other ``unused`` files."""
     folder = Path(root) / re.sub(r"\W+", "_", f"{kind} {seed}")
     record: Any = align(kind, seed, folder)
     rng = np.random.default_rng([seed, 8])
@@ -172,12 +174,11 @@ def trials(kind: Kind, seed: int, undisturbed: int, shifts: Sequence[float], dis
         module = str(rng.choice(free)) if shift else ""
         constants = add_constants(aligned, {module: (shift * 1e-3, 0.0, 0.0, 0.0, 0.0, 0.0)}) if shift else aligned
         _write(record, layout.VALIDATION, layout.AFTER, constants)
-        unused = list(range(1000 + trial * UNUSED, 1000 + (trial + 1) * UNUSED))
-        record["validation"] = {"files": record["files"] + unused, "unused": unused}
+        files = list(range(1000 + trial * unused, 1000 + (trial + 1) * unused))
+        record["validation"] = {"files": files, "unused": files}
         write_record(f"{folder}/{layout.RECORD}", record)
         for half in (layout.BEFORE, layout.AFTER):
-            again = trial == 0 or (shift and half == layout.AFTER)  # other trials have the same tracks of used files
-            for file in (record["files"] if again else []) + unused:
+            for file in files:
                 _reconstruct(record, layout.VALIDATION, half, file)
         os.makedirs(os.path.dirname(layout.metrics_file(str(folder), layout.VALIDATION, layout.AFTER)), exist_ok=True)
         validate(str(folder), layout.VALIDATION, layout.AFTER)
@@ -213,6 +214,7 @@ def main() -> int:
     """Run the alignments and their validations, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--alignments", type=int, default=5, help="alignments of each kind")
+    parser.add_argument("--unused", type=int, default=1, help="unused files of each validation")
     parser.add_argument("--undisturbed", type=int, default=20, help="undisturbed validations of each alignment")
     parser.add_argument("--disturbed", type=int, default=4, help="validations of each alignment and shift")
     parser.add_argument("--shift", type=float, nargs="*", default=[50.0], help="shifts of one module (um)")
@@ -228,7 +230,9 @@ def main() -> int:
     ):
         runs = {
             kind: [
-                pool.submit(trials, kind, seed, options.undisturbed, options.shift, options.disturbed, root)
+                pool.submit(
+                    trials, kind, seed, options.unused, options.undisturbed, options.shift, options.disturbed, root
+                )
                 for seed in range(options.seed, options.seed + options.alignments)
             ]
             for kind in (KINDS[number] for number in options.kinds)

@@ -143,6 +143,7 @@ def facts(utc: str, event: str = "test") -> Facts:
         "rows": rows,
         "iteration": solved + (event in ("held", "stuck", "lost", "failed", "removed")),
         "iterations": 10,
+        "quality": None if event in ("held", "lost", "stuck") else _SAMPLES["quality"],
         "weak": [{"name": "curvature in y", "error_um": None, "moved_um": 4.2}],
         "solver": "0 Ended normally",
         "wall_s": 3_840.0 * solved,

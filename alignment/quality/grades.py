@@ -99,14 +99,16 @@ def assess(limits: Limits, subject: Subject) -> Quality | None:
 
 
 def unvalidated(record: Manifest) -> str:
-    """Return why a campaign has no validation; empty if it has one."""
+    """Return why a campaign has no validation; empty if it has one, or cannot have one."""
     settings = record["config"].get("validation")
     if "validation" in record or "imported" in record or "only" in record or not settings:
         return ""
     if not settings["enabled"]:
         return "validation.enabled is false"
-    few = len(record["files"]) < HOLD_BACK_MIN
-    return f"fewer than {HOLD_BACK_MIN} files, and validation.files names no others" if few else "no files for it"
+    if len(record["files"]) < HOLD_BACK_MIN and not settings["files"]:
+        return f"fewer than {HOLD_BACK_MIN} files, and validation.files names no others"
+    none = not settings["files"] and not settings.get("hold_back")
+    return "validation.hold_back is 0, and validation.files names no files" if none else ""  # an iteration solved again
 
 
 def criterion(name: str, limits: Limits) -> str:

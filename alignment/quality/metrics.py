@@ -198,7 +198,7 @@ def iteration_metrics(
         "converted_again": data.converted_again,
         "chi2_per_ndf": _number(counts.chi2_per_ndf()),
         "residuals": _residuals(counts),
-        "sides": counts.side_residuals_um(),
+        "sides": {key: _rounded(side) for key, side in counts.side_residuals_um().items()},
         "momentum": {**_momentum(counts), **data.momentum},
         "magnets": finite(magnets(counts)),
         "solver": _solver(backend, steps),
@@ -380,6 +380,11 @@ def _residuals(counts: Counts) -> dict[str, metrics.Residuals]:
         if quantiles is not None:
             by_layer[key] = {"median_um": quantiles[0], "width_um": quantiles[1]}
     return by_layer
+
+
+def _rounded(side: metrics.Module) -> metrics.Module:
+    """Return the residuals of a side to 1 nm, which halves their share of ``metrics.json``."""
+    return {"hits": side["hits"], "mean_um": round(side["mean_um"], 3), "rms_um": round(side["rms_um"], 3)}
 
 
 def _outliers(counts: Counts) -> float | None:

@@ -29,6 +29,7 @@ def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) 
     found: list[Block] = [Line(title), Line("=" * len(title)), Line(f"written {_utc(written_utc)} by faser-align")]
     sections = (
         ("Outcome", _outcome(seen)),
+        ("Quality", _quality(seen)),
         ("Convergence", _convergence(seen)),
         ("Verdict", _verdict(seen)),
         ("Validation", _validation(seen)),
@@ -42,6 +43,17 @@ def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) 
         if content:
             found += [Line(), Line(heading), Line("-" * len(heading)), *content]
     return found
+
+
+def _quality(seen: Row) -> list[Block]:
+    """Return the quality block with the criterion of each line; empty before the first constants."""
+    found = seen.get("quality")
+    if not found:
+        return []
+    texts = [found["sentence"]] if found["sentence"] else []
+    for line in found["lines"]:
+        texts += [f"{line['grade']}  {line['title']}: {line['text']}", f"      {line['criterion']}"]
+    return [Line(formatting.symbols(text)) for text in texts]
 
 
 def _utc(text: str) -> str:

@@ -161,7 +161,11 @@ def test_a_campaign_without_validation_says_so() -> None:
     ("changes", "reason"),
     [
         ({}, "fewer than 10 files, and validation.files names no others"),
-        ({"files": list(range(10))}, "no files for it"),
+        (
+            {"files": list(range(10)), "config": {"validation": {"enabled": True, "files": "", "hold_back": 0.0}}},
+            "validation.hold_back is 0, and validation.files names no files",
+        ),
+        ({"files": list(range(10)), "config": {"validation": {"enabled": True, "files": "", "hold_back": 0.05}}}, ""),
         ({"config": {"validation": {"enabled": False}}}, "validation.enabled is false"),
         ({"validation": {}}, ""),
         ({"only": 1}, ""),
@@ -170,7 +174,7 @@ def test_a_campaign_without_validation_says_so() -> None:
 )
 def test_why_there_is_no_validation(changes: dict[str, Any], reason: str) -> None:
     """The reason is the number of files or the configuration; campaigns that cannot have one give none."""
-    record: Any = {"files": [400], "config": {"validation": {"enabled": True}}} | changes
+    record: Any = {"files": [400], "config": {"validation": {"enabled": True, "files": ""}}} | changes
     assert unvalidated(record) == reason
 
 

@@ -231,6 +231,20 @@ def test_chi2_of_few_unused_files_fluctuates() -> None:
         assert confirm(LIMITS, held_back(metrics, 1000)).name == name
 
 
+@pytest.mark.parametrize(("width_um", "name"), [(20.0, "confirmed"), (20.1, "refuted")])
+def test_outliers_that_enter_the_selection_are_no_misalignment(width_um: float, name: str) -> None:
+    """chi2/ndf of files held back may rise in proportion to itself, and further if the layers' residuals are not wider."""
+    assert confirm(LIMITS, held_back(newer(chi2=(7.0, 7.02)))).name == "confirmed"
+    metrics = held_back(newer(chi2=(7.0, 7.06)))
+    assert confirm(LIMITS, metrics).name == "refuted"
+    for half, width in (("before", 20.0), ("after", width_um)):
+        layers = {layer: {"median_um": 0.0, "width_um": width} for layer in ("00", "10", "21")}
+        metrics["groups"]["unused"][half]["residuals"] = layers
+    said = confirm(LIMITS, metrics)
+    assert said.name == name
+    assert ("by outliers alone" in said.criteria[0].text) == (name == "confirmed")
+
+
 def test_a_validation_without_files_confirms() -> None:
     """If all files of the validation were dropped, the campaign stays converged, and the reason says so."""
     said = confirm(LIMITS, {"groups": {}, "free_parameters": 3, "free_modules": [], "aligned_sides": {}})
