@@ -10,6 +10,7 @@ from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
@@ -19,7 +20,8 @@ from faser_align.examples import distortions
 
 IMAGES = Path(__file__).resolve().parent / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
-BYTES_MAX = 200_000
+BYTES_MAX = 150_000
+COLOURS = 128  # of a picture, which makes it a third of the size
 HOME = "/home/you/.local/state"  # shown in place of the folder in which the demonstration was made
 COLUMNS = 96
 TERMINAL = """<!doctype html><meta charset="utf-8"><style>
@@ -98,6 +100,7 @@ def picture(browser: Browser, shot: Shot) -> None:
         shown.screenshot(path=path)
     else:
         shown.locator("body").screenshot(path=path)
+    Image.open(path).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
     size = path.stat().st_size
     print(f"{path}: {size} bytes")
     if size > BYTES_MAX:
@@ -124,8 +127,8 @@ def main(scratch: Path) -> None:
         both = distorted(scratch)
         for shot in (
             Shot("status", terminal("status", "demo-1").replace(str(scratch), HOME), 1000, None),
-            Shot("report", report, 1000, 1150),
-            Shot("report-residuals", report, 1000, 900, id="residuals"),
+            Shot("report", report, 1000, 1000),
+            Shot("report-residuals", report, 1000, 800, id="residuals"),
             Shot("report-dark", report, 1000, 1000, scheme="dark", id="detector-picture"),
             Shot("report-phone", report, 360, 1000, id="residuals"),
             Shot("report-print", report, 740, 1050, media="print"),

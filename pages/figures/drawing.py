@@ -223,6 +223,8 @@ def curves(data: Curves, experiment: str) -> "Figure":
             )
         if data.log:
             axes.set_yscale("log")
+            low, high = axes.get_ylim()
+            axes.set_ylim(low, 1.6 * high if data.limit else high)  # room for the limit's name
             _plain_decades(axes)
         _label_x(axes, data)
         axes.set_xlabel(data.x_label)
