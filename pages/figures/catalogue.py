@@ -22,7 +22,7 @@ SECTIONS = {
         elements.from_reference,
         elements.from_truth,
     ),
-    "validation": (elements.validation,),
+    "validation": (elements.validation, distributions.validation),
     "momenta": (distributions.momentum, distributions.momentum_change, distributions.asymmetry, distributions.magnets),
     "data": (elements.occupancy, distributions.stability, distributions.drift_over_files),
     "convergence": (convergence.chi2_per_ndf, convergence.expected_shift),

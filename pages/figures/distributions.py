@@ -43,6 +43,12 @@ def residuals_of(found: Mapping[str, FigureData | None]) -> Plot | None:
     )
 
 
+def validation(source: Source) -> Plot | None:
+    """Residuals of each layer in the validation, with the first constants and with the last."""
+    plot = residuals_of(source.halves)
+    return None if plot is None else plot._replace(name="validation-residuals", title="Residuals in the validation")
+
+
 def medians(source: Source) -> Plot | None:
     """Distribution of the modules' median residuals (DMR), by station."""
     found = {

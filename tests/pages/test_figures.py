@@ -242,7 +242,10 @@ def test_files_have_their_names_on_the_axis(filled: Source) -> None:
 def test_every_figure_can_be_drawn_as_every_file(filled: Source) -> None:
     """No figure of the catalogue fails; each has rows, and the page of figures explains it."""
     explained = (Path(__file__).parents[2] / "docs" / "figures.md").read_text(encoding="utf-8")
-    reference = filled._replace(reference=("in use.txt", {"000": (0.05, 0.0, 0.0, 0.0, 0.0, 0.0)}))
+    reference = filled._replace(
+        reference=("in use.txt", {"000": (0.05, 0.0, 0.0, 0.0, 0.0, 0.0)}),
+        halves={"before": histograms(60.0), "after": histograms(0.0)},
+    )
     made = plots(reference)
     assert len({plot.name for plot in made}) == len(made)
     assert {
@@ -253,6 +256,7 @@ def test_every_figure_can_be_drawn_as_every_file(filled: Source) -> None:
         "map-reference",
         "reference",
         "spectrum",
+        "validation-residuals",
         "files",
     } <= {plot.name for plot in made}
     for plot in made:

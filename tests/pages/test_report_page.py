@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,15 @@ def test_without_its_script_the_page_says_the_same(found: Facts, browser: Browse
     assert page.locator("#most").text_content() == "1002"
     assert page.locator("figure svg.figure").first.is_visible()
     assert page.locator(".controls").is_hidden()
+
+
+def test_without_matplotlib_the_page_says_so(found: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where matplotlib is missing, the page has its tables and one sentence that names the interpreter and the fix."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    text = render(found, written_utc=NOW)
+    assert f"The page has no figures: figures need matplotlib, which is not installed for {sys.executable}" in text
+    assert "<svg class='figure'" not in text
+    assert "Table: Iterations" in text
 
 
 def test_a_limit_of_a_stage_is_drawn(workdir: Path, browser: Browser) -> None:
