@@ -163,6 +163,7 @@ def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None
             "replay": (NAME, "--set", "convergence.patience=1"),
             "constants show": (NAME,),
             "constants diff": (NAME, "start constants.txt"),
+            "plots": (NAME, "-o", "../plots", "--format", "csv"),
             "report": (NAME, "--text"),
             "repair": (NAME, "--dry-run"),
             "clean": (NAME, "--dry-run"),
