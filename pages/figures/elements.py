@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from faser_align.alignment.parameters.constants import DOFS
-from faser_align.alignment.parameters.labels import LAYERS, MODULES, constants_key
+from faser_align.alignment.parameters.labels import KEYS, LAYERS, MODULES, constants_key
 from faser_align.fsm.metrics import Half, Metrics
 from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Map, Maps, Measured
@@ -117,17 +117,19 @@ def validation(source: Source) -> Plot | None:
     halves: dict[str, Half] = {"before": group.get("before", {}), "after": group.get("after", {})}
     if not all(half.get("modules") for half in halves.values()):
         return None
-    means = {
+    modules = {
         name: {
-            key: Measured(of["mean_um"], of["rms_um"] / math.sqrt(of["hits"])) for key, of in half["modules"].items()
+            key: of for key, of in half["modules"].items() if key in KEYS and of.keys() >= {"hits", "mean_um", "rms_um"}
         }
         for name, half in halves.items()
     }
+    means = {
+        name: {key: Measured(of["mean_um"], of["rms_um"] / math.sqrt(of["hits"])) for key, of in those.items()}
+        for name, those in modules.items()
+    }
     widths = {
-        name: {
-            key: Measured(of["rms_um"], of["rms_um"] / math.sqrt(2 * of["hits"])) for key, of in half["modules"].items()
-        }
-        for name, half in halves.items()
+        name: {key: Measured(of["rms_um"], of["rms_um"] / math.sqrt(2 * of["hits"])) for key, of in those.items()}
+        for name, those in modules.items()
     }
     what = "files that the alignment did not use" if "unused" in groups else "all files"
     return Plot(
@@ -179,7 +181,7 @@ def occupancy(source: Source) -> Plot | None:
 def _hits(metrics: Metrics) -> dict[str, list[int]]:
     """Return hits kept and cut of each module of the stations with hits, zeros of modules without any."""
     found = metrics.get("hits", {}).get("modules", {})
-    stations = sorted({key[0] for key in found})
+    stations = sorted({key[0] for key in found if key in KEYS})
     return {
         key: found.get(key, [0, 0])
         for key in (constants_key(int(station), layer, m) for station in stations for layer in LAYERS for m in MODULES)

@@ -9,6 +9,7 @@ in dark mode. A width of 340 points shows letters in their own size on a phone.
 """
 
 import io
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -75,6 +76,8 @@ def label(config: Mapping[str, Any]) -> str:
 
 def missing() -> str:
     """Return why figures cannot be drawn; empty if they can."""
+    # There may be no home folder for matplotlib's cache; its warning about it is of no use.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as problem:
@@ -83,6 +86,8 @@ def missing() -> str:
                 f"figures need matplotlib, which is not installed for {sys.executable}; install faser-align[plot] there"
             )
         return f"matplotlib cannot be used by {sys.executable}: {problem}"
+    except Exception as broken:  # noqa: BLE001 -- an installation may be broken in any way
+        return f"matplotlib cannot be used by {sys.executable}: {broken}"
     return ""
 
 

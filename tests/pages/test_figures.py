@@ -121,6 +121,16 @@ def test_a_dead_module_is_named(source: Source) -> None:
     assert ("hits", "", "iteration 2", "013", 3.0, pytest.approx(3**0.5)) in plot.table()[1]
 
 
+def test_names_that_no_detector_has_are_left_out(source: Source) -> None:
+    """Metrics that somebody has edited do not keep the other figures from being drawn."""
+    edited: Metrics = {"hits": {"modules": {"xyz": [1, 2], "000": [5, 0]}}, "magnets": {"left": {}}}  # type: ignore[typeddict-item]
+    odd = source._replace(iterations=[of._replace(metrics=edited) for of in source.iterations])
+    assert {row[3] for row in drawn(elements.occupancy(odd)).table()[1]} == {
+        f"0{l}{m}" for l in range(3) for m in range(8)
+    }
+    assert distributions.magnets(odd) is None
+
+
 def test_figures_of_a_page_share_no_ids(source: Source) -> None:
     """In a page, figures have text as text, the page's colours, and ids of their own."""
     texts = [
