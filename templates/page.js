@@ -25,6 +25,23 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   }
 }
+// A command is copied with a button. A page that may not use the clipboard selects the command instead.
+for (const command of document.querySelectorAll(".next code")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "copy";
+  button.textContent = "copy";
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(command.textContent);
+      button.textContent = "copied";
+    } catch {
+      getSelection().selectAllChildren(command);
+      button.textContent = "selected";
+    }
+  });
+  command.after(" ", button);
+}
 // The index shows only rows that contain each of the words typed.
 const filter = document.getElementById("filter");
 if (filter) {

@@ -70,6 +70,19 @@ def test_a_table_sorts_and_the_detector_changes(browser: Browser, campaigns: Pat
     assert "var(--plus) 100%" in str(module.get_attribute("style"))
 
 
+def test_the_next_command_is_copied_with_a_button(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
+    """A button beside each of the next commands copies it, or selects it where the clipboard is closed."""
+    path = written(tmp_path, collect(str(campaigns / "converged")))
+    page = look(browser, path, 1600, "light").page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    button = page.locator(".next button").first
+    command = page.locator(".next code").first.text_content()
+    button.click()
+    page.wait_for_function("() => document.querySelector('.next button').textContent !== 'copy'")
+    copied = "navigator.clipboard.readText()" if button.text_content() == "copied" else "String(getSelection())"
+    assert page.evaluate(copied) == command
+
+
 def test_hostile_names_stay_text(browser: Browser, workdir: Path) -> None:
     """Texts of users and programs are shown unchanged and never become markup."""
     record = make_campaign(workdir / "c", files=1, name="<script>alert(1)</script>")
