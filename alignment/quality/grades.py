@@ -115,7 +115,7 @@ def criterion(name: str, limits: Limits) -> str:
     """Return a line's criterion with its limits."""
     described = DESCRIBED[name]
     good, bad = getattr(limits, described["limits"]) if described["limits"] else (0.0, 0.0)
-    return described["criterion"].format(good=good, bad=bad)
+    return described["criterion"].format(good=good, bad=bad).replace("%", " %")
 
 
 def table() -> str:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
-from faser_align.alignment.parameters.constants import STEREO_RAD, Six
+from faser_align.alignment.parameters.constants import DOFS, STEREO_RAD, Six
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.quality.survey import displacement_um
 from faser_align.alignment.quality.weak_modes import determined
@@ -42,9 +42,14 @@ def distance_to_truth(
         "directions": int(known.sum()),
         "dofs": {
             dof: {"rms": float(np.sqrt(np.mean(of))), "unit": "urad" if dof.rpartition(" ")[2][0] == "r" else "um"}
-            for dof, of in sorted(squares.items(), key=lambda one: (one[0].startswith("layer"), one[0]))
+            for dof, of in sorted(squares.items(), key=lambda one: _place(one[0]))
         },
     }
+
+
+def _place(dof: str) -> tuple[bool, int]:
+    """Return the place of a degree of freedom in lists: modules first, x before y before rotations."""
+    return dof.startswith("layer"), DOFS.index(dof.rpartition(" ")[2])
 
 
 def _constants(labels: Collection[int], moved_um: FloatArray) -> dict[tuple[str, str], float]:
