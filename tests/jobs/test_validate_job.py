@@ -13,6 +13,8 @@ import pytest
 from faser_align.alignment.parameters.constants import read_constants, write_constants
 from faser_align.alignment.quality.figure_data import read_figures
 from faser_align.campaign import layout
+from faser_align.jobs.figures import keep_half
+from faser_align.jobs.program import open_iteration
 from faser_align.jobs.reconstruct import reconstruct
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -50,8 +52,11 @@ def change_by_hand(folder: Path, half: int) -> None:
     write_constants(path, constants | {"003": (x + 0.01, *others)})
 
 
-def test_both_constants_are_compared(solved: Path, run_job: Run) -> None:
-    """chi2/ndf, momenta and residuals of modules and sides are compared; constants that nobody changed give no remark."""
+def test_both_constants_are_compared(solved: Path, run_job: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """chi2/ndf, momenta and residuals of modules and sides are compared; constants that nobody changed give no remark.
+
+    Both halves have data of figures; damaged histograms are only reported.
+    """
     found = validate(solved, run_job)
     before, after = (found["groups"]["all"][when] for when in ("before", "after"))
     assert before["chi2_per_ndf"] > after["chi2_per_ndf"] > 0
@@ -72,6 +77,12 @@ def test_both_constants_are_compared(solved: Path, run_job: Run) -> None:
         means = half.profile("residual_means")
         assert means is not None
         assert means.sum("side").at(module="003").values() == pytest.approx(summary["modules"]["003"]["mean_um"])
+    after_half = open_iteration(str(solved), layout.VALIDATION, layout.AFTER)
+    path = layout.histograms_file(after_half.mille_file(400))
+    Path(path).write_bytes(b"damaged")
+    keep_half(after_half, [400], "all")
+    assert f"the data of the figures are not stored: cannot read the histograms {path}" in capsys.readouterr().err
+    assert read_figures(layout.figures_file(str(solved), layout.VALIDATION, layout.AFTER)) is None
 
 
 @pytest.mark.parametrize(
