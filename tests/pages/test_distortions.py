@@ -1,10 +1,11 @@
-"""Test that each simulated distortion is visible in the figure that should show it (examples/distortions.py)."""
+"""Test that each simulated distortion is visible in the figure that should show it, and graded (examples/distortions.py)."""
 
 from pathlib import Path
 
 import pytest
 
 from faser_align.examples import distortions
+from faser_align.fsm.quality import Line
 from faser_align.pages.collect import collect
 from faser_align.pages.figures import distributions, elements
 from faser_align.pages.figures.plot import Plot
@@ -21,6 +22,11 @@ def distorted(folder: Path, name: str, iterations: int = 1) -> Source:
     return source(collect(distortions.campaign(folder, name, TRACKS, iterations)))
 
 
+def line(shown: Source, name: str) -> Line:
+    """Return a line of the quality block of the last iteration."""
+    return next(line for line in shown.last.metrics["quality"]["lines"] if line["name"] == name)
+
+
 def rows(plot: Plot | None) -> list[dict[str, Cell]]:
     assert plot is not None
     columns, cells = plot.table()
@@ -33,16 +39,21 @@ def sigmas(row: dict[str, Cell]) -> float:
 
 def test_a_shifted_module_has_the_largest_correction(workdir: Path) -> None:
     """The module that is 100 um off is corrected by that, by far the most in units of its error."""
-    found = sorted(rows(elements.corrections(distorted(workdir, "shifted-module"))), key=sigmas)
+    shown = distorted(workdir, "shifted-module")
+    found = sorted(rows(elements.corrections(shown)), key=sigmas)
     assert (found[-1]["quantity"], found[-1]["element"]) == ("x", "112")
     assert -110 < float(found[-1]["value"] or 0) < -70
+    assert (line(shown, "residual_means")["grade"], line(shown, "residual_means")["values"]["where"]) == ("bad", "112")
 
 
 def test_a_rotated_layer_turns_back(workdir: Path) -> None:
     """The layer that is turned by 1 mrad is corrected by that, by far the most in units of its error."""
-    found = sorted(rows(elements.corrections(distorted(workdir, "rotated-layer"))), key=sigmas)
+    shown = distorted(workdir, "rotated-layer")
+    found = sorted(rows(elements.corrections(shown)), key=sigmas)
     assert (found[-1]["quantity"], found[-1]["element"]) == ("layer rz", "21")
     assert float(found[-1]["value"] or 0) == pytest.approx(-1000, abs=5 * float(found[-1]["error"] or 0))
+    assert line(shown, "residual_means")["grade"] == "bad"
+    assert line(shown, "residual_means")["values"]["where"][:2] == "21"
 
 
 def test_a_bowing_changes_momenta_by_charge(workdir: Path) -> None:
@@ -53,21 +64,28 @@ def test_a_bowing_changes_momenta_by_charge(workdir: Path) -> None:
     }
     assert float(change["positive"] or 0) > 20
     assert float(change["negative"] or 0) < -10
+    assert line(shown, "momenta")["grade"] == "bad"
     moved = [row for row in rows(elements.corrections(shown)) if row["quantity"] == "layer y" and sigmas(row) > 20]
     assert {row["element"] for row in moved} >= {"00", "01", "02"}
 
 
 def test_a_wrong_field_is_that_of_its_magnet(workdir: Path) -> None:
     """A field that is 10 % above the map is found in its magnet, and within three errors."""
-    found = rows(distributions.magnets(distorted(workdir, "momentum-scale")))
+    shown = distorted(workdir, "momentum-scale")
+    found = rows(distributions.magnets(shown))
     second = next(row for row in found if row["magnet"] == "2")
     assert sigmas(second) > 3
     assert float(second["value"] or 0) == pytest.approx(10, abs=3 * float(second["error"] or 0))
+    assert line(shown, "momenta")["grade"] == "look"
+    assert "the magnet between stations 1 and 2 seems off" in line(shown, "momenta")["text"]
 
 
 def test_a_dead_module_has_no_hits(workdir: Path) -> None:
     """A module without hits is drawn at zero and named."""
-    plot = elements.occupancy(distorted(workdir, "dead-module"))
+    shown = distorted(workdir, "dead-module")
+    plot = elements.occupancy(shown)
     assert plot is not None
     assert "226: dead" in plot.caption
+    assert line(shown, "dropped")["grade"] == "look"
+    assert line(shown, "dropped")["values"]["empty_modules"] == ["226"]
     assert [row["value"] for row in rows(plot) if (row["quantity"], row["element"]) == ("hits", "226")] == [0.0]
