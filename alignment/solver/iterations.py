@@ -233,7 +233,7 @@ class Iterations:
         if last.far is None and isinstance(last.matrix, np.ndarray):  # presigmas will be added to the matrix
             last = replace(last, matrix=last.matrix.copy())
         places = problem.parameters.positions(problem.source.sets.labels)
-        weight_min = min(binary.weight for binary in problem.steering.binaries)
+        weight_min = min((binary.weight for binary in problem.steering.binaries), default=1.0)
         return Quadratic(last, self.values, self._cut, problem.variable, places, weight_min, self._fit)
 
     def _evaluate(self, decrease: float | None, *, with_matrix: bool = False) -> None:
