@@ -22,6 +22,7 @@ from faser_align.pages.figures.source import Reference, source
 from faser_align.pages.repeat import recipe
 from faser_align.pages.templating import environment
 from faser_align.reference import meanings
+from faser_align.state.facts import error_of_correction
 
 MOVERS_MAX, HISTORY_MAX, LISTED_MAX, UNUSUAL_MAX = 10, 400, 50, 20
 
@@ -59,7 +60,11 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
             residuals=_residuals(judged),
             **_detector(facts, reference),
             **_figures(facts, reference),
-            corrections=[(row, dof, of) for row in judged for dof, of in row["metrics"].get("corrections", {}).items()],
+            corrections=[
+                (row, dof, of, error_of_correction(row["metrics"], dof, of["where"]))
+                for row in judged
+                for dof, of in row["metrics"].get("corrections", {}).items()
+            ],
             spent=_times(facts),
             panels=timeline.panels(facts.nodes, staged=facts.staged),
             unusual=timeline.unusual(facts.nodes, UNUSUAL_MAX),

@@ -243,7 +243,7 @@ def summary(iteration: Mapping[str, Any]) -> "Row":
     }
 
 
-def _error(metrics: "Metrics", dof: str, where: str) -> float | None:
+def error_of_correction(metrics: "Metrics", dof: str, where: str) -> float | None:
     """Return the error of an element's correction (um, urad), which is that of its constant; None if it has none."""
     six = (metrics.get("constant_errors") or {}).get(where)
     return (six[_PLACES[dof.rpartition(".")[2]]] or None) if six else None
@@ -255,7 +255,7 @@ _PLACES = {dof: place for place, dof in enumerate(("x", "y", "z", "rx", "ry", "r
 def largest(metrics: "Metrics") -> "Largest | None":
     """Return the largest finite correction of an iteration as a length, or as an angle if no length was free."""
     found: list[Largest] = [
-        {"dof": dof, **c, "value": value, "error": _error(metrics, dof, c["where"])}
+        {"dof": dof, **c, "value": value, "error": error_of_correction(metrics, dof, c["where"])}
         for dof, c in metrics.get("corrections", {}).items()
         if (value := c["largest"]) is not None
     ]

@@ -10,6 +10,7 @@ from faser_align.cli.show import weak_modes
 from faser_align.cli.show.draw import Block, Grid, Line
 from faser_align.fsm import renamed
 from faser_align.fsm.metrics import Metrics
+from faser_align.state import facts
 from faser_align.system import formatting
 
 Row = Mapping[str, Any]
@@ -94,8 +95,10 @@ def _correction(row: Row, dof: str) -> str:
     found = row["metrics"].get("corrections", {}).get(dof)
     if not found:
         return formatting.NONE
-    where = f" {found['where']}" if found.get("where") else ""
-    return f"{formatting.size(found.get('rms'))}, {formatting.size(found.get('largest'))}{where}"
+    key, largest = found.get("where"), found.get("largest")
+    error = facts.error_of_correction(row["metrics"], dof, key) if key and largest is not None else None
+    shown = formatting.plus_minus(largest, error) if error else formatting.size(largest)
+    return f"{formatting.size(found.get('rms'))}, {shown}{f' {key}' if key else ''}"
 
 
 def records(seen: Row) -> list[dict[str, Any]]:
