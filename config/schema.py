@@ -474,17 +474,17 @@ class Validation(Table):
     )
     hold_back: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = key(
         0.05,
-        "Fraction of the raw files that the alignment leaves to the validation, at least one file. Fewer than ten files leave "
-        "none, nor does a campaign with `files`.",
+        "Fraction of the raw files that are held back from the alignment for the validation, at least one file. Campaigns of "
+        "fewer than ten files and campaigns with `files` hold back none.",
     )
     files: Annotated[Line, AfterValidator(check_files)] = key(
         "",
-        "Unused raw files of the same run for the validation, instead of files held back.",
+        "Other raw files of the same run for the validation, instead of files held back.",
         "ranges such as 500-510,520",
     )
     used_files: bool = key(
         False,
-        "Reconstruct the files that the alignment used once more, too: the validation then takes as long as two iterations.",
+        "Also reconstruct the files that the alignment used. The validation then takes as long as two iterations.",
     )
     chi2_rise_max: NotNegative = key(
         0.003,
@@ -510,7 +510,7 @@ class Validation(Table):
 def check_limits(limits: list[float]) -> list[float]:
     """Return the limits of a grade: two numbers, that of *good* first; raise ValueError for others."""
     if len(limits) != 2 or not 0 <= limits[0] <= limits[1] < math.inf:
-        raise ValueError(f"{limits} must be two numbers, the limit of good and the limit of bad, which is not smaller")
+        raise ValueError(f"{limits} must be two numbers, the limit of good and a limit of bad that is not smaller")
     return limits
 
 
@@ -519,14 +519,14 @@ TWO = "two numbers from 0, the second not smaller"
 
 
 class Quality(Table):
-    """Limits of the grades in the quality block: a number is *good* up to the first, *bad* above the second, else to be *looked* at.
+    """Limits of the grades in the quality block: *good* up to the first limit, *bad* above the second, *look* in between.
 
     Grades never change the decision. [Quality](quality.md) has each criterion and its source.
     """
 
     precision: GradeLimits = key(
         [0.1, 0.3],
-        "Errors of constants as fractions of a hit's resolution: the median, and for *good* also the largest.",
+        "Median error of the constants divided by a hit's resolution. With any error above the second limit the grade is at best *look*.",
         TWO,
     )
     residual_mean_um: GradeLimits = key([1.0, 5.0], "rms of the modules' mean residuals (um).", TWO)
@@ -538,7 +538,7 @@ class Quality(Table):
     )
     dropped: GradeLimits = key(
         [0.1, 0.3],
-        "Fraction of the hits that are cut; a dropped file is never *good*, and more than the second of the files *bad*.",
+        "Fraction of hits that are cut. With any dropped file the grade is at best *look*; the second limit also applies to files.",
         TWO,
     )
     truth_sigma: GradeLimits = key(

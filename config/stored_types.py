@@ -182,7 +182,7 @@ class Convergence(TypedDict):
 
 
 class Quality(TypedDict):
-    """Limits of the grades in the quality block: a number is *good* up to the first, *bad* above the second, else to be *looked* at."""
+    """Limits of the grades in the quality block: *good* up to the first limit, *bad* above the second, *look* in between."""
 
     precision: list[float]
     residual_mean_um: list[float]

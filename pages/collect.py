@@ -308,7 +308,7 @@ def _figures(folder: str, iterations: list[Row], missing: list[str]) -> dict[tup
 def _truth(record: Manifest) -> Constants | None:
     """Return the simulated detector's constants; None for real data, or if their file cannot be read any more."""
     config = record["config"]
-    if config["reconstruction"]["backend"] != "simulation":
+    if "imported" in record or config["reconstruction"]["backend"] != "simulation":
         return None
     path = config["simulation"]["truth"]
     return _or_none(lambda: read_constants(path), []) if path else {}

@@ -181,7 +181,7 @@ SETTERS: dict[str, Callable[[Numbers], Values]] = {
 
 _PRINTS = "it requests more printing"
 _STORAGE = "it is about pede's storage"
-_MINRES = "it is about MINRES; the solution is exact to 1e-6 of the parameters' errors without it"
+_MINRES = "it tunes pede's MINRES; here the solution is exact to 1e-6 of the parameters' errors"
 NOTED = {
     "print": _PRINTS,
     "debug": _PRINTS,

@@ -21,13 +21,15 @@ def plots(
     stage: Annotated[int | None, typer.Option(min=1, help="Stage [default: the last solved one].")] = None,
     iteration: Annotated[
         int | None,
-        typer.Option("--iteration", min=1, help="Iteration beside the first of its stage [default: the last one]."),
+        typer.Option(
+            "--iteration", min=1, help="Iteration to draw beside the first of its stage [default: the last one]."
+        ),
     ] = None,
     forms: Annotated[
         str,
         typer.Option(
             "--format",
-            help="Endings of the files, separated by commas.",
+            help="File formats, separated by commas.",
             autocompletion=one_of("svg", "png", "pdf", "csv"),
         ),
     ] = "svg,png,pdf,csv",
@@ -79,6 +81,4 @@ def plots(
             f"{len(written.figures)} figures of {written.iteration} as {', '.join(written.forms)} in {os.path.abspath(place)}"
         )
     else:
-        console.warn(
-            f"{written.iteration} has nothing that can be drawn: its solution and metrics have no such numbers"
-        )
+        console.warn(f"{written.iteration} has no figures: its solution and metrics lack the numbers")

@@ -38,7 +38,7 @@ def residuals_of(found: Mapping[str, FigureData | None]) -> Plot | None:
     return _histograms(
         "residuals",
         "Residuals of each layer",
-        f"{grey}Medians should be zero, and widths shrink to the resolution. Numbers are those of {(after or [before])[0]}, in µm.",
+        f"{grey}Medians should be near zero and widths near the resolution. Numbers are those of {(after or [before])[0]}, in µm.",
         Histograms("residual", "µm", panels),
     )
 
@@ -112,7 +112,7 @@ def probability(source: Source) -> Plot | None:
     return _histograms(
         "probability",
         "χ² probability of tracks",
-        "Flat for normally distributed residuals; those of single strips are uniform, which lowers both ends. A peak at 0 comes from misalignment, outliers and scattering.",
+        "Flat for normally distributed residuals. Residuals of single strips are uniform, which lowers both ends. A peak at 0 means misalignment, outliers or multiple scattering.",
         Histograms("χ² probability", "", _panel(source, lambda data: data.histogram("chi2_probability"))),
     )
 
@@ -150,7 +150,7 @@ def momentum_change(source: Source) -> Plot | None:
     return Plot(
         "momentum-change",
         "Change of momenta since the first iteration",
-        "Medians of the same tracks. Opposite changes of both charges are a curvature, equal ones a scale.",
+        "Medians of the same tracks. Opposite changes of the two charges mean a curvature, equal changes a scale.",
         Curves("iteration", "change of median momentum", "%", curves, whole=True),
     )
 
@@ -174,7 +174,7 @@ def asymmetry(source: Source) -> Plot | None:
     return Plot(
         "q-over-p",
         "Mean q/p of each module's tracks",
-        "A course along x or from layer to layer that alignment changes is a weak mode of the momenta.",
+        "A trend along x or from layer to layer that the alignment changes means a weak mode that changes momenta.",
         ByElement([Band("mean q/p", "1/TeV", series)]),
     )
 
@@ -193,7 +193,7 @@ def magnets(source: Source) -> Plot | None:
     return Plot(
         "magnets",
         "Fields of the magnets",
-        f"{'; '.join(odd)}. By how much a field differs from the map if only this one is wrong: momenta are wrong with it.",
+        f"{'; '.join(odd)}. Deviation of each field from the map if only this field is wrong. Momenta are then wrong, too.",
         Curves(
             "magnet",
             "deviation of the field",

@@ -50,7 +50,7 @@ def course(source: Source) -> Plot | None:
     return Plot(
         "course",
         "Largest corrections against the iteration",
-        "In units of their errors. They should fall below 1 and stay there; an oscillation means that two parameters do the same.",
+        "In units of their errors. They should fall below 1 and stay there; an oscillation means that two parameters describe the same movement.",
         Curves("iteration", "correction over error", "σ", curves, whole=True),
     )
 
@@ -60,7 +60,7 @@ def displacements(source: Source) -> Plot | None:
     if source.start is None or source.last.solution is None:
         return None
     moved = differences(source.last.solution.constants, source.start, source.last.solution.errors)
-    caption = "How far the campaign has moved each module and layer, with statistical errors."
+    caption = "Movement of each module and layer since the start of the campaign, with statistical errors."
     return values("displacements", "Constants less those of the start", caption, source.last.name, moved)
 
 
@@ -71,7 +71,7 @@ def from_reference(source: Source) -> Plot | None:
     name, constants = source.reference
     solution = source.last.solution
     apart = differences(solution.constants, constants, solution.errors)
-    caption = "How far the constants are from others, with the statistical errors of these."
+    caption = "Constants of the campaign less the reference, with the statistical errors of the former."
     return values("reference", f"Constants less {name}", caption, source.last.name, apart)
 
 
@@ -135,7 +135,7 @@ def validation(source: Source) -> Plot | None:
     return Plot(
         "validation",
         f"Validation on {what}",
-        f"Mean residual and its rms for each module, with the first constants and with the last. {_worse(means)}",
+        f"Mean and rms of the residuals of each module, with the first and with the last constants. {_worse(means)}",
         ByElement([Band("mean", "µm", means), Band("rms", "µm", widths)]),
     )
 
@@ -173,7 +173,7 @@ def occupancy(source: Source) -> Plot | None:
     return Plot(
         "occupancy",
         "Hits of each module",
-        f"Modules with far fewer or far more hits than those beside them: {named}.",
+        f"Modules with far fewer or far more hits than those at the same place in the station's layers: {named}.",
         ByElement([Band("hits", "", kept), Band("cut", "%", cut)]),
     )
 

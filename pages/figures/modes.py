@@ -59,7 +59,7 @@ def drift(source: Source) -> Plot | None:
     return Plot(
         "drift",
         "Drift along weak modes",
-        f"{weak or 'None'} of these is weak: the survey knows more about it than the tracks. The drift is since the start of the campaign, in standard deviations of the survey.",
+        f"{weak or 'None'} of these {'are' if weak > 1 else 'is'} weak: more precise by the survey than by the tracks. Drift since the start of the campaign.",
         Curves("iteration", "drift", "σ of the survey", curves, whole=True),
     )
 
@@ -80,6 +80,6 @@ def correlations(source: Source) -> Plot | None:
     return Plot(
         "correlations",
         "Global correlations",
-        "The largest correlation of a parameter with any combination of the others; near 1 it is hardly determined.",
+        "Largest correlation of each parameter with any combination of the others. The data hardly determine a parameter near 1.",
         ByElement([Band(kind, "", {source.last.name: of}) for kind, of in series.items()]),
     )
