@@ -3,10 +3,7 @@
 ``make refresh`` is the same; tests compare the files with ``parts``.
 """
 
-import hashlib
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +16,7 @@ from faser_align.alignment.quality import grades
 from faser_align.cli import main as commandline
 from faser_align.config import describe as configuration
 from faser_align.config import type_stubs
-from faser_align.fsm import diagram, exit_codes, table
+from faser_align.fsm import diagram, exit_codes, picture, table
 from faser_align.fsm.errors import UserError
 from faser_align.operations.waiting import STATUSES, STUCK, TIMEOUT
 from faser_align.predecessor.key_tables import key_tables
@@ -28,7 +25,6 @@ from faser_align.state import describe as store
 from faser_align.system.atomic import write_text
 
 HINT = "run: make refresh   (or .venv/bin/python -m faser_align.cli.refresh)"
-PICTURES = ("campaign", "node")
 _OF_JOBS = (
     "Messages, `status` and `history` show the name, the sentence of the step that failed, and what to do. Where the third column "
     "says *yes*, DAGMan retries the node up to `htcondor.retries` times, each `htcondor.retry_wait_s` after the attempt before. Where "
@@ -40,13 +36,15 @@ _MADE = "This page is generated from the code; `make refresh` rewrites it."
 
 
 def pages() -> dict[str, str]:
-    """Return the pages that are generated completely: file name in ``docs/``, and text."""
+    """Return the pages and pictures that are generated completely: file name in ``docs/``, and text."""
     return {
         "commands.md": commands_page(),
         "configuration.md": configuration.configuration_page(),
         "exit-statuses.md": statuses_page(),
         "schema.md": store.schema_page(),
         "states.md": states_page(),
+        "images/campaign.svg": picture.svg("campaign"),
+        "images/node.svg": picture.svg("node"),
     }
 
 
@@ -73,21 +71,14 @@ def between(text: str, name: str) -> re.Match[str]:
     return found
 
 
-def picture_source(which: str) -> tuple[str, str]:
-    """Return a diagram as Graphviz reads it, and the mark that shows whether its picture is current."""
-    source = diagram.dot(which)
-    return source, f"<!-- drawn from {hashlib.sha256(source.encode()).hexdigest()[:16]} -->"
-
-
 def refresh(docs: Path) -> list[str]:
-    """Write what is not current; return the names of the files. Raise UserError if Graphviz is needed and missing."""
+    """Write what is not current; return the names of the files."""
     wanted = pages()
     for (page, name), text in blocks().items():
         before = wanted.get(page) or (docs / page).read_text(encoding="utf-8")
         place = between(before, name)
         wanted[page] = before[: place.start(1)] + text + before[place.end(1) :]
-    changed = [page for page, text in wanted.items() if _write(docs / page, text)]
-    return changed + [name for which in PICTURES for name in _draw(docs / "images" / f"{which}.svg", which)]
+    return [page for page, text in wanted.items() if _write(docs / page, text)]
 
 
 def _write(path: Path, text: str) -> bool:
@@ -96,21 +87,6 @@ def _write(path: Path, text: str) -> bool:
         return False
     write_text(path, text)
     return True
-
-
-def _draw(path: Path, which: str) -> Iterator[str]:
-    source, mark = picture_source(which)
-    if path.exists() and mark in path.read_text(encoding="utf-8"):
-        return
-    program = shutil.which("dot")
-    if program is None:
-        raise UserError(
-            f"{path} is out of date, and drawing it needs Graphviz; run: sudo apt-get install graphviz, then try again"
-        )
-    drawn = subprocess.run([program, "-Tsvg"], input=source, capture_output=True, text=True, check=True).stdout
-    path.parent.mkdir(exist_ok=True)
-    write_text(path, f"{drawn[drawn.index('<svg') :].rstrip()}\n{mark}\n")
-    yield f"images/{path.name}"
 
 
 def failures() -> str:
@@ -162,11 +138,11 @@ def states_page() -> str:
     """Return the text of ``docs/states.md``."""
     lines = ["# States and events", "", _MADE, ""]
     lines += ["An event that the table does not allow changes nothing; the history records it with the reason. "]
-    lines[-1] += "`faser-align diagram` draws the same pictures."
+    lines[-1] += "`faser-align diagram --format svg` draws the same pictures, `diagram` alone as text for Mermaid."
     parts = (("campaign", "a campaign", meanings.STATES), ("node", "a node", meanings.NODE_STATES))
     for which, whose, states in parts:
         rows = diagram.rows(which)
-        lines += ["", f"## States of {whose}", "", f"```mermaid\n{diagram.mermaid(which)}```", ""]
+        lines += ["", f"## States of {whose}", "", f"![{picture.layout(which)['said']}](images/{which}.svg)", ""]
         lines += ["| state | meaning |", "|---|---|", *(f"| `{state}` | {said} |" for state, said in states.items())]
         lines += ["", f"## Events of {whose}", "", "| event | what happened | from | to |", "|---|---|---|---|"]
         for event in dict.fromkeys(row[1] for row in rows):

@@ -100,7 +100,6 @@ needs() {
     demo) echo python htcondor ;;
     check) echo python htcondor ;;
     test | soak) echo python htcondor browser strace ;;
-    refresh) echo python graphviz ;;
     screenshots) echo python htcondor browser ;;
     *) echo python ;;
     esac
@@ -114,7 +113,6 @@ missing() {
         python) environment_works || find_python >/dev/null || echo python3-venv ;;
         htcondor) command -v condor_master >/dev/null || echo minicondor ;;
         browser) command -v chromium-headless-shell chromium chromium-browser google-chrome >/dev/null || echo chromium-headless-shell ;;
-        graphviz) command -v dot >/dev/null || echo graphviz ;;
         strace) command -v strace >/dev/null || echo strace ;;
         esac
     done

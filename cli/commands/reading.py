@@ -372,19 +372,20 @@ def diagram(
         bool, typer.Option("--node", help="Draw the states of a node instead of those of a campaign.")
     ] = False,
     form: Annotated[
-        str, typer.Option("--format", help="mermaid or dot.", autocompletion=one_of("mermaid", "dot"))
+        str, typer.Option("--format", help="mermaid, dot or svg.", autocompletion=one_of("mermaid", "dot", "svg"))
     ] = "mermaid",
 ) -> None:
     """Draw the states and the events between them.
 
     The diagram is generated from the table that the program uses.
 
-    Example: faser-align diagram --format dot | dot -Tsvg -o states.svg
+    Example: faser-align diagram --format svg > states.svg
     """
     from faser_align.fsm import diagram as drawing
+    from faser_align.fsm import picture
     from faser_align.fsm.errors import UserError
 
-    forms = {"mermaid": drawing.mermaid, "dot": drawing.dot}
+    forms = {"mermaid": drawing.mermaid, "dot": drawing.dot, "svg": picture.svg}
     if form not in forms:
-        raise UserError(f"--format {form}: must be {' or '.join(forms)}")
+        raise UserError(f"--format {form}: must be mermaid, dot or svg")
     typer.echo(forms[form]("node" if node else "campaign"), nl=False)

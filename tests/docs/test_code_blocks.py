@@ -1,8 +1,7 @@
 """Test that every block of code in the documentation is run by a test, or says why not.
 
 A comment precedes each block, ``<!-- run by test_NAME -->`` or ``<!-- not run: why -->``; a page that one test follows
-from top to bottom has one ``<!-- blocks run by test_NAME -->``. Blocks of ``text`` show output, those of ``mermaid``
-diagrams.
+from top to bottom has one ``<!-- blocks run by test_NAME -->``. Blocks of ``text`` show output.
 """
 
 import gzip
@@ -85,7 +84,7 @@ def test_every_block_says_who_runs_it(page: Path) -> None:
         name for path in ROOT.glob("tests/*/test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
     }
     for block in blocks(page):
-        if block.language in ("text", "mermaid", ""):
+        if block.language in ("text", ""):
             continue
         assert block.reason or block.runner, f"{page.name}: mark this block:\n{block.text}"
         assert not block.runner or block.runner in tests, block.runner
