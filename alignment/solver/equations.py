@@ -155,10 +155,13 @@ def decode(
     zeros = np.flatnonzero(indices == 0)
     ends = np.searchsorted(zeros, offsets)
     suspects = _suspects(zeros, ends, values)
-    if len(suspects) or not _is_plain(block):
+    if not _is_plain(block):
         layouts = None
     if len(suspects):
+        words = len(indices)
         indices, values, offsets = _without_special_data(indices, values, offsets, suspects, f"{path}", block.first)
+        if len(indices) < words:
+            layouts = None
         zeros = np.flatnonzero(indices == 0)
         ends = np.searchsorted(zeros, offsets)
     if len(indices) and int(np.min(indices)) < 0:

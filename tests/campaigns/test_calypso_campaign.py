@@ -158,4 +158,7 @@ def test_fewer_files_than_the_quorum(desk: Desk) -> None:
     }
     assert {"failed", "lost"} <= states
     assert not list(desk.campaign.glob("iter01/2kfalignment/*40[12]*"))
-    assert len(list(desk.campaign.glob("iter01/2kfalignment/*400*"))) == 4
+    assert sorted(path.name for path in desk.campaign.glob("iter01/2kfalignment/*400*")) == [
+        "kfalignment_011705_00400.root",
+        *(f"mp2input_011705_00400.{kind}" for kind in ("bin", "bin.json", "histograms.npz", "momenta.npy", "sums")),
+    ]
