@@ -46,7 +46,7 @@ def main() -> None:
     conversion.write_distributions = _timed(conversion.write_distributions, "written", spent)
     solve.keep_solution = _timed(solve.keep_solution, "merged", spent)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as root:
-        folder = _campaign(Path(root), range(NUMBER, NUMBER + arguments.files), arguments.tracks)
+        folder = solved_campaign(Path(root), range(NUMBER, NUMBER + arguments.files), arguments.tracks)
         reconstructing = time.process_time()
         for file in range(NUMBER, NUMBER + arguments.files):
             reconstruct.reconstruct(folder, 1, 1, file)
@@ -78,7 +78,7 @@ def _timed(work: Callable[..., Any], name: str, spent: dict[str, float]) -> Call
     return run
 
 
-def _campaign(root: Path, numbers: range, tracks: int) -> str:
+def solved_campaign(root: Path, numbers: range, tracks: int) -> str:
     """Make a campaign whose IFT is misplaced, and return its folder."""
     folder = root / "campaign"
     truth = parse_constants(TRUTH.read_text(), "truth")

@@ -1,5 +1,6 @@
 """Fill a state database by SQL with a campaign of any size, as hooks would."""
 
+import dataclasses
 import json
 import random
 import sqlite3
@@ -11,6 +12,7 @@ from campaigns import make_campaign, metrics
 from faser_align.alignment.parameters.constants import write_constants
 from faser_align.alignment.parameters.labels import KEYS, PARAMETERS
 from faser_align.alignment.pede.results import Row, write_result
+from faser_align.alignment.quality.figure_data import ROWS_MAX, FigureData, write_figures
 from faser_align.campaign import layout
 from faser_align.state import publish
 
@@ -30,6 +32,7 @@ def make_large(
     name: str = "large",
     lost: int = 0,
     first: int = 400,
+    like: tuple[dict[str, Any], FigureData] | None = None,
 ) -> dict[str, Any]:
     """Make a campaign whose nodes are all done in one attempt; return its manifest.
 
@@ -40,13 +43,14 @@ def make_large(
         name: name of the campaign.
         lost: files dropped in the first iteration.
         first: number of the first file.
+        like: metrics and data of figures that each iteration has; without, its metrics are short and it has no data.
     """
     record = make_campaign(folder, files=files, first=first, config={"campaign": {"iterations": iterations}}, name=name)
     db = sqlite3.connect(f"{folder}/{layout.STATE}", isolation_level=None)
     db.execute("BEGIN")
     at = BEGIN_S
     for iteration in range(1, iterations + 1):
-        at = _iteration(db, record, iteration, at, running=not ended and iteration == iterations)
+        at = _iteration(db, record, iteration, at, running=not ended and iteration == iterations, like=like)
     state = "exhausted" if ended else "reconstructing"
     _campaign_event(db, at, ("solving", "limit", state) if ended else ("solving", "noted", state), iterations)
     db.execute(
@@ -65,7 +69,15 @@ def make_large(
     return record
 
 
-def _iteration(db: sqlite3.Connection, record: dict[str, Any], iteration: int, at: int, *, running: bool) -> int:
+def _iteration(
+    db: sqlite3.Connection,
+    record: dict[str, Any],
+    iteration: int,
+    at: int,
+    *,
+    running: bool,
+    like: tuple[dict[str, Any], FigureData] | None,
+) -> int:
     """Write all nodes of an iteration that begins at Unix time ``at``; return the time of its solution."""
     files = record["files"]
     chance = random.Random(iteration)
@@ -82,7 +94,9 @@ def _iteration(db: sqlite3.Connection, record: dict[str, Any], iteration: int, a
     _campaign_event(db, at, ("reconstructing", "solving_started", "solving"), iteration)
     _node(db, layout.mille_node(1, iteration), f"{900 + iteration}.0", iteration, at, at + MILLE_S)
     at += MILLE_S
-    value = _metrics(iteration, len(files))
+    value = (like[0] if like else {}) | _metrics(iteration, len(files))
+    if like:
+        value |= {key: like[0][key] for key in ("corrections", "hits", "residuals", "steps")}
     criteria = [
         {
             "name": "effect",
@@ -98,6 +112,8 @@ def _iteration(db: sqlite3.Connection, record: dict[str, Any], iteration: int, a
     )
     _campaign_event(db, at, ("solving", "go_on", "solving"), iteration)
     _files(record, iteration, value)
+    if like:
+        _figures(record, iteration, like[1])
     return at
 
 
@@ -160,6 +176,14 @@ def _files(record: dict[str, Any], iteration: int, value: dict[str, Any]) -> Non
     place = place / f"step{len(steps)}" if len(steps) > 1 else place
     place.mkdir(exist_ok=True)
     write_result(place / "millepede.res", {label: Row(0.001 / iteration, 0.0, 0.001, 0.0002) for label in PARAMETERS})
+
+
+def _figures(record: dict[str, Any], iteration: int, like: FigureData) -> None:
+    """Write the data of an iteration's figures, with as many rows over raw files as the Millepede job writes."""
+    row, rows = like.files[0], min(len(record["files"]), ROWS_MAX)
+    files = [row._replace(first=str(at), last=str(at)) for at in record["files"][:rows]]
+    data = dataclasses.replace(like, stage=1, iteration=iteration, files=files)
+    write_figures(layout.figures_file(record["folder"], 1, iteration), data)
 
 
 def _job_log(folder: Path) -> None:
