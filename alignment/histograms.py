@@ -18,7 +18,7 @@ WIDTH_FRACTIONS = (0.158655, 0.5, 0.841345)  # median and plus or minus one stan
 
 
 class Traits(NamedTuple):
-    """Properties of an axis that plotting tools ask for; the last two are not of the protocol, but mplhep reads them."""
+    """Properties of an axis that plotting tools read; the last two are not in the protocol, but mplhep reads them."""
 
     circular: bool = False
     discrete: bool = False
@@ -113,7 +113,7 @@ Axis = Bins | Categories
 
 
 class _OnAxes:
-    """What histograms and profiles share: axes, and contents of the same shape."""
+    """Base of histograms and profiles: axes, and contents of the same shape."""
 
     axes: tuple[Axis, ...]
 
@@ -145,7 +145,7 @@ class _OnAxes:
             place = self.axis(name)
             axis = self.axes[place]
             if isinstance(axis, Bins):
-                raise KeyError(f"{name} is continuous; at() chooses categories")
+                raise KeyError(f"{name} is continuous; at() needs an axis of categories")
             given = (wanted,) if isinstance(wanted, str) else tuple(wanted)
             unknown = [one for one in given if one not in axis.categories]
             if unknown:
@@ -216,7 +216,7 @@ class Histogram(_OnAxes):
         return Histogram(axes, _take(self.contents, index))
 
     def rebin(self, factor: int) -> "Histogram":
-        """Return the histogram with ``factor`` bins of its last axis, which is continuous, as one; they must divide."""
+        """Return the histogram with each ``factor`` bins of its last axis merged; their number must be a multiple."""
         axis = self._last_bins()
         if len(axis) % factor:
             raise ValueError(f"{len(axis)} bins cannot be merged by {factor}")
@@ -328,9 +328,9 @@ class Profile(_OnAxes):
 
 
 def from_uhi(values: Mapping[str, Any]) -> Histogram | Profile:
-    """Return what ``_to_uhi_`` described, also after a round trip through JSON.
+    """Return the histogram or profile that ``_to_uhi_`` described, also after a round trip through JSON.
 
-    Raises ValueError if it is not a histogram of numbers of entries or means with dense contents.
+    Raises ValueError if it is not a dense histogram of counts or means.
     """
     try:
         if values["uhi_schema"] != 1:
@@ -368,7 +368,7 @@ def _uhi(axes: Sequence[Axis], storage: Mapping[str, Any]) -> dict[str, Any]:
 
 def _take(contents: npt.NDArray[Any], index: Sequence[Any]) -> npt.NDArray[Any]:
     """Return ``contents[index]`` with each index along its own axis."""
-    for place in reversed(range(len(index))):  # from the last axis on, as a single place removes its axis
+    for place in reversed(range(len(index))):  # backwards: a single position removes its axis
         if not isinstance(index[place], slice):
             contents = np.take(contents, index[place], axis=place)
     return contents

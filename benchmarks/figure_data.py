@@ -1,4 +1,4 @@
-"""What the data of the figures cost: CPU time a track in all jobs of an iteration, and the size of the file.
+"""Measure the cost of the data of the figures: CPU time a track in all jobs of an iteration, and the size of the file.
 
     python benchmarks/figure_data.py [--files 5] [--tracks 20000]
 

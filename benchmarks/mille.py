@@ -1,4 +1,4 @@
-"""How fast and in how much memory kfalignment files become Mille records, beside our own and uproot's reading of them.
+"""Measure time and memory of converting kfalignment files, beside our own and uproot's reading of them.
 
     python benchmarks/mille.py [--tracks 100000] [--source tests/data/mille/kfalignment_4st.root] [--rounds 3]
 
@@ -94,7 +94,7 @@ def _measure(program: str, path: str) -> tuple[float, float, float]:
 
 
 def _vectors(source: str, repeats: int = 100) -> None:
-    """Read and convert real ``std::vector<double>`` branches, which no Python program can write: copies of the source."""
+    """Read and convert ``std::vector<double>`` branches of copies, as no Python program writes them."""
     import uproot
 
     from faser_align.alignment.mille.conversion import Cuts, convert

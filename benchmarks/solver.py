@@ -115,12 +115,12 @@ class Used(NamedTuple):
 
 
 def best(command: list[str], folder: Path, threads: int, rounds: int) -> Used:
-    """Run a program so many times and return what it used when it used the least CPU time."""
+    """Run a program several times and return the resources of the run with the least CPU time."""
     return min(run(command, folder, threads) for _ in range(rounds))
 
 
 def run(command: list[str], folder: Path, threads: int) -> Used:
-    """Run a program and return what it used."""
+    """Run a program and return the resources that it used."""
     began = time.monotonic()
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)

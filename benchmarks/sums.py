@@ -1,4 +1,4 @@
-"""What the Millepede job of an iteration costs with summed normal equations, and without.
+"""Measure the cost of an iteration's Millepede job with summed normal equations and without.
 
     python benchmarks/sums.py [--files 50] [--tracks 20000] [--large 1000] [--binaries]
 
@@ -102,7 +102,7 @@ def job(folder: Path, what: str) -> None:
 
 
 def main() -> None:
-    """Print what the sums cost, and the job with and without them."""
+    """Print the cost of the sums, and of the job with and without them."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("files", 50), ("tracks", 20_000), ("large", 1000)):
         parser.add_argument(f"--{name}", type=int, default=default)

@@ -6,7 +6,7 @@ from faser_align.campaign import layout
 from faser_align.config.files import parse_files, parse_run
 from faser_align.fsm.errors import UserError
 
-HOLD_BACK_MIN = 10  # files; of fewer, each one is more than 10 % of the tracks
+HOLD_BACK_MIN = 10  # with fewer files, one of them would be more than 10 % of the tracks
 
 
 def parse_data(runs: Sequence[str], files: Sequence[str]) -> tuple[str, list[int]]:
@@ -44,8 +44,7 @@ def by_run(run: str, files: Iterable[int]) -> dict[str, list[int]]:
 def hold_back(files: Sequence[int], fraction: float) -> list[int]:
     """Return the raw files that a validation keeps from the alignment, evenly spread over all: over runs and time.
 
-    They are the same whenever the same files are given, so that campaigns that start from each other's constants have
-    never used them.
+    The same files always give the same choice, so that campaigns that start from each other's constants never use them.
 
     Args:
         files: all raw files, in order.

@@ -146,13 +146,13 @@ def iterations(record: "Record") -> "list[tuple[int, int]]":
 
 
 def files_of(record: "Record", stage: int) -> "list[int]":
-    """Return the raw files reconstructed in a stage; those of the validation were not used before, or not only."""
+    """Return the raw files that a stage reconstructs; the validation is stage 0."""
     files: list[int] = record["validation"]["files"] if stage == VALIDATION else record["files"]
     return files
 
 
 def requested_files(record: "Record") -> "list[int]":
-    """Return the raw files that the campaign was submitted with: those of the alignment, and those held back from it."""
+    """Return all submitted raw files, those held back for the validation included."""
     return sorted([*record["files"], *record.get("validation", {}).get("held_back", ())])
 
 

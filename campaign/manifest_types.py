@@ -14,7 +14,7 @@ class Constants(TypedDict):
 
 
 class Validated(TypedDict):
-    """The raw files of the validation, those that the alignment does not use, and those that it was to leave for this."""
+    """The raw files of the validation, those of them that the alignment does not use, and those held back for it."""
 
     files: list[int]
     unused: list[int]

@@ -510,12 +510,12 @@ class Validation(Table):
 def check_limits(limits: list[float]) -> list[float]:
     """Return the limits of a grade: two numbers, that of *good* first; raise ValueError for others."""
     if len(limits) != 2 or not 0 <= limits[0] <= limits[1] < math.inf:
-        raise ValueError(f"{limits} must be two numbers, the limit of good and a limit of bad that is not smaller")
+        raise ValueError(f"{limits}: must be two numbers in ascending order: the limit of good, the limit of bad")
     return limits
 
 
 GradeLimits = Annotated[list[float], AfterValidator(check_limits)]
-TWO = "two numbers from 0, the second not smaller"
+TWO = "two numbers, at least 0, in ascending order"
 
 
 class Quality(Table):
@@ -526,7 +526,8 @@ class Quality(Table):
 
     precision: GradeLimits = key(
         [0.1, 0.3],
-        "Median error of the constants divided by a hit's resolution. With any error above the second limit the grade is at best *look*.",
+        "Median error of the constants divided by a hit's resolution. "
+        "If any error is above the second limit, the grade is at best *look*.",
         TWO,
     )
     residual_mean_um: GradeLimits = key([1.0, 5.0], "rms of the modules' mean residuals (um).", TWO)
@@ -538,7 +539,8 @@ class Quality(Table):
     )
     dropped: GradeLimits = key(
         [0.1, 0.3],
-        "Fraction of hits that are cut. With any dropped file the grade is at best *look*; the second limit also applies to files.",
+        "Fraction of hits that are cut. The second limit also applies to the fraction of dropped files. "
+        "If any file was dropped, the grade is at best *look*.",
         TWO,
     )
     truth_sigma: GradeLimits = key(

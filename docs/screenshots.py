@@ -21,7 +21,7 @@ from faser_align.examples import distortions
 IMAGES = Path(__file__).resolve().parent / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
 BYTES_MAX = 150_000
-COLOURS = 128  # of a picture, which makes it a third of the size
+COLOURS = 128  # of a picture; its file then has a third of the size
 HOME = "/home/you/.local/state"  # shown in place of the folder in which the demonstration was made
 COLUMNS = 96
 TERMINAL = """<!doctype html><meta charset="utf-8"><style>
@@ -88,7 +88,7 @@ class Shot(NamedTuple):
 
 
 def picture(browser: Browser, shot: Shot) -> None:
-    """Show a page and keep what is seen."""
+    """Show a page and save a picture of it."""
     name, height = shot.name, shot.height
     shown = browser.new_page(viewport={"width": shot.width, "height": height or 100}, color_scheme=shot.scheme)
     shown.emulate_media(media=shot.media, color_scheme=shot.scheme)

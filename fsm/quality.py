@@ -1,4 +1,4 @@
-"""The types of the quality block, the second statement about constants beside the decision.
+"""Define the types of the quality block.
 
 Scripts start without this module: only type checkers read it. ``alignment.quality.grades`` makes the block.
 """

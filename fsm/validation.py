@@ -136,8 +136,8 @@ def _chi2(limits: Limits, name: str, group: "Group", fit: _Fit | None) -> Criter
     text = f"chi2/ndf {_of_files(name)} went from {before:.4g} to {after:.4g} (it may rise by {limit:.3g})"
     passed = rise <= limit
     if not passed and held_back and (width := _wider(group)) is not None and width <= tolerated:
-        # Tracks with outliers entered the selection: those of the others do not have larger residuals.
-        passed, text = True, f"{text}, by outliers alone, since residuals are not wider"
+        # Tracks with outliers entered the selection; the other tracks do not have larger residuals.
+        passed, text = True, f"{text}; outliers alone raise it, because residuals are not wider"
     return Criterion(f"chi2_{name}", rise, limit, passed, text)
 
 

@@ -14,7 +14,7 @@ from faser_align.campaign import layout
 def rows_of_files(
     mille_file: Callable[[int], str], files: Sequence[int], each: Callable[[Counts], Any] | None = None
 ) -> tuple[Counts, list[Files]]:
-    """Return the sum of the conversions' counts and a row for each raw file, or for consecutive ones of very many.
+    """Return the sum of the conversions' counts, and rows of raw files; of many files a row has several.
 
     ``each`` is called with the counts of each file. Raises UserError if they cannot be read.
     """

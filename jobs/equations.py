@@ -33,8 +33,8 @@ def equations(
     """Return the normal equations of all parameters; None on failure, which is printed.
 
     If a step of the stage frees layer rotations with Calypso's derivatives, the equations have derivatives about each
-    layer's own z. Calypso's derivatives would confuse determined and undetermined directions. Without sums of them the
-    tracks are converted once more, file by file.
+    layer's own z. Calypso's derivatives would confuse determined and undetermined directions. If the files have no sums
+    with these, their tracks are converted once more, file by file.
 
     Args:
         iteration: the iteration.

@@ -20,12 +20,12 @@ def grade(
 
 
 def read_history(iteration: Iteration) -> list[Metrics]:
-    """Return the metrics of all iterations before this one; of all, before a validation."""
+    """Return the metrics of all earlier iterations; for a validation, of all iterations."""
     history = []
     for past in iteration.before():
         try:
             text = Path(layout.metrics_file(iteration.folder, past.stage, past.number)).read_text(encoding="utf-8")
             history.append(json.loads(text))
         except (OSError, ValueError):
-            continue  # a stage that ended early has no more metrics
+            continue  # a stage that ended early has no metrics of later iterations
     return history

@@ -167,7 +167,7 @@ def _constants_before(iteration: Iteration) -> Constants | None:
 
 
 def _truth(iteration: Iteration) -> Constants | None:
-    """Return the constants of the simulated detector; None for real data, or if their file cannot be read any more."""
+    """Return the constants of the simulated detector; None for real data, or if their file cannot be read."""
     if iteration.config["reconstruction"]["backend"] != "simulation":
         return None
     path = iteration.config["simulation"]["truth"]

@@ -10,9 +10,7 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.fsm.errors import CampaignError
 
-Errors = Mapping[
-    str, Sequence[float | None]
-]  # um, urad by key; 0 for what stayed fixed, None for what is not determined
+Errors = Mapping[str, Sequence[float | None]]  # um, urad; 0: fixed, None: undetermined
 
 
 def errors_of(path: Path) -> Errors:

@@ -18,7 +18,7 @@ FORMS = ("svg", "png", "pdf", "csv")
 
 
 class Written(NamedTuple):
-    """The figures written, the iteration that they show, and the endings of their files."""
+    """The figures that were written, the iteration that they show, and the suffixes of their files."""
 
     figures: list[Plot]
     iteration: str
@@ -42,7 +42,7 @@ def write(
         folder: the campaign's folder.
         output: made if it does not exist.
         stage, iteration: which iteration is drawn beside the stage's first; 0: the last one.
-        forms: endings of the files, of ``FORMS``.
+        forms: suffixes of the files, from ``FORMS``.
         only: names of figures; empty: all.
         label: the experiment's label; empty: as configured.
         reference: file of constants to draw the difference to; empty: none.

@@ -116,7 +116,7 @@ def _tracks(parent: Parent, files: list[int], *, same: bool) -> dict[int, list[s
 
 
 def _beside(mille: str) -> list[str]:
-    """Return the files of momenta and sums beside a Mille binary, which campaigns of older versions lack."""
+    """Return the files of momenta and sums beside a Mille binary; campaigns of older versions lack them."""
     return [os.path.splitext(mille)[0] + ending for ending in (".momenta.npy", ".sums")]
 
 

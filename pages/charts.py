@@ -186,7 +186,7 @@ def _line(
     groups: Sequence[object],
     wider: float,
 ) -> Markup:
-    """Draw a line, ``wider`` than usual if others follow, so that it is seen around an equal one."""
+    """Draw a line, ``wider`` if others follow, so that an equal line does not hide it."""
     points = [(_x(at, len(places)), axis.y(v), v, at) for at, v in enumerate(series.values) if v is not None]
     # Polylines do not support per cent.
     pieces = [

@@ -40,7 +40,7 @@ _PER_UM_URAD = (1e-3, 1e-3, 1e-3, 1e-6, 1e-6, 1e-6)  # mm and rad of the six con
 
 
 class Solution(NamedTuple):
-    """The result of an iteration (mm, rad): what its solver added to the constants, the errors, and the constants then.
+    """The result of an iteration (mm, rad): the correction, its errors, and the resulting constants.
 
     ``errors`` has only what the solver moved.
     """
@@ -306,7 +306,7 @@ def _figures(folder: str, iterations: list[Row], missing: list[str]) -> dict[tup
 
 
 def _truth(record: Manifest) -> Constants | None:
-    """Return the simulated detector's constants; None for real data, or if their file cannot be read any more."""
+    """Return the simulated detector's constants; None for real data, or if their file cannot be read."""
     config = record["config"]
     if "imported" in record or config["reconstruction"]["backend"] != "simulation":
         return None

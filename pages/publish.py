@@ -206,7 +206,7 @@ def _read(path: Path) -> Entry:
 
 
 def sparkline(values: Sequence[float | None]) -> Markup:
-    """Draw positive values against their place as a small line on a logarithmic scale; nothing for fewer than two."""
+    """Draw positive values in order as a small line on a logarithmic scale; fewer than two give no line."""
     known = [(at, math.log10(value)) for at, value in enumerate(values) if value is not None and value > 0]
     if len(known) < 2:
         return Markup("")

@@ -14,7 +14,7 @@ DOFS = ("x", "y", "rx", "ry", "rz")
 
 
 class Quantity(NamedTuple):
-    """What the picture can show: key, words, unit, and values by iteration (stage, number) and element.
+    """A quantity that the picture can show: key, title, unit, and values by iteration (stage, number) and element.
 
     ``most`` is the end of the scale, the same for all iterations.
     """
@@ -57,7 +57,7 @@ def quantities(facts: Facts, reference: Reference = None) -> list[Quantity]:
         ),
         Quantity(
             "cut",
-            "share of hits cut by residual",
+            "fraction of hits cut by residual",
             "",
             {
                 at: {k: cut / (kept + cut) for k, (kept, cut) in _hits(row).items() if kept + cut}

@@ -248,7 +248,7 @@ def last_reason(db: sqlite3.Connection) -> str:
 
 
 def whole_reason(db: sqlite3.Connection, event_id: int, event: str, reason: str) -> str:
-    """Return the reason of an event of the campaign; that of a validation which confirmed follows why it converged."""
+    """Return the reason of a campaign's event; a confirmed validation adds its own to that of *converged*."""
     if event != "confirmed":
         return reason
     row = db.execute(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Two jobs at a time on any machine, so that a campaign always takes the same course.
 _PROCESSORS = 2
 _BEGAN = time.monotonic()
-# What takes longest, from four minutes to one and a half: a worker that began with one of these late would end last.
+# The slowest tests (90 s to 4 min) start first, because a worker that starts one of them late finishes last.
 _LONGEST = (
     *("test_dagman_ways", "test_stuck_jobs", "test_calypso_campaign", "test_credentials_on_pool"),
     *("test_whole_campaigns", "test_going_on", "test_stages_on_pool", "test_pool_faults", "test_held_jobs_on_pool"),
@@ -78,7 +78,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from walking through all tests again and again."""
+    """Exempt the collected tests from garbage collection, which would visit them again and again."""
     gc.freeze()
 
 

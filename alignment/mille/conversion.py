@@ -281,7 +281,8 @@ def _residual_bins(residuals: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 def _sums_of_residuals(tracks: Tracks, curvature: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.int64]]:
     """Return sums over the hits within the range of the histograms: by module, by side, and by layer.
 
-    From those by layer ``quality.magnets`` has the slope of residuals against q/p. These residuals are along the global
+    ``quality.magnets`` computes the slope of residuals against q/p from those by layer. These residuals are along the
+    global
     y. The last sum tells which way tracks of positive charge bend.
 
     Args:

@@ -135,7 +135,7 @@ def chi2_probability(chi2: FloatArray, ndf: IntArray) -> FloatArray:
     found = np.zeros(len(chi2))
     for n in np.unique(ndf).tolist():
         chosen = ndf == n
-        half = np.minimum(chi2[chosen], 1000.0) / 2  # exp(-500) is zero in any histogram
+        half = np.minimum(chi2[chosen], 1000.0) / 2  # exp(-500) is below any bin width
         if n % 2:
             total = _erfc(np.sqrt(half)).astype(np.float64)
             term = np.exp(-half) * np.sqrt(half) / (math.sqrt(math.pi) / 2)

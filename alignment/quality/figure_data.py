@@ -1,7 +1,7 @@
 """The data of an iteration's figures: one compressed JSON file of at most 200 kB, which the Millepede job writes.
 
-``figures.json.gz`` of an iteration has everything that its figures show and ``metrics.json`` has not; a validation has one
-for each set of constants. Numbers of hits and tracks are those of tracks that pass the cuts on tracks; residuals are before
+``figures.json.gz`` contains what the figures of an iteration need beyond ``metrics.json``; a validation has one for
+each set of constants. Numbers of hits and tracks are those of tracks that pass the cuts on tracks; residuals are before
 hits are cut. Campaigns of older versions have no such file, and parts may be missing: readers return None.
 
 Histograms by name, all as ``alignment.histograms`` has them (h: ``Histogram``, p: ``Profile``):

@@ -1,7 +1,8 @@
-"""Grade the constants of an iteration: the second statement, beside the decision that corrections are small. Pure.
+"""Grade the constants of an iteration, independently of the decision on convergence. Pure.
 
 Each line answers a question of an expert who must decide whether to use the constants: how precise are they, are residuals
-zero on average, do they describe other data, which directions are weak, are momenta kept, were data dropped. Grades are
+zero on average, do they describe other data, which directions are weak, have momenta changed, were data dropped. Grades
+are
 *good*, *look* and *bad*, by limits of ``[quality]``; ``grades.toml`` has each criterion with its source. They never change
 the decision. A line whose numbers are missing, as in metrics of older versions, is left out.
 """
@@ -123,7 +124,8 @@ def table() -> str:
     rows = ["| line | criterion | key of `[quality]` | source |", "|---|---|---|---|"]
     for name, described in DESCRIBED.items():
         key = f"`{described['limits']}`" if described["limits"] else ""
-        rows.append(f"| {described['title']} | {symbols(criterion(name, Limits()))} | {key} | {described['source']} |")
+        text, source = symbols(criterion(name, Limits())), symbols(described["source"])
+        rows.append(f"| {described['title']} | {text} | {key} | {source} |")
     return "\n".join(rows) + "\n"
 
 
@@ -282,7 +284,7 @@ def _widening(before: Module, after: Module) -> tuple[float, float]:
 
 
 def _weak_modes(limits: Limits, subject: Subject) -> _Found | None:
-    """Return the weak modes by name, and the largest drift along one."""
+    """Return the weak modes by name and the largest drift along any of them."""
     modes = subject.last.get("weak_modes") or {}
     weak, drift = modes.get("weak"), modes.get("drift_sigma")
     if weak is None or drift is None:

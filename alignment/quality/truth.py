@@ -1,7 +1,7 @@
 """Compare constants with those of a simulated detector, along the directions that the data determine. Pure.
 
-Constraints, fixed parameters and weak modes keep the others from what the tracks say: there the distance to the truth is
-that of the start.
+Along all other directions (constraints, fixed parameters, weak modes) the distance to the truth stays as it was at the
+start.
 """
 
 from collections.abc import Collection, Mapping

@@ -47,7 +47,7 @@ __all__ = ["Solution", "solve"]
 
 
 def solve(steering_path: str | os.PathLike[str], total: Total | None = None, *, why_no_sums: str = "") -> Solution:
-    """Solve what a steering file describes, from the sums of its binaries if these give exactly what the records give.
+    """Solve the problem of a steering file, from the sums of its binaries where these are exact.
 
     Writes ``millepede.res``, ``.end``, ``.log``, ``.his`` and, if requested, ``.mon`` beside the steering file. Older
     ones are removed first, so that all files are from this run. A failure for which pede has an end code is returned as

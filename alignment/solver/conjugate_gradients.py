@@ -1,9 +1,10 @@
 """Solve the global equations of thousands of parameters by conjugate gradients.
 
-Parameters are multiplied by the roots of their diagonal elements, and every vector is projected to what the constraints
-allow. With the matrix C and an error d of the solution, each parameter is wrong by at most ``sqrt(d C d)`` times its
-statistical error (Cauchy and Schwarz). ``d C d`` is what the remaining iterations reduce chi2 by, so that their sum
-measures it (M. R. Hestenes and E. Stiefel, J. Res. Nat. Bur. Stand. 49 (1952) 409).
+Parameters are multiplied by the roots of their diagonal elements, and every vector is projected onto the space that the
+constraints allow. With the matrix C and an error d of the solution, each parameter is wrong by at most ``sqrt(d C d)``
+times its
+statistical error (Cauchy and Schwarz). ``d C d`` is the amount by which the remaining iterations reduce chi2, so their
+sum measures it (M. R. Hestenes and E. Stiefel, J. Res. Nat. Bur. Stand. 49 (1952) 409).
 """
 
 from dataclasses import dataclass, field

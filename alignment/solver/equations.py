@@ -56,7 +56,7 @@ class Equations(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where a block's equations are: all that its indices say, in a tenth of the memory of the equations.
+    """Positions of a block's equations, in a tenth of the memory of the equations.
 
     Attributes:
         locals, globals: shape (equations,): how many words follow the value and the error of each.
@@ -212,7 +212,7 @@ def _columns(block: Block) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
     starts, doubles = block.starts, block.lengths < 0
     if _is_plain(block):
         words = words[starts[0] : starts[-1] + 2 * sizes[-1] + 3]
-        # a record is its length, a value without meaning, the others, an index without meaning, and the others
+        # a record has its length, an unused value, the values, an unused index, and the indices
         parts = np.stack([np.full_like(sizes, 2), sizes, np.ones_like(sizes), sizes], axis=1).ravel()
         is_value, is_index = (np.tile(of, len(sizes)) for of in ([False, True, False, False], [False] * 3 + [True]))
         return words[np.repeat(is_index, parts)], words.view("<f4")[np.repeat(is_value, parts)], offsets
@@ -281,7 +281,7 @@ def _assemble(
     numbers: IntArray,
     sets: LabelSets,
 ) -> Iterator[tuple[Equations, Layout | None]]:
-    """Yield columns of the records ``numbers``, and their layout if it says everything.
+    """Yield columns of the records ``numbers``, and their layout if it is complete.
 
     ``firsts`` is the number of equations before each record.
     """

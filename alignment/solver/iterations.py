@@ -69,7 +69,7 @@ class Iterations:
     _cut: float = 0.0
     _searched: bool = False
     _quadratic: Quadratic | None = None
-    _unobserved: list[tuple[int, FloatArray]] = field(default_factory=list)  # passes without records, and their values
+    _unobserved: list[tuple[int, FloatArray]] = field(default_factory=list)  # without records
 
     def run(self) -> None:
         """Iterate until the expected decrease is small or the steering's number of iterations is reached.
@@ -187,7 +187,7 @@ class Iterations:
             self.matrix_doubts += int((self._entries == 0).sum())
 
     def observe_last(self) -> None:
-        """Read the records for diagnostics of the last pass and of an earlier one that needed no records."""
+        """Read the records for the diagnostics: of the last pass, and of an earlier pass that did not read them."""
         number = len(self.rows)
         if number <= _OBSERVED and not self._unobserved:
             return

@@ -1,4 +1,4 @@
-"""Keep constraints of a few parameters each, for problems of thousands of parameters.
+"""Handle constraints of a few parameters each, for problems with thousands of parameters.
 
 Constraints that share parameters, directly or through others, form a group. Projections are computed group by group, so
 that their size is that of the constraints and not of the whole problem.
@@ -31,7 +31,7 @@ class _Group(NamedTuple):
 
 
 class Projection:
-    """Projection to the vectors of ``n`` parameters that are orthogonal to orthonormal rows, which are sparse."""
+    """Projection onto the vectors of ``n`` parameters that are orthogonal to sparse orthonormal rows."""
 
     def __init__(self, n: int, rows: Sequence[tuple[IntArray, FloatArray]]) -> None:
         self._n = n
@@ -50,13 +50,13 @@ class Projection:
 
 @dataclass(frozen=True)
 class LocalConstraints:
-    """Linear equalities of the variable parameters, as ``global_fit.Constraints`` for large problems.
+    """Linear equalities of the variable parameters: ``global_fit.Constraints`` for large problems.
 
     Attributes:
         n: number of variable parameters.
         values: right-hand sides minus the contribution of fixed parameters.
         rank: rank of the product matrix, as pede counts it.
-        singular: False: redundant constraints do no harm here.
+        singular: always False: redundant constraints change no values.
     """
 
     n: int
@@ -99,7 +99,7 @@ class LocalConstraints:
         return moved, True
 
     def projection(self, scales: FloatArray) -> Projection:
-        """Return the projection to what the constraints allow of parameters multiplied by ``scales``."""
+        """Return the projection onto the space that the constraints allow, for parameters multiplied by ``scales``."""
         rows = []
         for group in self._groups:
             right = np.linalg.svd(group.matrix / scales[group.columns], full_matrices=False)[2]

@@ -2,8 +2,8 @@
 
 ``N = Q^T W G`` is the part absorbed by the records' local parameters, with Q the projection of the local fits. Both
 parts are sparse in different ways. Equations with equal labels are summed first, and the sums are added to the matrix
-once per pass. N has a few rows per record. Records with equal labels at their begin, end and middle use nearly the same
-parameters, so the product is computed for some dozens of them at once, with those columns only.
+once per pass. N has a few rows per record. Records with equal labels at their beginning, middle and end use nearly the
+same parameters, so the product is computed for some dozens of them at once, with those columns only.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ _WAITING_BYTES = 16 << 20
 
 
 class _Rows(NamedTuple):
-    """What products need of the accepted records of a chunk.
+    """Data of a chunk's accepted records that the products need.
 
     Of each equation the number of its set of labels, its factors with and without weights, and its projection; of each
     record its first equation and their number.
@@ -247,7 +247,7 @@ class Sums:
                 self._add_elements(a[there], b[there], rows.weight * values[there], twice)
 
     def _add_elements(self, a: IntArray, b: IntArray, values: FloatArray, twice: BoolArray) -> None:
-        """Add values for pairs of parameters, and for exchanged ones where ``twice``, also to the diagonal."""
+        """Add values for pairs of parameters; where ``twice``, also for the exchanged pair, on the diagonal too."""
         if isinstance(self._matrix, SparseSums):
             values = np.where(twice & (a == b), 2.0 * values, values)
             self._matrix.add_elements(np.minimum(a, b), np.maximum(a, b), values)
@@ -258,7 +258,7 @@ class Sums:
             np.add.at(flat, b[twice] * self._n + a[twice], values[twice])
 
     def _product(self, rows: _Rows, columns: IntArray, used: IntArray, at: IntArray, sizes: IntArray) -> FloatArray:
-        """Return the product of records with ``sizes`` equations, ``at`` these positions, for the parameters ``used``."""
+        """Return the product of records with ``sizes`` equations ``at`` positions, for the parameters ``used``."""
         width = len(used) + 1  # the last column is for fixed parameters
         of = rows.sets.take(at).astype(np.int64)
         where = np.full(self._n + 1, len(used))
@@ -300,7 +300,7 @@ class Sums:
 
 
 def _batches(places: npt.NDArray[Any]) -> list[int]:
-    """Return where products begin and the last one ends, of records in the order of their ``places``.
+    """Return where each product begins, and where the last one ends, for records in the order of their ``places``.
 
     Records of one place have nearly the same parameters, so they get a product of their own unless they are few.
     """

@@ -273,7 +273,7 @@ class _Work(NamedTuple):
         return _Result(fits, sigmas, done, sums, also, None if far.all() else selected(chunk, ~far))
 
     def margin_of_near(self, source: Source) -> float:
-        """Return the margin below which a record is near a cut, from the first records."""
+        """Estimate from the first records the margin below which a record counts as near a cut."""
         chunk = next(iter(source), None)
         if chunk is None or len(chunk.records) < _MANY:
             return 0.0
@@ -299,7 +299,7 @@ class _Work(NamedTuple):
         )
 
     def _margins(self, fits: LocalFits, equations: IntArray) -> FloatArray:
-        """Return the margin of each record from the huge cut, the only one with which the function is quadratic."""
+        """Return the margin of each record from the huge cut; with any other cut the function is not quadratic."""
         if self.steering.downweighting or self.chi2_cut > 0:
             return np.zeros(len(equations))
         limit = np.sqrt(self.steering.huge_cut * chi2_limit(fits.ndf))

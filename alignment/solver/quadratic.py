@@ -50,7 +50,7 @@ class Quadratic:
         # presigmas will be added to the sums
         self._done = replace(done, gradient=done.gradient.copy(), accepted=done.accepted.copy())
         self._values = values.copy()
-        self._reached, self._bound = self._values, 0.0  # the last point, and a bound of the change up to there
+        self._reached, self._bound = self._values, 0.0  # the last values, and a bound of the change up to them
         self._cut = cut
         self._variable = variable
         self._places = places

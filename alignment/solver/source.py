@@ -1,7 +1,7 @@
 """Read the records of all binaries as often as needed.
 
-Decoded blocks stay in memory up to a limit. Of others, up to another limit, it is known where their equations are, so that
-reading them again takes a third of the time; the rest is decoded again in each pass.
+Decoded blocks stay in memory up to a limit. For further blocks, up to a second limit, the positions of the equations
+stay in memory, so that reading them again takes a third of the time. The rest is decoded again in each pass.
 """
 
 from collections import Counter

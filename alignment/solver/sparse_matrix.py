@@ -1,6 +1,6 @@
 """Store the global matrix by its elements, for problems of thousands of parameters.
 
-Two parameters have an element if a record contains both, so with local tracks nearly all pairs have none.
+Two parameters have an element only if a record contains both. With local tracks, nearly all pairs have none.
 """
 
 from dataclasses import dataclass, replace

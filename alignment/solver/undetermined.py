@@ -48,7 +48,7 @@ def directions_of(matrix: FloatArray, vectors: FloatArray) -> FloatArray:
 
 
 def _as_weights(modes: FloatArray, effects: FloatArray) -> FloatArray:
-    """Return weights of directions, shape (count, parameters), given as ``effects`` times the parameters."""
+    """Return directions as weights, shape (count, parameters); ``modes`` are parameters times their ``effects``."""
     count = len(modes)
     for row in range(count):
         pivot = int(np.argmax(np.abs(modes[row])))

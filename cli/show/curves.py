@@ -86,7 +86,7 @@ def _plot(values: Sequence[float | None], *, unit: str, log: bool, limit: float 
 
 
 def _scale(least: float, most: float, *, log: bool) -> tuple[float, float, int]:
-    """Return the lower end of the axis, the height of a row (a round number, or a part of a decade), and how many rows."""
+    """Return the lower end of the axis, the height of a row, which is round, and the number of rows."""
     smallest = max(most - least, 0.5 if log else 0.01 * abs(most), 1e-9) / HEIGHT_MAX
     powers = itertools.count(math.floor(math.log10(smallest)))
     for step in _DECADES if log else (times * 10.0**power for power in powers for times in (1, 2, 5)):

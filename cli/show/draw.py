@@ -140,7 +140,7 @@ def height(blocks: Iterable[Block]) -> int:
 
 
 def cut(blocks: Iterable[Block], last: Iterable[Block], most: int) -> list[Block]:
-    """Return as many lines of ``blocks`` as leave room for ``last`` on ``most`` lines of the terminal."""
+    """Return as many lines of ``blocks`` as fit above ``last`` on ``most`` lines of the terminal."""
     width, last = columns(), list(last)
     room = most - height(last) - 1
     kept: list[Block] = []
@@ -264,7 +264,7 @@ def _table(grid: Grid, width: int) -> Iterator[Line]:
     for number, row in enumerate(grid.rows):
         folded = [_folded(cell, size) for cell, size in zip(row, widths, strict=True)]
         marks = {column: mark.style for (of, column), mark in grid.marks.items() if of == number}
-        # A cell begins after those before it and the gaps; blanks before it have no colour to show.
+        # A cell starts after the cells before it and the gaps. Blanks before it need no colour.
         begins = [sum(widths[:column]) + gap * column for column in range(len(widths))]
         spans = tuple((begins[c], begins[c] + widths[c], style) for c, style in sorted(marks.items()))
         for at in range(max(map(len, folded))):

@@ -75,7 +75,7 @@ def _name(row: Row, seen: Row) -> str:
 
 
 def checks(found: Sequence[Check]) -> list[Block]:
-    """Show what ``check`` found, and how many checks ended in which way."""
+    """Show the results of ``check``, and count them by kind."""
     marks = {"ok": draw.GOOD, "warning": draw.DOUBT, "failed": draw.BAD, "skipped": draw.NOTHING}
     rows = [(one.name, one.result, one.text) for one in found]
     counts = Counter(one.result for one in found)

@@ -58,7 +58,7 @@ def watch_live(
 
 
 def _fitting(seen: Snapshot, program: str, trouble: str, where: tzinfo | None) -> list[draw.Block]:
-    """Return the status with as many incidents and iterations as fit; the path of the constants and what to type stay."""
+    """Return the status with as many incidents and iterations as fit beside constants and next command."""
     for blank, (latest, items) in itertools.product((True, False), LATEST):
         blocks = screens.status(seen, program=program, trouble=trouble, where=where, latest=latest, items=items)
         blocks = [block for block in blocks if blank or block != draw.Line()]

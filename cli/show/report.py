@@ -128,7 +128,7 @@ def _validation(seen: Row) -> list[Block]:
         )
         for key in common[:MODULES_MAX]
     ]
-    said = f"the {len(lines)} modules of {len(common)} whose residuals changed most:"
+    said = f"the {len(lines)} of {len(common)} modules whose residuals changed most:"
     return [*blocks, Line(), Line(said), Grid(columns, lines)]
 
 

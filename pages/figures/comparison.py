@@ -12,14 +12,14 @@ from faser_align.pages.figures.source import differences
 
 
 def plots(names: tuple[str, str], first: Facts, other: Facts) -> list[Plot]:
-    """Return the figures of two campaigns after their last iterations, ``other`` less ``first``.
+    """Return the figures of two campaigns after their last iterations, ``other`` minus ``first``.
 
-    Errors are those of both campaigns in quadrature, too large where they share files.
+    Errors of both campaigns are added in quadrature, which is too large where they share files.
     """
     made: list[Plot | None] = []
     if first.found is not None and other.found is not None:
         apart = differences(other.found, first.found, _together(first.errors, other.errors))
-        title = f"Constants of {names[1]} less those of {names[0]}"
+        title = f"Constants of {names[1]} minus those of {names[0]}"
         made += [
             elements.picture("map", title, apart),
             elements.values(

@@ -174,7 +174,7 @@ def asymmetry(source: Source) -> Plot | None:
     return Plot(
         "q-over-p",
         "Mean q/p of each module's tracks",
-        "A trend along x or from layer to layer that the alignment changes means a weak mode that changes momenta.",
+        "If the alignment changes a trend along x, or from layer to layer, a weak mode changes momenta.",
         ByElement([Band("mean q/p", "1/TeV", series)]),
     )
 

@@ -195,7 +195,7 @@ def _ridges(data: Histograms, experiment: str) -> "Figure":
 
 
 def _reach(histogram: Histogram) -> float:
-    """Return up to where a histogram has most of its entries."""
+    """Return the end of the range about zero that contains most entries of a histogram."""
     low, median, high = (float(value) for value in histogram.quantiles())
     return abs(median) + 2 * (high - low) if histogram.contents.any() else 0.0
 
@@ -236,7 +236,7 @@ def curves(data: Curves, experiment: str) -> "Figure":
 
 
 def _label_x(axes: "Axes", data: Curves) -> None:
-    """Label places by their names, as many as have room, or whole numbers."""
+    """Label positions by name, as many as fit, or by whole numbers."""
     if data.names:
         every = math.ceil(len(data.names) * (1 + max(map(len, data.names))) / _CHARACTERS)
         axes.set_xticks(range(1, len(data.names) + 1, every), data.names[::every])

@@ -56,23 +56,23 @@ def course(source: Source) -> Plot | None:
 
 
 def displacements(source: Source) -> Plot | None:
-    """Difference of the constants to the start of the campaign, with the errors of the last iteration."""
+    """Change of the constants since the start of the campaign, with the errors of the last iteration."""
     if source.start is None or source.last.solution is None:
         return None
     moved = differences(source.last.solution.constants, source.start, source.last.solution.errors)
     caption = "Movement of each module and layer since the start of the campaign, with statistical errors."
-    return values("displacements", "Constants less those of the start", caption, source.last.name, moved)
+    return values("displacements", "Constants minus those of the start", caption, source.last.name, moved)
 
 
 def from_reference(source: Source) -> Plot | None:
-    """Difference of the constants to a reference, with the errors of the last iteration."""
+    """Constants minus a reference, with the errors of the last iteration."""
     if source.reference is None or source.last.solution is None:
         return None
     name, constants = source.reference
     solution = source.last.solution
     apart = differences(solution.constants, constants, solution.errors)
-    caption = "Constants of the campaign less the reference, with the statistical errors of the former."
-    return values("reference", f"Constants less {name}", caption, source.last.name, apart)
+    caption = "Constants of the campaign minus the reference, with the statistical errors of the campaign's."
+    return values("reference", f"Constants minus {name}", caption, source.last.name, apart)
 
 
 def values(name: str, title: str, caption: str, series: str, of: Mapping[str, Mapping[str, Measured]]) -> Plot | None:
@@ -98,14 +98,14 @@ def from_truth(source: Source) -> Plot | None:
         if measured.error
     ]
     rms = (
-        f" The rms of value over error is {_rms(sigmas):.2f}; it is about 1 if only statistical errors are left."
+        f" The rms of distance over error is {_rms(sigmas):.2f}; statistical errors alone give about 1."
         if sigmas
         else ""
     )
     return _plot(
         "truth",
         "Distance to the true constants",
-        f"Simulated data only: the constants less the true ones.{rms}",
+        f"Simulated data only: the constants minus the true ones.{rms}",
         _bands(found, ""),
     )
 
@@ -141,7 +141,7 @@ def validation(source: Source) -> Plot | None:
 
 
 def _worse(means: Mapping[str, Mapping[str, Measured]]) -> str:
-    """Name the modules whose mean residual is farther from zero than before, by more than two standard deviations."""
+    """Name the modules whose mean residual moved away from zero by more than two standard deviations."""
     worse = []
     for key, (after, error) in means["after"].items():
         before, other = means["before"].get(key, Measured(0.0, 0.0))
@@ -179,7 +179,7 @@ def occupancy(source: Source) -> Plot | None:
 
 
 def _hits(metrics: Metrics) -> dict[str, list[int]]:
-    """Return hits kept and cut of each module of the stations with hits, zeros of modules without any."""
+    """Return kept and cut hits of each module in the stations that have hits; zeros for modules without any."""
     found = metrics.get("hits", {}).get("modules", {})
     stations = sorted({key[0] for key in found if key in KEYS})
     return {
@@ -259,7 +259,7 @@ def _most(of: Mapping[str, Measured]) -> float:
 
 
 def _bands(found: Mapping[str, Mapping[str, Mapping[str, Measured]]], what: str) -> list[Band]:
-    """Return a panel per degree of freedom, modules and layers apart, from values by series, degree of freedom and key."""
+    """Return a panel for each degree of freedom, modules and layers apart."""
     bands = []
     for kind, length in (("layer", 2), ("", 3)):
         for dof in [dof for dof in DOFS if any(dof in of for of in found.values())]:

@@ -80,6 +80,7 @@ def correlations(source: Source) -> Plot | None:
     return Plot(
         "correlations",
         "Global correlations",
-        "Largest correlation of each parameter with any combination of the others. The data hardly determine a parameter near 1.",
+        "Largest correlation of each parameter with any combination of the others. "
+        "The data hardly determine a parameter whose correlation is near 1.",
         ByElement([Band(kind, "", {source.last.name: of}) for kind, of in series.items()]),
     )

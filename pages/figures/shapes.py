@@ -17,7 +17,7 @@ class Measured(NamedTuple):
 
 
 class Band(NamedTuple):
-    """A panel with values of modules or layers: ``series`` has by name and key a value."""
+    """A panel with values of modules or layers: ``series`` has a value by name and key."""
 
     label: str
     unit: str

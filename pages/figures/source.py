@@ -14,7 +14,7 @@ from faser_align.pages.collect import Facts, Solution
 from faser_align.pages.figures.shapes import Measured
 
 Reference = tuple[str, Constants] | None
-"""What other constants are, and they (mm, rad)."""
+"""The name of other constants, and these constants (mm, rad)."""
 
 
 class Iteration(NamedTuple):
@@ -28,7 +28,7 @@ class Iteration(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What figures are made of.
+    """Data that the figures show.
 
     Attributes:
         iterations: of the stage, from the first to the one that is shown.

@@ -76,7 +76,7 @@ def label(config: Mapping[str, Any]) -> str:
 
 def missing() -> str:
     """Return why figures cannot be drawn; empty if they can."""
-    # There may be no home folder for matplotlib's cache; its warning about it is of no use.
+    # matplotlib warns if there is no home folder for its cache, which does not matter here.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         import matplotlib.figure  # noqa: F401

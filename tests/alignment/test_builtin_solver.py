@@ -106,7 +106,7 @@ def test_undetermined_modes_are_named(pede_case: Case) -> None:
 def test_records_need_not_fit_into_memory(
     pede_case: Case, monkeypatch: pytest.MonkeyPatch, cache: int, layouts: int
 ) -> None:
-    """Small blocks of which each pass reads all, or those beyond the cache, with known layout or not, give the same bytes."""
+    """Results do not depend on the sizes of blocks, cache and layouts."""
     folder = pede_case(DAMPED)
     monkeypatch.setattr(source, "BLOCK_BYTES", 40_000)
     monkeypatch.setattr(source, "CACHE_BYTES", cache)

@@ -369,7 +369,7 @@ def test_quantiles_of_histograms_are_those_of_the_values(data: Path, tmp_path: P
 
 
 def test_bins_of_residuals_are_exact_at_their_edges() -> None:
-    """Bins found from their width are those of a search among the edges, also one rounding error beside an edge."""
+    """Bins computed from their width equal those of a search among the edges, even one rounding error from an edge."""
     edges = RESIDUAL_EDGES_MM
     beside = [np.nextafter(edges, limit) for limit in (-np.inf, np.inf)]
     residuals = np.concatenate(

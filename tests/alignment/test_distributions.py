@@ -20,7 +20,7 @@ from faser_align.fsm.errors import UserError
 
 
 def test_histograms_agree_with_the_counts(data: Path, tmp_path: Path) -> None:
-    """Residuals by module and side are those of the counts, in bins of twice the width, and means are theirs."""
+    """Residuals by module and side agree with the counts, in bins of twice the width, and so do their means."""
     source = data / "mille" / "kfalignment_4st.root"
     counts = convert_and_count([source], tmp_path / "a.bin", Cuts(), histograms=tmp_path / "a.npz")
     convert([source], tmp_path / "b.bin", Cuts())
@@ -42,7 +42,7 @@ def test_histograms_agree_with_the_counts(data: Path, tmp_path: Path) -> None:
 
 
 def test_numbers_of_a_module(data: Path) -> None:
-    """Tracks on a module, their q/p by charge and their pulls are those of a loop over the tracks."""
+    """Tracks on a module, their q/p by charge and their pulls equal those of a loop over the tracks."""
     (tracks,) = read_tracks(data / "mille" / "kfalignment_4st.root")
     histograms = Distributions.of(tracks).histograms()
     starts = np.cumsum(tracks.lengths) - tracks.lengths
@@ -62,7 +62,7 @@ def test_numbers_of_a_module(data: Path) -> None:
 
 
 def test_chi2_probability() -> None:
-    """Probabilities are those of the tables of chi2 for odd and even degrees of freedom."""
+    """Probabilities agree with printed chi2 tables for odd and even degrees of freedom."""
     chi2 = np.array([3.841459, 5.991465, 7.814728, 18.307038, 24.995790, 0.0, 1e5])
     ndf = np.array([1, 2, 3, 10, 15, 7, 7])
     assert_allclose(chi2_probability(chi2, ndf), [0.05, 0.05, 0.05, 0.05, 0.05, 1.0, 0.0], atol=1e-6)

@@ -101,7 +101,7 @@ def test_metrics_of_older_versions_have_fewer_lines() -> None:
     ],
 )
 def test_precision_is_compared_with_the_resolution_of_a_hit(errors: list[Any], grade: str, words: str) -> None:
-    """Median errors up to 10 % of a hit's resolution are good, above 30 % bad; what has no error is to be looked at."""
+    """Median errors up to 10 % of a hit's resolution are good, above 30 % bad; one without an error gives *look*."""
     known = metrics()["constant_errors"]
     line = graded(metrics(constant_errors=dict.fromkeys(KEYS, errors) | {"014": known["014"]}))["precision"]
     assert line["grade"] == grade
@@ -194,7 +194,7 @@ def test_drift_along_weak_modes(drift: float, grade: str) -> None:
 
 
 def test_momenta_are_kept() -> None:
-    """A change of momenta by more than 1 % is not good, nor a field that seems wrong; both are in the sentence."""
+    """A change of momenta by more than 1 % is not good, and neither is a suspected field; the sentence names both."""
     for change, grade in ((0.009, "good"), (-0.011, "look"), (-0.031, "bad")):
         since = {"since_first": {"momentum_change_plus": change, "momentum_change_minus": None}}
         assert graded(metrics(momentum=since))["momenta"]["grade"] == grade

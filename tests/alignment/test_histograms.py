@@ -35,7 +35,7 @@ def filled(seed: int = 1) -> Histogram:
 
 
 def test_histogram_follows_the_protocol() -> None:
-    """Axes, values, variances, counts and kind are those that hist and mplhep ask for, without flow bins."""
+    """Axes, values, variances, counts and kind follow the protocol of hist and mplhep, without flow bins."""
     found = filled()
     assert found.kind == "COUNT"
     assert found.values().shape == found.variances().shape == found.counts().shape == (2, 2, 10)
@@ -71,7 +71,7 @@ def test_sums_of_histograms() -> None:
 
 
 def test_quantiles_and_moments() -> None:
-    """The median and the width of a normal distribution come out of its histogram to a fraction of a bin."""
+    """A histogram gives median and width of a normal distribution to a fraction of a bin."""
     axis = Bins.evenly("residual", "residual [µm]", 250, -500.0, 500.0)
     values = np.random.default_rng(3).normal(7.0, 25.0, 200_000)
     places = np.searchsorted(np.array(axis.edges), values, side="right")

@@ -55,7 +55,7 @@ def run(folder: Path, method: str, lines: str = "", weight: str = "") -> Solutio
 
 @pytest.fixture
 def as_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take any problem for a large one, and store a few elements and records at a time."""
+    """Treat every problem as a large one, and store a few elements and records at a time."""
     monkeypatch.setattr(problem, "_DENSE_MAX", 0)
     monkeypatch.setattr(normal_matrix, "_SMALL", 0)
     monkeypatch.setattr(normal_matrix, "_RECORDS_LOCAL", 3)
@@ -102,7 +102,7 @@ def test_the_sparse_solution_is_that_of_the_inverse(
 
 @pytest.mark.usefixtures("as_large")
 def test_one_step_is_exact_enough(tmp_path: Path) -> None:
-    """A single step by any kind of MINRES is exact to 1e-6 of the errors; records in any order and weight give it."""
+    """A step of each kind of MINRES is exact to 1e-6 of the errors, for any order and weights of the records."""
     (tmp_path / "data.bin").write_bytes(chain())
     exact = run(tmp_path, "inversion", f"subito\n{LOCAL_CONSTRAINTS}", " -- 0.5")
     for method in ("fullMINRES", "sparseMINRES-QLP"):
@@ -130,7 +130,7 @@ def test_a_redundant_constraint_changes_nothing(tmp_path: Path) -> None:
 def test_products_of_neighbours_are_the_same_matrix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: int
 ) -> None:
-    """Large problems, whose records wait for others from the same place, have the values and errors of small ones."""
+    """Collecting records from the same place, as in large problems, does not change values and errors."""
     (tmp_path / "data.bin").write_bytes(pack(make_case(3, n_globals=30, n_records=150)))
     small = run(tmp_path, "inversion")
     monkeypatch.setattr(normal_matrix, "_PLACES_MAX", places)
@@ -171,7 +171,7 @@ def test_too_large_a_matrix_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / ".machine.ad").write_text('Machine = "node"\nTotalMemory = 999999\nMemory = 1\n')
     monkeypatch.setenv("_CONDOR_MACHINE_AD", str(tmp_path / ".machine.ad"))
     monkeypatch.setattr(problem, "_DENSE_MAX", 0)
-    assert run(tmp_path, method).end_code == 0  # a small matrix is no reason
+    assert run(tmp_path, method).end_code == 0  # small matrices are never refused
     monkeypatch.setattr(problem, "_ALWAYS", 1)
     refused = run(tmp_path, method)
     assert (refused.end_code, refused.iterations) == (30, ())
@@ -184,7 +184,7 @@ def test_too_large_a_matrix_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_smallest_limit_of_memory_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory of the job's slot counts if it is smaller than what is free; a machine ad without it does not."""
+    """The memory of the job's slot is the limit if it is smaller than the free memory and the machine ad has it."""
     monkeypatch.delenv("_CONDOR_MACHINE_AD", raising=False)
     plain = memory_limit()
     assert 0 < memory_used() < plain.nbytes <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -198,7 +198,7 @@ def test_the_smallest_limit_of_memory_counts(tmp_path: Path, monkeypatch: pytest
 
 
 def test_local_constraints_are_constraints() -> None:
-    """Groups of constraints, one of them redundant, have the projections and the rank of one matrix of all."""
+    """Groups of constraints, one of them redundant, give the same projections and rank as a single matrix."""
     random = np.random.default_rng(2)
     forms = [Form(np.arange(at, at + 5), random.normal(size=5)) for at in (0, 3, 20, 12, 12)]
     forms[4] = Form(forms[3].columns, 2.0 * forms[3].factors)
@@ -220,7 +220,7 @@ def test_local_constraints_are_constraints() -> None:
 
 
 def test_sparse_matrices_are_matrices() -> None:
-    """Blocks and elements added in any order give the matrix that they give as dense ones, also without some diagonals."""
+    """Blocks and elements added in any order give the same matrix as dense ones, also without some diagonals."""
     random = np.random.default_rng(4)
     dense, sums = np.zeros((9, 9)), SparseSums(9)
     for columns in ([0, 2, 5], [2, 3], [5, 7], [2, 5]):
@@ -239,7 +239,7 @@ def test_sparse_matrices_are_matrices() -> None:
 
 
 def test_positive_matrices_are_inverted() -> None:
-    """The inverse in blocks is numpy's, symmetric, and refused for a matrix that is not positive definite."""
+    """The blockwise inverse equals numpy's and is symmetric; a matrix that is not positive definite is refused."""
     factors = np.random.default_rng(5).normal(size=(150, 100))
     matrix = factors.T @ factors
     inverse = invert_positive(matrix)
@@ -251,7 +251,7 @@ def test_positive_matrices_are_inverted() -> None:
 
 @pytest.mark.parametrize(("defect", "equal"), [(0, 0.0), (3, 0.0), (3, 1e-12)])
 def test_pivots_are_those_of_the_slow_inversion(defect: int, equal: float) -> None:
-    """The parameters with a pivot are those that pede's inversion chooses; a negative remainder has none."""
+    """The parameters with a pivot are those that pede's inversion chooses; a negative remainder gives no pivots."""
     random = np.random.default_rng(7)
     factors = random.normal(size=(60, 30 - defect)) @ random.normal(size=(30 - defect, 30))
     scales = 10 ** random.uniform(-2, 2, 30)
@@ -290,7 +290,7 @@ def test_undetermined_directions_of_large_problems(tmp_path: Path, monkeypatch: 
 
 
 def test_reflections_reduce_as_the_basis_does() -> None:
-    """The compact product of all reflections gives the matrices that the basis of the null space gives."""
+    """The compact product of all reflections gives the same matrices as the basis of the null space."""
     random = np.random.default_rng(6)
     made = Constraints.make(random.normal(size=(4, 25)), np.zeros(4))
     matrix = random.normal(size=(25, 25))

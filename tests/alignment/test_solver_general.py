@@ -116,7 +116,7 @@ def test_passes_without_records_give_the_same_solution(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_bounds_of_a_step_hold_for_every_record(tmp_path: Path, seed: int) -> None:
-    """No record's root of chi2 changes by more than each of the three bounds, along weak directions and others."""
+    """Each of three bounds limits the change of every record's root of chi2, along any direction."""
     (tmp_path / "data.bin").write_bytes(pack(make_case(seed, n_records=100)))
     (tmp_path / "str.txt").write_text("Cfiles\ndata.bin\nmethod inversion 1 0.1\nentries 1 1\nhugecut 1e9\nend\n")
     problem = make_problem(parse_steering(tmp_path / "str.txt"))
@@ -148,7 +148,7 @@ def test_bounds_of_a_step_hold_for_every_record(tmp_path: Path, seed: int) -> No
 
 
 def test_records_near_a_cut_are_fitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record that crosses a cut is rejected from then on, although no pass before the last needs the records far from it."""
+    """A record that crosses a cut is rejected from then on, though only the last pass reads those far from it."""
     monkeypatch.setattr(passes, "_MANY", 0)
     monkeypatch.setattr(passes, "_NEAR", 0.1)
     case, random = make_case(3, n_records=300), np.random.default_rng(3)

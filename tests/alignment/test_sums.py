@@ -1,4 +1,4 @@
-"""Test that solutions from summed normal equations are those from the records."""
+"""Test that summed normal equations give the same solutions as the records."""
 
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def assert_equal(summed: Solution, full: Solution) -> None:
 @given(seed=st.integers(0, 10**6))
 @settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_sums_give_the_solution_of_the_records(tmp_path: Path, seed: int) -> None:
-    """Random problems with methods, cuts, constraints, entry limits and weights have one solution from sums and records."""
+    """Sums and records give the same solution for random methods, cuts, constraints, entry limits and weights."""
     steering, binaries = write_problem(tmp_path, seed)
     total = sum_up(steering, binaries)
     full = solve(steering)
@@ -164,11 +164,11 @@ def test_histograms_from_sums_are_those_of_the_first_pass(tmp_path: Path) -> Non
 
 
 def test_sums_with_records_near_a_cut(tmp_path: Path) -> None:
-    """Records that may cross a cut are stored and fitted again; with less room for them the sums reach less far."""
+    """Records that may cross a cut are stored and fitted again; with room for fewer of them, the margin is smaller."""
     case = make_case(4, n_records=200)
     most = 0.99 * np.random.default_rng(4).normal(
         size=case.n_globals
-    )  # of the truth, so that the corrections are small
+    )  # close to the truth, so that the corrections are small
     pulled = [
         (a, b, c - b @ most + (at < 40) * at / 10 * np.resize([1, -1], len(c)), d)
         for at, (a, b, c, d) in enumerate(case.records)
@@ -190,7 +190,7 @@ def test_sums_with_records_near_a_cut(tmp_path: Path) -> None:
 
 
 def test_sums_that_cannot_be_used_say_why(tmp_path: Path) -> None:
-    """Sums that are missing, damaged, cut short, of another version, or of another content of the binary are not used."""
+    """Sums that are missing, damaged, truncated, of another version, or made from another binary are not used."""
     path = tmp_path / "data.bin"
     path.write_bytes(pack(make_case(1)))
     sums = tmp_path / "data.sums"

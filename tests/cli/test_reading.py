@@ -377,7 +377,7 @@ def test_ticks_are_round(values: tuple[float, ...]) -> None:
 
 
 def test_ticks_of_decades() -> None:
-    """On a logarithmic scale ticks are powers of ten, their double and their fivefold, or the limit."""
+    """On a logarithmic scale, ticks are 1, 2 and 5 times powers of ten, or the limit."""
     for values in ((9.0, 0.1), (15000.0, 3.0, 1e-4), (0.2,)):
         drawn = curves._plot(values, unit="um", log=True, limit=0.5, width=80).splitlines()[1:-2]
         ticks = [word for line in drawn if (word := line.partition("|")[0].strip())]

@@ -283,7 +283,7 @@ def test_what_is_watched_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_incidents_make_room_for_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Live, on 24 lines, ten iterations and five slow nodes leave the path of the constants and what to type."""
+    """On 24 lines with ten iterations and five slow nodes, `watch` keeps constants and next command."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("LINES", "24")
     slow = [{"node": f"reco_s1_i10_0040{n}", "since_s": 900.0, "median_s": 60.0} for n in range(5)]

@@ -106,7 +106,7 @@ def test_points_in_time(text: str, utc: str | None) -> None:
     ],
 )
 def test_values_have_the_digits_of_their_errors(value: float, error: float | None, shown: str) -> None:
-    """An error has two digits if they are 10 to 35, else one, and the value as many; without an error it has three."""
+    """Errors have two digits if these are 10 to 35, else one; values without errors have three digits."""
     assert formatting.plus_minus(value, error) == shown
 
 
@@ -123,11 +123,11 @@ def test_values_have_the_digits_of_their_errors(value: float, error: float | Non
     ],
 )
 def test_rounded_numbers_have_two_digits(value: float, shown: str) -> None:
-    """A number about the quality has two digits and no exponent."""
+    """A number of the quality block has two digits and no exponent."""
     assert formatting.rounded(value) == shown
 
 
 def test_symbols_replace_ascii() -> None:
-    """Units and signs get their symbols, words that contain them do not."""
+    """Units and signs become symbols; words that contain them stay."""
     text = "x +-1.0 um, rz +- 24 urad, chi2/ndf 1.3 -> 1.0, 0.4 sigma; number, momentum, sigma"
     assert formatting.symbols(text) == "x ±1.0 µm, rz ±24 µrad, χ²/ndf 1.3 → 1.0, 0.4 σ; number, momentum, sigma"

@@ -214,7 +214,7 @@ def held_back(metrics: dict[str, Any], aligned: int = 1600) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("hits", "aligned"), [(900, 1600), (80, 1600), (100, 40_000)])
 def test_files_held_back_are_judged_alone(hits: int, aligned: int) -> None:
-    """Without the files of the alignment, errors of means follow from the hits of its last iteration."""
+    """Without a second look at the alignment's files, errors of means follow from its last iteration's hits."""
     for size, name in ((0.99, "confirmed"), (1.01, "refuted")):
         metrics = newer({"2171": size * limit(hits, aligned)}, hits=hits, aligned=aligned)
         assert confirm(LIMITS, held_back(metrics, aligned)).name == name
@@ -223,7 +223,7 @@ def test_files_held_back_are_judged_alone(hits: int, aligned: int) -> None:
 
 
 def test_chi2_of_few_unused_files_fluctuates() -> None:
-    """The limit on the rise of chi2/ndf has 2 x parameters / hits, and three fluctuations of a small sample."""
+    """The limit on the rise of chi2/ndf is 2 x parameters / hits plus three standard deviations of a small sample."""
     used, unused = 48 * 1000, 48 * 50
     rise = 2 * 100 / used + NormalDist().inv_cdf(0.999) * 2 * math.sqrt(100 / (used * unused))
     for size, name in ((0.99, "confirmed"), (1.01, "refuted")):
@@ -233,7 +233,7 @@ def test_chi2_of_few_unused_files_fluctuates() -> None:
 
 @pytest.mark.parametrize(("width_um", "name"), [(20.0, "confirmed"), (20.1, "refuted")])
 def test_outliers_that_enter_the_selection_are_no_misalignment(width_um: float, name: str) -> None:
-    """chi2/ndf of files held back may rise in proportion to itself, and further if the layers' residuals are not wider."""
+    """The limit on chi2/ndf of held-back files grows with it, and needs wider residuals to reject."""
     assert confirm(LIMITS, held_back(newer(chi2=(7.0, 7.02)))).name == "confirmed"
     metrics = held_back(newer(chi2=(7.0, 7.06)))
     assert confirm(LIMITS, metrics).name == "refuted"

@@ -175,7 +175,7 @@ def test_notes_read_what_is_said(history: list[Metrics]) -> None:
 
 
 def test_quality_reads_what_is_said(history: list[Metrics], validated: Metrics) -> None:
-    """The grades of the last iteration read the metrics whose descriptions say so, those of earlier iterations by side."""
+    """The grades of the last iteration read the metrics whose descriptions say so."""
     odd = copy.deepcopy(history)
     odd[-1]["magnets"] = {"1": {"deviation": 0.02, "error": 0.001, "chi2": 3.0}}
     odd[-1]["hits"]["modules"].pop("001")

@@ -45,7 +45,7 @@ def test_writes_tracks_and_millepedes_data(make_campaign: Make, run_job: Run) ->
 def test_sums_are_not_needed(
     make_campaign: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If the sums cannot be made, the job succeeds without them, and older ones are gone."""
+    """If the sums cannot be made, the job succeeds and removes older ones."""
     folder = make_campaign()
     sums = Path(layout.mille_file(str(folder), 1, 1, "011705", 400)).with_suffix(".sums")
     sums.parent.mkdir()

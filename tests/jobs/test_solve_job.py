@@ -102,7 +102,7 @@ def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None
 
 
 def test_writes_the_data_of_the_figures(reconstructed: Make, run_job: Run) -> None:
-    """Histograms are the sums of the files', corrections and the spectrum are the solution's, in at most 200 kB."""
+    """The file has the sums of the files' histograms and the solution's corrections and spectrum, in at most 200 kB."""
     campaign = reconstructed()
     found = solved(run_job, campaign)
     path = layout.figures_file(str(campaign), 1, 1)
@@ -388,7 +388,7 @@ def test_layers_are_judged_about_their_own_z(reconstructed: Make, run_job: Run) 
 
 
 def test_sums_give_what_the_binaries_give(reconstructed: Make, run_job: Run) -> None:
-    """The job solves from the files' sums, with weights, dropped files and layer rotations, as it does from the binaries."""
+    """With weights, dropped files and layer rotations, the job gets the same result from sums as from binaries."""
     steps = [{"name": "IFT fix side", "fix": ["side", "3ST"]}, {"name": "modules", "fix": ["layer", "3ST"]}]
     campaign = reconstructed(
         (400, 401, 402),

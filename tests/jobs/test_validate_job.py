@@ -53,7 +53,7 @@ def change_by_hand(folder: Path, half: int) -> None:
 
 
 def test_both_constants_are_compared(solved: Path, run_job: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """chi2/ndf, momenta and residuals of modules and sides are compared; constants that nobody changed give no remark.
+    """chi2/ndf, momenta and residuals of modules and sides are compared; unchanged constants give no remark.
 
     Both halves have data of figures; damaged histograms are only reported.
     """

@@ -29,7 +29,7 @@ def html_of(letter: EmailMessage) -> str:
 
 
 def test_a_letter_with_everything(smtp_server: Mailbox, facts: dict[str, Any]) -> None:
-    """Both parts, the plot inside the HTML byte by byte, non-ASCII names and the thread survive SMTP."""
+    """SMTP preserves both parts, every byte of the plot in the HTML, non-ASCII names and the thread."""
     facts |= {"campaign": NAME, "picture": PNG, "plot": f"/data/{NAME}/convergence.png"}
     target = Target("me", smtp_server.url("me@example.org"))
     for event, key in (("held", "7"), ("converged", "9")):

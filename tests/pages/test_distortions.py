@@ -38,7 +38,7 @@ def sigmas(row: dict[str, Cell]) -> float:
 
 
 def test_a_shifted_module_has_the_largest_correction(workdir: Path) -> None:
-    """The module that is 100 um off is corrected by that, by far the most in units of its error."""
+    """The module that is 100 um off has that correction, by far the largest in units of its error."""
     shown = distorted(workdir, "shifted-module")
     found = sorted(rows(elements.corrections(shown)), key=sigmas)
     assert (found[-1]["quantity"], found[-1]["element"]) == ("x", "112")
@@ -47,7 +47,7 @@ def test_a_shifted_module_has_the_largest_correction(workdir: Path) -> None:
 
 
 def test_a_rotated_layer_turns_back(workdir: Path) -> None:
-    """The layer that is turned by 1 mrad is corrected by that, by far the most in units of its error."""
+    """The layer that is rotated by 1 mrad has that correction, by far the largest in units of its error."""
     shown = distorted(workdir, "rotated-layer")
     found = sorted(rows(elements.corrections(shown)), key=sigmas)
     assert (found[-1]["quantity"], found[-1]["element"]) == ("layer rz", "21")
@@ -70,7 +70,7 @@ def test_a_bowing_changes_momenta_by_charge(workdir: Path) -> None:
 
 
 def test_a_wrong_field_is_that_of_its_magnet(workdir: Path) -> None:
-    """A field that is 10 % above the map is found in its magnet, and within three errors."""
+    """A field 10 % above the map is attributed to its magnet, with the right size within three errors."""
     shown = distorted(workdir, "momentum-scale")
     found = rows(distributions.magnets(shown))
     second = next(row for row in found if row["magnet"] == "2")

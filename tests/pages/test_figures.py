@@ -53,7 +53,7 @@ def drawn(plot: Plot | None) -> Plot:
 
 
 def test_corrections_have_errors_and_units(source: Source) -> None:
-    """A panel per degree of freedom has its unit, grey points before blue ones, and the errors as bars."""
+    """Each degree of freedom has a panel with its unit, grey and then blue points, and error bars."""
     plot = drawn(elements.corrections(source))
     axes = plot.figure("FASER Internal").axes
     assert [one.get_ylabel() for one in axes] == ["x [µm]", "y [µm]", "rz [µrad]"]
@@ -66,7 +66,7 @@ def test_corrections_have_errors_and_units(source: Source) -> None:
 
 
 def test_the_largest_corrections_are_followed(source: Source) -> None:
-    """The correction with the most standard deviations is drawn first, against whole iterations."""
+    """The most significant correction is drawn first, against whole iterations."""
     plot = drawn(elements.course(source))
     (axes,) = plot.figure("FASER Internal").axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("iteration", "correction over error [σ]")
@@ -94,12 +94,12 @@ def test_the_map_keeps_the_sign(source: Source) -> None:
 
 
 def test_the_truth_is_compared_in_sigma(source: Source) -> None:
-    """The distance to the truth has the start before the result, and the rms of value over error in its caption."""
+    """The distance to the truth shows the start and the result; the caption has the rms of distance over error."""
     plot = drawn(elements.from_truth(source))
     _, rows = plot.table()
     assert ("x", "µm", "start", "000", pytest.approx(-10.0), None) in rows
     assert ("x", "µm", "iteration 2", "000", pytest.approx(0.0, abs=1e-9), pytest.approx(1.0)) in rows
-    assert "rms of value over error" in plot.caption
+    assert "rms of distance over error" in plot.caption
 
 
 def test_validation_shows_each_module(source: Source) -> None:
@@ -132,7 +132,7 @@ def test_names_that_no_detector_has_are_left_out(source: Source) -> None:
 
 
 def test_figures_of_a_page_share_no_ids(source: Source) -> None:
-    """In a page, figures have text as text, the page's colours, and ids of their own."""
+    """In a page, figures have selectable text, the page's colours, and unique ids."""
     texts = [
         str(page.embedded(plot.figure("FASER Internal"), name=f"f{at}", title=plot.title))
         for at, plot in enumerate(plots(source))
@@ -150,7 +150,7 @@ def test_figures_of_a_page_share_no_ids(source: Source) -> None:
 
 
 def test_the_command_writes_figures_and_numbers(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`plots` writes each figure as SVG, PNG, PDF and CSV, again in a second run, and says what an iteration lacks."""
+    """`plots` writes each figure as SVG, PNG, PDF and CSV, also a second time, and names what an iteration lacks."""
     monkeypatch.chdir(workdir)
     record = make_campaign(workdir / "c", files=1)
     folder = record["folder"]
@@ -209,7 +209,7 @@ def filled(source: Source) -> Source:
 
 
 def test_residuals_have_median_and_width(filled: Source) -> None:
-    """The axis has its unit, and the rows have every entry of both iterations."""
+    """The axis names its unit, and the table has every entry of both iterations."""
     plot = drawn(distributions.residuals(filled))
     axes = plot.figure("FASER Internal").axes[1]
     assert axes.get_xlabel() == "residual [µm]"
@@ -230,7 +230,7 @@ def test_medians_of_modules_are_by_station(filled: Source) -> None:
 
 
 def test_the_spectrum_has_its_limit_and_names(filled: Source) -> None:
-    """Each direction has its error, and the weak one is above the line and named."""
+    """Each direction is drawn with its error; the weak one is above the line and named."""
     (plot,) = modes.spectrum(filled)
     assert "curvature in y" in plot.caption
     (axes,) = plot.figure("FASER Internal").axes
@@ -250,7 +250,7 @@ def test_files_have_their_names_on_the_axis(filled: Source) -> None:
 
 
 def test_every_figure_can_be_drawn_as_every_file(filled: Source) -> None:
-    """No figure of the catalogue fails; each has rows, and the page of figures explains it."""
+    """Every figure of the catalogue is drawn, has a table, and is explained on the page of figures."""
     explained = (Path(__file__).parents[2] / "docs" / "figures.md").read_text(encoding="utf-8")
     reference = filled._replace(
         reference=("in use.txt", {"000": (0.05, 0.0, 0.0, 0.0, 0.0, 0.0)}),

@@ -49,7 +49,7 @@ def test_a_running_campaign_tells_its_last_verdict(browser: Browser, workdir: Pa
 
 
 def test_the_picture_has_one_scale_and_signs(browser: Browser, workdir: Path, page_of: PageOf) -> None:
-    """The detector shows the displacement first, blue below zero and red above, on the scale of all iterations."""
+    """The detector shows the displacement first, blue below zero and red above, on one scale for all iterations."""
     record = make_campaign(workdir / "c", files=1)
     folder = record["folder"]
     for at, x_mm in ((1, -0.04), (2, 0.02)):

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 SIZES = ((360, "dark"), (1600, "light"))
 PATIENCE_MS = 120_000  # on a busy machine
-# The first one, which has no user interface, takes less than half the time of the others.
+# The first one has no user interface and starts in less than half the time of the others.
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 # No sandbox inside a container, and no requests of the browser itself.
 ARGUMENTS = [

@@ -15,7 +15,8 @@ from faser_align.system.atomic import replacing
 
 
 def until(what: Callable[[], Any], wait_s: float = 240) -> Any:
-    """Wait until a condition is true; return its value. What takes longer is asked less often: a question may be a command."""
+    """Wait until a condition is true; return its value. The longer it takes, the less often it is checked, because a
+    check may run a command."""
     began = time.monotonic()
     while not (found := what()):
         waited_s = time.monotonic() - began

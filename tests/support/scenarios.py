@@ -156,7 +156,7 @@ class Stage:
         return [str(message_from_bytes(letter.read_bytes())["X-Faser-Align-Key"]) for letter in new]
 
     def record_undisturbed(self, run: Callable[[], int]) -> None:
-        """Run the hook without a fault and keep the result; a run before that may compile modules."""
+        """Run the hook without a fault and keep the result; an earlier run may compile modules."""
         self.reset()
         hook(*self.call)
         self.reset()

@@ -1,4 +1,4 @@
-"""Sum what the tests of a run did: trials, kills, examples."""
+"""Sum trials, kills and examples over the tests of a run."""
 
 import os
 import re
@@ -15,7 +15,7 @@ _PASSING = re.compile(r"- (\d+) passing")
 
 
 def examples_of(item: pytest.Item) -> list[tuple[str, object]]:
-    """Return how many examples hypothesis held against a test that has run, as a property of its report."""
+    """Return the number of examples that hypothesis tried in a test, as a property of its report."""
     passed = sum(map(int, _PASSING.findall(getattr(item, "hypothesis_statistics", ""))))
     return [("examples", passed)] if passed else []
 

@@ -127,7 +127,7 @@ class Diagnostics:
         return self._observers[number]
 
     def take(self, histograms: IntArray, extremes: FloatArray, monitored: IntArray) -> None:
-        """Use what was summed of the first pass instead of observing it.
+        """Use the stored sums of the first pass instead of observing it.
 
         Args:
             histograms, extremes: of each ``SummedHistogram`` of an observer.

@@ -22,7 +22,7 @@ from faser_align.alignment.solver.steering_data import Binary, Steering
 from faser_align.alignment.solver.sums.file import FileSums, fingerprint
 from faser_align.fsm.errors import UserError
 
-MARGIN = 20.0  # 0.5 mm for a strip: no record is stored for the sake of a larger one
+MARGIN = 20.0  # errors, 0.5 mm for a strip; no records are stored to make the margin larger
 NEAR_BYTES = 128 << 10  # of the records near a cut, about 60 FASER tracks: fitting them takes the Millepede job's time
 BYTES_MAX = 2_000_000
 _MARGIN_MAX = 1e6  # JSON has no infinity
@@ -39,7 +39,7 @@ def make_sums(
 ) -> FileSums:
     """Return the sums of a binary.
 
-    Records near a cut are left out and stored as they are. The margin is at least ``MARGIN``, or smaller so that these
+    Records near a cut are not summed but stored. The margin is at least ``MARGIN``, or smaller so that these
     records fit into ``near_bytes``.
 
     Args:

@@ -20,7 +20,7 @@ _ROUNDING = 1e-6  # relative, far above the errors of float32 factors
 
 
 class NotExactError(UserError):
-    """The sums do not give what the records would give."""
+    """The sums do not give the result that the records would give."""
 
 
 class Form:
@@ -67,7 +67,7 @@ class Form:
 class Total(Source):
     """Sums of the records of several binaries; to the solver they are the source of the records.
 
-    Iterating yields only the records near a cut, which have no part in the sums.
+    Iterating yields only the records near a cut, which are not in the sums.
 
     Args:
         binaries: the binaries of the steering, with their weights; each must have its sums.
@@ -112,7 +112,7 @@ class Total(Source):
         diagnostics.take(self._histograms, self._extremes, self._monitored)
 
     def check(self, steering: Steering) -> None:
-        """Raise NotExactError if the sums are not those of the steering's records, or of other cuts."""
+        """Raise NotExactError if the sums were made from other records than the steering's, or with other cuts."""
         if steering.binaries != self.binaries:
             raise NotExactError("other binaries or weights")
         if steering.downweighting:
@@ -135,7 +135,7 @@ class Total(Source):
                 raise NotExactError(f"{keyword} needs the records")
 
     def at(self, problem: Problem, values: FloatArray, chi2_cut: float, *, first: bool, with_matrix: bool) -> Pass:
-        """Return what a pass over the records gives.
+        """Return the result of a pass over the records.
 
         Args:
             problem: the problem, of which these are the sums.
@@ -148,7 +148,7 @@ class Total(Source):
             raise NotExactError("a sparse matrix needs the records")
         parameters = problem.parameters
         places = parameters.positions(self.sets.labels)
-        # each label changes a measurement by something between two products; those of different labels may cancel
+        # each label changes a measurement by a value between two products; changes by different labels may cancel
         products = values[places] * self._pulls
         changes = np.abs([products.min(axis=0).sum(axis=0), products.max(axis=0).sum(axis=0)])
         change = float(np.max(changes, initial=0.0))
