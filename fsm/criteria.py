@@ -331,7 +331,7 @@ def _approach(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
         passed = above <= limit
         if not passed and (width := wider(history)) is not None and width <= rules.chi2_rise_max:
             # Tracks with outliers entered the selection: those of the others do not have larger residuals.
-            passed, text = True, f"{text}, by outliers alone, since residuals are not wider"
+            passed, text = True, f"{text}; outliers alone raise it, because residuals are not wider"
         found.append(Criterion("chi2_rise", above, limit, passed, text))
     return found
 

@@ -84,7 +84,7 @@ class Stage(NamedTuple):
         saved_iterations: number of iterations that would not have run.
         saved_cpu_s: CPU time of their reconstruction (s); None if it is not known.
         iteration_cpu_s: mean CPU time of an iteration's reconstruction (s); None if it is not known.
-        distances: constants of the last iteration less those of the iteration ``stops_after``.
+        distances: constants of the last iteration minus those of the iteration ``stops_after``.
         delta_chi2_per_parameter: increase of chi2 from the last constants to those, per parameter that differs, by the
             normal equations of the last iteration; None if these are not stored.
         residual_shift_um: the corresponding rms shift of the residuals (um); None if it is not known.

@@ -95,7 +95,7 @@ def _blocks(compared: "Comparison") -> "list[Block]":
         )
     columns = ("of", "dof", ">elements", ">rms", ">largest", "where", ">rms over\nerror", "unit")
     for name, rows in compared.apart.items():
-        blocks += [Line(), Line(f"constants of {name} less those of {compared.names[0]}", "bold")]
+        blocks += [Line(), Line(f"constants of {name} minus those of {compared.names[0]}", "bold")]
         lines = [
             (
                 *(

@@ -83,7 +83,7 @@ def _explained(found: Replayed, stage: Stage) -> Iterator[Block]:
                 f"  chi2 is larger by {formatting.value(stage.delta_chi2_per_parameter)} per parameter with the constants of "
                 f"iteration {stage.stops_after}, which is a residual shift of {formatting.size(stage.residual_shift_um)} um"
             )
-        yield Line(f"  constants of iteration {stage.ran} less those of iteration {stage.stops_after}:")
+        yield Line(f"  constants of iteration {stage.ran} minus those of iteration {stage.stops_after}:")
         yield Grid(
             ("of", "dof", ">elements", ">rms", ">largest", "where", "unit"),
             [

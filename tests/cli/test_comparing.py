@@ -57,7 +57,7 @@ def test_the_screen_says_the_same(two: tuple[str, str], command: Command) -> Non
         "convergence.patience",
     ):
         assert text in said
-    assert "constants of b less those of a" in said
+    assert "constants of b minus those of a" in said
 
 
 def test_files_that_some_have_are_told_with_whose_they_are(workdir: Path, command: Command, tmp_path: Path) -> None:

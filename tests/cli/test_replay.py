@@ -134,7 +134,7 @@ def test_an_earlier_end_has_its_saving_and_its_distance(workdir: Path, plain_com
     assert (said.status, said.err) == (0, "")
     assert "would have ended after iteration 3 of 4 as converged: expected delta chi2 per parameter 0.004" in said.out
     assert "saves 1 iteration and 2.0 CPU h of reconstruction" in said.out
-    assert "constants of iteration 4 less those of iteration 3:" in said.out
+    assert "constants of iteration 4 minus those of iteration 3:" in said.out
     (found,) = json.loads(plain_command("replay", str(folder), "--set", "convergence.patience=1", "--json").out)[
         "campaigns"
     ]
@@ -166,7 +166,7 @@ def test_normal_equations_give_the_increase_of_chi2(workdir: Path, plain_command
     said = plain_command("replay", str(folder), "--set", "convergence.patience=1")
     assert said.status == 0
     assert f"the increase of chi2 is unknown: cannot read the normal equations {path}" in said.out
-    assert "constants of iteration 4 less those of iteration 3:" in said.out
+    assert "constants of iteration 4 minus those of iteration 3:" in said.out
 
 
 def test_iterations_that_never_ran_are_not_judged(workdir: Path, plain_command: Command) -> None:

@@ -242,7 +242,7 @@ def test_outliers_that_enter_the_selection_are_no_misalignment(width_um: float, 
         metrics["groups"]["unused"][half]["residuals"] = layers
     said = confirm(LIMITS, metrics)
     assert said.name == name
-    assert ("by outliers alone" in said.criteria[0].text) == (name == "confirmed")
+    assert ("outliers alone raise it" in said.criteria[0].text) == (name == "confirmed")
 
 
 def test_a_validation_without_files_confirms() -> None:

@@ -362,7 +362,7 @@ def test_outliers_that_pass_the_cuts_do_not_make_a_description_worse() -> None:
     good, said = step(19.9, 29.00), judge(RULES, [step(19.9, 29.0), step(20.1, 29.01), step(20.1, 29.01)], limit=10)
     assert said.name == "converged"
     assert [c.text for c in said.criteria if c.name == "chi2_rise"] == [
-        "chi2/ndf is 0.2 above the stage's best (limit 0.06), by outliers alone, since residuals are not wider"
+        "chi2/ndf is 0.2 above the stage's best (limit 0.06); outliers alone raise it, because residuals are not wider"
     ]
     assert judge(RULES, [good, step(20.1, 29.1), step(20.1, 29.1)], limit=10).name == "go_on"
     assert judge(RULES, [good, step(20.1, None), step(20.1, None)], limit=10).name == "go_on"
