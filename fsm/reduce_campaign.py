@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from faser_align.fsm.events import Control, Final, Post
-    from faser_align.fsm.reduce import Reaction
+    from faser_align.fsm.reaction import Reaction
 
 # $DAG_STATUS of the FINAL node (HTCondor manual, DAGMan: special script macros).
 # A DAGMan that is halted ends by itself when no job of it is left: that is a stop, too.

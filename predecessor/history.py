@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.fsm import events, reduce, reduce_campaign, table
+from faser_align.fsm import events, reduce_campaign, table
 from faser_align.fsm.metrics import Metrics
+from faser_align.fsm.reaction import Reaction
 from faser_align.predecessor.folder import Past, Place
 from faser_align.state import database, writer
 from faser_align.state.write.load import load
@@ -31,7 +32,7 @@ def replay(db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[Me
     for place, numbers in zip(places, metrics, strict=True):
         if not place.past.tracks:
             began = events.dagman(_source(place.past.began), resumed=False)
-            reaction = reduce.Reaction(load(db, began), began, table.campaign_after)
+            reaction = Reaction(load(db, began), began, table.campaign_after)
             reduce_campaign.new_dagman(reaction)
             reaction.move_campaign("reconstruction_started", place.stage, place.number)
             save(db, reaction.all_changes())
