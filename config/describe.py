@@ -12,7 +12,8 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from faser_align.config.schema import WORD, Config
+from faser_align.config.fields import WORD
+from faser_align.config.schema import Config
 
 A_LIST, SOME = "a list of ", "one value or more, each "
 

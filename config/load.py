@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 import faser_align
+from faser_align.config.decisions import Convergence
 from faser_align.config.describe import A_LIST, SOME, allowed_values, names
+from faser_align.config.fields import Table
 from faser_align.config.near import nearest as similar
-from faser_align.config.schema import Config, Convergence, Table
+from faser_align.config.schema import Config
 from faser_align.fsm.errors import UserError, UserErrors
 
 DEFAULT_FILE = "faser-align.toml"

@@ -1,6 +1,7 @@
 """Expand the configured stages to those that a campaign runs."""
 
-from faser_align.config.schema import Config, Stage, Step
+from faser_align.config.schema import Config
+from faser_align.config.solving import Stage, Step
 from faser_align.config.stage_types import UsedStage, UsedStep
 from faser_align.fsm.errors import UserError
 

@@ -16,7 +16,8 @@ from faser_align.campaign.data import hold_back
 from faser_align.campaign.manifest import make_record
 from faser_align.campaign.manifest_types import ForkedFrom, Manifest
 from faser_align.config.files import format_files
-from faser_align.config.schema import Config, Solver
+from faser_align.config.schema import Config
+from faser_align.config.solving import Solver
 from faser_align.config.stage_types import UsedStage
 from faser_align.dag.paths import check_path, check_steering
 from faser_align.dag.render import render

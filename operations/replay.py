@@ -23,9 +23,9 @@ from faser_align.alignment.quality.metrics_file import fault
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_submitted
 from faser_align.campaign.manifest_types import Manifest
+from faser_align.config.decisions import Convergence
 from faser_align.config.describe import names as known_keys
 from faser_align.config.load import nearest, validate
-from faser_align.config.schema import Convergence
 from faser_align.fsm import renamed, table
 from faser_align.fsm.criteria import Rules
 from faser_align.fsm.errors import CampaignError, StoreError, UserError

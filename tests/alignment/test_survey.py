@@ -10,7 +10,7 @@ from faser_align.alignment.parameters.constants import Constants
 from faser_align.alignment.parameters.labels import KEYS, layer_label, module_rz_label, module_x_label
 from faser_align.alignment.quality.survey import freeze, spectrum, weak_modes
 from faser_align.alignment.solver.normal_equations import Normal
-from faser_align.config.schema import Survey
+from faser_align.config.solving import Survey
 from faser_align.simulation.geometry import LAYER_Z
 
 SURVEY: Any = Survey().model_dump()

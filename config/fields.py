@@ -1,0 +1,29 @@
+"""What all tables of the configuration file are made of: types of values, keys and tables."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+WORD = r"^[\w.+-]*$"
+# No control characters, which would end a line or a name in TOML, DAG files or submit descriptions.
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
+Word = Annotated[str, StringConstraints(pattern=WORD)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def key(default: Any, description: str, allowed: str = "") -> Any:
+    """Return a field: its default, its meaning with the unit, and what is allowed if the type does not say it."""
+    return Field(default, description=description, json_schema_extra={"allowed": allowed} if allowed else None)
+
+
+def table(model: type[BaseModel], description: str) -> Any:
+    """Return a field that is a table; if omitted, all its keys have their defaults."""
+    return Field(default_factory=model, description=description)
+
+
+class Table(BaseModel):
+    """Base of all tables: unknown keys and wrong types are errors; values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
