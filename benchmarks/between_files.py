@@ -19,8 +19,8 @@ import numpy as np
 from faser_align.alignment.mille.conversion import Cuts, convert
 from faser_align.alignment.parameters.constants import Constants, add_constants, read_constants
 from faser_align.alignment.quality.between_files import agreement
-from faser_align.fsm.criteria import Rules
 from faser_align.fsm.metrics import Agreement
+from faser_align.fsm.rules import Rules
 from faser_align.simulation import geometry, kfalignment, tracks
 from faser_align.simulation import reconstruct as fit
 

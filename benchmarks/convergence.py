@@ -19,7 +19,7 @@ from known_truth import Case, forget, make, misplace, solve_iteration, true_cons
 
 from faser_align.alignment.parameters.constants import write_constants
 from faser_align.campaign import layout
-from faser_align.fsm.criteria import Rules
+from faser_align.fsm.rules import Rules
 from faser_align.fsm.verdict import judge
 
 History = list[dict[str, Any]]

@@ -42,8 +42,8 @@ from faser_align.alignment.solver.passes import Parameters, Pass, run_pass
 from faser_align.alignment.solver.problem import Problem, define_problem
 from faser_align.alignment.solver.steering import SolverError, Steering, parse_steering
 from faser_align.campaign.manifest import convergence_of
-from faser_align.fsm.criteria import Rules
 from faser_align.fsm.metrics import Metrics
+from faser_align.fsm.rules import Rules
 from faser_align.fsm.table import after_verdict
 from faser_align.fsm.verdict import Verdict, judge
 from faser_align.jobs import equations, solve

@@ -37,7 +37,7 @@ from faser_align.alignment.parameters.labels import KEYS
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import make_record, write_record
 from faser_align.config.schema import Config
-from faser_align.fsm.criteria import Rules
+from faser_align.fsm.rules import Rules
 from faser_align.fsm.validation import Limits, confirm
 from faser_align.fsm.verdict import Verdict, judge
 from faser_align.jobs.reconstruct import reconstruct

@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from faser_align.fsm.criteria import Criterion
 from faser_align.fsm.plural import count
+from faser_align.fsm.rules import Criterion
 from faser_align.fsm.verdict import Verdict
 
 if TYPE_CHECKING:

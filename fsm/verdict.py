@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from faser_align.fsm import criteria
-from faser_align.fsm.criteria import Criterion, Rules
+from faser_align.fsm.criteria_files import unalterable
+from faser_align.fsm.rules import Criterion, Rules
 
 if TYPE_CHECKING:
     from faser_align.fsm.metrics import Metrics
@@ -121,7 +122,7 @@ def _diverged(rules: Rules, history: Sequence["Metrics"]) -> str | None:
 
 def _stalled(rules: Rules, history: Sequence["Metrics"]) -> str | None:
     patience = max(1, rules.patience)
-    files = [criteria.unalterable(rules, metrics) for metrics in history[-patience:]]
+    files = [unalterable(rules, metrics) for metrics in history[-patience:]]
     if len(files) == patience and all(files):
         return files[-1]
     if _passes(rules, history):

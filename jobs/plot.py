@@ -30,7 +30,7 @@ def plot(
         path: the picture, written atomically.
         name: the campaign's name.
         history: metrics of its iterations, oldest first; missing values and values that are not finite leave a gap.
-        limits: limits of the convergence criteria, named as in ``fsm.criteria.limits``.
+        limits: limits of the convergence criteria, named as in ``fsm.rules.limits_of``.
         label: the experiment's label.
 
     Returns:

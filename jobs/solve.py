@@ -37,9 +37,10 @@ from faser_align.alignment.quality.notes import notes
 from faser_align.alignment.solver.normal_equations import Normal, write_normal
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import convergence_of
-from faser_align.fsm import criteria, exit_codes
+from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.metrics import Metrics, Momentum
+from faser_align.fsm.rules import Rules, limits_of
 from faser_align.jobs.checksums import constants_facts
 from faser_align.jobs.cost import reconstruction_cost
 from faser_align.jobs.equations import first_constants
@@ -116,7 +117,7 @@ def solve(folder: str, stage: int, number: int) -> None:
     metrics["notes"] = notes(
         metrics,
         iteration.config["convergence"]["momentum_max"],
-        criteria.Rules.from_config(convergence_of(iteration.record, stage)),
+        Rules.from_config(convergence_of(iteration.record, stage)),
     )
     cost = reconstruction_cost(iteration.folder, stage, number)
     metrics["reconstruction"] = {"cpu_s": cost.cpu_s, "jobs": cost.jobs} if cost else {}
@@ -179,7 +180,7 @@ def _truth(iteration: Iteration) -> Constants | None:
 
 def _plot(iteration: Iteration, history: Sequence[Metrics]) -> str:
     """Draw the convergence beside the iteration's metrics; return why there is no picture, or nothing."""
-    limits = criteria.limits(convergence_of(iteration.record, iteration.stage))
+    limits = limits_of(convergence_of(iteration.record, iteration.stage))
     path = layout.plot_file(iteration.folder, iteration.stage, iteration.number)
     return plot(path, iteration.record["name"], history, limits, style.label(iteration.config))
 

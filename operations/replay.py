@@ -27,8 +27,8 @@ from faser_align.config.decisions import Convergence
 from faser_align.config.describe import names as known_keys
 from faser_align.config.load import nearest, validate
 from faser_align.fsm import renamed, table
-from faser_align.fsm.criteria import Rules
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
+from faser_align.fsm.rules import Rules
 from faser_align.fsm.verdict import Verdict
 from faser_align.operations import limits
 from faser_align.state import judging, queries, registry

@@ -12,7 +12,7 @@ from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest import convergence_of
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
-from faser_align.fsm import criteria
+from faser_align.fsm.rules import limits_of
 from faser_align.pages import charts
 from faser_align.pages.charts import Limit, Series
 from faser_align.pages.collect import Facts
@@ -346,7 +346,5 @@ def _then(limits: Sequence[float]) -> str:
 
 def _limits(record: Manifest, number: str) -> list[float]:
     """Return a quantity's limit in each stage that has one; empty for an imported campaign."""
-    limits = [
-        criteria.limits(convergence_of(record, stage)).get(number) for stage in range(1, len(record["stages"]) + 1)
-    ]
+    limits = [limits_of(convergence_of(record, stage)).get(number) for stage in range(1, len(record["stages"]) + 1)]
     return [value for value in limits if value is not None]

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from faser_align.campaign.manifest import convergence_of
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.fsm import criteria
+from faser_align.fsm.rules import Rules, limits_of
 from faser_align.pages import charts
 from faser_align.pages.charts import Limit, Series
 from faser_align.pages.collect import Facts
@@ -25,7 +25,7 @@ def drawn(facts: Facts) -> list[tuple[str, Markup]]:
     judged = facts.judged
     places = [facts.name_of(row["stage"], row["iteration"]) for row in judged]
     stages = [row["stage"] for row in judged]
-    limited = [criteria.limits(convergence_of(facts.record, row["stage"])) for row in judged]
+    limited = [limits_of(convergence_of(facts.record, row["stage"])) for row in judged]
 
     def chart(title: str, series: list[Series], number: str, **options: Any) -> Markup:
         limits = [of.get(number) for of in limited]
@@ -60,7 +60,7 @@ def asked(record: Manifest) -> list[str]:
     for place, stage in enumerate(record["stages"], start=1):
         convergence = convergence_of(record, place)
         if convergence:
-            rules = criteria.Rules.from_config(convergence)
+            rules = Rules.from_config(convergence)
             every = rules.require == "all" and len(rules.rules) > 1
             names = (" and " if every else " or ").join(_RULES[rule] for rule in rules.rules)
             below = f"{names} {'are below their limits' if every else 'is below its limit'} (dashed)"

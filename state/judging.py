@@ -14,7 +14,7 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest import convergence_of
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import events, exit_codes, table, validation, verdict
-from faser_align.fsm.criteria import Rules
+from faser_align.fsm.rules import Rules
 
 if TYPE_CHECKING:
     from faser_align.fsm.metrics import Metrics

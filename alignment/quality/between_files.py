@@ -15,7 +15,7 @@ from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.mille.counts import LAYER_KEYS
 from faser_align.alignment.quality.momenta import TRACK, TrackArray
 from faser_align.campaign.layout import raw_name
-from faser_align.fsm.criteria import DIFFERENCE_MIN_UM
+from faser_align.fsm.criteria_files import DIFFERENCE_MIN_UM
 from faser_align.fsm.metrics import Agreement, Difference, Duplicates
 
 HITS_MIN = 30  # hits of a side for a mean whose error is nearly Gaussian

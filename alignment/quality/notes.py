@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from faser_align.campaign.layout import raw_name
-from faser_align.fsm import criteria
+from faser_align.fsm.criteria_files import between_files
 from faser_align.fsm.metrics import Magnet, Metrics
 from faser_align.fsm.plural import count
+from faser_align.fsm.rules import Rules
 
 NEAR_END_UM = 2.0  # residual shift of a correction below which a stage may end soon
 CHI2_MIN, CHI2_MAX = 0.85, 1.3  # of the reconstruction, which are usual
 SCATTER_MIN, SCATTER_MAX = 0.92, 1.07  # of the hits within the cut, in units of their errors
 OUTLIERS_MIN = 0.0005  # fraction of hits
-RULES = criteria.Rules()
+RULES = Rules()
 # The magnets of the metrics, numbered along the beam.
 MAGNETS = {
     "1": "the magnet before station 1",
@@ -28,7 +29,7 @@ DERIVATIVE_CUT_MAX = 0.03  # fraction of hits
 RAISE_IT = 'raise it, for example to 10, or set mille.pivot = "layer", which has no such cut'
 
 
-def notes(metrics: Metrics, momentum_max: float, rules: criteria.Rules = RULES) -> list[str]:
+def notes(metrics: Metrics, momentum_max: float, rules: Rules = RULES) -> list[str]:
     """Return remarks about an iteration; empty if nothing is unusual.
 
     Args:
@@ -38,7 +39,7 @@ def notes(metrics: Metrics, momentum_max: float, rules: criteria.Rules = RULES) 
     """
     hits = metrics.get("hits", {})
     cut = derivative_cut(hits.get("cut", {}).get("derivative", 0), hits.get("read", 0))
-    files = [found.text for found in criteria.between_files(rules, metrics) if not found.passed]
+    files = [found.text for found in between_files(rules, metrics) if not found.passed]
     own = (
         changed_by_hand(metrics),
         _converted_again(metrics),

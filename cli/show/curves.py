@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faser_align.fsm import criteria
+from faser_align.fsm.rules import limits_of
 
 Row = Mapping[str, Any]
 
@@ -33,7 +33,7 @@ def plots(seen: Row, rules: Mapping[str, Any], width: int) -> list[str]:
         width: width of the terminal (columns).
     """
     rows = [row for row in seen["iterations"] if row["metrics"]]
-    limits = criteria.limits(rules)
+    limits = limits_of(rules)
     found = []
     for key, heading, unit in CURVES:
         if key.startswith(IF_ASKED) and key not in limits:

@@ -5,7 +5,8 @@ from datetime import tzinfo
 from typing import Any
 
 from faser_align.cli.show.draw import Block, Line
-from faser_align.fsm import criteria, exit_codes, table
+from faser_align.fsm import exit_codes, table
+from faser_align.fsm.rules import NAMES
 from faser_align.system import formatting
 
 Row = Mapping[str, Any]
@@ -161,8 +162,8 @@ def _numbers(known: Row) -> list[str]:
     reason = str(known.get("reason", ""))
     shown = {
         "chi2/ndf": ("chi2_per_ndf", formatting.chi2, ""),
-        criteria.NAMES["residual_shift"]: ("effect_um", formatting.size, " um"),
-        criteria.NAMES["delta_chi2_per_parameter"]: ("significance", formatting.size, ""),
+        NAMES["residual_shift"]: ("effect_um", formatting.size, " um"),
+        NAMES["delta_chi2_per_parameter"]: ("significance", formatting.size, ""),
     }
     found = [
         f"{name} {form(known[key])}{unit}"

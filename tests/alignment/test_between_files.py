@@ -10,8 +10,8 @@ from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.quality.between_files import agreement, read_duplicates
 from faser_align.alignment.quality.momenta import TRACK
 from faser_align.campaign.layout import RUN
-from faser_align.fsm.criteria import Rules
 from faser_align.fsm.metrics import Difference
+from faser_align.fsm.rules import Rules
 
 RMS_UM = 25.0
 LIMIT = Rules().files_agree_sigma_max

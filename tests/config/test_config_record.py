@@ -11,8 +11,8 @@ from campaigns import manifest
 from faser_align.campaign import changes
 from faser_align.campaign.manifest import convergence_of, read_record, write_record
 from faser_align.config.schema import Config
-from faser_align.fsm.criteria import Rules
 from faser_align.fsm.errors import StoreError, UserError
+from faser_align.fsm.rules import Rules
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from faser_align.fsm.criteria import Rules
+from faser_align.fsm.rules import Rules
 from faser_align.fsm.verdict import judge
 
 HISTORIES = Path(__file__).parent.parent / "data" / "histories"

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from faser_align.fsm.criteria import Rules, limits, progress, rules_asked
+from faser_align.fsm.criteria import progress, rules_asked
 from faser_align.fsm.extrapolation import Remaining, remaining, rise
+from faser_align.fsm.rules import Rules, limits_of
 from faser_align.fsm.verdict import judge
 
 RULES = Rules()
@@ -558,9 +559,9 @@ def test_corrections_of_a_unit_that_are_no_numbers_are_not_small() -> None:
 def test_each_rule_draws_its_own_limit() -> None:
     """A chart has the limit of the rule that uses its quantity, and none otherwise."""
     asked = {"rules": ["absolute", "relative"], "absolute_um_max": 2.0, "absolute_urad_max": 30.0, "relative_max": 0.5}
-    assert limits(asked) == {"largest_um": 2.0, "largest_urad": 30.0, "relative": 0.5}
-    assert limits({"significance_max": 0.1}) == {"significance": 0.1, "effect_um": 0.5}
-    assert limits({}) == {}
+    assert limits_of(asked) == {"largest_um": 2.0, "largest_urad": 30.0, "relative": 0.5}
+    assert limits_of({"significance_max": 0.1}) == {"significance": 0.1, "effect_um": 0.5}
+    assert limits_of({}) == {}
 
 
 def test_who_passes_and_waits_for_patience_is_not_stalled() -> None:

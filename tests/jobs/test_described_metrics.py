@@ -16,7 +16,7 @@ from faser_align.alignment.quality import describe, grades, notes
 from faser_align.campaign import layout
 from faser_align.cli.show import figures
 from faser_align.fsm import validation, verdict
-from faser_align.fsm.criteria import Rules
+from faser_align.fsm.rules import Rules
 from faser_align.jobs.plot import plot
 from faser_align.jobs.reconstruct import reconstruct
 from faser_align.jobs.solve import solve

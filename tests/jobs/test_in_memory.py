@@ -13,7 +13,7 @@ from properties import SOAK
 from faser_align.alignment.parameters.constants import read_constants, write_constants
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import convergence_of
-from faser_align.fsm.criteria import Rules
+from faser_align.fsm.rules import Rules
 from faser_align.fsm.verdict import judge
 from faser_align.simulation import geometry as geo
 from faser_align.simulation.tracks import Response, simulate_file
