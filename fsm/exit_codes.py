@@ -95,10 +95,11 @@ def failure(ret: int | None) -> tuple[str, bool, str] | None:
     return None if ret is None else JOB_FAILURES.get(ret) or DAGMAN_FAILURES.get(ret)
 
 
-def cure(why: str) -> str:
-    """Return the fix for a failure with the reason ``why``, which begins with the failure's name; else ''."""
+def cure(why: str, ret: int | None = None) -> str:
+    """Return the fix for a failure with the reason ``why``, which begins with the failure's name, or by its status; else ''."""
     named = (*JOB_FAILURES.values(), *DAGMAN_FAILURES.values())
-    return next((cure for name, _, cure in named if why.startswith(name)), "")
+    known = failure(ret)
+    return next((cure for name, _, cure in named if why.startswith(name)), known[2] if known else "")
 
 
 def verdict_exit(event: str, *, last: bool) -> int:

@@ -8,7 +8,6 @@ from typing import NamedTuple, TypedDict
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.fsm import exit_codes
-from faser_align.operations import snapshot
 from faser_align.pages.logs import shown_log
 from faser_align.state import queries
 from faser_align.state.logends import LogEnd
@@ -86,7 +85,7 @@ def named(row: queries.Row, hosts: dict[str, str], on_hold: Collection[str]) -> 
     elif known := exit_codes.failure(ret):
         name, _, cure = known
     else:
-        name, cure = row["why"].partition(":")[0] or f"exit status {ret}", snapshot.cure(ret, row["why"])
+        name, cure = row["why"].partition(":")[0] or f"exit status {ret}", exit_codes.cure(row["why"], ret)
     return {
         "node": row["node"],
         "attempt": row["attempt"],

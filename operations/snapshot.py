@@ -280,20 +280,17 @@ def release(record: Manifest, job_id: str) -> str:
 
 def _held(db: sqlite3.Connection, record: Manifest) -> list[HeldJob]:
     """Return the nodes whose job is held, with job, time, reason and the command that releases it."""
-    # One query for all: the history has no index, and thousands may be held.
-    recorded = {
-        node: (job_id, utc)
-        for node, job_id, utc in db.execute(
-            "SELECT node, job_id, utc FROM history WHERE event = 'held' AND subject = node AND ignored = '' ORDER BY id"
-        )
-    }
-    found: list[HeldJob] = []
     command = release(record, "")
-    for node in queries.nodes(db, "held"):
-        job_id, utc = recorded.get(node["node"], ("", ""))
-        cure = f"{command}{job_id}" if job_id else ""
-        found.append({"node": node["node"], "why": node["reason"], "job_id": job_id, "utc": utc, "release": cure})
-    return found
+    return [
+        {
+            "node": row["node"],
+            "why": row["reason"],
+            "job_id": row["job_id"],
+            "utc": row["utc"],
+            "release": f"{command}{row['job_id']}" if row["job_id"] else "",
+        }
+        for row in queries.held(db)
+    ]
 
 
 def _failed(node: queries.Row) -> FailedNode:
@@ -302,16 +299,10 @@ def _failed(node: queries.Row) -> FailedNode:
         "node": node["node"],
         "attempts": node["attempts"],
         "why": node["reason"],
-        "cure": cure(node["return_value"], node["reason"]),
+        "cure": exit_codes.cure(node["reason"], node["return_value"]),
         "utc": node["closed_utc"],
         "host": node["host"],
     }
-
-
-def cure(return_value: int | None, reason: str) -> str:
-    """Return the fix for a job's failure, by its exit status or by the name that its reason begins with."""
-    known = exit_codes.failure(return_value)
-    return exit_codes.cure(reason) or (known[2] if known else "")
 
 
 def _undelivered(messages: Sequence[queries.Row], *, ended: bool) -> list[Undelivered]:

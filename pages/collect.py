@@ -26,15 +26,13 @@ from faser_align.campaign.next_steps import Step, next_steps
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.quality import Quality
-from faser_align.fsm.reasons import normalise_reason
 from faser_align.pages import nodetimes
-from faser_align.pages.logs import shown_log
+from faser_align.pages.troubles import Trouble, troubles
+from faser_align.pool.tools import release_held
 from faser_align.state import facts, queries
-from faser_align.state.logends import LogEnd
 
 Row = dict[str, Any]
 Found = TypeVar("Found")
-LOGS_MAX = 8  # one per kind of failure
 TEXT_BYTES_MAX = 20_000  # of each steering text on the page
 _PER_UM_URAD = (1e-3, 1e-3, 1e-3, 1e-6, 1e-6, 1e-6)  # mm and rad of the six constants
 
@@ -60,8 +58,10 @@ class Facts(NamedTuple):
     validation: Row
     quality: Quality | None
     latest: Row
-    lost: list[Row]
-    failed: list[Row]
+    failed: list[Trouble]
+    held: list[Trouble]
+    dropped: list[Trouble]
+    release: list[Step]
     history: list[Row]
     nodes: list[nodetimes.Node]
     solutions: dict[tuple[int, int], Solution]
@@ -80,6 +80,16 @@ class Facts(NamedTuple):
     def ended(self) -> bool:
         """Whether the campaign has ended."""
         return self.campaign["state"] in table.ENDS
+
+    @property
+    def command(self) -> str:
+        """How the user calls the program."""
+        return self.record.get("command", "faser-align")
+
+    @property
+    def files_dropped(self) -> int:
+        """How many raw files were dropped."""
+        return sum(len(trouble.nodes) for trouble in self.dropped)
 
     @property
     def judged(self) -> list[Row]:
@@ -114,7 +124,8 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         validation = _sound(queries.validation(db), missing)
         history = queries.history(db, nodes=False)
         begun = queries.begun(queries.all_counts(db))
-        lost, failed = queries.lost_files(db), queries.nodes(db, "failed")
+        failed, held = queries.nodes(db, "failed"), queries.held(db)
+        lost = queries.lost_files(db)
         outcomes = {
             (node, job): outcome
             for node, job, outcome in db.execute("SELECT node, job_id, outcome FROM attempts WHERE job_id != ''")
@@ -143,8 +154,10 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         validation=validation,
         quality=quality,
         latest=begun[-1] if begun else {},
-        lost=lost,
-        failed=_with_logs(record, folder, failed),
+        failed=troubles(record, folder, [(row["node"], row["reason"], row["return_value"]) for row in failed]),
+        held=troubles(record, folder, [(row["node"], row["reason"], None) for row in held], logs=False),
+        dropped=troubles(record, folder, [(row["node"], row["why"], None) for row in lost]),
+        release=release_held(record, [(row["node"], row["job_id"], row["reason"]) for row in held], campaign["dag_id"]),
         history=history,
         nodes=nodetimes.read(
             folder, outcomes, None if campaign["state"] in table.ENDS else time.time() if now_s is None else now_s
@@ -161,18 +174,6 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         next=following,
         missing=missing,
     )
-
-
-def _with_logs(record: Manifest, folder: str, failed: list[Row]) -> list[Row]:
-    """Add the end of the job's own log to the first node of each of the first few kinds of failure."""
-    first: dict[str, str] = {}
-    for row in failed:
-        first.setdefault(normalise_reason(row["reason"]), row["node"])
-    logged = list(first.values())[:LOGS_MAX]
-    return [
-        row | {"log": shown_log(record, folder, row["node"], row["reason"]) if row["node"] in logged else LogEnd()}
-        for row in failed
-    ]
 
 
 def _or_none(read: Callable[[], Found], missing: list[str]) -> Found | None:
@@ -193,7 +194,9 @@ def _text(path: str) -> str:
 
 def _reason(db: sqlite3.Connection, campaign: Row, history: list[Row]) -> str:
     """Return the reason for the campaign's state, or its last decision."""
-    given = [row for row in history if row["facts"].get("reason") and not row["ignored"]]
+    given = [
+        row for row in history if row["facts"].get("reason") and not row["ignored"] and row["event"] not in table.NOTES
+    ]
     moved = [row for row in given if row["source"] != row["destination"]] if campaign["state"] in table.ENDS else given
     if not moved:
         return ""

@@ -209,7 +209,7 @@ def _summary(campaigns: Sequence[Facts]) -> list[tuple[str, tuple[str, ...]]]:
     return [
         ("state", tuple(c.campaign["state"] for c in campaigns)),
         ("files", tuple(str(len(c.record["files"])) for c in campaigns)),
-        ("files dropped", tuple(str(len(c.lost)) for c in campaigns)),
+        ("files dropped", tuple(str(c.files_dropped) for c in campaigns)),
         ("iterations", tuple(str(count) for count in solved)),
         ("tracks", numbers("tracks", ",")),
         ("chi2/ndf", numbers("chi2_per_ndf", ".4f")),

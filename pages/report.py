@@ -10,7 +10,6 @@ import faser_align
 from faser_align.alignment.parameters.constants import DOFS, ZERO
 from faser_align.alignment.parameters.differences import UM, URAD, Change, changes, moved, movers
 from faser_align.alignment.quality.notes import fields
-from faser_align.campaign import layout
 from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
@@ -50,7 +49,6 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
             grades={"good": "good", "look": "doubt", "bad": "bad"},
             meaning=_meaning(facts.campaign["state"]),
             progress=_progress(facts),
-            lost=_lost(facts),
             momenta=any(row["metrics"].get("momentum", {}).get("since_first") for row in judged),
             fields=fields(judged[-1]["metrics"]) if judged else "",
             parted=any(step.get("parts") for row in judged for step in row["metrics"].get("steps", [])),
@@ -71,7 +69,6 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
             slowest=timeline.SLOWEST,
             segment=timeline.segment,
             node_name=timeline.node_name,
-            node_words=_node_words,
             moved=_moved(facts),
             configuration=json.dumps(facts.record["config"], indent=1),
             repeat=None if "imported" in facts.record else recipe(facts.record),
@@ -140,30 +137,10 @@ def _progress(facts: Facts) -> str:
     row = facts.latest
     if not row:
         return ""
-    counts = ", ".join(f"{row[state]:,} {state}" for state in NODE_STATES if row.get(state))
+    counts = ", ".join(
+        f"{row[state]:,} {'dropped' if state == 'lost' else state}" for state in NODE_STATES if row.get(state)
+    )
     return f"iteration {facts.name_of(row['stage'], row['iteration'])}: {counts}"
-
-
-def _node_words(row: Mapping[str, Any]) -> str:
-    """Describe a node of the state database."""
-    if row["stage"] == layout.VALIDATION:
-        place = "the validation"
-    else:
-        place = f"iteration {row['iteration']}" + (f" of stage {row['stage']}" if row["stage"] > 1 else "")
-    what = {"reco": f"file {layout.raw_name(row['file'])}", "mille": "Millepede"}.get(row["kind"], "the comparison")
-    return f"{what} in {place}"
-
-
-def _lost(facts: Facts) -> list[tuple[str, int, str]]:
-    """Return the dropped files by reason: reason, number, names."""
-    reasons: dict[str, list[int]] = {}
-    for row in facts.lost:
-        reasons.setdefault(row["why"], []).append(row["file"])
-    run = facts.record["run"]
-    return [
-        (why, len(files), "; ".join(f"run {r} files {format_files(of)}" for r, of in by_run(run, files).items()))
-        for why, files in sorted(reasons.items(), key=lambda item: -len(item[1]))
-    ]
 
 
 def _data(record: Manifest) -> str:

@@ -275,6 +275,18 @@ def outbox(db: sqlite3.Connection) -> list[Row]:
     )
 
 
+def held(db: sqlite3.Connection) -> list[Row]:
+    """Return the nodes whose job is held, with job, time and reason."""
+    # One query for all: the history has no index, and thousands may be held.
+    recorded = {
+        node: {"job_id": job_id, "utc": utc}
+        for node, job_id, utc in db.execute(
+            "SELECT node, job_id, utc FROM history WHERE event = 'held' AND subject = node AND ignored = '' ORDER BY id"
+        )
+    }
+    return [row | recorded.get(row["node"], {"job_id": "", "utc": ""}) for row in nodes(db, "held")]
+
+
 def lost_files(db: sqlite3.Connection) -> list[Row]:
     """Return the dropped files, with the node and reason of each."""
     return rows(db, "SELECT file, node, reason AS why FROM nodes WHERE state = 'lost' ORDER BY file")

@@ -121,7 +121,7 @@ def test_ten_thousand_files(browser: Browser, workdir: Path) -> None:
     path = written(workdir, collect(record["folder"]))
     assert path.stat().st_size < 1_000_000
     page = look(browser, path, 1600, "light").page
-    assert "200 files: raw file missing or unreadable (run 011705 files 400-599)" in page.content()
+    assert "200 files in iteration 1 (run 011705 files 400-599): raw file missing or unreadable" in page.content()
     assert "10000 raw files" in page.content()
     assert "Summed up: 20,002 jobs in 4 rows" in page.content()
     assert page.locator("svg.chart").count() == 5

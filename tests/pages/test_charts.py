@@ -67,7 +67,7 @@ def test_letters_of_a_large_campaign_can_be_read(browser: Browser, workdir: Path
         assert faults(page) == []
         assert page.locator("svg.nodes").count() == 10
         words = page.locator("main").inner_text()
-        assert "200 files: raw file missing or unreadable (run 011705 files 10000-10199)" in words
+        assert "200 files in iteration 1 (run 011705 files 10000-10199): raw file missing or unreadable" in words
 
 
 @pytest.mark.parametrize("width", [360, 1600])

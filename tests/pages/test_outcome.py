@@ -12,6 +12,7 @@ from faser_align.alignment.parameters.constants import ZERO, write_constants
 from faser_align.alignment.parameters.labels import module_x_label
 from faser_align.alignment.pede.results import Row, write_result
 from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 
 PageOf = Callable[[Path], Path]
 
@@ -27,11 +28,73 @@ def test_a_failed_campaign_says_what_failed(browser: Browser, workdir: Path, pag
     page = look(browser, page_of(workdir / "c"), 360, "light").page
     assert page.locator("header p").inner_text() == f"A node failed for good: the DAG ended: 1 node failed ({node})"
     facts = dict(zip(page.locator("dt").all_text_contents(), page.locator("dd").all_text_contents(), strict=True))
-    assert facts["failed"].startswith("file 401 in iteration 2: raw file missing or unreadable")
+    failed = page.locator("section[aria-labelledby=failed]")
+    assert failed.locator("li").inner_text().startswith("file 401 in iteration 2: raw file missing or unreadable")
+    assert failed.locator(".next code").all_text_contents() == ["faser-align resume c", "faser-align analyze c"]
     assert facts["largest correction of the last iteration"] == "-120 µm, y of module 003"
     assert facts["χ²/ndf"] == "1.2"
     assert facts["iterations"] == "1 of at most 4"
     assert facts["next"].startswith("faser-align resume c")
+
+
+def test_failures_of_one_kind_are_listed_once(browser: Browser, workdir: Path, page_of: PageOf) -> None:
+    """Failures of the same kind are one entry with all files, the fix, and the end of the first one's log, scrolled to its end."""
+    record = make_campaign(workdir / "c", files=4, name="c")
+    folder = record["folder"]
+    for file in (400, 401, 403):
+        node = layout.reco_node(1, 1, file)
+        own = layout.job_log(folder, node, "log")
+        Path(own).write_text("".join(f"line {at}\n" for at in range(40)) + "x" * 200 + "\nEvent FATAL no geometry\n")
+        Path(layout.job_log(folder, node, "err")).write_text(f"reconstruction: status 1 (log: {own})\n")
+        hook("pre", folder, node, 2, 2)
+        hook("post", folder, node, 2, 2, exit_codes.CRASHED, f"3{file}.0", 0)
+    hook("final", folder, "final", 2, 1)
+    seen = look(browser, page_of(workdir / "c"), 360, "dark", axe=True)
+    (entry,) = seen.page.locator("section[aria-labelledby=failed] li").all()
+    words = entry.inner_text()
+    assert words.startswith("3 files in iteration 1 (run 011705 files 400-401,403): reconstruction crashed")
+    assert "To fix it: read the job's log" in words
+    assert "Last error in its log: Event FATAL no geometry" in words
+    assert layout.job_log(folder, layout.reco_node(1, 1, 400), "log") in words
+    log = entry.locator("pre")
+    assert (log.text_content() or "").startswith("line 22\n")
+    shown = "pre => Math.abs(pre.scrollTop) < 1 && pre.scrollHeight >= pre.clientHeight"
+    assert log.evaluate(shown)  # a reversed column begins at its end
+    assert seen.page.locator("nav a").first.text_content() == "Failures"
+    assert "No iteration has been solved yet" in seen.page.locator("main").inner_text()
+
+
+def test_held_jobs_are_at_the_top_with_their_release(browser: Browser, workdir: Path, page_of: PageOf) -> None:
+    """Held jobs are named with their reason and the command that releases them; a refused message is no decision."""
+    targets = {"targets": ["nobody"], "file": str(workdir / "no-targets.toml")}
+    record = make_campaign(workdir / "c", files=2, name="c", config={"notify": targets, "htcondor": {"pool": "system"}})
+    folder, node = record["folder"], layout.reco_node(1, 1, 400)
+    Path(folder, layout.NODES_LOG).write_text(
+        "012 (031.000.000) 2026-11-24 07:31:00 Job was held.\n\tno space on device\n\tCode 13 Subcode 2\n...\n"
+    )
+    hook("pre", folder, node, 0, 2)
+    hook("hold", folder, node, "31.0", 0)
+    page = look(browser, page_of(workdir / "c"), 360, "light", axe=True).page
+    assert page.locator("header p").inner_text() == "Raw files of an iteration are being reconstructed"
+    held = page.locator("section[aria-labelledby=held]")
+    assert held.locator("li").inner_text() == "file 400 in iteration 1: no space on device"
+    assert held.locator(".next code").all_text_contents() == ["condor_release 31.0"]
+
+
+def test_dropped_files_lead_to_their_reasons(browser: Browser, workdir: Path, page_of: PageOf) -> None:
+    """The top counts dropped files; the data have reason and fix, without a resumption, which would not use them."""
+    record = make_campaign(workdir / "c", files=3, name="c", config={"reconstruction": {"min_files": 0.6}})
+    node = layout.reco_node(1, 1, 401)
+    hook("pre", record["folder"], node, 2, 2)
+    hook("post", record["folder"], node, 2, 2, 61, "31.0", 0)
+    page = look(browser, page_of(workdir / "c"), 360, "light", axe=True).page
+    facts = dict(zip(page.locator("dt").all_text_contents(), page.locator("dd").all_text_contents(), strict=True))
+    assert facts["dropped files"] == "1 of 3"
+    assert facts["nodes now"] == "iteration 1: 3 waiting, 1 dropped"
+    (entry,) = page.locator("section[aria-labelledby=data] li").all()
+    assert entry.inner_text() == (
+        "file 401 in iteration 1: raw file missing or unreadable\nTo fix it: put the raw file in place."
+    )
 
 
 def test_a_running_campaign_tells_its_last_verdict(browser: Browser, workdir: Path, page_of: PageOf) -> None:
