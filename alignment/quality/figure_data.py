@@ -225,11 +225,7 @@ class FigureData:
             return None
         layers = sorted({str(key)[:2] for key in found.axes[0]})
         halves = {layer: self.layer_residuals(layer) for layer in layers}
-        return {
-            layer: centre
-            for layer, one in halves.items()
-            if one is not None and (centre := _centre(one.contents, one.quantiles()))
-        }
+        return {layer: centre for layer, one in halves.items() if one is not None and (centre := centre_of(one))}
 
     def module_spreads(self, least: int = LEAST_HITS) -> dict[str, Spread] | None:
         """Return mean and rms of the normalised residuals of each module: the distribution DRnR is of the rms."""
@@ -243,6 +239,11 @@ class FigureData:
     def expected_pull(self) -> float | None:
         """Rms of normalised residuals without misalignment: tracks follow hits, so it is below 1."""
         return float(np.sqrt(self.ndf / self.hits)) if self.hits else None
+
+
+def centre_of(histogram: Histogram) -> Centre | None:
+    """Return median and width of a histogram of residuals (um); None without entries."""
+    return _centre(histogram.contents, histogram.quantiles())
 
 
 def _centres(histogram: Histogram, least: int) -> dict[str, Centre]:

@@ -23,7 +23,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm.metrics import Metrics, Module
 from faser_align.fsm.plural import count
 from faser_align.fsm.quality import Grade, Line, Quality
-from faser_align.system.formatting import percent, rounded, size, symbols
+from faser_align.system.formatting import percent, rounded, size, symbols, with_error, with_sigma
 
 ACROSS_UM, ALONG_UM = 23.1, 580.0  # resolution of a hit across the strips, of a space point along them
 RESOLUTIONS = {  # um, urad, by degree of freedom of modules and layers; none for rotations that hits hardly show
@@ -205,25 +205,36 @@ def _residual_means(limits: Limits, subject: Subject) -> _Found | None:
         return None
     first = next((metrics for metrics in subject.history[:-1] if metrics.get("sides")), None)
     before = module_means(first["sides"], list(now)) if first else {}
-    rms, rms_before = _rms(now.values()), _rms(before.values()) if before else None
-    where = max(now, key=lambda key: abs(now[key]))
+    rms = _rms(mean for mean, _ in now.values())
+    rms_before = _rms(mean for mean, _ in before.values()) if before else None
+    where = max(now, key=lambda key: abs(now[key][0]))
+    largest, error = now[where]
     grade = _grade(rms, limits.residual_mean_um)
     if rms_before is not None and rms > max(rms_before, limits.residual_mean_um[0]):
         grade = "bad"
     short = f": rms {rounded(rms)} um" + (f" (before: {rounded(rms_before)})" if rms_before is not None else "")
-    text = f"{short[2:]}; largest {rounded(now[where])} um, module {where}; of {count(len(now), 'module')} in the last iteration"
-    values = {"rms_um": rms, "rms_before_um": rms_before, "largest_um": now[where], "where": where, "modules": len(now)}
+    shown = " +- ".join(filter(None, with_error(largest, error)))
+    text = f"{short[2:]}; largest of {count(len(now), 'module')} {shown} um ({with_sigma(abs(largest), error)} sigma), module {where}"
+    values = {
+        "rms_um": rms,
+        "rms_before_um": rms_before,
+        "largest_um": largest,
+        "largest_error_um": error,
+        "where": where,
+        "modules": len(now),
+    }
     return _Found(grade, text, short, values)
 
 
-def module_means(sides: Mapping[str, Module], modules: Sequence[str]) -> dict[str, float]:
-    """Return the mean residual (um) of each of these modules that has enough hits, from its sides."""
-    means: dict[str, float] = {}
+def module_means(sides: Mapping[str, Module], modules: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return the mean residual (um) of each of these modules that has enough hits, with its error, from its sides."""
+    means: dict[str, tuple[float, float]] = {}
     for module in modules:
         of = [sides[f"{module}{side}"] for side in "01" if f"{module}{side}" in sides]
         hits = sum(side["hits"] for side in of)
         if hits >= HITS_MIN:
-            means[module] = sum(side["hits"] * side["mean_um"] for side in of) / hits
+            mean = sum(side["hits"] * side["mean_um"] for side in of) / hits
+            means[module] = mean, math.sqrt(sum(side["hits"] * side["rms_um"] ** 2 for side in of)) / hits
     return means
 
 
@@ -296,7 +307,7 @@ def _weak_modes(limits: Limits, subject: Subject) -> _Found | None:
         "drift_um": modes.get("drift_um"),
     }
     if not weak:
-        return _Found("good", f"none of {modes.get('directions')} directions", ": none", values)
+        return _Found("good", f"none of {modes.get('directions')} directions is weak", ": none", values)
     found = [mode for mode in modes.get("modes", ()) if mode["weak"]]
     names = list(dict.fromkeys(mode["name"] for mode in found))
     most = max(found, key=lambda mode: mode["drift_sigma"], default=None)

@@ -7,6 +7,7 @@ from faser_align.pages.figures.source import Source
 SECTIONS = {
     "residuals": (
         distributions.residuals,
+        elements.means,
         distributions.medians,
         distributions.spreads,
         distributions.pulls,
@@ -16,6 +17,7 @@ SECTIONS = {
     "detector": (elements.map_displacement, elements.map_reference, elements.map_residual),
     "modes": (modes.spectrum, modes.drift, modes.correlations),
     "constants": (
+        elements.precision,
         elements.corrections,
         elements.course,
         elements.displacements,

@@ -5,15 +5,17 @@ Each function returns a figure of a source, or None if the source has no data fo
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from faser_align.alignment.histograms import Bins, Histogram
-from faser_align.alignment.quality.figure_data import LEAST_HITS, FigureData
+from faser_align.alignment.quality.figure_data import LEAST_HITS, FigureData, Files, centre_of
 from faser_align.pages.figures.plot import Plot
-from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Histograms, Measured, Panel
+from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Histograms, Measured, Panel, bins_of
 from faser_align.pages.figures.source import Source
+from faser_align.pages.numbers import significant
+from faser_align.system.formatting import rounded
 
 STATIONS = {"0": "IFT", "1": "station 1", "2": "station 2", "3": "station 3"}
 CHARGES = {"+": "positive", "-": "negative"}
@@ -33,12 +35,10 @@ def residuals_of(found: Mapping[str, FigureData | None]) -> Plot | None:
         Panel(layer, {name: one for name, data in known.items() if (one := data.layer_residuals(layer))})
         for layer in layers
     ]
-    before, *after = known or [""]
-    grey = f"Grey: {before}. " if after else ""
     return _histograms(
         "residuals",
         "Residuals of each layer",
-        f"{grey}Medians should be near zero and widths near the resolution. Numbers are those of {(after or [before])[0]}, in µm.",
+        "With medians and their statistical errors in µm, which should be near zero. Middle layers of stations may have two peaks, because strips are binary; other peaks are modules that are apart.",
         Histograms("residual", "µm", panels),
     )
 
@@ -57,11 +57,11 @@ def medians(source: Source) -> Plot | None:
         if (centres := data.module_medians())
     }
     errors = [of.error_um for of in (source.last.data.module_medians() or {}).values()] if source.last.data else []
-    error = f" The median of their statistical errors is {np.median(errors):.2f} µm." if errors else ""
+    error = f" (median: {rounded(float(np.median(errors)))} µm)" if errors else ""
     return _histograms(
         "medians",
         "Median residuals of modules (DMR)",
-        f"One entry for each module with at least {LEAST_HITS} hits: aligned modules are within their errors of zero.{error}",
+        f"One entry for each module with at least {LEAST_HITS} hits: aligned modules are within a few of their errors{error} of zero. Below each name the rms.",
         Histograms("median residual", "µm", _by_station(found, symmetric=True)),
     )
 
@@ -77,7 +77,7 @@ def spreads(source: Source) -> Plot | None:
     return _histograms(
         "spreads",
         "Rms of normalised residuals of modules (DRnR)",
-        "One entry for each module; above the dashed line, hits scatter by more than their errors, or the module is misaligned.",
+        "One entry for each module. The dashed line is the expected mean of all: stations at the ends of tracks are below it, those between above. A module above the others of its station is misaligned, or its hits scatter.",
         Histograms(
             "rms of residual over error",
             "",
@@ -89,31 +89,34 @@ def spreads(source: Source) -> Plot | None:
 
 def pulls(source: Source) -> Plot | None:
     """Residuals over the errors of their hits, of all modules."""
+    panels = _panel(source, lambda data: _sum(data, "pulls", "module"))
     return _histograms(
         "pulls",
         "Pulls of residuals",
-        "Residuals over the errors of the hits. Without misalignment the rms is below 1, since tracks follow hits.",
-        Histograms("residual over error", "", _panel(source, lambda data: _sum(data, "pulls", "module"))),
+        f"Residuals over the errors of the hits. Without misalignment the rms is below 1, since tracks follow hits. {_entries(panels, 'hits', rms=True)}",
+        Histograms("residual over error", "", panels, of="hits"),
     )
 
 
 def chi2(source: Source) -> Plot | None:
     """Chi2/ndf of tracks."""
+    panels = _panel(source, lambda data: data.histogram("chi2_per_ndf"))
     return _histograms(
         "chi2",
         "χ²/ndf of tracks",
-        "The maximum is near 1 if errors and alignment are right.",
-        Histograms("χ²/ndf", "", _panel(source, lambda data: data.histogram("chi2_per_ndf"))),
+        f"The maximum is near 1 if errors and alignment are right. {_entries(panels, 'tracks')}",
+        Histograms("χ²/ndf", "", panels, of="tracks"),
     )
 
 
 def probability(source: Source) -> Plot | None:
     """Chi2 probability of tracks."""
+    panels = _panel(source, lambda data: data.histogram("chi2_probability"))
     return _histograms(
         "probability",
         "χ² probability of tracks",
-        "Flat for normally distributed residuals. Residuals of single strips are uniform, which lowers both ends. A peak at 0 means misalignment, outliers or multiple scattering.",
-        Histograms("χ² probability", "", _panel(source, lambda data: data.histogram("chi2_probability"))),
+        f"Flat for normally distributed residuals; those of binary strips are uniform, which makes a hump in the middle. A peak at 0 means misalignment, outliers or multiple scattering. {_entries(panels, 'tracks')}",
+        Histograms("χ² probability", "", panels, of="tracks"),
     )
 
 
@@ -189,11 +192,11 @@ def magnets(source: Source) -> Plot | None:
             curves.append(Curve(of.name, [at for at, _ in points], [measured for _, measured in points]))
     if not curves:
         return None
-    odd = [f"magnet {x}: {y.value:+.2f} ± {y.error:.2f} %" for x, y in zip(*curves[-1][1:], strict=True)]
+    odd = [f"magnet {x} {significant(y.value, y.error, '%')}" for x, y in zip(*curves[-1][1:], strict=True)]
     return Plot(
         "magnets",
         "Fields of the magnets",
-        f"{'; '.join(odd)}. Deviation of each field from the map if only this field is wrong. Momenta are then wrong, too.",
+        f"Deviation of each field from the map if only this field is wrong; momenta are then wrong, too: {', '.join(odd)}. A factor common to all magnets changes no residual.",
         Curves(
             "magnet",
             "deviation of the field",
@@ -201,7 +204,6 @@ def magnets(source: Source) -> Plot | None:
             curves,
             lines=False,
             names=["1", "2", "3"],
-            limit=("as in the map", 0.0),
             before=len(curves) > 1,
         ),
     )
@@ -215,9 +217,13 @@ def stability(source: Source) -> Plot | None:
         points = [(at, row) for at, row in enumerate(data.files, start=1) if row.chi2_per_ndf is not None]
         if points:
             names = [row.first if row.files == 1 else f"{row.first}…" for row in data.files]
-            curves.append(
-                Curve(name, [at for at, _ in points], [Measured(float(row.chi2_per_ndf or 0)) for _, row in points])
-            )
+            tracks = sum(row.tracks for row in data.files)
+            ndf = [data.ndf * row.tracks / tracks for _, row in points]
+            values = [
+                Measured(float(row.chi2_per_ndf or 0), math.sqrt(2 / of) if of else None)
+                for (_, row), of in zip(points, ndf, strict=True)
+            ]
+            curves.append(Curve(name, [at for at, _ in points], values))
     if not curves:
         return None
     return Plot(
@@ -241,18 +247,29 @@ def drift_over_files(source: Source) -> Plot | None:
         for at, row in enumerate(data.files, start=1):
             means = [mean for key in of_station if (mean := row.mean_um.get(key)) is not None]
             if means:
-                points.append((at, sum(means) / len(means)))
+                points.append((at, Measured(sum(means) / len(means), _error_of_mean(data, of_station, row))))
         if points:
-            curves.append(Curve(STATIONS[station], [at for at, _ in points], [Measured(mean) for _, mean in points]))
+            curves.append(Curve(STATIONS[station], [at for at, _ in points], [mean for _, mean in points]))
     if not curves:
         return None
     names = [row.first if row.files == 1 else f"{row.first}…" for row in data.files]
     return Plot(
         "files-residuals",
         "Mean residual of each station over the raw files",
-        "A step means that a station moved during the run.",
+        "With statistical errors. A step means that a station moved during the run.",
         Curves("raw file", "mean residual", "µm", curves, lines=False, names=names),
     )
+
+
+def _error_of_mean(data: FigureData, layers: Sequence[str], row: Files) -> float | None:
+    """Return the error (um) of the mean residual of some layers in a file, if they have there their share of the hits."""
+    every, known = data.histogram("residuals"), [data.layer_residuals(layer) for layer in layers]
+    centres = [centre for one in known if one is not None and (centre := centre_of(one))]
+    hits = sum(centre.hits for centre in centres)
+    if every is None or not hits or not row.hits:
+        return None
+    share = hits / every.contents.sum()
+    return math.sqrt(sum(centre.hits * centre.width_um**2 for centre in centres) / hits / (share * row.hits))
 
 
 def _ends(source: Source) -> dict[str, FigureData]:
@@ -263,6 +280,16 @@ def _ends(source: Source) -> dict[str, FigureData]:
 def _panel(source: Source, choose: Callable[[FigureData], Histogram | None]) -> list[Panel]:
     series = {name: found for name, data in _ends(source).items() if (found := choose(data)) is not None}
     return [Panel("", series)] if series else []
+
+
+def _entries(panels: Sequence[Panel], of: str, *, rms: bool = False) -> str:
+    """Return the number of entries of each series, and their rms about zero."""
+    found = []
+    for name, histogram in ((name, one) for panel in panels for name, one in panel.series.items()):
+        values, middles = histogram.values(), np.convolve(bins_of(histogram).edges, (0.5, 0.5), "valid")
+        spread = math.sqrt(float(np.sum(values * middles**2)) / (float(values.sum()) or 1))
+        found.append(f"{name}: {int(histogram.contents.sum()):,} {of}{f', rms {spread:.2f}' if rms else ''}")
+    return f"{'; '.join(found)}."
 
 
 def _sum(data: FigureData, name: str, axis: str) -> Histogram | None:
@@ -284,7 +311,19 @@ def _by_station(found: Mapping[str, Mapping[str, float]], *, symmetric: bool) ->
             panels.append((words, values))
     every = [value for _, values in panels for of in values.values() for value in of]
     axis = _axis(every, symmetric=symmetric)
-    return [Panel(words, {name: _filled(axis, of) for name, of in values.items()}) for words, values in panels]
+    return [
+        Panel(
+            words,
+            {name: _filled(axis, of) for name, of in values.items()},
+            _spread(values.values()) if symmetric else "",
+        )
+        for words, values in panels
+    ]
+
+
+def _spread(series: Iterable[Sequence[float]]) -> str:
+    """Return the rms of each series about zero, from the first to the last."""
+    return f"rms {' → '.join(rounded(math.sqrt(sum(x**2 for x in of) / len(of))) for of in series if of)}"
 
 
 def _axis(values: Iterable[float], *, symmetric: bool) -> Bins:

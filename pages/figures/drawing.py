@@ -10,14 +10,18 @@ import numpy as np
 from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.histograms import Histogram
 from faser_align.alignment.parameters.labels import LAYERS, MODULES, STATIONS, constants_key
+from faser_align.alignment.quality.figure_data import centre_of
 from faser_align.pages.figures import scale, style
 from faser_align.pages.figures.shapes import Band, ByElement, Curves, Histograms, Map, Maps, Measured, bins_of
+from faser_align.pages.numbers import measured, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BAND, RIDGE, STRIP = 110.0, 34.0, 84.0  # heights of a panel of elements, a histogram among many, a picture (points)
+ROW, LEGEND_ROW, SIGN = 20.0, 16.0, 6.8  # heights above the axes, mean width of a character (points)
+LABEL_AT = 0.16  # distance of a y axis's name from the axis, in widths of the axes
 _UNNAMED = ("", "error")
 _CHARACTERS = 36  # on an x axis
 RIDGES = 5  # from this number of panels on, histograms are drawn above each other in one frame
@@ -25,30 +29,35 @@ RIDGES = 5  # from this number of panels on, histograms are drawn above each oth
 
 def by_element(data: ByElement, experiment: str) -> "Figure":
     """Draw values with errors against modules or layers, in the order of the beam; the first of several series is grey."""
+    names = list(dict.fromkeys(name for band in data.bands for name in band.series))
     with style.look():
-        figure, grid = style.frame(len(data.bands), 1, height=60 + BAND * len(data.bands), sharex=True)
+        head = _head(names, experiment)
+        figure, grid = style.frame(len(data.bands), 1, height=60 + BAND * len(data.bands), head=head, sharex=True)
         keys = sorted({key for band in data.bands for values in band.series.values() for key in values})
         for axes, band in zip(grid[:, 0], data.bands, strict=True):
-            _band(axes, band, keys)
+            _band(axes, band, keys, dict(zip(names, _colours(len(names)), strict=True)))
         _elements(grid[-1, 0], keys)
         style.name(figure, experiment)
+        _legend_above(figure, names, head, marker="o", markersize=4, linestyle="none")
     return figure  # type: ignore[no-any-return]
 
 
-def _band(axes: "Axes", band: Band, keys: Sequence[str]) -> None:
+def _band(axes: "Axes", band: Band, keys: Sequence[str], colours: Mapping[str, str]) -> None:
     place = {key: at for at, key in enumerate(keys)}
-    colours = _colours(len(band.series))
     for number, (name, values) in enumerate(band.series.items()):
         shift = 0.3 * (number / (len(band.series) - 1) - 0.5) if len(band.series) > 1 else 0.0
-        _points(axes, [place[key] + shift for key in values], list(values.values()), name, colours[number])
-    axes.axhline(0.0, color=style.SOFT, linewidth=0.6)
+        _points(axes, [place[key] + shift for key in values], list(values.values()), name, colours[name])
+    if band.ends:
+        axes.set_ylim(*band.ends)
+    low, high = axes.get_ylim()
+    if low <= 0 <= high:
+        axes.axhline(0.0, color=style.SOFT, linewidth=0.6)
     for left, right in pairwise(keys):
         if left[0] != right[0]:
             axes.axvline(place[right] - 0.5, color=style.LINE, linewidth=0.8)
-    axes.set_ylabel(_with_unit(band.label, band.unit))
-    axes.yaxis.set_label_coords(-0.14, 1.0)
+    _titled(axes, _with_unit(band.label, band.unit))
+    axes.set_ylim(low, high + 0.25 * (high - low))
     _in_thousands(axes)
-    _legend(axes, list(band.series) if len(band.series) > 1 else [""])
 
 
 def _points(
@@ -64,7 +73,7 @@ def _points(
     )
     axes.plot(
         x,
-        [measured.value for measured in y],
+        [of.value for of in y],
         color=colour,
         label=name,
         marker="o",
@@ -98,7 +107,10 @@ def _frames(data: Histograms, experiment: str) -> "Figure":
 
     columns = 1 if len(data.panels) == 1 else 2
     rows = math.ceil(len(data.panels) / columns)
-    figure, grid = style.frame(rows, columns, height=56 + (184 if rows == 1 else 150) * rows, sharex=True)
+    names = list(data.panels[0].series)
+    head = _head(names, experiment)
+    height = 56 + (184 if rows == 1 else 150) * rows
+    figure, grid = style.frame(rows, columns, height=height, head=head, sharex=True)
     for axes in grid.flat[len(data.panels) :]:
         axes.set_visible(False)
     if columns == 2 and not data.logx:
@@ -107,21 +119,25 @@ def _frames(data: Histograms, experiment: str) -> "Figure":
         for histogram, colour, filled in zip(
             panel.series.values(), _colours(len(panel.series)), _filled(len(panel.series)), strict=True
         ):
-            _stairs(axes, histogram, colour, filled=filled)
-        axes.set_title(panel.label, y=1.0, pad=-14, loc="left", x=0.03)
-        axes.set_ylim(0, axes.get_ylim()[1] * 1.3)
+            _stairs(axes, histogram, colour, filled=filled, share=bool(data.of))
+        _titled(axes, panel.label)
+        if panel.note:
+            axes.annotate(panel.note, (0.03, 1.0), (0, -30), "axes fraction", "offset points", color=style.SOFT)
+        axes.set_ylim(0, axes.get_ylim()[1] * (1.5 if panel.note else 1.3))
         if data.logx:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda value, _place: f"{value:g}")
         if data.mark:
             axes.axvline(data.mark[1], color=style.BAD, linestyle="--", linewidth=1)
         if columns == 2:
             axes.tick_params(labelleft=False)
     _trim(grid[0, 0], data)
     grid[-1, -1].set_xlabel(_with_unit(data.label, data.unit))
-    grid[0, 0].set_ylabel("entries")
+    grid[0, 0].set_ylabel(f"share of {data.of}" if data.of else "entries")
+    grid[0, 0].yaxis.set_label_coords(-LABEL_AT if columns == 1 else -0.05, 1.0)
     _in_thousands(grid[0, 0])
     style.name(figure, experiment)
-    _legend_of(grid[0, 0], data)
+    _legend_above(figure, names, head)
     return figure  # type: ignore[no-any-return]
 
 
@@ -144,10 +160,10 @@ def _trim(axes: "Axes", data: Histograms) -> None:
         axes.set_xlim(min(lows) - room, max(highs) + room)
 
 
-def _stairs(axes: "Axes", histogram: Histogram, colour: str, *, filled: bool) -> None:
-    edges = bins_of(histogram).edges
+def _stairs(axes: "Axes", histogram: Histogram, colour: str, *, filled: bool, share: bool) -> None:
+    values, edges = histogram.values(), bins_of(histogram).edges
     axes.stairs(
-        histogram.values(),
+        values / (histogram.contents.sum() or 1) if share else values,
         edges,
         color=colour,
         fill=filled,
@@ -157,21 +173,24 @@ def _stairs(axes: "Axes", histogram: Histogram, colour: str, *, filled: bool) ->
 
 
 def _ridges(data: Histograms, experiment: str) -> "Figure":
-    figure, grid = style.frame(1, 1, height=60 + RIDGE * len(data.panels), left=34)
+    names = list(dict.fromkeys(name for panel in data.panels for name in panel.series))
+    head = _head(names, experiment)
+    figure, grid = style.frame(1, 1, height=60 + RIDGE * len(data.panels), left=34, head=head)
     axes = grid[0, 0]
     spread = max(_reach(histogram) for panel in data.panels for histogram in panel.series.values())
     for row, panel in enumerate(data.panels):
         base = float(len(data.panels) - 1 - row)
-        last = ""
-        for (histogram, hue), filled in zip(
-            zip(panel.series.values(), _colours(len(panel.series)), strict=True),
-            _filled(len(panel.series)),
-            strict=True,
+        for number, ((histogram, hue), filled) in enumerate(
+            zip(
+                zip(panel.series.values(), _colours(len(panel.series)), strict=True),
+                _filled(len(panel.series)),
+                strict=True,
+            )
         ):
             edges, values = _shown(histogram, 1.6 * spread)
-            if not values.sum():
+            centre = centre_of(histogram)
+            if not centre or not values.sum():
                 continue
-            low, median, high = (float(value) for value in histogram.quantiles())
             axes.stairs(
                 base + 0.85 * values / np.max(values),
                 edges,
@@ -181,16 +200,25 @@ def _ridges(data: Histograms, experiment: str) -> "Figure":
                 alpha=0.45 if filled else 1.0,
                 linewidth=0 if filled else 1.2,
             )
-            axes.plot([median, median], [base, base + 0.85], color=hue, linewidth=1.0, linestyle=":")
-            last = f"{median:+.1f} ± {(high - low) / 2:.1f}"
+            axes.plot([centre.median_um] * 2, [base, base + 0.85], color=hue, linewidth=1.0, linestyle=":")
+            last = number == len(panel.series) - 1
+            axes.text(
+                0.99 if last else 0.01,
+                base + 0.5,
+                measured(centre.median_um, centre.error_um),
+                ha="right" if last else "left",
+                va="center",
+                transform=axes.get_yaxis_transform(),
+                color=hue if last else style.SOFT,
+            )
         axes.axhline(base, color=style.LINE, linewidth=0.8)
-        axes.text(0.99, base + 0.45, last, ha="right", transform=axes.get_yaxis_transform(), color=style.AFTER)
     axes.set_xlim(-1.6 * spread or -1.0, 1.6 * spread or 1.0)
     axes.set_ylim(-0.05, len(data.panels) + 0.02)
     axes.set_yticks([len(data.panels) - 0.7 - row for row in range(len(data.panels))], [p.label for p in data.panels])
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(_with_unit(data.label, data.unit))
-    style.name(figure, experiment, "median ± width")
+    style.name(figure, experiment)
+    _legend_above(figure, names, head)
     return figure  # type: ignore[no-any-return]
 
 
@@ -226,10 +254,16 @@ def curves(data: Curves, experiment: str) -> "Figure":
             low, high = axes.get_ylim()
             axes.set_ylim(low, 1.6 * high if data.limit else high)  # room for the limit's name
             _plain_decades(axes)
+        elif data.pulls:
+            _in_sigmas(axes)
+        elif data.from_zero:
+            axes.set_ylim(0.0, max(1.05 * axes.get_ylim()[1], 1e-3))
+        elif axes.get_ylim()[0] < 0 < axes.get_ylim()[1]:
+            axes.axhline(0.0, color=style.SOFT, linewidth=0.6)
         _label_x(axes, data)
         axes.set_xlabel(data.x_label)
         axes.set_ylabel(_with_unit(data.y_label, data.unit))
-        axes.yaxis.set_label_coords(-0.14, 1.0)
+        axes.yaxis.set_label_coords(-LABEL_AT, 1.0)
         _legend(axes, [curve.name for curve in data.curves])
         style.name(figure, experiment)
     return figure  # type: ignore[no-any-return]
@@ -319,30 +353,67 @@ def _legend(axes: "Axes", names: Sequence[str]) -> None:
         low, high = axes.get_ylim()
         if axes.get_yscale() == "log":
             axes.set_ylim(low, high * (high / low) ** share)
+        elif axes.get_yscale() == "symlog":
+            axes.set_ylim(low, high * 10 ** (4 * share))
         else:
             axes.set_ylim(low, high + share * (high - low))
         axes.legend(loc="upper left", ncols=columns, columnspacing=1.0, handletextpad=0.4)
 
 
-def _legend_of(axes: "Axes", data: Histograms) -> None:
+def _columns(names: Sequence[str]) -> int:
+    """Return how many names of a legend have room beside each other."""
+    return max(1, min(len(names), int((style.WIDTH - 8) / (24 + SIGN * max(map(len, names))))))
+
+
+def _head(names: Sequence[str], experiment: str) -> float:
+    """Return the height (points) above the axes: the experiment's label, and rows of a legend without room beside it."""
+    if len(names) < 2:
+        return ROW
+    beside = (
+        len(names) <= _columns(names)
+        and SIGN * len(experiment) + 58 + sum(24 + SIGN * len(name) for name in names) <= style.WIDTH
+    )
+    return ROW if beside else ROW + LEGEND_ROW * math.ceil(len(names) / _columns(names))
+
+
+def _legend_above(figure: "Figure", names: Sequence[str], head: float, **look: Any) -> None:
+    """Name several series above the axes, beside the experiment's label or below it."""
     from matplotlib.lines import Line2D
 
-    names: Mapping[str, Any] = data.panels[0].series
-    if len(names) > 1:
-        handles = [
-            Line2D([], [], color=colour, linewidth=4 if filled else 1.4, label=name)
-            for name, colour, filled in zip(names, _colours(len(names)), _filled(len(names)), strict=True)
-        ]
-        axes.figure.legend(
-            handles=handles,
-            loc="upper right",
-            ncols=2,
-            bbox_to_anchor=(1.0, 1.0),
-            borderaxespad=0.1,
-            columnspacing=0.8,
-            handlelength=0.9,
-            handletextpad=0.3,
-        )
+    if len(names) < 2:
+        return
+    handles = [
+        Line2D([], [], color=colour, **({"linewidth": 4 if filled else 1.4} | look), label=name)
+        for name, colour, filled in zip(names, _colours(len(names)), _filled(len(names)), strict=True)
+    ]
+    height = float(figure.get_figheight()) * style.POINTS
+    figure.legend(
+        handles=handles,
+        loc="upper right",
+        ncols=_columns(names),
+        bbox_to_anchor=(1.0, 1.0 - (ROW - 4 if head > ROW else 0) / height),
+        borderaxespad=0.2,
+        borderpad=0.1,
+        columnspacing=0.8,
+        handlelength=0.9,
+        handletextpad=0.3,
+        labelspacing=0.2,
+    )
+
+
+def _titled(axes: "Axes", label: str) -> None:
+    """Write what a panel shows inside of it, where it cannot meet the ticks."""
+    axes.set_title(label, y=1.0, pad=-14, loc="left", x=0.03)
+
+
+def _in_sigmas(axes: "Axes") -> None:
+    """Show values within one standard deviation on a linear scale, larger ones of either sign on a logarithmic scale."""
+    low, high = axes.get_ylim()
+    axes.set_yscale("symlog", linthresh=1.0)
+    axes.set_ylim(min(low, -2.0), max(high, 2.0))
+    axes.axhspan(-1.0, 1.0, color=style.LINE, alpha=0.5, linewidth=0)
+    axes.axhline(0.0, color=style.SOFT, linewidth=0.6)
+    axes.yaxis.set_major_formatter(lambda value, _place: signed(f"{value:g}"))
 
 
 def _plain_decades(axes: "Axes") -> None:
@@ -360,8 +431,8 @@ def _plain_decades(axes: "Axes") -> None:
 
 def _in_thousands(axes: "Axes") -> None:
     """Label the ticks of a y axis with large numbers in thousands, for which there is room."""
-    if axes.get_ylim()[1] >= 1e4 and axes.get_yscale() == "linear":
-        axes.yaxis.set_major_formatter(lambda value, _place: f"{value / 1e3:g}k" if value else "0")
+    if max(map(abs, axes.get_ylim())) >= 1e4 and axes.get_yscale() == "linear":
+        axes.yaxis.set_major_formatter(lambda value, _place: signed(f"{value / 1e3:g}k") if value else "0")
 
 
 def _with_unit(label: str, unit: str) -> str:

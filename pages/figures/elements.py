@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 
 from faser_align.alignment.parameters.constants import DOFS
 from faser_align.alignment.parameters.labels import KEYS, LAYERS, MODULES, constants_key
+from faser_align.alignment.quality.grades import module_means
 from faser_align.fsm.metrics import Half, Metrics
 from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Map, Maps, Measured
 from faser_align.pages.figures.source import Source, by_dof, differences, unit
+from faser_align.pages.numbers import signed, significant
+from faser_align.system.formatting import rounded
 
+MODULE_KEYS = [key for key in KEYS if len(key) == 3]
 COURSES = 6  # constants whose corrections are drawn against the iteration
 LISTED = 8  # modules named in a caption
 NOISY, DEAD = 3.0, 0.1  # ratio of a module's hits to the median of its layer's modules
@@ -50,9 +54,59 @@ def course(source: Source) -> Plot | None:
     return Plot(
         "course",
         "Largest corrections against the iteration",
-        "In units of their errors. They should fall below 1 and stay there; an oscillation means that two parameters describe the same movement.",
-        Curves("iteration", "correction over error", "σ", curves, whole=True),
+        "In units of their errors. They should stay within the band of one error; an oscillation means that two parameters describe the same movement.",
+        Curves("iteration", "correction over error", "σ", curves, whole=True, pulls=True),
     )
+
+
+def precision(source: Source) -> Plot | None:
+    """Statistical errors of the constants in the last iteration, by module and layer."""
+    solution = source.last.solution
+    errors = by_dof(solution.errors, {}) if solution is not None else {}
+    worst = [
+        f"{dof} {rounded(of[key].value)} {unit(dof)}, {key}"
+        for dof, of in errors.items()
+        if (key := max(of, key=lambda key: of[key].value))
+    ]
+    bands = [
+        band._replace(ends=(0.0, 1.1 * max(of.value for those in band.series.values() for of in those.values())))
+        for band in _bands({source.last.name: errors}, "")
+    ]
+    return _plot(
+        "precision",
+        "Statistical errors of the constants",
+        f"Largest: {'; '.join(worst)}. What was not free has none.",
+        bands,
+    )
+
+
+def means(source: Source) -> Plot | None:
+    """Mean residual of each module in the first and the last iteration, with statistical errors."""
+    found = {
+        of.name: {key: Measured(*mean) for key, mean in module_means(sides, MODULE_KEYS).items()}
+        for of in source.ends
+        if (sides := of.metrics.get("sides"))
+    }
+    found = {name: of for name, of in found.items() if of}
+    if not found:
+        return None
+    last = list(found.values())[-1]
+    worst = max(last, key=lambda key: abs(last[key].value) / (last[key].error or math.inf))
+    return _plot(
+        "means",
+        "Mean residual of each module",
+        f"With statistical errors. Of {len(last)} modules, {worst} is farthest from zero by its error: {significant(*last[worst], 'µm')}.",
+        _zoomed("mean residual", found),
+    )
+
+
+def _zoomed(label: str, found: Mapping[str, Mapping[str, Measured]]) -> list[Band]:
+    """Return a panel with all series (um) and, because the last is much smaller, one with the last alone."""
+    last = list(found)[-1]
+    return [
+        Band(label, "µm", found),
+        *([Band(f"{label}, {last}", "µm", {last: found[last]})] if len(found) > 1 else []),
+    ]
 
 
 def displacements(source: Source) -> Plot | None:
@@ -60,7 +114,7 @@ def displacements(source: Source) -> Plot | None:
     if source.start is None or source.last.solution is None:
         return None
     moved = differences(source.last.solution.constants, source.start, source.last.solution.errors)
-    caption = "Movement of each module and layer since the start of the campaign, with statistical errors."
+    caption = "Movement of each module and layer since the start of the campaign."
     return values("displacements", "Constants minus those of the start", caption, source.last.name, moved)
 
 
@@ -76,8 +130,19 @@ def from_reference(source: Source) -> Plot | None:
 
 
 def values(name: str, title: str, caption: str, series: str, of: Mapping[str, Mapping[str, Measured]]) -> Plot | None:
-    """Values with errors by degree of freedom and element."""
-    return _plot(name, title, caption, _bands({series: of}, ""))
+    """Values with errors by degree of freedom and element; the caption says how significant they are."""
+    return _plot(name, title, f"{caption} {_significance(of)}".strip(), _bands({series: of}, ""))
+
+
+def _significance(of: Mapping[str, Mapping[str, Measured]]) -> str:
+    """Return the rms of values over their errors, and the largest of them."""
+    pulls = {(dof, key): one for dof, those in of.items() for key, one in those.items() if one.error}
+    if not pulls:
+        return ""
+    dof, key = max(pulls, key=lambda at: abs(pulls[at].value) / (pulls[at].error or math.inf))
+    rms = _rms([one.value / one.error for one in pulls.values() if one.error])
+    most = significant(*pulls[dof, key], unit(dof))
+    return f"In units of their errors, the rms is {rounded(rms)} σ and the largest {dof} of {key}: {most}."
 
 
 def from_truth(source: Source) -> Plot | None:
@@ -136,7 +201,7 @@ def validation(source: Source) -> Plot | None:
         "validation",
         f"Validation on {what}",
         f"Mean and rms of the residuals of each module, with the first and with the last constants. {_worse(means)}",
-        ByElement([Band("mean", "µm", means), Band("rms", "µm", widths)]),
+        ByElement([*_zoomed("mean", means), Band("rms", "µm", widths)]),
     )
 
 
@@ -146,7 +211,7 @@ def _worse(means: Mapping[str, Mapping[str, Measured]]) -> str:
     for key, (after, error) in means["after"].items():
         before, other = means["before"].get(key, Measured(0.0, 0.0))
         if abs(after) - abs(before) > 2 * math.hypot(error or 0.0, other or 0.0):
-            worse.append(f"{key} ({before:+.1f} to {after:+.1f} µm)")
+            worse.append(f"{key} ({signed(f'{before:+.1f} to {after:+.1f}')} µm)")
     more = f" and {len(worse) - LISTED} more" if len(worse) > LISTED else ""
     return f"Worse than before: {', '.join(worse[:LISTED])}{more}." if worse else "No module became worse."
 

@@ -6,6 +6,7 @@ from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Measured
 from faser_align.pages.figures.source import Source
+from faser_align.system.formatting import count, rounded
 
 DRIFTS = 6  # named modes whose drift is drawn
 
@@ -22,13 +23,14 @@ def spectrum(source: Source) -> list[Plot]:
         weak = [mode.name for mode in of.modes if mode.eigenvalue < of.weak]
         if not errors:
             continue
-        named = f"Weak: {'; '.join(dict.fromkeys(filter(None, weak))) or len(weak)}." if weak else "No mode is weak."
+        names = "; ".join(dict.fromkeys(filter(None, weak)))
+        above = f"{count(len(weak), 'direction')} of {len(of.modes)}" if weak else f"None of {len(of.modes)} directions"
         undetermined = f" {lost} directions that the data do not determine are not drawn." if lost else ""
         made.append(
             Plot(
                 "spectrum" if len(data.spectra) == 1 else f"spectrum-{number}",
                 "Eigen-spectrum" if len(data.spectra) == 1 else f"Eigen-spectrum of step {number}, {of.step}",
-                f"{named} A direction is weak if its error is above the dashed line, ten times the median.{undetermined}",
+                f"{above} {'has' if len(weak) < 2 else 'have'} an error above the dashed line, ten times the median{f': {names}' if names else ''}.{undetermined}",
                 Curves(
                     "direction",
                     "error",
@@ -36,7 +38,7 @@ def spectrum(source: Source) -> list[Plot]:
                     [Curve("error", range(1, len(errors) + 1), [Measured(error) for error in errors])],
                     log=True,
                     lines=False,
-                    limit=("weak", 1 / math.sqrt(of.weak)) if of.weak > 0 else None,
+                    limit=("10 × median", 1 / math.sqrt(of.weak)) if of.weak > 0 else None,
                 ),
             )
         )
@@ -48,19 +50,22 @@ def drift(source: Source) -> Plot | None:
     rows = [(of.number, of.metrics.get("weak_modes", {}).get("modes", [])) for of in source.iterations]
     last = next((modes for _, modes in reversed(rows) if modes), [])
     names = list(dict.fromkeys(mode["name"] for mode in last))[:DRIFTS]
+    weak = [mode["name"] for mode in last if mode["weak"]]
     curves = []
     for name in names:
         points = [(at, mode["drift_sigma"]) for at, modes in rows for mode in modes if mode["name"] == name]
         first_of = dict(reversed(points))
-        curves.append(Curve(name, sorted(first_of), [Measured(first_of[at]) for at in sorted(first_of)]))
+        words = f"{name} (weak)" if name in weak else name
+        curves.append(Curve(words, sorted(first_of), [Measured(first_of[at]) for at in sorted(first_of)]))
     if not curves:
         return None
-    weak = sum(mode["weak"] for mode in last)
+    largest = max(last, key=lambda mode: (mode["weak"], mode["drift_sigma"]))
+    most = f"{rounded(largest['drift_sigma'])} σ ({rounded(largest['drift_um'])} µm) along {largest['name']}"
     return Plot(
         "drift",
         "Drift along weak modes",
-        f"{weak or 'None'} of these {'are' if weak > 1 else 'is'} weak: more precise by the survey than by the tracks. Drift since the start of the campaign.",
-        Curves("iteration", "drift", "σ of the survey", curves, whole=True),
+        f"Weak modes are those that the survey determines better than the tracks: {f'{len(weak)}, largest drift {most}' if weak else f'none; the tracks determine also the largest drift, {most}'}. Since the start of the campaign.",
+        Curves("iteration", "drift", "σ of the survey", curves, whole=True, from_zero=True),
     )
 
 
@@ -82,5 +87,5 @@ def correlations(source: Source) -> Plot | None:
         "Global correlations",
         "Largest correlation of each parameter with any combination of the others. "
         "The data hardly determine a parameter whose correlation is near 1.",
-        ByElement([Band(kind, "", {source.last.name: of}) for kind, of in series.items()]),
+        ByElement([Band(kind, "", {source.last.name: of}, ends=(0.0, 1.0)) for kind, of in series.items()]),
     )

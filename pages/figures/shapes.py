@@ -17,11 +17,12 @@ class Measured(NamedTuple):
 
 
 class Band(NamedTuple):
-    """A panel with values of modules or layers: ``series`` has a value by name and key."""
+    """A panel with values of modules or layers: ``series`` has a value by name and key; ``ends`` are those of the axis."""
 
     label: str
     unit: str
     series: Mapping[str, Mapping[str, Measured]]
+    ends: tuple[float, float] | None = None
 
 
 class ByElement(NamedTuple):
@@ -40,20 +41,30 @@ class ByElement(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """Histograms in one frame, by the name of their series."""
+    """Histograms in one frame, by the name of their series; ``note`` is written below the label."""
 
     label: str
     series: Mapping[str, Histogram]
+    note: str = ""
 
 
 class Histograms(NamedTuple):
-    """Histograms of one quantity, in one panel or several; ``mark`` is an expected value with its name."""
+    """Histograms of one quantity, in one panel or several.
+
+    Attributes:
+        label, unit: of the quantity.
+        panels: the frames.
+        logx: use a logarithmic x axis.
+        mark: an expected value with its name.
+        of: what the entries are; histograms are then drawn as shares of all entries, because their numbers differ.
+    """
 
     label: str
     unit: str
     panels: Sequence[Panel]
     logx: bool = False
     mark: tuple[str, float] | None = None
+    of: str = ""
 
     def table(self) -> Table:
         """Return columns and rows."""
@@ -87,11 +98,13 @@ class Curves(NamedTuple):
         x_label, y_label, unit: of the axes.
         curves: the series.
         log: use a logarithmic y axis.
+        pulls: values are in standard deviations: the y axis is linear within 1, logarithmic beyond on both sides.
         lines: connect the points of a curve.
         names: labels of the positions 1, 2, ... on the x axis.
         limit: a horizontal line with its name.
         whole: the x axis has whole numbers, such as iterations.
         before: the first curve is the state before; it is grey.
+        from_zero: the y axis begins at 0.
     """
 
     x_label: str
@@ -99,11 +112,13 @@ class Curves(NamedTuple):
     unit: str
     curves: Sequence[Curve]
     log: bool = False
+    pulls: bool = False
     lines: bool = True
     names: Sequence[str] = ()
     limit: tuple[str, float] | None = None
     whole: bool = False
     before: bool = False
+    from_zero: bool = False
 
     def table(self) -> Table:
         """Return columns and rows."""

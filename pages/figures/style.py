@@ -106,15 +106,21 @@ def look() -> Iterator[None]:
         yield
 
 
-def frame(rows: int = 1, columns: int = 1, *, height: float = HEIGHT, left: float = 58.0, **options: Any) -> Any:
-    """Return an empty figure and its axes (rows, columns), with the margins that all figures have (points)."""
+def frame(
+    rows: int = 1, columns: int = 1, *, height: float = HEIGHT, left: float = 58.0, head: float = 20.0, **options: Any
+) -> Any:
+    """Return an empty figure and its axes (rows, columns), with the margins that all figures have (points).
+
+    ``head`` is the height of what is above the axes; the figure is higher where that is more than usual.
+    """
     from matplotlib.figure import Figure
 
+    height += head - 20
     made = Figure(figsize=(WIDTH / POINTS, height / POINTS), dpi=POINTS)
     made.patch.set_facecolor(BACK)
     axes = made.subplots(rows, columns, squeeze=False, **options)
     made.subplots_adjust(
-        left=left / WIDTH, right=1 - 8 / WIDTH, bottom=36 / height, top=1 - 20 / height, hspace=0.08, wspace=0.06
+        left=left / WIDTH, right=1 - 8 / WIDTH, bottom=36 / height, top=1 - head / height, hspace=0.08, wspace=0.06
     )
     return made, axes
 

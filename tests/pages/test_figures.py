@@ -1,6 +1,7 @@
 """Test the figures of a campaign: axes, units, data, and files."""
 
 import csv
+import dataclasses
 import re
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import numpy as np
 import pytest
 from campaigns import make_campaign, run_iteration
 from commandline import faser_align
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from faser_align.alignment.histograms import Bins, Categories, Histogram
 from faser_align.alignment.parameters.constants import ZERO, Constants, write_constants
 from faser_align.alignment.parameters.labels import KEYS, module_rz_label, module_x_label
 from faser_align.alignment.pede.results import Row, write_result
-from faser_align.alignment.quality.figure_data import FigureData, Files, Mode, Spectrum
+from faser_align.alignment.quality.figure_data import FigureData, Files, Mode, ParameterRow, Spectrum
 from faser_align.campaign import layout
 from faser_align.fsm.metrics import Metrics
 from faser_align.pages.collect import Solution
@@ -56,7 +58,7 @@ def test_corrections_have_errors_and_units(source: Source) -> None:
     """Each degree of freedom has a panel with its unit, grey and then blue points, and error bars."""
     plot = drawn(elements.corrections(source))
     axes = plot.figure("FASER Internal").axes
-    assert [one.get_ylabel() for one in axes] == ["x [µm]", "y [µm]", "rz [µrad]"]
+    assert [one.get_title(loc="left") for one in axes] == ["x [µm]", "y [µm]", "rz [µrad]"]
     bars, before, more, after = axes[0].get_lines()[:4]
     assert before.get_ydata() == pytest.approx([80.0, 0.0])
     assert after.get_ydata() == pytest.approx([10.0, 0.0])
@@ -70,6 +72,7 @@ def test_the_largest_corrections_are_followed(source: Source) -> None:
     plot = drawn(elements.course(source))
     (axes,) = plot.figure("FASER Internal").axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("iteration", "correction over error [σ]")
+    assert axes.get_yscale() == "symlog"
     assert [tick for tick in axes.get_xticks() if tick in (1, 2)] == [1, 2]
     first = [row for row in plot.table()[1] if row[1] == "000 x"]
     assert [row[4] for row in first] == pytest.approx([80.0, 10.0])
@@ -239,6 +242,80 @@ def test_the_spectrum_has_its_limit_and_names(filled: Source) -> None:
     assert errors == pytest.approx([1000.0, 5.0, 2.0])
     limit = next(line for line in axes.get_lines() if line.get_color() == style.BAD)
     assert list(limit.get_ydata()) == pytest.approx([50.0, 50.0])
+
+
+def test_the_precision_of_each_constant_is_drawn(source: Source) -> None:
+    """Errors of the last iteration have a panel per degree of freedom from zero, and the largest is named."""
+    plot = drawn(elements.precision(source))
+    assert plot.table()[1] == [
+        (dof, unit, "iteration 2", key, pytest.approx(error), None)
+        for dof, unit, error in (("x", "µm", 1.0), ("y", "µm", 50.0), ("rz", "µrad", 20.0))
+        for key in ("000", "001")
+    ]
+    assert all(axes.get_ylim()[0] == 0 for axes in plot.figure("FASER Internal").axes)
+    assert "y 50 µm, 000" in plot.caption
+
+
+def test_mean_residuals_have_errors(source: Source) -> None:
+    """Means of first and last iteration have errors, the last ones a panel of their own; the worst by its error is named."""
+    sides = [
+        {f"{key}{side}": {"hits": 50, "mean_um": mean, "rms_um": 20.0} for key, mean in of.items() for side in "01"}
+        for of in ({"000": 30.0, "001": -5.0}, {"000": 1.0, "001": -4.0})
+    ]
+    iterations = [
+        of._replace(metrics={"sides": sides[of.number - 1]})  # type: ignore[typeddict-item]
+        for of in source.iterations
+    ]
+    plot = drawn(elements.means(source._replace(iterations=iterations)))
+    assert ("mean residual", "µm", "iteration 1", "000", 30.0, 2.0) in plot.table()[1]
+    both, last = plot.figure("FASER Internal").axes
+    assert (both.get_ylim()[1] > 30, last.get_ylim()[1] < 10) == (True, True)
+    assert [line.get_color() for line in last.get_lines()][1] == style.AFTER
+    assert "001 is farthest from zero by its error: −4.0 ± 2.0 µm (2.0 σ)" in plot.caption
+
+
+def test_correlations_have_one_scale(filled: Source) -> None:
+    """Each panel of the global correlations shows 0 to 1."""
+    rows = [
+        ParameterRow(label, 1, 0.0, 0.001, value)
+        for label, value in ((module_x_label(0, 0, 0, 0), 0.4), (module_rz_label(0, 0, 0), 0.9))
+    ]
+    last = filled.last._replace(data=dataclasses.replace(histograms(0.0), parameters=rows))
+    plot = drawn(modes.correlations(filled._replace(iterations=[last])))
+    ends = {axes.get_ylim() for axes in plot.figure("FASER Internal").axes}
+    assert len(ends) == 1
+    assert min(ends)[0] == 0
+    assert min(ends)[1] > 1
+
+
+def test_iterations_with_different_numbers_of_tracks_are_compared(filled: Source) -> None:
+    """Tracks and hits are drawn as shares that add up to 1; rows and caption have their numbers."""
+    plot = drawn(distributions.probability(filled))
+    (axes,) = plot.figure("FASER Internal").axes
+    assert axes.get_ylabel() == "share of tracks"
+    assert sum(axes.patches[0].get_data().values) == pytest.approx(50 / 52)
+    assert sum(float(row[6] or 0) for row in plot.table()[1]) == 2 * 50 * 7
+    assert plot.caption.endswith("iteration 1: 364 tracks; iteration 2: 364 tracks.")
+
+
+def test_names_above_the_axes_do_not_meet(filled: Source) -> None:
+    """Names of series have a row of their own where they have no room beside the experiment's label."""
+    for names in (
+        ("iteration 1.1", "iteration 1.2"),
+        ("1", "2"),
+        ("a campaign with a long name", "another with a long name"),
+    ):
+        named = [of._replace(name=name) for of, name in zip(filled.iterations, names, strict=True)]
+        for make in (distributions.residuals, distributions.medians, elements.corrections):
+            figure = drawn(make(filled._replace(iterations=named))).figure("FASER Work in progress")
+            canvas = FigureCanvasAgg(figure)
+            with style.look():
+                canvas.draw()
+            (legend,) = figure.legends
+            box = legend.get_window_extent(canvas.get_renderer())
+            others = [text.get_window_extent(canvas.get_renderer()) for text in figure.texts]
+            others += [axes.get_window_extent() for axes in figure.axes]
+            assert [other.bounds for other in others if box.overlaps(other)] == [], box.bounds
 
 
 def test_files_have_their_names_on_the_axis(filled: Source) -> None:

@@ -1,0 +1,27 @@
+"""Write numbers for people in pages and figures: with errors, standard deviations, and a real minus sign. Pure."""
+
+import re
+
+from faser_align.system.formatting import rounded, with_error
+
+_MINUS = re.compile(r"(?<![\w.)-])-(?=[\d.])")
+
+
+def signed(text: str) -> str:
+    """Return text whose negative numbers have a minus sign instead of a hyphen; ranges such as 400-405 keep theirs."""
+    return _MINUS.sub("−", text)
+
+
+def measured(value: float, error: float | None, unit: str = "") -> str:
+    """Return a value with error and unit, by the rule of the Particle Data Group: ``−0.4 ± 1.2 µm``."""
+    return signed(" ".join(filter(None, (" ± ".join(filter(None, with_error(value, error))), unit))))
+
+
+def significant(value: float, error: float | None, unit: str = "") -> str:
+    """Return the same with the number of standard deviations, ``290 ± 40 µm (7.1 σ)``; without an error the value only."""
+    return f"{measured(value, error, unit)} ({abs(value) / error:.1f} σ)" if error else measured(value, error, unit)
+
+
+def small(value: float) -> str:
+    """Return a length (um) with at most two decimals, because nothing here is known to a nanometre: ``11``, ``< 0.01``."""
+    return rounded(value) if value >= 0.1 else f"{value:.2f}" if value >= 0.01 else "< 0.01"
