@@ -128,6 +128,9 @@ def desk(session_folder: Path) -> Iterator[Path]:
                 result = layout.result_file(record["folder"], 1, iteration)
                 shutil.copy(DATA / "constants" / "align_2025.txt", result)
         assert hook("final", str(folder / "demo-1"), "final", 0, 0).returncode == 0
+        start = Path(layout.constants_file(str(folder / "demo-1"), 1, 1))
+        start.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(DATA / "constants" / "align_2025.txt", start)
         patch.chdir(folder)
         yield folder
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from described import is_described
 
+from faser_align import api
 from faser_align.campaign import layout
 from faser_align.cli import refresh
 from faser_align.fsm import table
@@ -47,6 +48,13 @@ def test_every_file_is_explained() -> None:
     }
     unknown = [name for name in sorted(names) if name not in page and not is_described(name)]
     assert [name for name in unknown if not name.startswith(".")] == []
+
+
+def test_the_page_of_python_names_the_whole_api() -> None:
+    """The page of Python names everything that ``faser_align.api`` exports, and each method of a campaign."""
+    page = (DOCS / "python.md").read_text(encoding="utf-8")
+    members = [f"Campaign.{name}" for name in vars(api.Campaign) if not name.startswith("_")]
+    assert [name for name in (*api.__all__, *members) if f"`{name}`" not in page and f"{name}(" not in page] == []
 
 
 def test_every_state_and_event_has_a_meaning() -> None:
