@@ -25,7 +25,7 @@ _WATCH, _STATUS = Step(_FIRST, "{command} watch {name}"), Step(_FIRST, "{command
 _RESUME = Step(_FIRST, "{command} resume {name}")
 _METRICS = Step(_FIRST, "{command} metrics {name}")
 _REPORT = Step(_FIRST, "{command} report {name}")
-_EXPORT = "{command} constants export {name} -o FILE"
+_EXPORT = "{command} constants export {name} -o {name}.txt"
 _CHOOSE = Step("then submit a new campaign with other free parameters", "")
 
 # {command} is how the user calls the program, {name} the campaign, {constants} the file of its latest constants,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from faser_align.fsm import criteria_hits
 from faser_align.fsm.criteria_files import between_files
 from faser_align.fsm.extrapolation import remaining, rise, wider
-from faser_align.fsm.plural import count
+from faser_align.fsm.plural import count, shift
 from faser_align.fsm.rules import NAMES, Criterion, Rules, digits, number
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def rules_asked(rules: Rules, metrics: "Metrics") -> list[Criterion]:
         }[name]
         value = number(metrics, key)  # by the deprecated name, which the metrics of every version have
         passed = value is not None and value < threshold
-        shown = "unknown" if value is None else f"{digits(value, 3)}{unit}"
+        form = shift if name == "residual_shift" else digits
+        shown = "unknown" if value is None else f"{form(value)}{unit}"
         text = f"{NAMES.get(name, name)} {shown} is {'below' if passed else 'not below'} {threshold:g}{unit}"
         found.append(Criterion(name, value, threshold, passed, text))
     return found
@@ -48,7 +49,7 @@ def _absolute(rules: Rules, metrics: "Metrics") -> list[Criterion]:
             texts.append(f"a correction in {unit} is not finite")
         elif sizes:
             passed = passed and max(sizes) < threshold
-            texts.append(f"largest correction {digits(max(sizes), 3)} {unit} (limit {threshold:g} {unit})")
+            texts.append(f"largest correction {digits(max(sizes))} {unit} (limit {threshold:g} {unit})")
     passed = passed and bool(texts)
     return [Criterion("absolute", None, None, passed, ", ".join(texts) or "no correction is known")]
 
@@ -88,7 +89,7 @@ def _freed_earlier(rules: Rules, metrics: "Metrics") -> list[Criterion]:
     gain = known[worst] / (number(metrics, "error_scale", "scatter") or 1.0) ** 2
     passed = gain <= rules.held_fixed_max
     text = (
-        f"freeing {worst} again, which an earlier stage aligned, would gain delta chi2 {digits(gain, 3)} per "
+        f"freeing {worst} again, which an earlier stage aligned, would gain delta chi2 {digits(gain)} per "
         f"parameter (limit {rules.held_fixed_max:g})"
     )
     if not passed:
@@ -112,9 +113,9 @@ def _weak_drift(rules: Rules, metrics: "Metrics") -> list[Criterion]:
     text = "no direction is so weak that the survey knows much more than the tracks"
     if modes.get("weak"):
         worst = modes["modes"][0]
-        moved = f"{worst['where']} by {digits(worst['drift_um'], 3)} um"
+        moved = f"{worst['where']} by {digits(worst['drift_um'])} um"
         text = (
-            f"the constants have moved by {digits(drift, 3)} standard deviations of the survey (limit {limit:g}) along the weak "
+            f"the constants have moved by {digits(drift)} standard deviations of the survey (limit {limit:g}) along the weak "
             f"mode {worst['name']} since the start of the campaign, most {moved}"
         )
     if not passed:
@@ -129,7 +130,7 @@ def _approach(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     if more is None:
         return []
     passed = more.sigma <= rules.remaining_sigma_max and more.effect_um <= rules.residual_shift_um_max
-    sizes = f"{digits(more.sigma, 2)} standard deviations ({digits(more.effect_um, 2)} um)"
+    sizes = f"{digits(more.sigma, 2)} standard deviations ({shift(more.effect_um)} um)"
     text = f"the extrapolated remaining correction is {sizes}"
     limits = f" (limits {rules.remaining_sigma_max:g} and {rules.residual_shift_um_max:g} um)"
     who = "" if passed else _moves_most(history)
@@ -163,10 +164,10 @@ def tracks(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     least = rules.starved_fraction * best
     left = records >= least
     share = f"{rules.starved_fraction:.0%}"
-    of = f"{best:.0f}" + (", which as many files had" if _lost(history[0]) != _lost(history[-1]) else "")
-    text = f"{records:.0f} tracks are left of {of}, at least {share}"
+    of = f"{best:,.0f}" + (", which as many files had" if _lost(history[0]) != _lost(history[-1]) else "")
+    text = f"{records:,.0f} tracks are left of {of}, at least {share}"
     if not left:
-        text = f"only {records:.0f} tracks are left of {of}, below {share}"
+        text = f"only {records:,.0f} tracks are left of {of}, below {share}"
     free = max((step.get("free_parameters") or 0 for step in history[-1].get("steps", ())), default=0)
     needed = rules.starved_per_parameter * free
     enough = records >= needed
@@ -174,7 +175,7 @@ def tracks(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     per = f"{count(free, 'free parameter')} (minimum {rules.starved_per_parameter:g} per parameter)"
     return [
         Criterion("tracks_left", records, least, left, text),
-        Criterion("tracks_per_parameter", records, needed, enough, f"{records:.0f} tracks are {amount} for {per}"),
+        Criterion("tracks_per_parameter", records, needed, enough, f"{records:,.0f} tracks are {amount} for {per}"),
     ]
 
 
@@ -216,10 +217,13 @@ def progress(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     chi2_before, chi2_now = min(chi2s[:-span]), min(chi2s)
     limit = (1 - rules.stalled_residual_shift) * shift_before
     passed = shift_now <= limit or chi2_now <= chi2_before - rules.stalled_chi2
-    shift, chi2 = f"stayed at {shift_now:.3g} um", f"at {chi2_now:.4g}"
+    shifted, chi2 = f"stayed at {shift(shift_now)} um", f"at {chi2_now:.4g}"
     if passed:
-        shift, chi2 = f"went from {shift_before:.3g} to {shift_now:.3g} um", f"from {chi2_before:.4g} to {chi2_now:.4g}"
-    text = f"in {span} iterations the smallest residual shift {shift} and the best chi2/ndf {chi2}"
+        shifted, chi2 = (
+            f"went from {shift(shift_before)} to {shift(shift_now)} um",
+            f"from {chi2_before:.4g} to {chi2_now:.4g}",
+        )
+    text = f"in {span} iterations the smallest residual shift {shifted} and the best chi2/ndf {chi2}"
     value, threshold = (size if math.isfinite(size) else None for size in (shift_now, limit))
     return [Criterion("progress", value, threshold, passed, text)]
 

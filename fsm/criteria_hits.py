@@ -64,7 +64,7 @@ def cuts(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     kept, cut = (sum(hits[part] for hits in modules.values()) for part in (0, 1))
     of_all = cut / (kept + cut) if kept + cut else 0.0
     limit = rules.detector_cut_max
-    total = f"{of_all:.2%} of all hits are cut by residual (limit {limit:.0%})"
+    total = f"{of_all:.1%} of all hits are cut by residual (limit {limit:.0%})"
     return [
         Criterion("module_cut", share, rules.module_cut_max, share <= rules.module_cut_max, text),
         Criterion("detector_cut", of_all, limit, of_all <= limit, total),

@@ -87,7 +87,7 @@ def number(metrics: Mapping[str, object], *path: str) -> float | None:
     return float(value)
 
 
-def digits(value: float, digits: int) -> str:
-    """Return a number with significant ``digits``; below a million without an exponent: 1352 and not 1.35e+03."""
+def digits(value: float, digits: int = 3) -> str:
+    """Return a number with significant ``digits``; below a million without an exponent: 1,352 and not 1.35e+03."""
     text = f"{value:.{digits}g}"
-    return f"{value:.0f}" if "e+" in text and abs(value) < 1e6 else text
+    return f"{value:,.0f}" if "e+" in text and abs(value) < 1e6 else text

@@ -21,7 +21,7 @@ from faser_align.notifiers.services import APP, Answer, secured
 
 HEADER_CHARS_MAX = 200  # longer than any subject here; RFC 5322 allows 998
 PICTURE = "<!-- picture -->"  # its place in message.html.j2
-ALTERNATIVE = "Convergence: chi2/ndf, expected corrections and corrections against the iteration"
+ALTERNATIVE = "Convergence: χ²/ndf, expected corrections and corrections against the iteration"
 _LOOPBACK = ("localhost", "127.", "::1", "[::1]")
 
 

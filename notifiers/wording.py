@@ -22,7 +22,7 @@ from faser_align.notifiers.formats import (
     with_unit,
 )
 from faser_align.notifiers.view import Change, Item, Limits, Listing, Table, View, Words
-from faser_align.system.formatting import NONE, number, plus_minus, symbols
+from faser_align.system.formatting import NONE, number, plus_minus, shift, symbols, value
 
 Listed = TypeVar("Listed")
 
@@ -58,7 +58,7 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
     reason = line(facts.get("reason"), limits.sentence).rstrip(".").removeprefix("the DAG ended: ")
     rows = _entries(facts.get("rows"))
     urgent = _listings(limits, (("Failed", facts.get("failed")), ("Held", facts.get("held"))))
-    losses = _listings(limits, (("Files lost", facts.get("files_lost")),))
+    losses = _listings(limits, (("Dropped files", facts.get("files_lost")),))
     if any(item.why.removesuffix(ALIKE) in reason for listing in (*urgent, *losses) for item in listing.items):
         reason = ""  # the list shows it with the node
     return View(
@@ -68,7 +68,7 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
         tone=words.tone,
         quality=_quality_sentence(facts),
         grades=_grades(facts),
-        sentence=f"{line(words.meaning)}: {reason}." if reason else f"{line(words.meaning)}.",
+        sentence=f"{line(words.meaning)}: {symbols(reason)}." if reason else f"{line(words.meaning)}.",
         progress=_progress(facts),
         changes=_changes(rows),
         validation=_validation(facts.get("validation")),
@@ -87,10 +87,17 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
 
 
 def _steps(facts: Facts) -> tuple[Step, ...]:
-    """Return the commands to type next; a command is never cut, so that it can be pasted."""
+    """Return what to do: at most one command is the next one. None is cut, so that it can be pasted.
+
+    Its output names the commands that follow it.
+    """
     listed = facts.get("steps")
-    steps = listed if isinstance(listed, list | tuple) else ()
-    return tuple(Step(line(words), " ".join(printable(command).split("\n"))) for words, command in steps)
+    steps = [
+        Step(line(words), " ".join(printable(command).split("\n")))
+        for words, command in (listed if isinstance(listed, list | tuple) else ())
+    ]
+    first = next((at for at, step in enumerate(steps) if step.words.startswith("next")), len(steps))
+    return tuple(step for at, step in enumerate(steps) if at <= first or not step.command)
 
 
 def _entries(listed: Sequence[Listed] | None) -> list[Listed]:
@@ -129,11 +136,9 @@ def _changes(rows: Sequence[Row]) -> tuple[Change, ...]:
         return ()
     now, before = rows[-1], rows[-2] if len(rows) > 1 else Row()
     changes = [
-        Change("chi2/ndf", *(number(row.get("chi2_per_ndf"), ".3f") for row in (now, before))),
-        Change(
-            "Expected residual shift", *(with_unit(size(row.get("effect_um"), ".2f"), "um") for row in (now, before))
-        ),
-        Change("Expected delta chi2 per parameter", *(number(row.get("significance"), ".3g") for row in (now, before))),
+        Change("χ²/ndf", *(number(row.get("chi2_per_ndf"), ".3f") for row in (now, before))),
+        Change("Expected residual shift", *(with_unit(shift(row.get("effect_um")), "µm") for row in (now, before))),
+        Change("Expected Δχ² per parameter", *(value(row.get("significance")) for row in (now, before))),
         Change("Largest correction", *(_largest(row.get("largest")) for row in (now, before))),
     ]
     return tuple(
@@ -156,7 +161,7 @@ def _validation(groups: object) -> Table:
         if isinstance(group := halves.get(name), Mapping)
     ]
     note = "Before: with the campaign's first constants; after: with its last ones."
-    return Table(("files", "tracks", "chi2/ndf before", "chi2/ndf after"), tuple(rows), note)
+    return Table(("files", "tracks", "χ²/ndf before", "χ²/ndf after"), tuple(rows), note)
 
 
 def _quality_sentence(facts: Facts) -> str:
@@ -187,13 +192,13 @@ def _largest(value: object) -> str:
     error = above_zero(value.get("error"))
     known = error and number(value.get("value")) != NONE
     digits = plus_minus(value["value"], error) if known else size(value.get("value"), ".1f")
-    shown = with_unit(digits, line(value.get("unit"), 12))
+    shown = with_unit(digits, symbols(line(value.get("unit"), 12)))
     place = " ".join(part for part in (line(value.get("dof"), 24), line(value.get("where"), 24)) if part)
     return f"{shown} ({place})" if place else shown
 
 
 def _table(rows: Sequence[Row], staged: bool) -> Table:
-    columns = ("iteration", "files", "tracks", "chi2/ndf", "residual shift [um]", "largest correction")
+    columns = ("iteration", "files", "tracks", "χ²/ndf", "residual shift [µm]", "largest correction")
     hidden = max(0, len(rows) - ROWS_MAX)
     before = "iteration before these is" if hidden == 1 else "iterations before these are"
     note = f"The {hidden:,} {before} not shown." if hidden else ""
@@ -208,7 +213,7 @@ def _row(row: Row, staged: bool) -> tuple[str, ...]:
         used if expected == NONE else f"{used}/{expected}",
         number(row.get("tracks"), ","),
         number(row.get("chi2_per_ndf"), ".3f"),
-        size(row.get("effect_um"), ".2f"),
+        shift(row.get("effect_um")),
         _largest(row.get("largest")),
     )
 
@@ -233,8 +238,8 @@ def _weak(facts: Facts, limits: Limits) -> tuple[Listing, ...]:
     shown = []
     for mode, move in moved[: limits.items]:
         error = above_zero(mode.get("error_um"))
-        known = f"known to {error:.3g} um" if error else "not determined by the data"
-        shown.append(Item(line(mode.get("name"), 80) or "unnamed", f"moved by {move:.3g} um, {known}"))
+        known = f"known to {error:.3g} µm" if error else "not determined by the data"
+        shown.append(Item(line(mode.get("name"), 80) or "unnamed", f"moved by {move:.3g} µm, {known}"))
     return (Listing("Weak modes that moved", tuple(shown), len(moved)),) if shown else ()
 
 
@@ -299,9 +304,9 @@ def _details(facts: Facts) -> tuple[tuple[str, str], ...]:
     notes = facts.get("notes")
     known = [line(note, _PATH_MAX) for note in notes if note] if isinstance(notes, list | tuple) else []
     details = (
-        *(("Note", note) for note in known[:_NOTES_MAX]),
+        *(("Note", symbols(note)) for note in known[:_NOTES_MAX]),
         ("Notes", f"and {len(known) - _NOTES_MAX:,} more, which status shows" if len(known) > _NOTES_MAX else ""),
-        ("Solver", line(facts.get("solver"))),
+        ("Solver", symbols(line(facts.get("solver"), _PATH_MAX))),
         ("Wall time", duration(facts.get("wall_s"))),
         ("CPU time", duration(facts.get("cpu_s"))),
         ("Saved", _saved(facts.get("saved"))),

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from faser_align.alignment.quality.notes import changed_by_hand
+from faser_align.alignment.quality.notes import changed_by_hand, solver_end
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.fsm import table
@@ -71,7 +71,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
         message["saved"] = _saved(db, iterations)
     if iterations:
         last = iterations[-1]
-        message["solver"] = message["rows"][-1]["solver"]
+        message["solver"] = solver_end(last["metrics"].get("solver", {}))
         message["plot"] = layout.plot_file(campaign["folder"], last["stage"], last["iteration"])
         message["no_plot"] = last["metrics"].get("no_plot", "")
     validation = _validation_then(db, event["utc"])

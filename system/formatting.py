@@ -39,9 +39,9 @@ def number(value: object, form: str = ".3g") -> str:
 
 
 def value(given: object) -> str:
-    """Return any number with four digits, large ones without an exponent: 0.004, 1352, 17,215."""
-    text = number(given, ".4g")
-    return number(given, ",.0f") if "e+0" in text else text
+    """Return any number with three digits, large ones without an exponent: 0.004, 1,352, 17,215."""
+    large = isinstance(given, int | float) and 1000 <= abs(given) < 1e10
+    return number(given, ",.0f" if large else ".3g")
 
 
 def chi2(value: object) -> str:
@@ -50,20 +50,27 @@ def chi2(value: object) -> str:
 
 
 def size(value: object) -> str:
-    """Return a length or an angle with three digits, without an exponent where readable: 0.312, 9.1, 120, 4810."""
+    """Return a length or an angle with three digits, without an exponent where readable: 0.312, 9.1, 120, 4,810."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return NONE
     magnitude = abs(value)
     if magnitude >= 100:
-        return number(value, ".0f" if magnitude < 1e6 else ".2e")
+        return number(value, ",.0f" if magnitude < 1e6 else ".2e")
     return number(value, ".1f" if magnitude >= 10 else ".2f" if magnitude >= 0.1 else ".2g")
 
 
+def shift(um: object) -> str:
+    """Return a residual shift (um) without nanometres: ``11.0``, ``0.07``, ``<0.01``; a dash if there is none."""
+    return plural.shift(um) if isinstance(um, int | float) and math.isfinite(um) else number(um)
+
+
 def rounded(value: float | None) -> str:
-    """Return a number with two significant digits and without an exponent: 0.098, 1.0, 51, 1,200."""
+    """Return a number with two significant digits, at most two of them decimals: ``<0.01``, 0.10, 1.0, 51, 1,200."""
     if value is None or not math.isfinite(value):
         return number(value)
-    digits = 1 - _exponent(value)
+    if 0 < abs(value) < plural.SHIFT_UM_MIN:
+        return f"<{plural.SHIFT_UM_MIN}"
+    digits = min(1 - _exponent(value), 2)
     return f"{round(value, digits) + 0.0:,.{max(digits, 0)}f}"
 
 
@@ -78,7 +85,7 @@ def with_error(value: float, error: float | None) -> tuple[str, str]:
     three = round(error / 10.0 ** (_exponent(error) - 2))  # 100 to 1000
     digits = (1 if three <= 354 or three >= 950 else 0) - _exponent(error) - (three >= 950)
     places = max(digits, 0)
-    return f"{round(value, digits) + 0.0:.{places}f}", f"{round(error, digits):.{places}f}"
+    return f"{round(value, digits) + 0.0:,.{places}f}", f"{round(error, digits):,.{places}f}"
 
 
 def with_sigma(value: float, error: float | None) -> str:
@@ -99,20 +106,25 @@ def _exponent(value: float) -> int:
     return int(f"{value:.1e}".partition("e")[2]) if value else 0
 
 
+# Not in paths and names: their words are next to slashes, points, hyphens or letters.
 _SYMBOLS = {
-    r"\bum\b": "µm",
-    r"\burad\b": "µrad",
-    r"\bchi2\b": "χ²",
-    r"(?<=\d) sigma\b": " σ",
-    r"\+-\s?": "±",
-    r" -> ": " → ",
+    re.compile(pattern): symbol
+    for pattern, symbol in {
+        r"(?<![\w/.-])um(?![\w/-]|\.\w)": "µm",
+        r"(?<![\w/.-])urad(?![\w/-]|\.\w)": "µrad",
+        r"(?<![\w/.-])(?:delta |d)chi2(?=/param|[^\w/.-]|[.]?$)": "Δχ²",
+        r"(?<![\w/.-])chi2(?=/ndf\b|[^\w/.-]|[.]?$)": "χ²",
+        r"(?<=\d) sigma\b": " σ",
+        r"\+-\s?": "±",
+        r" -> ": " → ",
+    }.items()
 }
 
 
 def symbols(text: str) -> str:
     """Return text with the symbols that ASCII lacks: µm, χ², σ, ±, for pages, mail and UTF-8 terminals."""
     for pattern, symbol in _SYMBOLS.items():
-        text = re.sub(pattern, symbol, text)
+        text = pattern.sub(symbol, text)
     return text
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from faser_align.campaign.layout import raw_name
 from faser_align.fsm.criteria_files import between_files
-from faser_align.fsm.metrics import Magnet, Metrics
+from faser_align.fsm.metrics import Magnet, Metrics, Solver
 from faser_align.fsm.plural import count
 from faser_align.fsm.rules import Rules
 
@@ -25,6 +25,13 @@ FIELD_TOLERANCE = 0.003  # relative deviation of a magnet's field that matters t
 FIELD_SIGMA_MAX = 4.0
 LIKELY = 4.0  # chi2 above the best magnet's, up to which another one may be the wrong one
 NAMED_MAX = 5  # dropped files
+# Above this fraction of rejected records, or outside this chi2/ndf, pede ends with a warning.
+REJECTED_MAX, PEDE_CHI2_MIN, PEDE_CHI2_MAX = 0.01, 0.9, 1.1
+_SEVERE = {
+    2: "some free parameters have few accepted measurements, so that their errors are large",
+    3: "the matrix is not positive definite, or constraints depend on each other; look at the weak modes",
+    4: "a binary file ends within a record; convert it again",
+}
 DERIVATIVE_CUT_MAX = 0.03  # fraction of hits
 RAISE_IT = 'raise it, for example to 10, or set mille.pivot = "layer", which has no such cut'
 
@@ -161,6 +168,29 @@ def _dropped(metrics: Metrics) -> str:
         f"file{'s' * (len(lost) > 1)} {names}{more} {'were' if len(lost) > 1 else 'was'} dropped: {used:,} of "
         f"{used + len(lost):,} files are used, and statistical errors are about {math.sqrt(1 + len(lost) / used) - 1:.0%} larger"
     )
+
+
+def solver_end(solver: Solver) -> str:
+    """Return the solver's end code and text, and what caused a warning: pede's texts do not say.
+
+    pede warns of *bad measurements* (code 1) if it rejects more than 1 % of the records, if chi2/ndf is not in 0.9 to 1.1, or if
+    constraints bind only fixed parameters: then the measurements are good.
+    """
+    code, said = solver.get("end_code"), f"{solver.get('end_code', '')} {solver.get('end_text', '')}".strip()
+    if code in _SEVERE:
+        return f"{said}: {_SEVERE[code]}"
+    records, chi2 = solver.get("records"), solver.get("chi2_per_ndf")
+    if code != 1 or not records or chi2 is None:
+        return said
+    rejected = sum(number or 0 for number in (solver.get("rejects") or {}).values())
+    share = f"{rejected:,} of {records:,} records rejected"
+    many, unusual = rejected > REJECTED_MAX * records, not PEDE_CHI2_MIN <= round(chi2, 2) <= PEDE_CHI2_MAX
+    causes = [
+        f"{share} ({rejected / records:.1%}), which the solution leaves out; above a few percent, look at the cuts"
+    ] * many
+    causes += [f"chi2/ndf {chi2:.3f} is outside 0.9 to 1.1; errors of the constants are scaled by it"] * unusual
+    harmless = f"harmless, constraints of fixed parameters bind nothing; {share}, chi2/ndf {chi2:.3f}"
+    return f"{said}: {'; '.join(causes) or harmless}"
 
 
 def changed_by_hand(metrics: Metrics) -> str:

@@ -110,14 +110,14 @@ def show_solution(folder: str, stage: int, iteration: int, metrics: "Metrics", *
     if as_json:
         console.show_json(metrics)
         return
+    from faser_align.alignment.quality.notes import solver_end
     from faser_align.campaign import layout
+    from faser_align.cli.show import figures
 
-    solver = metrics["solver"]
-    console.say(f"{os.path.basename(folder)}: {solver['end_code']} {solver['end_text']}")
+    console.say(f"{os.path.basename(folder)}: {solver_end(metrics['solver'])}")
     for dof, found in metrics["corrections"].items():
-        console.say(
-            f"  {dof}: rms {found['rms']:.3g} {found['unit']}, largest {found['largest']:.3g} at {found['where']}"
-        )
+        rms, largest = figures.correction(metrics, dof).split(", ")
+        console.say(f"  {dof}: rms {rms} {found['unit']}, largest {largest}")
     console.say(f"constants: {layout.result_file(folder, stage, iteration)}")
 
 

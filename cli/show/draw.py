@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from faser_align.cli.streams import able
 from faser_align.fsm.reasons import strip_control_characters
+from faser_align.system import formatting
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,6 +28,7 @@ GAP, GAP_MIN = 2, 1  # between columns; the smaller one if that avoids wrapping
 BAR_MAX = 30  # columns of a progress bar
 PLAIN = "FASER_ALIGN_PLAIN"  # environment variable: any value means plain output
 
+_SYMBOLS = "µχ²Δσ±→"
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
@@ -66,6 +68,14 @@ class Grid(NamedTuple):
     marks: Mapping[tuple[int, int], Mark] = MappingProxyType({})
 
 
+class Item(NamedTuple):
+    """A graded remark: a symbol on a terminal, a word, and text whose further lines are indented like its first."""
+
+    mark: Mark
+    word: str
+    text: str
+
+
 class Bar(NamedTuple):
     """A progress bar, on a terminal only: other lines have the numbers."""
 
@@ -74,7 +84,7 @@ class Bar(NamedTuple):
     text: str
 
 
-Block = Line | Grid | Bar
+Block = Line | Grid | Item | Bar
 
 
 def is_plain(asked: bool = False) -> bool:
@@ -178,10 +188,12 @@ def _writable(lines: Iterable[Line]) -> Iterator[Line]:
 
 
 def _laid_out(blocks: Iterable[Block], width: int, *, wrap: bool) -> Iterator[Line]:
-    for block in map(_harmless, blocks):
+    for block in map(_for_terminal if wrap else _harmless, blocks):
         if isinstance(block, Bar):
             if wrap:
                 yield _bar(block, width)
+        elif isinstance(block, Item):
+            yield from _item(block, width) if wrap else (_remark(block),)
         elif isinstance(block, Grid):
             yield from _table(_marked(block) if wrap else block._replace(marks={}), width)
         elif wrap and not block.whole:
@@ -196,6 +208,17 @@ def _bar(bar: Bar, width: int) -> Line:
     return Line(f"  {'━' * full}{'─' * (room - full)} {bar.text}", spans=((2, 2 + full, "cyan"),))
 
 
+def _remark(item: Item) -> Line:
+    return Line(f"  {item.word}  {item.text}")
+
+
+def _item(item: Item, width: int) -> Iterator[Line]:
+    head = f"  {item.mark.symbol} {item.word}"
+    first, *more = _wrapped(item.text, width - len(head) - GAP)
+    yield Line(f"{head}{' ' * GAP}{first}", spans=((2, len(head), item.mark.style),))
+    yield from (Line(f"{' ' * (len(head) + GAP)}{part}") for part in more)
+
+
 def _marked(grid: Grid) -> Grid:
     """Return a table with the marks' symbols in its cells."""
     rows = [list(row) for row in grid.rows]
@@ -204,10 +227,26 @@ def _marked(grid: Grid) -> Grid:
     return grid._replace(rows=rows)
 
 
+def _for_terminal(block: Block) -> Block:
+    """Return a harmless block with symbols such as µm and χ², or in ASCII if standard output cannot encode them."""
+    block, write = _harmless(block), formatting.symbols if able(_SYMBOLS) == _SYMBOLS else able
+    if isinstance(block, Item):
+        return block._replace(text=write(block.text))
+    if isinstance(block, Line):
+        return block if block.whole else block._replace(text=write(block.text))
+    if isinstance(block, Bar):
+        return block
+    # The first column has names, which are copied.
+    rows = [[row[0] if row[0].isidentifier() else write(row[0]), *map(write, row[1:])] for row in block.rows]
+    return block._replace(columns=list(map(write, block.columns)), rows=rows)
+
+
 def _harmless(block: Block) -> Block:
     """Return a block without control characters, whatever names and logs contain."""
     if isinstance(block, Bar):
         return block
+    if isinstance(block, Item):
+        return block._replace(text=" ".join(strip_control_characters(block.text).splitlines()))
     if isinstance(block, Line):
         return (
             block
@@ -223,6 +262,8 @@ def _facts(blocks: Iterable[Block]) -> Iterator[Line]:
     for block in map(_harmless, blocks):
         if isinstance(block, Line):
             yield block
+        elif isinstance(block, Item):
+            yield _remark(block)
         elif isinstance(block, Grid):
             yield from _records(block)
 

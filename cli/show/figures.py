@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from faser_align.alignment.quality.notes import solver_end
 from faser_align.cli.show import weak_modes
 from faser_align.cli.show.draw import Block, Grid, Line
 from faser_align.fsm import renamed
@@ -28,6 +29,8 @@ def tables(seen: Row) -> list[Block]:
         blocks += [Line(), Line("corrections: rms, and the largest with its module (3 digits) or layer", "bold")]
     for at in range(0, len(dofs), DOFS_ABREAST):
         blocks.append(_corrections(rows, dofs[at : at + DOFS_ABREAST], staged))
+    ends = [solver_end(row["metrics"].get("solver", {})) for row in rows[-1:]]
+    blocks += [Line(), *(Line(f"solver of the last iteration: {end}") for end in ends if end)]
     return [*blocks, *weak_modes.blocks(rows, staged=staged)]
 
 
@@ -46,7 +49,7 @@ def _fit_row(row: Row, staged: bool) -> tuple[str, ...]:
     return (
         _name(row, staged),
         formatting.chi2(metrics.get("chi2_per_ndf")),
-        formatting.size(metrics.get("effect_um")),
+        formatting.shift(metrics.get("effect_um")),
         formatting.size(metrics.get("significance")),
         formatting.number(metrics.get("relative"), ".2g"),
         formatting.chi2(solver.get("chi2_per_ndf")),
@@ -88,16 +91,17 @@ def _rejects(metrics: Metrics) -> int | None:
 def _corrections(rows: Sequence[Row], dofs: Sequence[str], staged: bool) -> Grid:
     units = {dof: c.get("unit", "") for row in rows for dof, c in row["metrics"].get("corrections", {}).items()}
     columns = ("iter", *(f">{dof}\n{units[dof]}" for dof in dofs))
-    return Grid(columns, [(_name(row, staged), *(_correction(row, dof) for dof in dofs)) for row in rows])
+    return Grid(columns, [(_name(row, staged), *(correction(row["metrics"], dof) for dof in dofs)) for row in rows])
 
 
-def _correction(row: Row, dof: str) -> str:
-    found = row["metrics"].get("corrections", {}).get(dof)
+def correction(metrics: Metrics, dof: str) -> str:
+    """Return the rms of a degree of freedom's corrections, and the largest with its error and element."""
+    found = metrics.get("corrections", {}).get(dof)
     if not found:
         return formatting.NONE
     key, largest = found.get("where"), found.get("largest")
-    error = facts.error_of_correction(row["metrics"], dof, key) if key and largest is not None else None
-    shown = formatting.plus_minus(largest, error) if error else formatting.size(largest)
+    error = facts.error_of_correction(metrics, dof, key) if key and largest is not None else None
+    shown = formatting.plus_minus(largest, error) if error and largest is not None else formatting.size(largest)
     return f"{formatting.size(found.get('rms'))}, {shown}{f' {key}' if key else ''}"
 
 

@@ -162,7 +162,7 @@ def _numbers(known: Row) -> list[str]:
     reason = str(known.get("reason", ""))
     shown = {
         "chi2/ndf": ("chi2_per_ndf", formatting.chi2, ""),
-        NAMES["residual_shift"]: ("effect_um", formatting.size, " um"),
+        NAMES["residual_shift"]: ("effect_um", formatting.shift, " um"),
         NAMES["delta_chi2_per_parameter"]: ("significance", formatting.size, ""),
     }
     found = [

@@ -81,7 +81,7 @@ def _explained(found: Replayed, stage: Stage) -> Iterator[Block]:
         if stage.delta_chi2_per_parameter is not None:
             yield Line(
                 f"  chi2 is larger by {formatting.value(stage.delta_chi2_per_parameter)} per parameter with the constants of "
-                f"iteration {stage.stops_after}, which is a residual shift of {formatting.size(stage.residual_shift_um)} um"
+                f"iteration {stage.stops_after}, which is a residual shift of {formatting.shift(stage.residual_shift_um)} um"
             )
         yield Line(f"  constants of iteration {stage.ran} minus those of iteration {stage.stops_after}:")
         yield Grid(

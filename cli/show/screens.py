@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 ITERATIONS_MAX = 20  # latest ones, in the status
 WRITTEN_OUT_MAX = 999  # with more nodes or files, an iteration's row has no exact counts
 WHEN = ("before", "after")  # with the first constants, with the last constants
-_GRADES = {"good": "green", "look": "yellow", "bad": "red"}
+_GRADES = {"good": draw.GOOD, "look": draw.DOUBT, "bad": draw.BAD}
 _ENDED_BADLY = ("failed", "diverged", "starved", "rejected")
 
 
@@ -86,14 +86,13 @@ def quality(seen: Row) -> list[Block]:
     found = seen.get("quality")
     if not found:
         return []
-    lines = [
-        Line(
-            f"  {line['grade']}  {line['title']}{formatting.symbols(line['short'] or ': ' + line['text'])}",
-            _GRADES[line["grade"]],
-        )
-        for line in found["lines"]
+    return [
+        Line(),
+        *(
+            draw.Item(_GRADES[line["grade"]], line["grade"], f"{line['title']}{line['short'] or ': ' + line['text']}")
+            for line in found["lines"]
+        ),
     ]
-    return [Line(), *lines]
 
 
 def _place(seen: Row, where: tzinfo | None) -> list[str]:
@@ -138,7 +137,7 @@ def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
         _files(row["files_used"], row["files_expected"]),
         formatting.number(row["tracks"], ","),
         formatting.chi2(row["chi2_per_ndf"]),
-        formatting.size(row["effect_um"]),
+        formatting.shift(row["effect_um"]),
         formatting.size(row["significance"]),
         formatting.largest(row["largest"]),
         row["verdict"].replace("_", " ") or ", ".join(formatting.busy(counts)),
@@ -280,6 +279,6 @@ def _campaign(row: Row, where: tzinfo | None, *, stuck: bool) -> tuple[str, ...]
         f"{stage}{row['iteration']}/{row['limit']}",
         f"{row['files'] - row['lost']}/{row['files']}" if row["lost"] else str(row["files"]),
         formatting.chi2(row["chi2_per_ndf"]),
-        formatting.size(row["effect_um"]),
+        formatting.shift(row["effect_um"]),
         formatting.day_and_time(row["updated_utc"], where),
     )

@@ -4,6 +4,7 @@ from typing import Any
 
 from faser_align.alignment.parameters.labels import describe, describe_all
 from faser_align.alignment.pede.solution import Solution
+from faser_align.alignment.quality.notes import solver_end
 from faser_align.alignment.solver.undetermined import in_words
 from faser_align.cli import console
 
@@ -37,9 +38,19 @@ def as_json(solution: Solution) -> dict[str, Any]:
 
 def show(solution: Solution) -> None:
     """Write how it ended, the sums, and remarks about the result."""
-    console.say(f"{solution.end_code} {solution.end_text}")
+    console.say(
+        solver_end(
+            {
+                "end_code": solution.end_code,
+                "end_text": solution.end_text,
+                "records": solution.records,
+                "rejects": dict(solution.rejects._asdict()),
+                "chi2_per_ndf": solution.chi2_per_ndf,
+            }
+        )
+    )
     words = [
-        f"{solution.records} records, {solution.rejects.total} rejected",
+        f"{solution.records:,} records, {solution.rejects.total:,} rejected",
         f"{solution.free_parameters} free parameters ({solution.n_variable} variable, {solution.constraints} constraints)",
     ]
     if solution.chi2_per_ndf is not None:
@@ -49,7 +60,7 @@ def show(solution: Solution) -> None:
     console.say("; ".join(words))
     if solution.rejects.total:
         reasons = solution.rejects._asdict()
-        console.say("rejected: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in reasons.items()))
+        console.say("rejected: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in reasons.items()))
 
 
 def warn(solution: Solution) -> None:

@@ -1,12 +1,13 @@
 """Test the comparison of the same tracks' momenta in two iterations."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from faser_align.alignment.quality.momenta import TRACK, compare, read_momenta, write_momenta
-from faser_align.alignment.quality.notes import notes
+from faser_align.alignment.quality.notes import notes, solver_end
 from faser_align.simulation import geometry, kfalignment, tracks
 from faser_align.simulation import reconstruct as fit
 
@@ -131,3 +132,32 @@ def test_an_unusual_chi2_is_explained_near_the_end(chi2: float, scatter: float, 
         {"effect_um": 0.3},
     ):
         assert notes(usual, 0.01) == []
+
+
+@pytest.mark.parametrize(
+    ("solver", "words"),
+    [
+        ({}, ""),
+        ({"end_code": 0, "end_text": "Ended normally"}, "0 Ended normally"),
+        ({"end_code": 1, "end_text": "Warned", "records": 9000, "chi2_per_ndf": None}, "1 Warned"),
+        (
+            {"end_code": 1, "end_text": "Warned", "records": 9000, "chi2_per_ndf": 0.9898, "rejects": {"huge_chi2": 4}},
+            "1 Warned: harmless, constraints of fixed parameters bind nothing; 4 of 9,000 records rejected, chi2/ndf 0.990",
+        ),
+        (
+            {"end_code": 1, "end_text": "Warned", "records": 9000, "chi2_per_ndf": 1.0, "rejects": {"huge_chi2": 276}},
+            "1 Warned: 276 of 9,000 records rejected (3.1%), which the solution leaves out; above a few percent, look at the cuts",
+        ),
+        (
+            {"end_code": 1, "end_text": "Warned", "records": 9000, "chi2_per_ndf": 1.234, "rejects": None},
+            "1 Warned: chi2/ndf 1.234 is outside 0.9 to 1.1; errors of the constants are scaled by it",
+        ),
+        (
+            {"end_code": 2, "end_text": "Severe"},
+            "2 Severe: some free parameters have few accepted measurements, so that their errors are large",
+        ),
+    ],
+)
+def test_a_warning_of_the_solver_is_explained(solver: Any, words: str) -> None:
+    """The end text names what caused pede's warning, and whether it matters."""
+    assert solver_end(solver) == words

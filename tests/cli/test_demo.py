@@ -24,7 +24,7 @@ QUESTIONS = {
     "which module moved most, at a glance": r"<dt>moved most, from start to end</dt><dd>-?\d+±\d+ µm, y of module \d{3}</dd>",
     "was a file lost": r"6 raw files: 2023, run 011705 files 400-405. None dropped",
     "what is weakly determined": r"Weak modes and fixed parameters</h2>.*?<p>Of the directions [^<]* none is weakly determined",
-    "which command comes next": r"<dt>next</dt><dd><code>\S+ constants export demo-1 -o FILE</code>",
+    "which command comes next": r"<dt>next</dt><dd><code>\S+ constants export demo-1 -o demo-1.txt</code>",
 }
 
 

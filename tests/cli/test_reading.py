@@ -87,7 +87,7 @@ def test_status_of_a_campaign_that_converged(command: Command) -> None:
     row = next(line for line in lines if line.startswith("1 "))
     assert row.split() == ["1", "3/3", "2/2", "18,000", "1.200", "9.00", "5.00", "-120", "um", "y", "003", "go", "on"]
     assert "iter04/3millepede/inputforalign.txt" in lines[-5]
-    take = "faser-align constants export converged -o FILE"
+    take = "faser-align constants export converged -o converged.txt"
     assert lines[-4:] == ["next:", "  faser-align report converged", "then export the constants:", f"  {take}"]
     assert "DAGMan" not in left.out
 

@@ -16,12 +16,31 @@ from faser_align.system import formatting
         (0.412, "0.41"),
         (9.1, "9.10"),
         (-120.51, "-121"),
+        (4810, "4,810"),
         (2.5e7, "2.50e+07"),
     ],
 )
 def test_sizes_have_three_digits(value: float | None, shown: str) -> None:
     """Lengths have three significant digits, and no exponent where possible."""
     assert formatting.size(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("um", "shown"),
+    [
+        (None, "-"),
+        (0, "0.00"),
+        (0.0055, "<0.01"),
+        (0.0692, "0.07"),
+        (0.9996, "1.00"),
+        (10.98, "11.0"),
+        (12345.6, "12,346"),
+        (float("inf"), "not finite"),
+    ],
+)
+def test_residual_shifts_have_no_nanometres(um: float | None, shown: str) -> None:
+    """A residual shift has at most two decimals, and a smaller one is not shown as zero."""
+    assert formatting.shift(um) == shown
 
 
 @pytest.mark.parametrize(
@@ -53,10 +72,10 @@ def test_numbers_that_are_none() -> None:
 
 @pytest.mark.parametrize(
     ("given", "shown"),
-    [(None, "-"), (0.0003439, "0.0003439"), (1352.45, "1352"), (17215.0, "17,215"), (2.5e12, "2.5e+12")],
+    [(None, "-"), (0.0003439, "0.000344"), (1352.45, "1,352"), (17215.0, "17,215"), (2.5e12, "2.5e+12")],
 )
 def test_large_values_are_written_out(given: float | None, shown: str) -> None:
-    """Values have four digits, and no exponent where readable."""
+    """Values have three digits, and no exponent where readable."""
     assert formatting.value(given) == shown
 
 
@@ -96,7 +115,7 @@ def test_points_in_time(text: str, utc: str | None) -> None:
         (37.95, 1.822, "38.0±1.8"),
         (37.95, 0.9513, "38.0±1.0"),
         (37.95, 0.827, "38.0±0.8"),
-        (12345.6, 1234.0, "12300±1200"),
+        (12345.6, 1234.0, "12,300±1,200"),
         (1.0, 0.0996, "1.00±0.10"),
         (0.5, 0.0354, "0.500±0.035"),
         (0.5, 0.0356, "0.50±0.04"),
@@ -113,7 +132,8 @@ def test_values_have_the_digits_of_their_errors(value: float, error: float | Non
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        (0.0976, "0.098"),
+        (0.0024, "<0.01"),
+        (0.0976, "0.10"),
         (0.0996, "0.10"),
         (1.04, "1.0"),
         (0.0, "0.0"),
@@ -123,7 +143,7 @@ def test_values_have_the_digits_of_their_errors(value: float, error: float | Non
     ],
 )
 def test_rounded_numbers_have_two_digits(value: float, shown: str) -> None:
-    """A number of the quality block has two digits and no exponent."""
+    """A number about the quality has two digits, at most two of them decimals, and no exponent."""
     assert formatting.rounded(value) == shown
 
 

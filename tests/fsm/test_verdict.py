@@ -192,7 +192,7 @@ def test_a_dropped_file_does_not_starve_the_others() -> None:
     assert judge(RULES, after(12000), limit=10).name == "go_on"
     said = judge(RULES, after(11999), limit=10)
     assert said.name == "starved"
-    assert said.reason == "only 11999 tracks are left of 15000, which as many files had, below 80%"
+    assert said.reason == "only 11,999 tracks are left of 15,000, which as many files had, below 80%"
 
 
 def test_diverged_needs_two_bad_iterations_running() -> None:
@@ -217,8 +217,8 @@ def test_the_reason_names_what_really_forbids_convergence() -> None:
     """The reason omits a rule that another one makes unnecessary, and names a violated condition, also in a stall."""
     one = metrics(significance=0.03)
     shift, chi2 = "expected residual shift", "expected delta chi2 per parameter"
-    assert reason(MOVING, one) == f"{shift} 0.1 um is below 0.5 um, but not yet in 2 consecutive iterations"
-    assert reason(MOVING) == f"{chi2} 5 is not below 0.01 and {shift} 9 um is not below 0.5 um"
+    assert reason(MOVING, one) == f"{shift} 0.10 um is below 0.5 um, but not yet in 2 consecutive iterations"
+    assert reason(MOVING) == f"{chi2} 5 is not below 0.01 and {shift} 9.00 um is not below 0.5 um"
     assert reason(one, rules=RULES._replace(require="all")) == f"{chi2} 0.03 is not below 0.01"
     assert "but the minimum is 5 iterations" in reason(one, one, rules=RULES._replace(min_iterations=5))
     cut = metrics(hits={"modules": {"017": [85, 15], "001": [9000, 0]}})
@@ -234,7 +234,7 @@ def test_the_reason_names_what_really_forbids_convergence() -> None:
 def test_the_reason_says_how_long_each_rule_was_met() -> None:
     """The reason attributes to all iterations only rules that each has passed; others to the last, or individually."""
     first, last = metrics(significance=0.054), metrics(significance=0.0003)
-    effect = "expected residual shift 0.1 um is below 0.5 um"
+    effect = "expected residual shift 0.10 um is below 0.5 um"
     significance = "expected delta chi2 per parameter 0.0003 is below 0.01"
     assert reason(MOVING, last, last) == f"{significance} and {effect}, in 2 consecutive iterations"
     one = judge(RULES, [MOVING, first, last], limit=10)
@@ -249,8 +249,8 @@ def test_the_reason_says_how_long_each_rule_was_met() -> None:
 def test_large_numbers_have_no_exponent() -> None:
     """A large number has no exponent where it is readable."""
     chi2, shift = reason(metrics(significance=1352.4, effect_um=12345.6)).split(" and ")
-    assert chi2 == "expected delta chi2 per parameter 1352 is not below 0.01"
-    assert shift == "expected residual shift 12346 um is not below 0.5 um"
+    assert chi2 == "expected delta chi2 per parameter 1,352 is not below 0.01"
+    assert shift == "expected residual shift 12,346 um is not below 0.5 um"
 
 
 def test_thresholds_come_from_the_configuration() -> None:

@@ -157,7 +157,7 @@ def test_dropped_files_are_one_message(chat: Mattermost, folder: str) -> None:
         "has 3 held jobs in iteration 1 of 4",
         "removed in iteration 1 of 4",
     ]
-    assert "Files lost: 4" in words_of(chat.posts[3]).replace("**", "")
+    assert "Dropped files: 4" in words_of(chat.posts[3]).replace("**", "")
 
 
 def test_a_late_message_says_how_it_was(folder: str, chat: Mattermost) -> None:

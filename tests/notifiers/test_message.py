@@ -14,6 +14,7 @@ from faser_align.notifiers.mailbox import Mailbox
 from faser_align.notifiers.message import MARKDOWN_MAX, Message, compose
 from faser_align.notifiers.targets import Target
 from faser_align.operations import samples
+from faser_align.system.formatting import symbols
 
 NAME = "Y2023_R011705_F400-450"
 
@@ -67,23 +68,23 @@ def test_message_of_a_converged_campaign(facts: dict[str, Any]) -> None:
         """\
 Y2023_R011705_F400-450 converged after 4 of 10 iterations
 
-The alignment has converged: the effect of 0.20 um is below 0.5 um for 2 iterations.
+The alignment has converged: the effect of 0.20 µm is below 0.5 µm for 2 iterations.
 
 State: converged
 Progress: iteration 4 of 10
-chi2/ndf: 1.003, before 1.004
-Expected residual shift: 0.20 um, before 0.41 um
-Expected delta chi2 per parameter: 0.02, before 0.041
-Largest correction: 2.6 um (module.y 003), before 5.3 um (module.y 003)
+χ²/ndf: 1.003, before 1.004
+Expected residual shift: 0.20 µm, before 0.41 µm
+Expected Δχ² per parameter: 0.02, before 0.041
+Largest correction: 2.6 µm (module.y 003), before 5.3 µm (module.y 003)
 
 Iterations
-iteration  files  tracks  chi2/ndf  residual shift [um]  largest correction
-        1    6/6  16,999     1.310                 9.10  118.3 um (module.y 003)
-        2    6/6  16,998     1.050                 1.20  15.6 um (module.y 003)
-        3    5/6  16,997     1.004                 0.41  5.3 um (module.y 003)
-        4    5/6  16,996     1.003                 0.20  2.6 um (module.y 003)
+iteration  files  tracks  χ²/ndf  residual shift [µm]  largest correction
+        1    6/6  16,999   1.310                 9.10  118.3 µm (module.y 003)
+        2    6/6  16,998   1.050                 1.20  15.6 µm (module.y 003)
+        3    5/6  16,997   1.004                 0.41  5.3 µm (module.y 003)
+        4    5/6  16,996   1.003                 0.20  2.6 µm (module.y 003)
 
-Files lost: 1
+Dropped files: 1
 - file 417 (reco_s1_i03_00417): raw file missing or unreadable
 
 Where to look
@@ -117,11 +118,16 @@ def test_every_event_says_the_same_in_all_parts(facts: dict[str, Any], event: st
     }
     message = compose(facts)
     assert message.subject == SUBJECTS[event]
-    words = [message.subject.removeprefix("[faser-align] "), facts["reason"], "118.3 um (module.y 003)", "16,999"]
+    words = [
+        message.subject.removeprefix("[faser-align] "),
+        symbols(facts["reason"]),
+        "118.3 µm (module.y 003)",
+        "16,999",
+    ]
     words += ["reco_s1_i04_00418", "memory use exceeded the request", "mille_s1_i04", "no solution", "STOP 26"]
     words += ["Fix: read millepede.log", "417", "raw file missing or unreadable", facts["solver"], "3 min 12 s"]
     words += [facts["constants"], facts["steps"][0][1], facts["key"], "1.003", "before 1.004", facts["page"]]
-    words += ["curvature in y", "moved by 12.3 um, not determined by the data", "none: matplotlib is not installed"]
+    words += ["curvature in y", "moved by 12.3 µm, not determined by the data", "none: matplotlib is not installed"]
     words += ["16 h 40 min", "6 iterations of the 10 allowed not needed: about 2 h 00 min of wall time and 25 h 00 min"]
     for part in _parts(message):
         for word in words:
@@ -182,14 +188,25 @@ def test_a_hold_says_how_many_jobs(facts: dict[str, Any], jobs: int, subject: st
         assert form.count("too large") == 1
 
 
+def test_a_message_has_one_next_command(facts: dict[str, Any]) -> None:
+    """Commands that follow the next one are left to its output; sentences without a command stay."""
+    then = [("then export the constants", "faser-align constants export x -o x.txt"), ("or do nothing", "")]
+    held = [("then release the job", "condor_release 7.0")]
+    message = compose(facts | {"steps": [*held, *facts["steps"], *then]})
+    for part in _parts(message):
+        assert "constants export" not in part
+        assert "Or do nothing." in part
+        assert part.count("condor_release 7.0") == part.count(f"faser-align history {NAME}") == 1
+
+
 def test_small_numbers_are_not_nothing(facts: dict[str, Any]) -> None:
-    """A very small largest correction or residual shift is shown with two digits, as in status, instead of 0.00."""
+    """A very small largest correction is shown with two digits, and a very small residual shift as <0.01, instead of 0.00."""
     facts["rows"][-1]["largest"]["value"] = -0.0005123
     facts["rows"][-1]["effect_um"] = 0.00354
     text = compose(facts).text
-    assert text.count("-0.00051 um (module.y 003)") == 2
-    assert "Expected residual shift: 0.0035 um, before 0.41 um\n" in text
-    assert " 0.0035  -0.00051 um" in text
+    assert text.count("-0.00051 µm (module.y 003)") == 2
+    assert "Expected residual shift: <0.01 µm, before 0.41 µm\n" in text
+    assert " <0.01  -0.00051 µm" in text
 
 
 def test_logs_that_are_left_out_are_counted(facts: dict[str, Any]) -> None:
@@ -275,7 +292,7 @@ def test_long_lists_are_cut_with_a_count(facts: dict[str, Any]) -> None:
     facts["failed"] = [{"node": f"reco_{n}", "why": spelled(n) + "x" * 900, "log": ["y" * 300] * 50} for n in range(50)]
     message = compose(facts)
     for part in _parts(message):
-        assert "Files lost: 1,200" in part
+        assert "Dropped files: 1,200" in part
         assert "The 28 iterations before these are not shown." in part
         assert "Failed: 50" in part
     assert "and 1,192 more" in message.text
@@ -299,7 +316,7 @@ def test_hostile_names_stay_words(facts: dict[str, Any]) -> None:
     assert "<script>alert(1)</script>" in page.words
     assert not {"href", "src", "onclick"} & {name for name, _ in page.attributes}
     outside = re.sub(r"\\.", "", message.markdown)
-    outside = re.sub(r"(?ms)^```$.*?^```$|`[^`\n]*`", "", outside).replace("residual shift [um]", "")
+    outside = re.sub(r"(?ms)^```$.*?^```$|`[^`\n]*`", "", outside).replace("residual shift [µm]", "")
     assert not re.search(r"[<\[`]|@all|@example", outside)
     table = [row for row in message.markdown.splitlines() if row.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in table} == {7}
@@ -358,7 +375,7 @@ def test_weak_modes_that_are_nonsense(facts: dict[str, Any]) -> None:
     assert "Weak modes" not in compose(facts).text
     facts["weak"] = [{"name": f"mode {number}", "moved_um": 1.0 + number, "error_um": 2.0} for number in range(30)]
     text = compose(facts).text
-    assert "Weak modes that moved: 30\n- mode 29: moved by 30 um, known to 2 um\n" in text
+    assert "Weak modes that moved: 30\n- mode 29: moved by 30 µm, known to 2 µm\n" in text
     assert "  and 22 more\n" in text
 
 
@@ -396,13 +413,13 @@ def test_a_validation_is_shown_with_both_constants() -> None:
     message = compose({"campaign": NAME, "event": "rejected", "reason": why, "validation": groups})
     assert (
         "\nValidation\n"
-        "files           tracks  chi2/ndf before  chi2/ndf after\n"
-        "all files        5,660            1.003           1.020\n"
-        "files not used   5,660            1.003           1.500\n"
+        "files           tracks  χ²/ndf before  χ²/ndf after\n"
+        "all files        5,660          1.003         1.020\n"
+        "files not used   5,660          1.003         1.500\n"
     ) in message.text
     assert (
         "**Validation**\n\n"
-        "| files | tracks | chi2/ndf before | chi2/ndf after |\n"
+        "| files | tracks | χ²/ndf before | χ²/ndf after |\n"
         "|:---|---:|---:|---:|\n"
         "| all files | 5,660 | 1.003 | 1.020 |\n"
         "| files not used | 5,660 | 1.003 | 1.500 |\n"

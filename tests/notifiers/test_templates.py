@@ -33,7 +33,7 @@ def test_words_of_the_user(facts: dict[str, Any], tmp_path: Path) -> None:
     for form in FORMS.values():
         text = getattr(message, form)
         assert "Hurra" in text
-        assert text.index("Folder") < text.index("chi2/ndf")
+        assert text.index("Folder") < text.index("χ²/ndf")
         assert "16,999" not in text
     assert compose(facts | {"event": "failed"}, str(tmp_path)) == compose(facts | {"event": "failed"})
 

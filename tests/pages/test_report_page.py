@@ -140,7 +140,7 @@ def test_a_limit_of_a_stage_is_drawn(workdir: Path, browser: Browser) -> None:
     page = look(browser, written(collect(record["folder"]), workdir / "page.html"), 1600, "light").page
     titles = page.locator("svg[aria-label='expected residual shift'] title").all_text_contents()
     assert {"limit, 1.1: 3 µm", "limit, 2.1: 0.5 µm"} <= set(titles)
-    assert page.locator("svg[aria-label='expected delta χ²'] .limit title").text_content() == "limit 0.01"
+    assert page.locator("svg[aria-label='expected Δχ²'] .limit title").text_content() == "limit 0.01"
 
 
 @pytest.mark.parametrize(
