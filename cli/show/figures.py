@@ -29,8 +29,9 @@ def tables(seen: Row) -> list[Block]:
         blocks += [Line(), Line("corrections: rms, and the largest with its module (3 digits) or layer", "bold")]
     for at in range(0, len(dofs), DOFS_ABREAST):
         blocks.append(_corrections(rows, dofs[at : at + DOFS_ABREAST], staged))
-    ends = [solver_end(row["metrics"].get("solver", {})) for row in rows[-1:]]
-    blocks += [Line(), *(Line(f"solver of the last iteration: {end}") for end in ends if end)]
+    solvers = [row["metrics"].get("solver", {}) for row in rows[-1:]]
+    warned = [solver_end(solver) for solver in solvers if solver.get("end_code")]
+    blocks += [block for end in warned for block in (Line(), Line(f"solver of the last iteration: {end}"))]
     return [*blocks, *weak_modes.blocks(rows, staged=staged)]
 
 
