@@ -23,6 +23,7 @@ from faser_align.predecessor.key_tables import key_tables
 from faser_align.reference import files, meanings
 from faser_align.state import describe as store
 from faser_align.system.atomic import write_text
+from faser_align.system.formatting import symbols
 
 HINT = "run: make refresh   (or .venv/bin/python -m faser_align.cli.refresh)"
 _OF_JOBS = (
@@ -38,10 +39,10 @@ _MADE = "This page is generated from the code; `make refresh` rewrites it."
 def pages() -> dict[str, str]:
     """Return the pages and pictures that are generated completely: file name in ``docs/``, and text."""
     return {
-        "commands.md": commands_page(),
-        "configuration.md": configuration.configuration_page(),
-        "exit-statuses.md": statuses_page(),
-        "schema.md": store.schema_page(),
+        "commands.md": with_symbols(commands_page()),
+        "configuration.md": with_symbols(configuration.configuration_page()),
+        "exit-statuses.md": with_symbols(statuses_page()),
+        "schema.md": with_symbols(store.schema_page()),
         "states.md": states_page(),
         "images/campaign.svg": picture.svg("campaign"),
         "images/node.svg": picture.svg("node"),
@@ -53,7 +54,7 @@ def blocks() -> dict[tuple[str, str], str]:
 
     A part is between ``<!-- NAME -->`` and ``<!-- end -->``.
     """
-    return {
+    made = {
         ("alignment.md", "counts"): numbers.counts_table(),
         ("alignment.md", "metrics"): numbers.metrics_tables(),
         ("quality.md", "grades"): grades.table(),
@@ -61,6 +62,14 @@ def blocks() -> dict[tuple[str, str], str]:
         ("files.md", "formats"): files.formats_tables(),
         ("from-faser-alignment-script.md", "keys"): key_tables(),
     }
+    return {place: with_symbols(text) for place, text in made.items()}
+
+
+def with_symbols(markdown: str) -> str:
+    """Return Markdown with µm, χ² and other symbols in its prose, not in its code."""
+    return re.sub(
+        r"(```.*?```|`[^`\n]*`)|([^`]+)", lambda found: found[1] or symbols(found[2]), markdown, flags=re.DOTALL
+    )
 
 
 def between(text: str, name: str) -> re.Match[str]:

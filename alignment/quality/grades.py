@@ -23,7 +23,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm.metrics import Metrics, Module
 from faser_align.fsm.plural import count
 from faser_align.fsm.quality import Grade, Line, Quality
-from faser_align.system.formatting import percent, rounded, size, symbols, with_error, with_sigma
+from faser_align.system.formatting import percent, rounded, size, with_error, with_sigma
 
 ACROSS_UM, ALONG_UM = 23.1, 580.0  # resolution of a hit across the strips, of a space point along them
 RESOLUTIONS = {  # um, urad, by degree of freedom of modules and layers; none for rotations that hits hardly show
@@ -124,8 +124,7 @@ def table() -> str:
     rows = ["| line | criterion | key of `[quality]` | source |", "|---|---|---|---|"]
     for name, described in DESCRIBED.items():
         key = f"`{described['limits']}`" if described["limits"] else ""
-        text, source = symbols(criterion(name, Limits())), symbols(described["source"])
-        rows.append(f"| {described['title']} | {text} | {key} | {source} |")
+        rows.append(f"| {described['title']} | {criterion(name, Limits())} | {key} | {described['source']} |")
     return "\n".join(rows) + "\n"
 
 
