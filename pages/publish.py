@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +47,8 @@ class Entry(TypedDict, total=False):
     created_utc: str
     updated_utc: str
     written_utc: str
+    grade: str
+    quality: str
     page: str
 
 
@@ -172,6 +175,8 @@ def _entry(facts: Facts, written_utc: str) -> dict[str, Any]:
         "created_utc": facts.campaign["created_utc"],
         "updated_utc": facts.campaign["updated_utc"],
         "written_utc": written_utc,
+        "grade": facts.quality["grade"] if facts.quality else "",
+        "quality": facts.quality["sentence"] if facts.quality else "",
     }
 
 
@@ -181,7 +186,7 @@ ENTRY = Whole(
     | {"chi2_per_ndf": NUMBER, "effect_um": NUMBER, "created_utc": str, "written_utc": str}
 )
 # Those that older versions did not write.
-NEWER = {"reason": str, "shifts_um": [NUMBER], "updated_utc": str}
+NEWER = {"reason": str, "shifts_um": [NUMBER], "updated_utc": str, "grade": str, "quality": str}
 
 
 def entries(folder: str) -> list[Entry]:
@@ -215,10 +220,11 @@ def sparkline(values: Sequence[float | None]) -> Markup:
         f"{2 + 76 * at / (len(values) - 1):.1f},{2 + 16 * (high - y) / ((high - low) or 1.0):.1f}" for at, y in known
     ]
     words = ", ".join("none" if value is None else number(value) for value in values)
+    x, y = points[-1].split(",")
     return Markup(
         "<svg class='spark' viewBox='0 0 80 20' role='img' aria-label='{words} µm'><title>{words} µm</title>"
-        "<polyline points='{points}'/></svg>"
-    ).format(words=words, points=" ".join(points))
+        "<polyline points='{points}'/><circle cx='{x}' cy='{y}' r='2'/></svg>"
+    ).format(words=words, points=" ".join(points), x=x, y=y)
 
 
 def _took(entry: Entry) -> float | None:
@@ -233,4 +239,5 @@ def _took(entry: Entry) -> float | None:
 def index(published: list[Entry], *, written_utc: str) -> str:
     """Return the page that links to all published campaigns."""
     rows = [(entry, sparkline(entry.get("shifts_um", [])), _took(entry)) for entry in published]
-    return environment().get_template("index.html.j2").render(rows=rows, written_utc=written_utc)
+    counts = Counter(entry["state"] for entry in published).most_common()
+    return environment().get_template("index.html.j2").render(rows=rows, counts=counts, written_utc=written_utc)

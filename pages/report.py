@@ -46,7 +46,6 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
             data=_data(facts.record),
             judged=judged,
             quality=facts.quality,
-            grades={"good": "good", "look": "doubt", "bad": "bad"},
             meaning=_meaning(facts.campaign["state"]),
             progress=_progress(facts),
             momenta=any(row["metrics"].get("momentum", {}).get("since_first") for row in judged),

@@ -5,6 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import faser_align.templates
+from faser_align.fsm import table
 from faser_align.pages import nodetimes
 from faser_align.system.formatting import plus_minus, symbols
 
@@ -25,10 +26,29 @@ def environment() -> Environment:
         "duration": nodetimes.duration,
         "moment": _moment,
         "words": _words,
+        "kind": _kind,
+        "sign": _sign,
         "symbols": symbols,
         "plus_minus": plus_minus,
     }
     return made
+
+
+_SIGNS = {"good": "✓", "doubt": "!", "bad": "✗", "going": "▸"}  # those of terminals
+
+
+def _kind(name: str) -> str:
+    """Return the class of a campaign's state, or of a grade, which gives it its colour: good, doubt, bad or going."""
+    if name in ("converged", "reconstructed", "good"):
+        return "good"
+    if name in ("failed", "rejected", "diverged", "starved", "bad"):
+        return "bad"
+    return "doubt" if name in (*table.ENDS, "look") else "going"
+
+
+def _sign(name: str) -> str:
+    """Return the sign of a state or a grade, for readers who do not see its colour."""
+    return _SIGNS[_kind(name)]
 
 
 def _words(name: str) -> str:

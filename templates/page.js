@@ -46,10 +46,11 @@ for (const command of document.querySelectorAll(".next code")) {
 const filter = document.getElementById("filter");
 if (filter) {
   const rows = [...document.querySelectorAll("table.filtered tbody tr")], found = document.getElementById("found");
+  const said = rows.map(row => [...row.cells].map(cell => cell.querySelector("svg") ? "" : cell.textContent.toLowerCase()).join(" "));
   filter.closest(".controls").hidden = false;
   filter.addEventListener("input", () => {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const row of rows) row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
+    rows.forEach((row, at) => { row.hidden = !words.every(word => said[at].includes(word)); });
     found.textContent = words.length ? `${rows.filter(row => !row.hidden).length} of ${rows.length}` : "";
   });
 }

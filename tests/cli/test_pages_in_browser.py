@@ -1,6 +1,7 @@
 """Test the pages in a real browser: no requests, no errors, accessible."""
 
 import os
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from campaigns import make_campaign, metrics, run_iteration, write_metrics
 from largecampaigns import make_large
 from playwright.sync_api import Browser
 
+from faser_align.fsm import table
 from faser_align.pages import compare
 from faser_align.pages.collect import Facts, collect
-from faser_align.pages.publish import publish
+from faser_align.pages.publish import Entry, index, publish
 from faser_align.pages.report import render
 
 pytestmark = pytest.mark.slow
@@ -149,17 +151,73 @@ def test_index_leads_to_every_page(browser: Browser, campaigns: Path, tmp_path: 
     names = ("converged", "created", "failed", "one", "removed")
     for name in names:
         publish(str(campaigns / name), str(tmp_path), written_utc=NOW)
+    look(browser, tmp_path / "index.html", 1600, "light", axe=True).page.context.close()
     seen = look(browser, tmp_path / "index.html", 360, "dark", axe=True)
     links = seen.page.eval_on_selector_all("tbody a", "links => links.map(link => link.href)")
     assert sorted(os.path.basename(link) for link in links) == [f"{name}.html" for name in names]
     row = seen.page.locator("tbody tr", has_text="converged")
     assert row.first.locator(".spark title").text_content() == "9, 4.5, 0.1, 0.1 µm"
+    states = {
+        str(cell.text_content()): str(cell.get_attribute("class"))
+        for cell in seen.page.locator("tbody td:nth-child(2)").all()
+    }
+    assert states == {
+        "✓converged": "good",
+        "▸created": "going",
+        "✗failed": "bad",
+        "!exhausted": "doubt",
+        "!removed": "doubt",
+    }
+    assert row.first.locator("[data-label=quality]").text_content() == "good"
+    assert "5 campaigns, newest first: 1 " in seen.page.locator("main").inner_text()
     seen.page.fill("#filter", "node failed")
     assert seen.page.locator("tbody tr:visible a").all_text_contents() == ["failed"]
     assert seen.page.locator("#found").inner_text() == "1 of 5"
     with seen.page.expect_navigation():  # wait for the end: a partially loaded page has no title
         seen.page.locator("tbody a", has_text="failed").click()
     assert "failed" in seen.page.title()
+
+
+def test_an_index_of_hundreds_of_campaigns(browser: Browser, tmp_path: Path) -> None:
+    """The index of 500 campaigns fits every screen, is below 1 MB and is filtered at once; the empty one says how it is filled."""
+    published = [entry(number, state) for number, state in zip(range(500), cycle(table.STATES), strict=False)]
+    path = tmp_path / "index.html"
+    path.write_text(index(published, written_utc=NOW), encoding="utf-8")
+    assert path.stat().st_size < 1_000_000
+    for width, scheme in SIZES:
+        page = look(browser, path, width, scheme).page
+        page.fill("#filter", "exhausted")
+        colours = "cells => cells.filter(c => c.checkVisibility()).map(c => getComputedStyle(c).color)"
+        (colour,) = set(page.eval_on_selector_all("tbody td:nth-child(2)", colours))
+        page.fill("#filter", "reconstructing")
+        (other,) = set(page.eval_on_selector_all("tbody td:nth-child(2)", colours))
+        assert colour != other
+        assert page.locator("#found").inner_text() == "36 of 500"
+        page.context.close()
+    path.write_text(index([], written_utc=NOW), encoding="utf-8")
+    page = look(browser, path, 360, "dark", axe=True).page
+    assert "No campaign is published here yet" in page.locator("main").inner_text()
+
+
+def entry(number: int, state: str) -> Entry:
+    """Return the entry of a campaign in the index."""
+    return {
+        "name": f"campaign-{number}",
+        "state": state,
+        "reason": "a reason " * 30,
+        "year": 2023,
+        "run": "011705",
+        "files": 50,
+        "iterations": 5,
+        "chi2_per_ndf": 1.01,
+        "effect_um": 0.1,
+        "shifts_um": [9.0, 4.5, None, 0.1],
+        "created_utc": NOW,
+        "updated_utc": NOW,
+        "written_utc": NOW,
+        "page": f"{number}.html",
+        **({"grade": "look", "quality": "Precision: x ±1.0 um"} if number % 2 else {}),
+    }
 
 
 def test_a_comparison_is_sound(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
