@@ -352,7 +352,7 @@ def _words(
     """Return the records of the kept hits in pieces, and the number of measurements in each written record."""
     kept = kept & (tracks.hits[_ERROR] > _SMALLEST)
     values = hit_words(tracks, kept, constants)
-    labels = _labels_of_elements()[tracks.ids[kept]]
+    labels = _labels_of_elements().take(tracks.ids[kept], axis=0)
     absent = values == 0
     absent[:, (0, _LOCALS + 1)] = False  # measured values and errors are always written
     zeros = np.flatnonzero(absent)
