@@ -50,7 +50,7 @@ _LARGEST = float(np.finfo(np.float32).max)  # Mille uses single precision
 _HEADER_BYTES = 20
 _COMPRESSION_BYTES = 45  # of the header, up to the compression
 _LARGE_FILES = 1_000_000  # added to the version of files with 64-bit positions in the header
-CHUNK_TRACKS = 2500
+CHUNK_TRACKS = 2500  # about 40 MB including intermediate arrays
 
 
 def _sides_of_elements() -> npt.NDArray[np.int64]:
