@@ -38,7 +38,7 @@ def summary(planned: Plan) -> dict[str, str]:
     if record["data"] != record["folder"]:
         shown["large files"] = record["data"]
     shown["HTCondor"] = f"{config['htcondor']['pool']} pool, {formatting.count(_nodes(record), 'node')}"
-    shown["told"] = _told(config["notify"])
+    shown["recipients"] = _recipients(config["notify"])
     return shown
 
 
@@ -111,7 +111,7 @@ def _nodes(record: Manifest) -> int:
     return sum(int(stage["iterations"]) for stage in record["stages"]) * (len(record["files"]) + 1) + validation
 
 
-def _told(notify: Notify) -> str:
+def _recipients(notify: Notify) -> str:
     if not notify["targets"]:
-        return "nobody"
-    return f"{', '.join(notify['targets'])} when: {', '.join(notify['events'])}"
+        return "none"
+    return f"{', '.join(notify['targets'])} ({', '.join(notify['events'])})"

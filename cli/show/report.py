@@ -62,7 +62,7 @@ def _utc(text: str) -> str:
 
 def _outcome(seen: Row) -> list[Block]:
     solved = sum(1 for row in seen["iterations"] if row["verdict"])
-    told = ", ".join(seen["told"]) or "nobody"
+    recipients = ", ".join(seen["told"]) or "none"
     return [
         Line(f"state: {seen['state']}"),
         Line(f"reason: {seen['reason'] or 'none was recorded'}"),
@@ -70,7 +70,7 @@ def _outcome(seen: Row) -> list[Block]:
         Line(f"iterations solved: {solved} (at most {seen['limit']}{' in this stage' if seen['stages'] > 1 else ''})"),
         Line(f"begun {_utc(seen['created_utc'])}, last event {_utc(seen['updated_utc'])}"),
         Line(f"wall time: {formatting.duration(seen['elapsed_s'])}"),
-        Line(f"told: {told}"),
+        Line(f"recipients: {recipients}"),
     ]
 
 
