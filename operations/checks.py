@@ -49,7 +49,7 @@ def look_at(
     run_text, found = parse_data(runs, files) if runs or files else ("", [])
     if year:
         check_year(year)
-    look = CheckContext(config, _iterations(config))
+    look = CheckContext(config, sum(stage["iterations"] for stage in stages_of(config)))
     if not (year and found):
         return look
     name = campaign_name(config, year, run_text, found)
@@ -64,13 +64,9 @@ def run(path: str, look: CheckContext) -> list[Check]:
 def before_submission(record: Manifest) -> list[Check]:
     """Check what planning a campaign has not checked yet; ``record`` is the plan's manifest."""
     config = Config.model_validate(record["config"])
-    iterations = sum(int(stage["iterations"]) for stage in record["stages"])
+    iterations = sum(stage["iterations"] for stage in record["stages"])
     look = CheckContext(config, iterations, record["year"], record["run"], tuple(record["files"]), record["name"])
     return [_check(name, LOOKS[name], look) for name in LOOKS if name not in PLANNED]
-
-
-def _iterations(config: Config) -> int:
-    return sum(int(stage["iterations"]) for stage in stages_of(config))
 
 
 def _check(name: str, function: Callable[[CheckContext], Looked], look: CheckContext) -> Check:
@@ -189,14 +185,7 @@ def _start(command: list[str], key: str, what: str) -> None:
     python = command[0]
     cure = f"correct {key}, or reinstall faser-align"
     try:
-        done = subprocess.run(
-            command,
-            env={},
-            capture_output=True,
-            text=True,
-            timeout=START_WAIT_S,
-            check=False,
-        )
+        done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=START_WAIT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"{python} cannot run {what}: {error}; {cure}") from None
     if done.stdout.strip() != "ready":
@@ -238,19 +227,13 @@ def _queue(look: CheckContext) -> str:
     return f"no other {look.name} among {count(len(answer.jobs), 'campaign')}"
 
 
-def _templates(folder: str) -> None:
-    """Raise UserError if a template of messages in the user's folder cannot be used."""
-    if not folder:
-        return
-    from faser_align.operations import samples
-
-    for event in samples.events_of("all"):
-        samples.sample(event, "", folder)
-
-
 def _notification(look: CheckContext) -> str:
     notify = look.config.notify
-    _templates(notify.templates)
+    if notify.templates:
+        from faser_align.operations import samples
+
+        for event in samples.events_of("all"):  # raises UserError for a template that cannot be used
+            samples.sample(event, "", notify.templates)
     if not notify.targets:
         raise Doubt("notify.targets is empty: nobody is notified when a campaign ends; add targets to it")
     check_targets(look.config)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from faser_align.fsm.errors import UserError
@@ -38,7 +39,7 @@ def texts(folder: str, form: str, table: str) -> dict[str, str]:
         rows = {name: queries.view(db, f"v_{name}") for name in wanted}
         campaign = queries.campaign(db)
     if form == "csv":
-        return {name: _csv(found) for name, found in rows.items()}
+        return {name: as_csv(found.columns, found.rows) for name, found in rows.items()}
     decoded = {name: [_decoded(found.columns, row) for row in found.rows] for name, found in rows.items()}
     value: Any = decoded[table] if table else {"campaign": campaign, **decoded}
     return {ALL: json.dumps(value, indent=1, allow_nan=False) + "\n"}
@@ -69,10 +70,10 @@ def _decoded(columns: tuple[str, ...], row: tuple[Any, ...]) -> dict[str, Any]:
     return found | {key: json.loads(found[key]) for key in JSON_COLUMNS if key in found}
 
 
-def _csv(table: queries.Table) -> str:
+def as_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return column names, then rows; None is an empty field (RFC 4180)."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows(table.rows)
+    writer.writerow(columns)
+    writer.writerows(rows)
     return text.getvalue()

@@ -3,14 +3,9 @@
 import os
 from typing import NamedTuple
 
-# A Python for public HTCondor jobs on AlmaLinux 9 that needs no setup.sh; the profile and the page for lxplus name it,
-# too.
+# A Python for public HTCondor jobs on AlmaLinux 9 that needs no setup.sh; profile and page for lxplus name it, too.
 ON_CVMFS = "/cvmfs/sft.cern.ch/lcg/views/LCG_107/x86_64-el9-gcc13-opt/bin/python3"
-SHARED = (
-    "/afs/",
-    "/cvmfs/",
-    "/eos/",
-)  # shared file systems; only the probe shows whether the access point has them
+SHARED = ("/afs/", "/cvmfs/", "/eos/")  # file systems; only the probe shows whether the access point has them
 
 
 class Interpreter(NamedTuple):

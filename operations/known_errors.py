@@ -10,7 +10,9 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.fsm.errors import CampaignError
 
-Errors = Mapping[str, Sequence[float | None]]  # um, urad; 0: fixed, None: undetermined
+# um, urad by key; 0 for what stayed fixed, None for what is not determined
+Errors = Mapping[str, Sequence[float | None]]
+ZERO = (0.0,) * 6
 
 
 def errors_of(path: Path) -> Errors:
@@ -43,9 +45,6 @@ def errors_of_difference(before: Path, after: Path) -> Errors:
     if folder is not None and folder == _campaign(before):
         return second or first
     return {key: _added(first.get(key, ZERO), second.get(key, ZERO)) for key in {**first, **second}}
-
-
-ZERO = (0.0,) * 6
 
 
 def _added(first: Sequence[float | None], second: Sequence[float | None]) -> list[float | None]:

@@ -149,13 +149,18 @@ def resume(folder: str) -> Submitted:
         _refuse_to_resume(record, state)
         await_departure(record, state)
         dagman.refuse_second(record, "resume")
-        _forget_earlier(folder, state)
+        # A stop request, and the DAG of an unfinished extension, were for the previous DAGMan.
+        discard_leftover(folder, state)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{folder}/{layout.STOP}")
         schedd = dagman.schedd_of(record)
         from faser_align.dag.submit import resume_dag
 
         bring_up_to_date(folder)
         _make_folders(record)
-        cluster = resume_dag(schedd, record["folder"], _done(folder))
+        with queries.published(folder) as db:
+            over = [node["node"] for node in queries.nodes(db, "done", "lost")]  # PRE knows which nodes to skip
+        cluster = resume_dag(schedd, record["folder"], over)
         warnings: tuple[str, ...] = ()
         try:
             create.record_submitted(folder, cluster, resumed=state != table.INITIAL)
@@ -173,13 +178,6 @@ def _make_folders(record: Manifest) -> None:
         make_folders(record)
     except OSError as error:
         raise StoreError(f"{error.filename}: cannot create: {error.strerror}; free space, then try again") from None
-
-
-def _forget_earlier(folder: str, state: str) -> None:
-    """Remove what was meant for the previous DAGMan: a stop request, and an unfinished extension."""
-    discard_leftover(folder, state)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{folder}/{layout.STOP}")
 
 
 def discard_leftover(folder: str, state: str) -> None:
@@ -218,12 +216,6 @@ def refuse_without_solution(record: Manifest, state: str) -> None:
     if state in exit_codes.CAMPAIGN_EVENTS.values() and failed:
         fix = exit_codes.JOB_FAILURES[failed[0]["return_value"]][2]
         raise UserError(f"{record['name']} is {state}: {failed[0]['reason']}; a retry would fail again: {fix}")
-
-
-def _done(folder: str) -> list[str]:
-    """Return the nodes that need not run again, from the snapshot."""
-    with queries.published(folder) as db:
-        return [node["node"] for node in queries.nodes(db, "done", "lost")]  # PRE knows which nodes to skip
 
 
 def await_departure(record: Manifest, state: str) -> None:

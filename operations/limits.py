@@ -12,7 +12,6 @@ from faser_align.campaign.manifest import convergence_of
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.describe import names
 from faser_align.config.load import nearest, validate
-from faser_align.config.schema import Config
 from faser_align.fsm import renamed
 from faser_align.fsm.errors import UserError
 from faser_align.operations import lifecycle, snapshot
@@ -111,7 +110,10 @@ def _values(record: Manifest, assignments: Sequence[str]) -> dict[str, tuple[Any
         raw.setdefault(table, {})[name] = parse_value(text.strip(), isinstance(before[table][name], list))
         keys.append(key)
     config = validate(raw, "set")
-    _check_targets(config, keys)
+    if "notify.targets" in keys:
+        from faser_align.operations.submission import check_targets
+
+        check_targets(config)
     after = config.model_dump(mode="json")
     return {key: (_at(before, key), _at(after, key)) for key in keys} | stages
 
@@ -162,13 +164,6 @@ def parse_value(text: str, is_list: bool) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return [word.strip() for word in text.split(",") if word.strip()] if is_list else text
-
-
-def _check_targets(config: Config, keys: Sequence[str]) -> None:
-    if "notify.targets" in keys:
-        from faser_align.operations.submission import check_targets
-
-        check_targets(config)
 
 
 def own(record: Manifest, key: str) -> list[tuple[int, str]]:

@@ -54,17 +54,13 @@ class Move(NamedTuple):
         return sums
 
 
-def _ignore_plan(_: Move) -> None:
-    """Ignore a plan."""
-
-
 def move(
     folder: str,
     directory: str,
     *,
     keep: bool = False,
     dry_run: bool = False,
-    planned: Callable[[Move], None] = _ignore_plan,
+    planned: Callable[[Move], None] = lambda _: None,
     progress: Callable[[str], None] = lifecycle.ignore,
 ) -> Move:
     """Move the large files of the campaign in ``folder`` to a folder of its name in ``directory``.

@@ -80,24 +80,16 @@ def prepare(options: Options) -> Plan:
 
 def _configuration(options: Options) -> tuple[str, Config]:
     """Return the configuration with --env_script and --calypso_path; from these alone if there is no file."""
-    calypso, script = (
-        os.path.abspath(os.path.expanduser(path)) if path else ""
-        for path in (
-            options.calypso_path,
-            options.env_script,
-        )
-    )
+    calypso, script = (absolute(path, os.getcwd()) for path in (options.calypso_path, options.env_script))
     if script and not os.path.isfile(script) and not calypso:
         raise UserError(
             f"--env_script {options.env_script}: no such file; use --calypso_path instead, which needs no script"
         )
-    old = {"paths": {"calypso_install": calypso, "env_script": script}}
-    old = {"paths": {key: value for key, value in old["paths"].items() if value}}
-    made = (
-        import_config(old, source="--calypso_path", base=os.getcwd(), target=options.config, zeros=absolute(ZEROS, ""))
-        if calypso
-        else None
-    )
+    made = None
+    if calypso:
+        old = {"paths": {"calypso_install": calypso} | ({"env_script": script} if script else {})}
+        zeros = absolute(ZEROS, "")
+        made = import_config(old, source="--calypso_path", base=os.getcwd(), target=options.config, zeros=zeros)
     if not os.path.lexists(options.config) and made is not None:
         return made.text, parse_config(made.text, options.config)
     text = read_text(options.config)
@@ -125,7 +117,7 @@ def _merged(config: Config, told: Any) -> Any:
 def _constants(options: Options, config: Config, base: str) -> str:
     """Return the constants to reconstruct with: the given file, the previous iteration's result, or the configured one."""
     if options.constants:
-        return os.path.abspath(os.path.expanduser(options.constants))
+        return absolute(options.constants, os.getcwd())
     if options.iteration == 1:
         return config.campaign.constants
     before = options.iteration - 1
@@ -191,20 +183,18 @@ def _refuse_unfinished(record: Manifest, state: str) -> None:
 
 def solve(folder: str, iteration: int, stage: int = 1) -> Metrics:
     """Run the Millepede job here; return the iteration's metrics. Raise CampaignError with the job's last line."""
-    record = read_record(folder)
-    command = [
-        record.get("job_python", record["python"]),
-        "-I",
-        "-m",
-        "faser_align.jobs.solve",
-        folder,
-        str(stage),
-        str(iteration),
-    ]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise CampaignError(f"no solution (exit status {done.returncode}): {said}")
+    run_job("solve", folder, stage, iteration, failed="no solution")
     with open(layout.metrics_file(folder, stage, iteration), encoding="utf-8") as file:
         found: Metrics = json.load(file)
     return found
+
+
+def run_job(job: str, folder: str, stage: int, iteration: int, *words: str, failed: str) -> None:
+    """Run a job of an iteration here; raise CampaignError with ``failed`` and the job's last line."""
+    record = read_record(folder)
+    python = record.get("job_python", record["python"])
+    command = [python, "-I", "-m", f"faser_align.jobs.{job}", folder, str(stage), str(iteration), *words]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise CampaignError(f"{failed} (exit status {done.returncode}): {said}")

@@ -1,12 +1,11 @@
 """Write the figures of a campaign as files: SVG, PNG, PDF, and their numbers as CSV."""
 
-import csv
-import io
 import os
 from typing import NamedTuple
 
 from faser_align.alignment.parameters.constants import read_constants
 from faser_align.fsm.errors import UserError
+from faser_align.operations.exporting import as_csv
 from faser_align.pages.collect import collect
 from faser_align.pages.figures import style
 from faser_align.pages.figures.catalogue import plots
@@ -77,7 +76,8 @@ def write(
 
 def _write(plot: Plot, stem: str, forms: tuple[str, ...], label: str) -> None:
     if "csv" in forms:
-        atomic.write_text(f"{stem}.csv", as_csv(plot))
+        # With ASCII units
+        atomic.write_text(f"{stem}.csv", as_csv(*plot.table()).replace("µ", "u").replace("χ²", "chi2"))
     drawn = [form for form in forms if form != "csv"]
     if not drawn:
         return
@@ -85,13 +85,3 @@ def _write(plot: Plot, stem: str, forms: tuple[str, ...], label: str) -> None:
     for form in drawn:
         with atomic.replacing(f"{stem}.{form}") as file:
             file.write(style.written(figure, form))
-
-
-def as_csv(plot: Plot) -> str:
-    """Return the numbers of a figure as CSV, with ASCII units."""
-    columns, rows = plot.table()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
-    return text.getvalue().replace("µ", "u").replace("χ²", "chi2")

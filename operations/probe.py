@@ -29,6 +29,7 @@ from faser_align.operations.checking import Check, CheckContext
 from faser_align.operations.probe_requests import requests
 from faser_align.state import dagmanlogs
 from faser_align.system.attempt import wait_until
+from faser_align.system.read import text_of
 
 REQUEST, ANSWER = "request.json", "answer.json"
 SEND = "SendCredential"
@@ -150,7 +151,7 @@ def _ask(probe: Probe, wait_s: float) -> list[Check]:
     started = time.monotonic()
     try:
         cluster = submit_dag(probe.schedd, probe.folder)
-        found = [_named(entry) for entry in _access_point(probe)]
+        found = [Check(f"there: {entry['name']}", entry["result"], entry["text"]) for entry in _access_point(probe)]
     except CampaignError as problem:
         return [_failed(str(problem))]
 
@@ -185,13 +186,8 @@ def _marks(schedd: Any, cluster: int) -> list[Check]:
     ads = {ad["ClusterId"]: ad for ad in found}.values()  # a leaving job is in the queue and in the history
     lacking = sum(ad.get(SEND) is not True for ad in ads)
     if lacking or not ads:
-        return [
-            Check(
-                name,
-                "failed",
-                f"{lacking} of {len(ads)} jobs have no SendCredential, so HTCondor gives them no credential",
-            )
-        ]
+        why = f"{lacking} of {len(ads)} jobs have no SendCredential, so HTCondor gives them no credential"
+        return [Check(name, "failed", why)]
     return [Check(name, "ok", f"set for all {len(ads)} jobs, DAGMan's included")]
 
 
@@ -204,7 +200,7 @@ def _access_point(probe: Probe) -> list[dict[str, str]]:
     )
     if not os.path.exists(answer):
         if _script_failed(folder):
-            said = _text(folder, layout.SCRIPTS_LOG).strip().splitlines()
+            said = text_of(f"{folder}/{layout.SCRIPTS_LOG}").strip().splitlines()
             why = f"{layout.SCRIPTS_LOG} ends with: {said[-1].strip()}" if said else "DAGMan could not execute it"
             raise CampaignError(
                 f"{probe.record['python']} did not run the probe's script on the access point; {why}; "
@@ -224,8 +220,9 @@ def _failed(why: str) -> Check:
 def _script_failed(folder: str) -> bool:
     # scripts.log does not mention a script that could not be executed, dagman.out does.
     return any(
-        script.kind == "PRE" and script.status for script in dagmanlogs.scripts(_text(folder, layout.SCRIPTS_LOG))
-    ) or bool(SCRIPT_FAILED.search(_text(folder, layout.DAGMAN_OUT)))
+        script.kind == "PRE" and script.status
+        for script in dagmanlogs.scripts(text_of(f"{folder}/{layout.SCRIPTS_LOG}"))
+    ) or bool(SCRIPT_FAILED.search(text_of(f"{folder}/{layout.DAGMAN_OUT}")))
 
 
 def _rejection(schedd: Any, cluster: int, kind: str) -> str:
@@ -251,23 +248,13 @@ def _clear(probe: Probe) -> None:
 
 
 def _has_left(folder: str) -> bool:
-    return "EXITING WITH STATUS" in _text(folder, layout.DAGMAN_OUT)
+    return "EXITING WITH STATUS" in text_of(f"{folder}/{layout.DAGMAN_OUT}")
 
 
 def _last_words(folder: str) -> str:
     """Return the last output of the script or DAGMan."""
     for name in (layout.SCRIPTS_LOG, layout.DAGMAN_OUT):
-        lines = _text(folder, name).strip().splitlines()
+        lines = text_of(f"{folder}/{name}").strip().splitlines()
         if lines:
             return f"; {name} ends with: {lines[-1].strip()}"
     return "; DAGMan has not started: see `condor_q`"
-
-
-def _text(folder: str, name: str) -> str:
-    with contextlib.suppress(OSError), open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
-        return file.read()
-    return ""
-
-
-def _named(entry: dict[str, str]) -> Check:
-    return Check(f"there: {entry['name']}", entry["result"], entry["text"])

@@ -12,6 +12,7 @@ from faser_align.fsm.reasons import strip_control_characters
 from faser_align.operations.checking import Check
 from faser_align.state import joblogs
 from faser_align.state.judging import last_line
+from faser_align.system.read import text_of
 
 EXECUTE_NODE = "execute node"
 ANSWER = "answer.json"
@@ -44,7 +45,7 @@ def progress(folder: str, kind: str) -> Progress:
     answer: dict[str, Any] = {"entries": [], "running": ""}
     with contextlib.suppress(OSError, ValueError), open(f"{folder}/{kind}.{ANSWER}", encoding="utf-8") as file:
         answer = json.load(file)
-    events = _events(_text(f"{folder}/{layout.JOB_LOG}"), kind)
+    events = _events(text_of(f"{folder}/{layout.JOB_LOG}"), kind)
     state = next((e for e in reversed(events) if e.code in (joblogs.HELD, joblogs.RELEASED, joblogs.EXECUTING)), None)
     return Progress(
         entries=answer["entries"],
@@ -62,12 +63,6 @@ def _events(text: str, kind: str) -> list[joblogs.JobEvent]:
     events = list(joblogs.job_events(text.splitlines()))
     ids = {event.job_id for event in events if event.code == joblogs.SUBMITTED and event.node == kind}
     return [event for event in events if event.job_id in ids]
-
-
-def _text(path: str) -> str:
-    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
-    return ""
 
 
 def report(kind: str, found: Progress, record: Manifest, waited_s: float, rejected: str) -> list[Check]:

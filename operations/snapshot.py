@@ -55,7 +55,7 @@ def take(folder: str) -> Snapshot:
             "created_utc": campaign["created_utc"],
             "updated_utc": campaign["updated_utc"],
             "dag_id": campaign["dag_id"],
-            "elapsed_s": _elapsed_s(campaign),
+            "elapsed_s": queries.seconds(campaign["updated_utc"]) - queries.seconds(campaign["created_utc"]),
             "nodes": nodes,
             "iterations": rows,
             "validation": validation,
@@ -216,11 +216,6 @@ def _with_queue(row: queries.Row, others: Mapping[str, int]) -> queries.Row:
 def _limit(record: Manifest, stage: int) -> int:
     """Return the iteration limit of the current stage."""
     return int(record["stages"][max(1, stage) - 1]["iterations"])
-
-
-def _elapsed_s(campaign: queries.Row) -> float:
-    """Return the seconds from the campaign's creation to its end, or to the last event."""
-    return queries.seconds(campaign["updated_utc"]) - queries.seconds(campaign["created_utc"])
 
 
 def _reason(db: sqlite3.Connection, campaign: queries.Row, rows: Sequence[queries.Row], validation: queries.Row) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from faser_align.campaign.manifest import write_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.load import parse_config, read_text
 from faser_align.config.stages import stages_of
-from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.fsm.errors import UserError
 from faser_align.fsm.metrics import Metrics
 from faser_align.fsm.plural import count
 from faser_align.operations import one_iteration
@@ -53,7 +52,8 @@ def solve_again(parent: Parent, output: Path, config: str) -> Metrics:
     _lay_out(parent, record, tracks)
     if not same:
         for file in tracks:
-            _run("convert", record, parent, str(file))
+            words = ("convert", record["folder"], parent.stage, parent.iteration, str(file))
+            one_iteration.run_job(*words, failed="convert failed")
     return one_iteration.solve(record["folder"], parent.iteration, parent.stage)
 
 
@@ -144,14 +144,3 @@ def _lay_out(parent: Parent, record: Manifest, tracks: dict[int, list[str]]) -> 
         raise UserError(
             f"{folder}: cannot create: {error.strerror}: {error.filename}; name another folder with -o"
         ) from None
-
-
-def _run(job: str, record: Manifest, parent: Parent, *words: str) -> None:
-    """Run a job of the iteration here; raise CampaignError with its last line."""
-    command = [sys.executable, "-I", "-m", f"faser_align.jobs.{job}", record["folder"], str(parent.stage)]
-    done = subprocess.run(
-        [*command, str(parent.iteration), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise CampaignError(f"{job} failed (exit status {done.returncode}): {said}")

@@ -30,6 +30,7 @@ from faser_align.pages import nodetimes
 from faser_align.pages.troubles import Trouble, troubles
 from faser_align.pool.tools import release_held
 from faser_align.state import facts, queries
+from faser_align.system.read import text_of
 
 Row = dict[str, Any]
 Found = TypeVar("Found")
@@ -164,7 +165,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         ),
         solutions=solutions,
         figures=figures,
-        start_text=_text(layout.constants_file(folder, 1, 1)),
+        start_text=text_of(layout.constants_file(folder, 1, 1)),
         start=_or_none(lambda: read_constants(layout.constants_file(folder, 1, 1)), missing),
         found=_or_none(lambda: read_constants(path), missing) if path else None,
         found_path=path,
@@ -182,14 +183,6 @@ def _or_none(read: Callable[[], Found], missing: list[str]) -> Found | None:
     except CampaignError as problem:
         missing.append(str(problem))
         return None
-
-
-def _text(path: str) -> str:
-    """Return a file's text; empty if it cannot be read, which is reported elsewhere."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _reason(db: sqlite3.Connection, campaign: Row, history: list[Row]) -> str:

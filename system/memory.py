@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from faser_align.system.read import text_of
+
 
 class MemoryLimit(NamedTuple):
     """A limit in bytes, and what sets it."""
@@ -21,12 +23,12 @@ def memory_limit() -> MemoryLimit:
 
 def memory_used() -> int:
     """Return the memory that this process uses now, in bytes."""
-    pages = _lines("/proc/self/statm")[0].split()[1]
+    pages = text_of("/proc/self/statm").split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _limits() -> Iterator[MemoryLimit]:
-    for line in _lines("/proc/meminfo"):
+    for line in text_of("/proc/meminfo").splitlines():
         name, size, *_ = line.split()
         if name == "MemAvailable:":
             yield MemoryLimit(memory_used() + int(size) * 1024, "other programs leave")
@@ -43,7 +45,7 @@ def _limits() -> Iterator[MemoryLimit]:
 
 def _slot_mb() -> int:
     """Return the memory of the HTCondor slot in which this process runs, from its machine ad; 0 if there is none."""
-    for line in _lines(os.environ.get("_CONDOR_MACHINE_AD", "")):
+    for line in text_of(os.environ.get("_CONDOR_MACHINE_AD", "")).splitlines():
         name, _, value = line.partition("=")
         if name.strip().lower() == "memory" and value.strip().isdigit():
             return int(value)
@@ -52,7 +54,7 @@ def _slot_mb() -> int:
 
 def _control_groups() -> Iterator[int]:
     """Yield the limits of this process's control groups, of version 2 and 1, and of those around them."""
-    for line in _lines("/proc/self/cgroup"):
+    for line in text_of("/proc/self/cgroup").splitlines():
         number, controllers, path = line.split(":", 2)
         if number == "0":
             root, name = Path("/sys/fs/cgroup"), "memory.max"
@@ -62,13 +64,6 @@ def _control_groups() -> Iterator[int]:
             continue
         folder = Path(path.lstrip("/"))
         for group in (folder, *folder.parents):
-            for value in _lines(root / group / name):
+            for value in text_of(root / group / name).splitlines():
                 if value.isdigit():
                     yield int(value)
-
-
-def _lines(path: str | Path) -> list[str]:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # also for no path, which is the working folder
-        return []

@@ -14,10 +14,7 @@ from faser_align.fsm.errors import UserError
 
 # File systems that ignore mode bits: they have ACLs, or are read-only.
 AFS, FOREIGN = "/afs/", ("/afs/", "/eos/", "/cvmfs/")
-EVERYBODY = (
-    "system:anyuser",
-    "system:authuser",
-)  # names in AFS ACLs: everybody, and every account
+EVERYBODY = ("system:anyuser", "system:authuser")  # names in AFS ACLs: everybody, and every account
 READING, WRITING = "r", "idwka"
 LINKS_MAX = 40
 FS_WAIT_S = 10

@@ -210,14 +210,6 @@ class FigureData:
         found = self.histogram("residuals")
         return None if found is None else _centres(found.sum("side"), least)
 
-    def side_medians(self, least: int = LEAST_HITS) -> dict[str, tuple[Centre | None, Centre | None]] | None:
-        """Return the same for both sides of each module that has one; the difference shows the shift along the strips."""
-        found = self.histogram("residuals")
-        if found is None:
-            return None
-        first, second = (_centres(found.at(side=side), least) for side in "01")
-        return {key: (first.get(key), second.get(key)) for key in sorted({*first, *second})}
-
     def layer_medians(self) -> dict[str, Centre] | None:
         """Return the median residual of each layer with hits."""
         found = self.histogram("residuals")

@@ -25,6 +25,7 @@ from faser_align.state.repair.copies import FILES, REDO, STORE, Copy, opened
 from faser_align.state.repair.events import Replayable, end_of, events_of, how_dagman_left
 from faser_align.state.repair.replay import Replayed, begin, missing, replay, with_spool
 from faser_align.system import atomic
+from faser_align.system.read import text_of
 
 LOGS = "the logs of DAGMan"
 ASIDE = "set-aside"
@@ -69,23 +70,15 @@ class Rebuilt(NamedTuple):
 def read_logs(folder: str) -> Logs:
     """Return the logs of the campaign in ``folder``, those of all its DAGs in order."""
     beside = [f"{folder}/{name}" for name in layout.dag_files(folder)]
-    outs = [_text(dag + layout.ENDING_DAGMAN_OUT) for dag in beside]
+    outs = [text_of(dag + layout.ENDING_DAGMAN_OUT) for dag in beside]
     return Logs(
-        jobstate=_text(f"{folder}/{layout.JOBSTATE_LOG}"),
+        jobstate=text_of(f"{folder}/{layout.JOBSTATE_LOG}"),
         dagman_out="".join(outs),
         extended_by=tuple(dagmanlogs.first_dagman(out) for out in outs[1:]),
-        dagman_log="".join(_text(dag + layout.ENDING_DAGMAN_LOG) for dag in beside),
-        scripts=_text(f"{folder}/{layout.SCRIPTS_LOG}"),
-        jobs=_text(f"{folder}/{layout.JOB_LOG}"),
+        dagman_log="".join(text_of(dag + layout.ENDING_DAGMAN_LOG) for dag in beside),
+        scripts=text_of(f"{folder}/{layout.SCRIPTS_LOG}"),
+        jobs=text_of(f"{folder}/{layout.JOB_LOG}"),
     )
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Test the reading commands on campaigns in every state, as text and as JSON."""
+"""Test the reading commands on campaigns in every state; their screens are those of test_golden_screens.py."""
 
 import csv
 import itertools
@@ -37,10 +37,6 @@ def test_list_has_all_campaigns_newest_first(command: Command) -> None:
     assert [row["created_utc"] for row in rows] == sorted((row["created_utc"] for row in rows), reverse=True)
     converged = next(row for row in rows if row["name"] == "converged")
     assert (converged["iteration"], converged["limit"], converged["chi2_per_ndf"]) == (4, 4, 1.003)
-    text = command("list").out
-    assert all(name in text for name in STATES)
-    assert "4/4" in text
-    assert "2/3" in text  # one of three files is dropped
 
 
 def test_list_of_a_state(command: Command) -> None:
@@ -76,53 +72,9 @@ def test_list_with_a_campaign_that_cannot_be_read(
     assert "broken cannot be read" in left.err
 
 
-def test_status_of_a_campaign_that_converged(command: Command) -> None:
-    """status shows state and reason first, then iterations, the path of the constants, and the next command."""
-    left = command("status", "converged")
-    lines = left.out.splitlines()
-    assert left.status == 0
-    assert lines[0] == "converged  converged"
-    assert "expected delta chi2 per parameter 0.004 is below 0.01" in lines[1]
-    assert "iteration 4 of 4" in lines[2]
-    row = next(line for line in lines if line.startswith("1 "))
-    assert row.split() == ["1", "3/3", "2/2", "18,000", "1.200", "9.00", "5.00", "-120", "um", "y", "003", "go", "on"]
-    assert "iter04/3millepede/inputforalign.txt" in lines[-5]
-    take = "faser-align constants export converged -o converged.txt"
-    assert lines[-4:] == ["next:", "  faser-align report converged", "then export the constants:", f"  {take}"]
-    assert "DAGMan" not in left.out
-
-
-def test_status_of_a_campaign_that_failed(command: Command) -> None:
-    """The failed node is named with its reason and fix, and the next command resumes."""
-    out = command("status", "failed").out
-    assert "reco_s1_i02_00400: raw file missing or unreadable: FASER-p0001-011705-00400.raw cannot be opened" in out
-    assert "fix: put the raw file in place, then resume" in out
-    assert "\n  faser-align resume failed\n" in out
-
-
 def test_status_of_a_campaign_that_runs(command: Command) -> None:
-    """Nodes whose jobs wait or run are "in HTCondor", and "running" in JSON, if HTCondor could not be asked."""
-    out = command("status", "running").out
-    assert "iteration 2: 1 of 3 nodes done, 1 in HTCondor\n" in out
-    assert next(line for line in out.splitlines() if line.startswith("2 ")).endswith("1 in HTCondor")
+    """In JSON nodes whose jobs wait or run are "running" if HTCondor could not be asked."""
     assert json.loads(command("status", "running", "--json").out)["iterations"][1]["nodes"]["running"] == 1
-    assert "cannot tell whether its DAGMan runs: no pool in" in out
-    assert "next:\n  faser-align watch running\n" in out
-
-
-def test_status_of_held_jobs_and_undelivered_messages(command: Command) -> None:
-    """A held job has its reason and fix; a refused message has the server's answer."""
-    out = command("status", "held").out
-    assert "reco_s1_i01_00400: Transfer input files failure" in out
-    assert "remove the cause, then release the job:\n    CONDOR_CONFIG=" in out
-    assert "pool/condor_config condor_release 31.0\n" in out
-    assert "held to nobody, after 1 try: " in out
-    assert "no-targets.toml does not exist" in out
-
-
-def test_status_of_a_lost_file(command: Command) -> None:
-    """A dropped file is named with its node and the reason."""
-    assert "file 401 (reco_s1_i01_00401): raw file missing or unreadable" in command("status", "lost").out
 
 
 def test_status_of_a_campaign_whose_submission_no_hook_has_seen(command: Command, campaigns: Path) -> None:
@@ -179,16 +131,10 @@ def test_a_campaign_without_a_published_copy(command: Command, campaigns: Path, 
     assert f"{folder}/{layout.PUBLISHED} cannot be read" in damaged.err
 
 
-def test_history_in_words(command: Command) -> None:
-    """history shows time, node and attempt, from, to, event and payload; ignored events have the reason."""
+def test_history_in_utc(command: Command) -> None:
+    """history shows times in UTC on request, and says so; without a terminal its lines are short."""
     out = command("history", "failed", "--utc").out
     assert "times in UTC" in out.splitlines()[0]
-    assert "reco_s1_i02_00400  1  running -> failed\n" in out
-    assert "mille_s1_i01       1  waiting -> running\n" in out
-    assert "cannot be opened; return value 61\n" in out
-    assert "campaign  reconstructing -> failed  final_failed\n" in out
-    assert "failed              held  (ignored)\n" in out
-    assert "ignored: " in out
     assert max(len(line) for line in out.splitlines() if not line.startswith(" " * 10)) <= 80
 
 
@@ -216,10 +162,7 @@ def test_history_of_what_is_not_there(command: Command) -> None:
 
 
 def test_metrics(command: Command) -> None:
-    """metrics shows each iteration as tables, as JSON as the job wrote it, and as CSV."""
-    text = command("metrics", "converged").out
-    assert "15.0, -60.2 003" in text
-    assert max(map(len, text.splitlines())) <= 80
+    """metrics shows each iteration as JSON as the job wrote it, and as CSV."""
     rows = json.loads(command("metrics", "converged", "--json").out)
     assert [row["metrics"]["effect_um"] for row in rows] == [9.0, 4.5, 0.1, 0.1]
     read = list(csv.DictReader(command("metrics", "converged", "--csv").out.splitlines()))
@@ -238,18 +181,8 @@ def test_metrics_before_the_first_solution(command: Command) -> None:
 
 
 def test_report(command: Command, tmp_path: Path) -> None:
-    """The report has outcome, convergence, criteria, files, constants, configuration and history."""
+    """The text of the report is the same on the terminal and in a file."""
     out = command("report", "converged", "--text").out
-    for text in (
-        "state: converged",
-        "-120 um y 003",
-        "passed  expected delta chi2 per parameter 0.004 is below 0.01",
-        "2 requested, 0 dropped",
-        "started from: /start.txt",
-        "step IFT fix layer: fixed layer, 3ST",
-        "solving -> converged",
-    ):
-        assert text in out
     path = tmp_path / "report.txt"
     assert command("report", "converged", "--text", "-o", str(path)).out == f"{path} written\n"
     assert path.read_text().splitlines()[4:] == out.splitlines()[4:]
@@ -331,18 +264,6 @@ def test_list_by_run_and_year(command: Command) -> None:
     assert command("list", "-r", "11706").out == "no campaign matches; see all with `faser-align list`\n"
     assert json.loads(command("list", "-y", "2022", "--json").out) == []
     assert command("list", "-r", "x").status == 2
-
-
-def test_curves_on_the_terminal(command: Command) -> None:
-    """metrics --plot draws chi2/ndf, expected residual shift and delta chi2 with their limits."""
-    out = command("metrics", "converged", "--plot").out
-    for heading in (
-        "chi2/ndf of the reconstruction",
-        "expected residual shift, limit 0.5 um\n   (um) ",
-        "expected delta chi2 per parameter, limit 0.01\n",
-    ):
-        assert heading in out
-    assert "(iteration)" in out
 
 
 def test_curves_have_the_limits_of_the_latest_stage(plain_command: Command, workdir: Path) -> None:
