@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import faser_align
-from faser_align.alignment.mille.conversion import Counts
 from faser_align.alignment.parameters.constants import (
     Constants,
     add_constants,
@@ -67,11 +66,8 @@ def solve(folder: str, stage: int, number: int) -> None:
     metrics_file = layout.metrics_file(iteration.record["folder"], stage, number)
     with failing(exit_codes.COPY):
         os.makedirs(iteration.solution_folder(), exist_ok=True)
-        for old in (
-            metrics_file,
-            *(of(iteration.record["folder"], stage, number) for of in (layout.plot_file, layout.normal_file)),
-        ):
-            Path(old).unlink(missing_ok=True)
+        for of in (layout.metrics_file, layout.plot_file, layout.normal_file):
+            Path(of(iteration.record["folder"], stage, number)).unlink(missing_ok=True)
     lost = lost_files(iteration)
     used = [file for file in iteration.record["files"] if file not in lost]
     with reading_constants():
@@ -84,6 +80,7 @@ def solve(folder: str, stage: int, number: int) -> None:
     finite = all(math.isfinite(value) for six in correction.values() for value in six)
     result = _hand_on(iteration, correction, add_constants(constants, correction)) if finite else None
     normal = solved.normal
+    simulated = iteration.config["reconstruction"]["backend"] == "simulation"
     metrics = iteration_metrics(
         stage=stage,
         iteration=number,
@@ -97,7 +94,8 @@ def solve(folder: str, stage: int, number: int) -> None:
             _momentum(iteration, used),
             agreement(solved.side_residuals, used),
             read_duplicates([iteration.momenta_file(file) for file in used], used),
-            _uncompressed(iteration, solved.counts),
+            # The simulation writes uncompressed files to save time.
+            0 if simulated else solved.counts.files_uncompressed,
         ),
         steps=steps,
         constants=constants,
@@ -132,11 +130,6 @@ def solve(folder: str, stage: int, number: int) -> None:
         write_text(metrics_file, json.dumps(metrics, allow_nan=False))
     _drop_tracks(iteration)
     _publish(iteration)
-
-
-def _uncompressed(iteration: Iteration, counts: Counts) -> int:
-    """Return how many ROOT files are not compressed; the simulation writes such files to save time."""
-    return 0 if iteration.config["reconstruction"]["backend"] == "simulation" else counts.files_uncompressed
 
 
 def _freed_earlier(iteration: Iteration) -> set[int]:
@@ -200,21 +193,20 @@ def _publish(iteration: Iteration) -> None:
 
 def _momentum(iteration: Iteration, used: list[int]) -> Momentum:
     """Compare the momenta with the previous iteration and the stage's first; empty if unknown."""
-    now = read_momenta([iteration.momenta_file(file) for file in used])
-    drift: Momentum = {}
+
+    def momenta(number: int) -> TrackArray | None:
+        of = iteration._replace(number=number)
+        return read_momenta([of.momenta_file(file) for file in used])
+
+    now, drift = momenta(iteration.number), Momentum()
     if now is None or iteration.number < 2:
         return drift
     window = iteration.config["mille"]["pz_min"], iteration.config["mille"]["pz_max"]
-    if (before := _momenta_of(iteration, used, iteration.number - 1)) is not None:
+    if (before := momenta(iteration.number - 1)) is not None:
         drift["since_before"] = compare(before, now, window)
-    if (first := _momenta_of(iteration, used, 1)) is not None:
+    if (first := momenta(1)) is not None:
         drift["since_first"] = compare(first, now, window)
     return drift
-
-
-def _momenta_of(iteration: Iteration, used: list[int], number: int) -> TrackArray | None:
-    earlier = iteration._replace(number=number)
-    return read_momenta([earlier.momenta_file(file) for file in used])
 
 
 def _keep_normal(iteration: Iteration, normal: Normal | None) -> None:
@@ -266,21 +258,17 @@ def _resources(started: float) -> Resources:
     )
 
 
-def _kept_iterations(config: Mapping[str, Any]) -> int:
-    """Return how many of the latest iterations keep their ROOT files; 0: all."""
-    storage = config.get("storage")
-    if storage is None:  # a campaign of an older version
-        return 0 if config["reconstruction"].get("keep_root", True) else 1
-    return int(storage["keep_iterations"]) if storage["keep_intermediate_root_files"] else 1
-
-
 def _drop_tracks(iteration: Iteration) -> None:
     """Remove the tracks of iterations before the latest ones to keep; ``iteration`` has just been solved.
 
     DAGMan started this iteration after earlier ones were judged. Its own tracks stay for a second solution with a wider
     cut. A file that cannot be removed is reported on stderr, because the solution does not depend on it.
     """
-    kept = _kept_iterations(iteration.config)
+    config: Mapping[str, Any] = iteration.config
+    if (storage := config.get("storage")) is None:  # a campaign of an older version
+        kept = 0 if config["reconstruction"].get("keep_root", True) else 1
+    else:
+        kept = int(storage["keep_iterations"]) if storage["keep_intermediate_root_files"] else 1
     for old in [*iteration.before(), iteration][:-kept] if kept else ():
         for file in old.files:
             try:

@@ -7,13 +7,12 @@ twice, under two names, counts its tracks twice, and the errors are too small.
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.mille.counts import LAYER_KEYS
-from faser_align.alignment.quality.momenta import TRACK, TrackArray
+from faser_align.alignment.quality.momenta import TrackArray, read_tracks
 from faser_align.campaign.layout import raw_name
 from faser_align.fsm.criteria_files import DIFFERENCE_MIN_UM
 from faser_align.fsm.metrics import Agreement, Difference, Duplicates
@@ -163,13 +162,8 @@ def _difference(
 
 def read_duplicates(paths: Sequence[str], files: Sequence[int]) -> Duplicates:
     """Return ``duplicates`` of the raw files with these momenta files; empty if one cannot be read."""
-    try:
-        parts = [np.load(Path(path), allow_pickle=False) for path in paths]
-    except (OSError, ValueError):
-        return {}
-    if not parts or any(part.dtype != TRACK for part in parts):
-        return {}
-    return duplicates(parts, files)
+    parts = read_tracks(paths)
+    return duplicates(parts, files) if parts else {}
 
 
 def duplicates(parts: Sequence[TrackArray], files: Sequence[int]) -> Duplicates:

@@ -5,7 +5,7 @@ error. The normal equations have no presigma, which makes the solver's errors of
 they know the constraints, so that the errors are right where pede's elimination prints wrong ones.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
@@ -18,31 +18,37 @@ from faser_align.alignment.solver.normal_equations import Normal, scale
 _SHARE_MIN = 0.01  # of an undetermined direction in a parameter, below which the parameter is determined
 _PLACES = {"x": 0, "y": 1, "rx": 3, "ry": 4, "rz": 5}
 
-
+Constants = dict[str, list[float | None]]
 _Shares = dict[int, tuple[FloatArray, bool]]
 
 
-def errors_of(normal: Normal, free: Collection[int]) -> tuple[dict[int, float | None], dict[str, list[float | None]]]:
-    """Return ``parameter_errors`` and ``constant_errors`` of a step, from one decomposition of its normal equations."""
-    shares = _shares(normal, free)
-    return _of_parameters(shares), _of_constants(shares)
-
-
-def constant_errors(normal: Normal, free: Collection[int]) -> dict[str, list[float | None]]:
-    """Return the errors of the constants that the ``free`` labels change, in um and urad.
+def errors_of(normal: Normal, free: Collection[int]) -> tuple[dict[int, float | None], Constants]:
+    """Return the errors of the ``free`` labels (mm, rad), and those of the constants that they change (um, urad).
 
     Args:
         normal: normal equations of all parameters.
         free: labels that the step could move.
 
     Returns:
-        By key of the constants the six errors; 0 for what stays fixed, None for what the data do not determine, with an
-        error above ``UNDETERMINED`` times the median.
+        The errors by label, and the six errors by key of the constants: 0 for what stays fixed, None for what the data do
+        not determine, with an error above ``UNDETERMINED`` times the median.
     """
-    return _of_constants(_shares(normal, free))
+    shares = _shares(normal, free)
+    of_labels = {label: None if open_ else float(np.sqrt(share @ share)) for label, (share, open_) in shares.items()}
+    return of_labels, _of_constants(shares)
 
 
-def _of_constants(shares: _Shares) -> dict[str, list[float | None]]:
+def merged(by_step: Iterable[Constants]) -> Constants:
+    """Return the errors of constants after several steps; a later step's take precedence for what it frees."""
+    found: Constants = {}
+    for of_step in by_step:
+        for key, errors in of_step.items():
+            earlier = found.get(key, [0.0] * 6)
+            found[key] = [old if new == 0.0 else new for old, new in zip(earlier, errors, strict=True)]
+    return found
+
+
+def _of_constants(shares: _Shares) -> Constants:
     rows: dict[str, dict[str, FloatArray]] = {}
     undetermined: set[tuple[str, str]] = set()
     for label, (of_label, open_) in shares.items():
@@ -56,21 +62,12 @@ def _of_constants(shares: _Shares) -> dict[str, list[float | None]]:
             of_key[dof] = of_key[dof] + part if dof in of_key else part
             if open_:
                 undetermined.add((parameter.key, dof))
-    found: dict[str, list[float | None]] = {}
+    found: Constants = {}
     for key, of_key in rows.items():
         found[key] = [0.0] * 6
         for dof, part in of_key.items():
             found[key][_PLACES[dof]] = None if (key, dof) in undetermined else float(np.sqrt(part @ part))
     return found
-
-
-def parameter_errors(normal: Normal, free: Collection[int]) -> dict[int, float | None]:
-    """Return the errors of the ``free`` labels (mm, rad); None for what the data do not determine."""
-    return _of_parameters(_shares(normal, free))
-
-
-def _of_parameters(shares: _Shares) -> dict[int, float | None]:
-    return {label: None if open_ else float(np.sqrt(share @ share)) for label, (share, open_) in shares.items()}
 
 
 def _shares(normal: Normal, free: Collection[int]) -> _Shares:

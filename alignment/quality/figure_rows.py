@@ -10,7 +10,7 @@ from faser_align.alignment.mille.counts import LAYER_KEYS, MOMENTUM_EDGES_GEV, C
 from faser_align.alignment.mille.distributions import CHARGE, MODULE, SIDE
 from faser_align.alignment.parameters.constants import ZERO, Six
 from faser_align.alignment.parameters.labels import PARAMETERS
-from faser_align.alignment.quality.constant_errors import constant_errors, parameter_errors
+from faser_align.alignment.quality.constant_errors import errors_of, merged
 from faser_align.alignment.quality.figure_data import Correction, Files, Mode, ParameterRow, Spectrum
 from faser_align.alignment.quality.metrics import Step
 from faser_align.alignment.quality.weak_modes import UNDETERMINED, WEAK, name
@@ -64,12 +64,7 @@ def corrections(
         normal: normal equations; without them errors are unknown.
         factor: scale of errors, ``error_scale.factor`` of the metrics.
     """
-    found: dict[str, list[float | None]] = {}
-    for step in steps:
-        errors = constant_errors(normal, step.free) if normal else _unknown(step)
-        for key, of_key in errors.items():
-            earlier = found.get(key, [0.0] * 6)
-            found[key] = [old if new == 0.0 else new for old, new in zip(earlier, of_key, strict=True)]
+    found = merged(errors_of(normal, step.free)[1] if normal else _unknown(step) for step in steps)
     return {
         key: Correction(
             tuple(_short(value * unit) for value, unit in zip(correction.get(key, ZERO), _UM_OR_URAD, strict=True)),
@@ -88,7 +83,7 @@ def parameters(steps: Sequence[Step], normal: Normal | None, factor: float) -> t
     """Return the free parameters of all steps that the data contain; arguments as of ``corrections``."""
     rows = []
     for number, step in enumerate(steps, start=1):
-        errors = parameter_errors(normal, step.free) if normal else {}
+        errors = errors_of(normal, step.free)[0] if normal else {}
         correlations = _global_correlations(normal, step) if normal else {}
         moved = step.moved
         for label in sorted(label for label in step.free if math.isfinite(moved.get(label, math.nan))):

@@ -14,7 +14,7 @@ from faser_align.alignment.mille.counts import LAYER_KEYS, RESIDUAL_EDGES_MM, Co
 from faser_align.alignment.parameters.constants import ZERO, Six, add_constants, subtract_constants
 from faser_align.alignment.parameters.labels import PARAMETERS, describe
 from faser_align.alignment.pede.solution import Solution
-from faser_align.alignment.quality.constant_errors import errors_of
+from faser_align.alignment.quality.constant_errors import errors_of, merged
 from faser_align.alignment.quality.error_scale import error_scale
 from faser_align.alignment.quality.held_fixed import held_fixed
 from faser_align.alignment.quality.magnets import magnets
@@ -217,7 +217,7 @@ def iteration_metrics(
         "errors": _errors(errors),
         "module_pulls": _module_pulls(steps, errors),
         "held_fixed": finite(held_fixed(normal, free, values)) if normal and near_end else {},
-        "constant_errors": finite(_constant_errors([of_constants for _, of_constants in found_errors])),
+        "constant_errors": finite(merged(of_constants for _, of_constants in found_errors)),
         "freed_earlier": finite(held_fixed(normal, free, values, freed_earlier)) if normal and freed_earlier else {},
         "weak_modes": surveyed,
         "truth": finite(distance_to_truth(with_errors, free, add_constants(constants, correction), truth))
@@ -275,16 +275,6 @@ def relative_size(correction: Mapping[str, Six], constants: Mapping[str, Six]) -
 
 def _norm(constants: Mapping[str, Six]) -> float:
     return math.sqrt(sum(value**2 for six in constants.values() for value in six))
-
-
-def _constant_errors(by_step: Sequence[Mapping[str, list[float | None]]]) -> dict[str, list[float | None]]:
-    """Return the errors of constants; a later step's take precedence for what it frees."""
-    found: dict[str, list[float | None]] = {}
-    for of_step in by_step:
-        for key, errors in of_step.items():
-            earlier = found.get(key, [0.0] * 6)
-            found[key] = [old if new == 0.0 else new for old, new in zip(earlier, errors, strict=True)]
-    return found
 
 
 def _step(step: Step, counts: Counts, normal: Normal | None, factor: float) -> metrics.Step:

@@ -52,13 +52,19 @@ def write_momenta(source: str | os.PathLike[str], output: str | os.PathLike[str]
     return len(tracks)
 
 
-def read_momenta(paths: Sequence[str]) -> TrackArray | None:
-    """Return the tracks of several files, sorted by fingerprint; None if one of ``paths`` is missing or malformed."""
+def read_tracks(paths: Sequence[str]) -> list[TrackArray]:
+    """Return the tracks of each file; empty if one of ``paths`` is missing or malformed."""
     try:
         parts = [np.load(Path(path), allow_pickle=False) for path in paths]
     except (OSError, ValueError):
-        return None
-    if not parts or any(part.dtype != TRACK for part in parts):
+        return []
+    return parts if all(part.dtype == TRACK for part in parts) else []
+
+
+def read_momenta(paths: Sequence[str]) -> TrackArray | None:
+    """Return the tracks of several files, sorted by fingerprint; None if one of ``paths`` is missing or malformed."""
+    parts = read_tracks(paths)
+    if not parts:
         return None
     tracks = np.concatenate(parts)
     return tracks[np.argsort(tracks["hits"], kind="stable")]

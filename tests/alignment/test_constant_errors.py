@@ -8,7 +8,7 @@ import pytest
 from faser_align.alignment.parameters.fix_rules import fix_rules
 from faser_align.alignment.parameters.labels import PARAMETERS, layer_label, module_rz_label, module_x_label
 from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
-from faser_align.alignment.quality.constant_errors import constant_errors, parameter_errors
+from faser_align.alignment.quality.constant_errors import errors_of
 from faser_align.alignment.solver.normal_equations import LAYER_LEVER_MM, STRIP_LEVER_MM, Normal, in_um
 from faser_align.alignment.solver.steering import parse_steering
 
@@ -28,7 +28,7 @@ def normal(
 def test_the_sides_of_a_module_are_correlated(correlation: float) -> None:
     """x of a module is the mean of its sides, y their difference over the stereo angle: a correlation has opposite signs."""
     both = normal([[4.0, 4.0 * correlation], [4.0 * correlation, 4.0]], SIDES)
-    found = constant_errors(both, set(SIDES))
+    found = errors_of(both, set(SIDES))[1]
     assert found == {
         "003": pytest.approx([np.sqrt(2 + 2 * correlation), np.sqrt(8 - 8 * correlation) / 0.04, 0, 0, 0, 0])
     }
@@ -37,7 +37,7 @@ def test_the_sides_of_a_module_are_correlated(correlation: float) -> None:
 def test_units_are_um_and_urad() -> None:
     """Angles are those of the rotation that moves a sensor by the error."""
     labels = tuple(sorted((RZ, layer_label(1, 2, 2), layer_label(1, 2, 5))))
-    found = constant_errors(normal(np.diag([4.0] * 3).tolist(), labels), set(labels))
+    found = errors_of(normal(np.diag([4.0] * 3).tolist(), labels), set(labels))[1]
     assert found["003"] == pytest.approx([0, 0, 0, 0, 0, 2e3 / STRIP_LEVER_MM])
     assert found["12"] == pytest.approx([0, 2, 0, 0, 0, 2e3 / LAYER_LEVER_MM])
 
@@ -45,8 +45,8 @@ def test_units_are_um_and_urad() -> None:
 def test_a_constraint_makes_errors_smaller() -> None:
     """Where a constraint keeps the sum of two parameters at zero, each has half of the difference's variance."""
     labels = (layer_label(0, 0, 2), layer_label(0, 1, 2))
-    free = constant_errors(normal([[4.0, 0.0], [0.0, 4.0]], labels), set(labels))
-    tied = constant_errors(normal([[4.0, 0.0], [0.0, 4.0]], labels, [[1.0, 1.0]]), set(labels))
+    free = errors_of(normal([[4.0, 0.0], [0.0, 4.0]], labels), set(labels))[1]
+    tied = errors_of(normal([[4.0, 0.0], [0.0, 4.0]], labels, [[1.0, 1.0]]), set(labels))[1]
     assert (free["00"][1], tied["00"][1]) == pytest.approx((2.0, np.sqrt(2.0)))
 
 
@@ -54,13 +54,13 @@ def test_what_the_data_do_not_determine_has_no_error() -> None:
     """A parameter in a direction without information has no error, and a fixed one has none to be known."""
     labels = tuple(sorted(layer_label(0, layer, 2) for layer in range(3)))
     of = normal(np.diag([1.0, 1.0, 1e12]).tolist(), labels)
-    found = constant_errors(of, set(labels))
+    found = errors_of(of, set(labels))[1]
     assert [found[key][1] for key in ("00", "01", "02")] == [pytest.approx(1.0), pytest.approx(1.0), None]
-    assert constant_errors(of, {labels[0]}).keys() == {"00"}
+    assert errors_of(of, {labels[0]})[1].keys() == {"00"}
     tilted = (layer_label(0, 0, 2), layer_label(0, 0, 3), layer_label(0, 1, 2))
-    of_layer = constant_errors(normal(np.diag([1.0, 1e12, 1.0]).tolist(), tilted), set(tilted))["00"]
+    of_layer = errors_of(normal(np.diag([1.0, 1e12, 1.0]).tolist(), tilted), set(tilted))[1]["00"]
     assert (of_layer[1], of_layer[3]) == (pytest.approx(1.0), None)
-    assert constant_errors(of, set()) == {}
+    assert errors_of(of, set())[1] == {}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,6 @@ def test_errors_under_constraints_are_those_with_lagrange_multipliers(
     )
     with_multipliers = np.block([[matrix[np.ix_(of, of)], rows.T], [rows, np.zeros((len(rows),) * 2)]])
     covariance = np.linalg.inv(with_multipliers)[: len(of), : len(of)]
-    found = parameter_errors(normal, free)
+    found = errors_of(normal, free)[0]
     assert list(found) == [labels[at] for at in of]
     assert list(found.values()) == pytest.approx(np.sqrt(np.diagonal(covariance)).tolist(), rel=1e-6)
