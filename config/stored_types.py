@@ -1,14 +1,12 @@
 """Types of the configuration in ``campaign.json``.
 
-``make refresh`` makes it from ``config/schema.py``. A campaign of an older version may lack newer keys.
+``make refresh`` makes it from ``config/schema.py``, which says what each table is. A campaign of an older version may lack newer keys.
 """
 
 from typing import Any, Literal, TypedDict
 
 
 class Campaign(TypedDict):
-    """What to align, the constants to start from, and where the files go."""
-
     folder: str
     name: str
     iterations: int
@@ -18,8 +16,6 @@ class Campaign(TypedDict):
 
 
 class Calypso(TypedDict):
-    """FASER's reconstruction (backend `calypso`): where to find its parts. The defaults are those of CERN's lxplus."""
-
     atlas_base: str
     asetup: str
     release: str
@@ -39,8 +35,6 @@ class Calypso(TypedDict):
 
 
 class Reconstruction(TypedDict):
-    """How raw files are reconstructed."""
-
     backend: Literal["simulation", "calypso", "command"]
     raw: str
     command: str
@@ -54,8 +48,6 @@ class Reconstruction(TypedDict):
 
 
 class Storage(TypedDict):
-    """Where the large files are stored, and for how long."""
-
     data: str
     use_eos_for_output: bool
     keep_intermediate_root_files: bool
@@ -64,8 +56,6 @@ class Storage(TypedDict):
 
 
 class Simulation(TypedDict):
-    """The simulated detector (backend `simulation`)."""
-
     truth: str
     tracks: int
     seed: int
@@ -75,8 +65,6 @@ class Simulation(TypedDict):
 
 
 class Mille(TypedDict):
-    """Selection of tracks and hits for the alignment."""
-
     chi2_max: float
     pz_min: float
     pz_max: float
@@ -87,8 +75,6 @@ class Mille(TypedDict):
 
 
 class Presigma(TypedDict):
-    """Presigma of one kind of parameter; 0: that of `[solver.presigma]` in a step, else `presigma_mm` or `presigma_rad`."""
-
     layer_x: float
     layer_y: float
     layer_rx: float
@@ -99,8 +85,6 @@ class Presigma(TypedDict):
 
 
 class Step(TypedDict):
-    """One run of the solver within an iteration."""
-
     name: str
     fix: list[int | str]
     extra_lines: list[str]
@@ -110,8 +94,6 @@ class Step(TypedDict):
 
 
 class Stage(TypedDict):
-    """Iterations that free the same parameters; stages run one after another."""
-
     name: str
     iterations: int
     stations: Literal[0, 3, 4]
@@ -121,8 +103,6 @@ class Stage(TypedDict):
 
 
 class Solver(TypedDict):
-    """How each iteration is solved."""
-
     backend: Literal["builtin", "pede"]
     pede: str
     environment: str
@@ -139,8 +119,6 @@ class Solver(TypedDict):
 
 
 class Survey(TypedDict):
-    """Accuracies (one standard deviation) of the constants before the alignment, for weak modes."""
-
     layer_x: float
     layer_y: float
     layer_rx: float
@@ -153,8 +131,6 @@ class Survey(TypedDict):
 
 
 class Convergence(TypedDict):
-    """When the alignment has converged, and when to stop without convergence."""
-
     rules: list[Literal["delta_chi2_per_parameter", "residual_shift", "absolute", "relative"]]
     require: Literal["any", "all"]
     delta_chi2_per_parameter_max: float
@@ -182,8 +158,6 @@ class Convergence(TypedDict):
 
 
 class Quality(TypedDict):
-    """Limits of the grades in the quality block: *good* up to the first limit, *bad* above the second, *look* in between."""
-
     precision: list[float]
     residual_mean_um: list[float]
     weak_drift_sigma: list[float]
@@ -193,8 +167,6 @@ class Quality(TypedDict):
 
 
 class Validation(TypedDict):
-    """A validation pass before *converged*: reconstruct tracks with the first and with the last constants."""
-
     enabled: bool
     hold_back: float
     files: str
@@ -207,8 +179,6 @@ class Validation(TypedDict):
 
 
 class Notify(TypedDict):
-    """Recipients and events of notifications. Addresses and passwords are in the user's own file, never here."""
-
     targets: list[str]
     file: str
     events: list[Literal["submitted", "iteration", "held", "lost", "end", "converged", "reconstructed", "rejected", "exhausted", "diverged", "stalled", "starved", "failed", "removed", "stuck"]]
@@ -216,8 +186,6 @@ class Notify(TypedDict):
 
 
 class Check(TypedDict):
-    """Sizes with which `check` estimates disk space, and its limit for tickets."""
-
     tracks_mb: float
     mille_mb: float
     control_mb: float
@@ -225,23 +193,17 @@ class Check(TypedDict):
 
 
 class Python(TypedDict):
-    """Python interpreters, each with faser-align installed in its environment. They do not depend on the user's shell."""
-
     jobs: str
     hooks: str
 
 
 class Report(TypedDict):
-    """The campaign's HTML report, rewritten while the campaign runs."""
-
     publish: str
     url: str
     label: str
 
 
 class Resources(TypedDict):
-    """Resources that a job requests from HTCondor."""
-
     cpus: int
     memory_mb: int
     memory_max_mb: int
@@ -252,8 +214,6 @@ class Resources(TypedDict):
 
 
 class HTCondor(TypedDict):
-    """How the campaign runs on HTCondor."""
-
     pool: Literal["personal", "system"]
     retries: int
     retry_wait_s: int
@@ -267,8 +227,6 @@ class HTCondor(TypedDict):
 
 
 class Config(TypedDict):
-    """The whole configuration."""
-
     campaign: Campaign
     reconstruction: Reconstruction
     storage: Storage

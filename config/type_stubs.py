@@ -14,7 +14,7 @@ from faser_align.config.schema import Config
 
 HEAD = '''"""Types of the configuration in ``campaign.json``.
 
-``make refresh`` makes it from ``config/schema.py``. A campaign of an older version may lack newer keys.
+``make refresh`` makes it from ``config/schema.py``, which says what each table is. A campaign of an older version may lack newer keys.
 """
 
 from typing import Any, Literal, TypedDict
@@ -34,7 +34,7 @@ def _classes(model: type[BaseModel], seen: set[str]) -> Iterator[str]:
             if inner.__name__ not in seen:
                 yield from _classes(inner, seen)
     keys = "".join(f"    {name}: {_typed(field.annotation)}\n" for name, field in model.model_fields.items())
-    yield f'\n\nclass {model.__name__}(TypedDict):\n    """{(model.__doc__ or "").splitlines()[0]}"""\n\n{keys}'
+    yield f"\n\nclass {model.__name__}(TypedDict):\n{keys}"
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -52,11 +52,7 @@ def _typed(annotation: Any) -> str:
     if origin is Literal:
         return f"Literal[{', '.join(json.dumps(value) for value in inner)}]"
     if origin in (Union, types.UnionType):
-        return _either(map(_typed, inner))
+        return " | ".join(sorted(set(map(_typed, inner))))
     if origin is not None:
         return f"{origin.__name__}[{', '.join(map(_typed, inner))}]"
     return "Any" if annotation is Any else annotation.__name__
-
-
-def _either(names: Iterator[str]) -> str:
-    return " | ".join(sorted(set(names)))

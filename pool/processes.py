@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from faser_align.system.attempt import wait_until
+
 # The kernel shows at most 15 characters. Tools (condor_q, ...) have the same variable but are not daemons.
 _DAEMONS = frozenset(
     name[:15]
@@ -84,21 +86,12 @@ def end(config: Path, *, patience_s: tuple[float, float] = (15.0, 10.0)) -> None
         if chief is None:
             break
         _send(chief, request)
-        if _gone(config, wait_s):
+        if wait_until(lambda: not daemons(config), wait_s, _POLL_S):
             return
     for daemon in daemons(config):
         _send(daemon.pid, signal.SIGKILL)
-    if not _gone(config, _KILLED_S):
+    if not wait_until(lambda: not daemons(config), _KILLED_S, _POLL_S):
         raise TimeoutError(", ".join(f"{daemon.name} ({daemon.pid})" for daemon in daemons(config)))
-
-
-def _gone(config: Path, wait_s: float) -> bool:
-    until = time.monotonic() + wait_s
-    while daemons(config):
-        if time.monotonic() > until:
-            return False
-        time.sleep(_POLL_S)
-    return True
 
 
 def _send(pid: int, number: signal.Signals) -> None:

@@ -51,14 +51,14 @@ def _filled(old: Mapping[str, Any], text: str, key: str, path: tuple[str, ...]) 
     def value(match: re.Match[str]) -> str:
         named = match[1].strip()
         block = key.partition("[")[0].rpartition(".")[0]
-        target = next((name for name in (f"{block}.{named}", named) if _at(old, name) is not None), "")
+        target = next((name for name in (f"{block}.{named}", named) if value_at(old, name) is not None), "")
         if not target:
             raise _Unknown(f"refers to {named}, which is not in the file")
         if target in _FIELDS:
             return _FIELDS[target]
         if target in path:
             raise _Unknown(f"refers to itself through {named}")
-        inner = _at(old, target)
+        inner = value_at(old, target)
         if isinstance(inner, (Mapping, list)):
             raise _Unknown(f"refers to {named}, which is not a single value")
         return _filled(old, str(inner), target, (*path, target))
@@ -66,7 +66,8 @@ def _filled(old: Mapping[str, Any], text: str, key: str, path: tuple[str, ...]) 
     return _REFERENCE.sub(value, text)
 
 
-def _at(old: Mapping[str, Any], key: str) -> Any:
+def value_at(old: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a key, by its full path; None without one."""
     value: Any = old
     for name in key.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None

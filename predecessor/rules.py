@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from faser_align.config.values import NAME_FIELDS
 from faser_align.fsm.errors import UserError
+from faser_align.predecessor.references import value_at
 from faser_align.predecessor.submit_templates import megabytes
 from faser_align.predecessor.version import RECONSTRUCT, RUN_ALIGNMENT, Version, version_of
 
@@ -161,12 +162,12 @@ def version(old: Old, base: str) -> Version:
     """Return the behaviour of the configuration's version: from its scripts if readable, else from its keys."""
     context = Context(old, base)
     in_checkout = any(os.path.isfile(f"{base}/{name}") for name in (RUN_ALIGNMENT, RECONSTRUCT))
-    source = _path(_get(old, "src.dir"), context) or (base if in_checkout else "")
+    source = _path(value_at(old, "src.dir"), context) or (base if in_checkout else "")
     scripts = [f"{base}/{RUN_ALIGNMENT}", f"{base}/templates/{RUN_ALIGNMENT}"]
     script = next(filter(os.path.isfile, scripts), scripts[0])
-    if _get(old, "tpl.recoexe"):
-        script = str(initial(_get(old, "tpl.recoexe"), context))
-    around = _around(_get(old, "paths.calypso_install"), context)
+    if value_at(old, "tpl.recoexe"):
+        script = str(initial(value_at(old, "tpl.recoexe"), context))
+    around = _around(value_at(old, "paths.calypso_install"), context)
     return version_of(old, source if isinstance(source, str) else "", script, around)
 
 
@@ -179,15 +180,8 @@ def _script(value: Any, context: Context) -> Any:
 
 def initial(value: Any, context: Context) -> Any:
     """Return a file in the old folder of templates."""
-    folder = _path(_get(context.old, "tpl.dir") or ".", context)
+    folder = _path(value_at(context.old, "tpl.dir") or ".", context)
     return _path(value, Context(context.old, folder)) if isinstance(folder, str) else value
-
-
-def _get(old: Old, key: str) -> Any:
-    value: Any = old
-    for name in key.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
 
 
 # What rules call the conversion of a value.

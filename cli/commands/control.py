@@ -51,16 +51,12 @@ def stop(
     if after:
         _show_request(lifecycle.stop_after(folder, after))
         return
-    ended = lifecycle.stop(folder, confirm=_ignore if yes else _confirm, progress=console.say)
+    ended = lifecycle.stop(folder, confirm=(lambda _: None) if yes else _confirm, progress=console.say)
     for warning in ended.warnings:
         console.warn(warning)
     console.say(f"{ended.name} is {ended.state}: {ended.reason}")
     if ended.state not in table.SUCCESSES:
         console.say(f"continue with {hint('resume', ended.name)}")
-
-
-def _ignore(name: str) -> None:
-    """Confirm without a question."""
 
 
 def _confirm(name: str) -> None:

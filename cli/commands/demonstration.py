@@ -4,7 +4,6 @@ import contextlib
 import json
 import shlex
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -18,6 +17,7 @@ from faser_align.notifiers.mailbox import Mailbox
 from faser_align.operations import snapshot
 from faser_align.pool import machine, personal
 from faser_align.system.atomic import write_text
+from faser_align.system.attempt import wait_until
 
 YEAR, RUN, FILES, ITERATIONS = 2023, "011705", "400-405", 10
 RECIPIENT = "you@localhost.localdomain"
@@ -260,12 +260,7 @@ def _has_left(folder: str, wait_s: float) -> bool:
     from faser_align.dag.submit import dagman_jobs
     from faser_align.pool.schedd import schedd
 
-    until = time.monotonic() + wait_s
-    while dagman_jobs(schedd(), folder):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.2)
-    return True
+    return wait_until(lambda: not dagman_jobs(schedd(), folder), wait_s, 0.2)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ from faser_align.state import queries
 
 WAIT_S, BUSY_S = 10, 60  # and an allowance for a busy machine
 TRIED, HELD, HUNGRY = (layout.reco_node(1, 1, file) for file in (400, 401, 402))
-HELD_JOB = 5  # HTCondor's JobStatus
 
 
 def submit(folder: Path) -> PoolCampaign:
