@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import cast
 
 from faser_align.alignment.quality.metrics_file import parse_metrics
 from faser_align.campaign import layout, submissions
@@ -41,16 +42,8 @@ def put(folder: str, name: str, about: "events.Request", key: str = "") -> str:
 
 
 def of_change(change: Change) -> "events.Request":
-    """Return the request of a later change of the manifest, with the change's id."""
-    return {
-        "id": change["id"],
-        "utc": change["utc"],
-        "who": change["who"],
-        "host": change["host"],
-        "key": change["key"],
-        "before": change["before"],
-        "after": change["after"],
-    }
+    """Return the request of a later change of the manifest, which has the change's keys."""
+    return cast("events.Request", change)
 
 
 def solution(folder: str, iteration: int) -> "events.Request | None":

@@ -79,7 +79,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
         message["validation"] = validation.get("metrics", {}).get("groups", {})
     if event["subject"] == "campaign" and claimed.kind != "submitted":
         message["quality"] = _quality(campaign["folder"], iterations, validation)
-    notes = [*_notes(campaign["folder"], iterations), *validation_notes(validation)]
+    notes = [*_notes(campaign["folder"], iterations), *validation.get("metrics", {}).get("notes", [])]
     message["notes"] = [note for note in notes if note not in message["reason"]]
     return message
 
@@ -134,11 +134,6 @@ def _validation_then(db: sqlite3.Connection, utc: str) -> Mapping[str, Any]:
     """Return the validation's row if it had ended by this time, else {}."""
     found = queries.validation(db)
     return found if found.get("ended_utc") and found["ended_utc"] <= utc else {}
-
-
-def validation_notes(found: Mapping[str, Any]) -> list[str]:
-    """Return remarks about a validation (its row, or {}) besides its decision."""
-    return [str(note) for note in found.get("metrics", {}).get("notes", [])]
 
 
 def weak_modes(metrics: "Metrics") -> "list[Mode]":
@@ -207,9 +202,8 @@ def _quality(folder: str, iterations: Sequence[queries.Row], validation: Mapping
 
 def _notes(folder: str, iterations: Sequence[queries.Row]) -> list[str]:
     """Return remarks besides the decision: on the last iteration, and on the campaign's configuration."""
-    from faser_align.alignment.quality.pivot import (
-        pivot_doubt,  # imports steering and labels, which readers of facts do not need
-    )
+    # It imports steering and labels, which readers of facts do not need.
+    from faser_align.alignment.quality.pivot import pivot_doubt
 
     # A manual change of any iteration's constants affects all later ones.
     found = [note for row in iterations[:-1] if (note := changed_by_hand(row["metrics"]))]
