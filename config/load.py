@@ -169,7 +169,7 @@ def nearest(dotted: str) -> str:
     near = [name for name in known if name.rpartition(".")[2] == last]
     near = near or [name for name in known if len(name) > 3 and f"_{last}".endswith(f"_{name.rpartition('.')[2]}")]
     if not near:
-        # The table's name is right and would make any of its keys look similar.
+        # The table's name would make any of its keys look similar.
         of_table = {name.rpartition(".")[2]: name for name in siblings}
         near = [of_table.get(similar(last, of_table), "") if siblings else similar(dotted, known)]
     if near[0]:

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-# Pages of the repository that are not in docs/; there a site has no place for them.
+# Pages of the repository that are not in docs/ and so not on the site.
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./[^)]+\)")
 
 

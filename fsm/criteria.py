@@ -142,7 +142,7 @@ def _approach(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
         text = f"chi2/ndf is {above:.2g} above the stage's best (limit {digits(limit, 2)})"
         passed = above <= limit
         if not passed and (width := wider(history)) is not None and width <= rules.chi2_rise_max:
-            # Tracks with outliers entered the selection: those of the others do not have larger residuals.
+            # Tracks with outliers entered the selection; the other tracks do not have larger residuals.
             passed, text = True, f"{text}; outliers alone raise it, because residuals are not wider"
         found.append(Criterion("chi2_rise", above, limit, passed, text))
     return found

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _KEEP = "; a larger first value of mille.residual_max keeps its hits"
 MODULE_HITS_MIN = 25  # as solver.entries: with fewer hits, the cut is not the reason
-FAR_UM = 200.0  # correction of a module that was not where the first constants had it
+FAR_UM = 200.0  # correction above which the first constants misplaced the module
 
 
 def entries(metrics: "Metrics") -> Criterion:

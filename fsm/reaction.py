@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Reaction:
-    """The changes that an event makes, in their order, with campaign and node as they are after these."""
+    """The changes that an event makes, in order, and campaign and node after them."""
 
     __slots__ = ("after", "campaign", "changes", "event", "known", "node")
     node: "Node"

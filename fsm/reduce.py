@@ -84,11 +84,11 @@ def _post(reaction: Reaction, event: "Post") -> int:
     campaign, node, known = reaction.campaign, reaction.node, reaction.known
     answered = recorded_answer(event["job_id"], known["processed"], known["attempts"])
     if answered is not None:
-        return answered  # also where the node has gone on since: a script that slept comes late
+        return answered  # even if the node has changed since: a stopped script may report late
     if not is_open(known["attempts"], event["dag_id"]):
         if should_skip(campaign, node, known):
-            return 0  # it was skipped, and had a job all the same (hooks.skip_guard)
-        _open(reaction, event)  # its PRE was not recorded: the attempt is known from its end alone
+            return 0  # it was skipped, but had a job (hooks.skip_guard)
+        _open(reaction, event)  # its PRE was not recorded: only its end shows the attempt
     exit_status, outcome = event["exit"], event["outcome"]
     if outcome == "failed" and node["kind"] == "reco":
         from faser_align.fsm import dropped_files
@@ -178,7 +178,7 @@ def should_skip(campaign: "Campaign", node: "Node", known: "Known") -> bool:
         return True
     if node["stage"] == table.VALIDATION:
         return not (campaign["state"] in ("validating", "submitted") and known["converged"])
-    return node["stage"] <= campaign["stages_done"]  # and not its own state: its stage may have been extended
+    return node["stage"] <= campaign["stages_done"]  # not the iteration's own state: its stage may have been extended
 
 
 def reopens(campaign: "Campaign", dag_id: str) -> bool:

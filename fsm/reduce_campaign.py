@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from faser_align.fsm.reaction import Reaction
 
 # $DAG_STATUS of the FINAL node (HTCondor manual, DAGMan: special script macros).
-# A DAGMan that is halted ends by itself when no job of it is left: that is a stop, too.
+# A halted DAGMan ends by itself when none of its jobs is left: that is a stop, too.
 DAG_REMOVED, DAG_NODE_FAILED = (4, 6), 2
 DAG_STATUSES = {
     0: "it ended normally",
@@ -57,14 +57,14 @@ def verdict(reaction: "Reaction", event: "Post") -> int:
     """Record the verdict on an iteration, or of the validation, as the script made it of the metrics; return the exit status."""
     campaign, node = reaction.campaign, reaction.node
     last = node["stage"] == campaign["stages"]
-    # An event that an earlier version left in the queue does not say where it leads.
+    # Queued events of earlier versions lack the state to enter.
     moves = event.get("moves") or table.after_verdict(event["verdict"], last=last, validated=False, at_limit="continue")
     decision = (event["verdict"], event["verdict_reason"], event["criteria"], event["metrics"])
     _end_iteration(reaction, node["stage"], node["iteration"], decision)
     metrics = json.loads(event["metrics"])
     facts = {"verdict": event["verdict"], "reason": event["verdict_reason"]}
     facts |= {key: metrics.get(key) for key in ("effect_um", "significance", "chi2_per_ndf", "notes")}
-    # The validation leaves the campaign where it ended.
+    # The validation does not change the campaign's stage and iteration.
     ended = campaign if node["stage"] == table.VALIDATION else node
     stage = ended["stage"]
     reaction.move_campaign(moves, stage, ended["iteration"], facts, node["attempts"])
@@ -105,7 +105,7 @@ def final(reaction: "Reaction", event: "Final") -> int:
 def _why_ended(event: "Final", failed: list[str]) -> str:
     """Say how a DAGMan ended, and how many nodes failed, with the first of them by name."""
     status = event["dag_status"]
-    # An end that no script of DAGMan reported has a reason of its own.
+    # An end that no script reported has its own reason.
     reason = event.get("reason") or DAG_STATUSES.get(status, f"its status is {status}")
     if not failed:
         return reason

@@ -69,7 +69,7 @@ class Known(TypedDict, total=False):
     failed: list[str]  # nodes, in the order of their work
     only_iteration: tuple[int, int] | None  # of a campaign without Millepede nodes
     early_end: EarlyEnd | None
-    unsent: int  # messages that a request to notify again is about
+    unsent: int  # messages to deliver again
     new_nodes: list[NewNode]  # of an extension
 
 

@@ -78,7 +78,7 @@ SUCCESSES = ("converged", "reconstructed")
 SETTLED = ("converged", "reconstructed", "rejected", "exhausted", "diverged", "stalled", "starved")
 STATES = UNFINISHED + ENDS
 
-# What a verdict on an iteration is called; ``after_verdict`` has the event that it becomes.
+# Names of verdicts on an iteration; ``after_verdict`` returns the event for each.
 VERDICTS = ("go_on", "converged", "limit", "diverged", "stalled", "starved")
 
 # A node. (source, event, destination)
@@ -89,11 +89,11 @@ NODE = (
     ("failed", "passed_over", "skipped"),
     ("running", "passed_over", "skipped"),
     ("held", "passed_over", "skipped"),
-    # A node of the validation that an earlier end had no use for.
+    # A node of the validation that an earlier end had skipped.
     ("skipped", "started", "running"),
-    # A node whose success DAGMan had not written down when it was killed is run again by the next one.
+    # If DAGMan was killed before it logged a node's success, the next DAGMan runs the node again.
     ("done", "started", "running"),
-    # An attempt that a removed DAGMan left open is abandoned by the first attempt of the next.
+    # The first attempt of the next DAGMan abandons one that a removed DAGMan left open.
     ("running", "started", "running"),
     ("held", "started", "running"),
     ("running", "held", "held"),
@@ -109,13 +109,13 @@ NODE = (
 VALIDATION = 0  # stage number of the validation; its two reconstructions are iterations
 NODE_STATES = ("waiting", "running", "held", "done", "failed", "lost", "skipped")
 
-# What the command line says of a DAGMan that it has submitted, and what else it asks for that moves the campaign.
+# Events of commands: the submission of a DAGMan, and requests that change the campaign's state.
 NEW_DAGMAN = ("submitted", "resumed")
 REOPENING = (*NEW_DAGMAN, "extended")
-# Rows of the history that report something and move nothing.
+# Rows of the history that report something and change no state.
 NOTES = ("spooled", "delivery_failed", "changed", "notify_retried", "stop_asked", "stuck")
 
-# The message that an event asks for; ``end`` in the configuration stands for all of ENDS, and for a campaign that is stuck.
+# The kind of message for an event; ``end`` in the configuration includes all of ENDS, and *stuck*.
 MESSAGES = {
     "submitted": "submitted",
     "go_on": "iteration",
@@ -135,7 +135,7 @@ MESSAGES = {
     "lost": "lost",
     "stuck": "stuck",
 }
-# The state to which earlier versions moved a campaign by this event; campaigns of theirs ask for its message under this name.
+# The state that earlier versions entered by this event; their campaigns request its message by this name.
 FORMER = {"reconstructed": "exhausted", "stuck": "failed"}
 
 

@@ -90,7 +90,7 @@ def _deliver_with_lock(worker: Worker, folder: str, deadline: float, *, final: b
             break
         if final or not claimed.behind or claimed.tries >= PASSED_AT:
             seen.update(claimed.ids)
-        # A server that is silent may take its own share of the time, not that of the others, nor that of the campaign's end.
+        # A silent server may use its own share of the time, not that of other targets or of the campaign's end.
         share_s = (deadline - time.monotonic()) / claimed.shares
         started = time.monotonic()
         outcome = _attempt(worker, folder, claimed, share_s)

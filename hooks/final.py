@@ -74,7 +74,7 @@ def remove_unused(folder: str) -> None:
         place = layout.iteration_folder(folder, stage, number)
         for part in (layout.RECO, layout.MILLEPEDE):
             _remove_empty(f"{place}/{part}/{layout.LOGS}")
-        # The first constants of the validation are from the submission, and nothing would make them again.
+        # Keep the validation's first constants: only the submission writes them.
         first = (stage, number) == (layout.VALIDATION, layout.BEFORE)
         if not first and not os.path.exists(f"{place}/{layout.RECO}/{layout.LOGS}"):
             with contextlib.suppress(OSError):
@@ -88,7 +88,7 @@ def remove_unused(folder: str) -> None:
                 _remove_empty(os.path.dirname(unused))  # of a later stage, or of the validation
 
 
-# What the script does after the snapshot; the exit status depends on none of it.
+# The exit status does not depend on anything that the script does after the snapshot.
 FINISHES = (publish_page, remove_unused)
 
 

@@ -57,7 +57,7 @@ def _send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
         yield "unwanted", ""
         return
     facts = message_facts(folder, claimed)
-    # A program may have printed what it should not: a log, and the reason that is its last line, go out without it.
+    # A program may have printed secrets: remove them from the log, and from the reason, which is its last line.
     foreign = redact_all({key: value for key, value in facts.items() if key in FOREIGN}, targets.values())
     message = compose(facts | foreign, record["config"]["notify"].get("templates", ""))
     for problem in message.problems:

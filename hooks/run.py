@@ -9,7 +9,7 @@ import os
 import sys
 
 if __name__ == "__main__":
-    gc.disable()  # a script ends too soon to profit from it
+    gc.disable()  # of no use in so short a process
     os.umask(os.umask(0o022) | 0o022)  # a campaign's files are their owner's to write, whatever the umask of a shell
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from faser_align.hooks import entry

@@ -36,7 +36,7 @@ def plot(
     Returns:
         Why there is no picture, or an empty string. Never raises, because no result depends on the picture.
     """
-    # A job may have no home folder for matplotlib's cache; matplotlib's warning about it is of no use.
+    # matplotlib warns if a job has no home folder for its cache, which does not matter here.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         from matplotlib.figure import Figure

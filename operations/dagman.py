@@ -175,7 +175,7 @@ def _records(folders: Any) -> Any:
         try:
             yield folder, read_record(folder)
         except CampaignError:
-            continue  # its row says that it cannot be read
+            continue  # its row already reports that it cannot be read
 
 
 def _is_of(record: Manifest, schedd: str) -> bool:

@@ -164,7 +164,7 @@ def solve_reco(folder: str, iteration: int) -> Metrics:
         found = solve(folder, iteration)
         control_requests.put(folder, "solved", control_requests.solution(folder, iteration) or {})
         lifecycle.await_departure(record, snapshot.state_now(folder))
-        if not dagman.ask(record).jobs:  # otherwise FINAL may be about to run, and ingests it
+        if not dagman.ask(record).jobs:  # otherwise FINAL may be about to run, and applies it
             notify_retry.take_in(folder)
     return found
 

@@ -218,7 +218,7 @@ def _failed(why: str) -> Check:
 
 
 def _script_failed(folder: str) -> bool:
-    # scripts.log does not mention a script that could not be executed, dagman.out does.
+    # Only dagman.out, not scripts.log, mentions a script that could not be executed.
     return any(
         script.kind == "PRE" and script.status
         for script in dagmanlogs.scripts(text_of(f"{folder}/{layout.SCRIPTS_LOG}"))

@@ -51,7 +51,7 @@ def look(folder: str, dagman: queue.DagmanJob, jobs: Iterable[queue.NodeJob], as
     lost = [job for job in of_dagman.values() if job.reconnects_s]
     without = [node for node in states if node not in of_dagman]
     vanished: list[QueuedJob] = []
-    # A DAGMan that was on hold or has just started has not read yet what its jobs did meanwhile.
+    # A DAGMan that was on hold or has just started has not read the latest events of its jobs.
     if without and dagman.status == queue.RUNNING and asked_s - dagman.started_s > UNSEEN_S:
         vanished = _vanished(folder, f"{dagman.cluster}.0", without, asked_s)
     return Found(

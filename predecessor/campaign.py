@@ -119,7 +119,7 @@ def _record(campaign: Campaign, name: str, folder: str, stages: list[dict[str, A
     return cast(Manifest, known)
 
 
-# Readers need these keys of our configuration; its other keys say nothing about the imported campaign.
+# Readers need these keys of our configuration; the others do not apply to an imported campaign.
 _KEPT = {"notify": None, "htcondor": ("pool",)}
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from faser_align.fsm.metrics import Metrics
 
 Findings = Iterator[str]
-AS_TOLD = "as DAGMan was told"  # how the reason of a decision begins that ``repair`` took from DAGMan's logs
+AS_TOLD = "as DAGMan was told"  # beginning of a decision's reason that ``repair`` took from DAGMan's logs
 
 
 def findings(db: sqlite3.Connection, folder: str) -> Findings:

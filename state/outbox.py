@@ -30,7 +30,7 @@ class Claim(NamedTuple):
     kind: str
     tries: int
     shares: int  # into how many parts the time that is left is divided, see ``next_message.Choice``
-    reached: tuple[str, ...] = ()  # recipients or channels of the target that have it already, from an earlier try
+    reached: tuple[str, ...] = ()  # recipients or channels of the target that already got it
     behind: bool = False  # whether later ones of the target are due
 
 

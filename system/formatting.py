@@ -106,7 +106,7 @@ def _exponent(value: float) -> int:
     return int(f"{value:.1e}".partition("e")[2]) if value else 0
 
 
-# Not in paths and names: their words are next to slashes, points, hyphens or letters.
+# Words next to slashes, points, hyphens or letters belong to paths and names.
 _SYMBOLS = {
     re.compile(pattern): symbol
     for pattern, symbol in {

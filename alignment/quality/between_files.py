@@ -19,7 +19,7 @@ from faser_align.fsm.metrics import Agreement, Difference, Duplicates
 
 HITS_MIN = 30  # hits of a side for a mean whose error is nearly Gaussian
 GROUP_HITS = 100  # hits of the median side in a group of files
-TOLERANCE_UM = DIFFERENCE_MIN_UM  # smaller differences matter to no alignment, however significant
+TOLERANCE_UM = DIFFERENCE_MIN_UM  # smaller differences are negligible, however significant
 SHARE_MIN = 0.01  # of a file's tracks, for a pair of files to be named
 NAMED_AT_MOST = 5
 

@@ -21,7 +21,7 @@ from faser_align.alignment.mille.counts import RESIDUAL_EDGES_MM, Counts
 from faser_align.fsm.metrics import ErrorScale
 
 NEAR_MM = 0.004  # distance from the cut of the residuals that give the density there
-BEYOND = 1.5  # multiple of the cut where only tracks that an outlier bends have hits
+BEYOND = 1.5  # multiple of the cut beyond which only outliers and the tracks that they bend have hits
 RESPONSE_MIN = 0.2  # smaller ones belong to constants far from the truth
 
 

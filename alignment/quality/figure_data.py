@@ -43,8 +43,8 @@ from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import replacing
 
 FORMAT = 1
-ROWS_MAX = 500  # rows over raw files
-LEAST_HITS = 100  # of a module whose median is shown
+ROWS_MAX = 500  # maximum number of rows of raw files
+LEAST_HITS = 100  # minimum for the median of a module
 
 
 class Files(NamedTuple):

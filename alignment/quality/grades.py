@@ -197,7 +197,7 @@ def _by_dof(errors: Mapping[str, Sequence[float | None]]) -> tuple[dict[str, dic
 
 
 def _residual_means(limits: Limits, subject: Subject) -> _Found | None:
-    """Return the rms of the modules' mean residuals in the last iteration and in the first that knows them."""
+    """Return the rms of the modules' mean residuals in the last iteration and in the first that has them."""
     last = subject.last
     now = module_means(last.get("sides") or {}, last.get("free_modules") or [])
     if not now:

@@ -16,7 +16,7 @@ from faser_align.alignment.mille.track_model import MAGNETS_MM, bending_of_mm_ge
 from faser_align.fsm import metrics
 
 HITS_MIN = 100  # hits of a layer
-SEEN = 1e-3  # part of a magnet's bending that positions, slopes and momenta of tracks must leave
+SEEN = 1e-3  # minimum fraction of a magnet's bending that the tracks' positions, slopes and momenta do not absorb
 
 
 def magnets(counts: Counts) -> dict[str, metrics.Magnet]:

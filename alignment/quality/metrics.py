@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 RESOLUTION_UM = 23.1  # strip pitch of 80 um divided by sqrt(12)
-OUTLIER_MM = 0.2  # residual of a hit that is not of its track; strips have 0.08 mm
+OUTLIER_MM = 0.2  # residual above which a hit does not belong to its track; strips have 0.08 mm
 
 # degree of freedom -> kind of its labels, index in the six constants, factor and unit for display
 _CORRECTIONS = {

@@ -21,7 +21,7 @@ MAGNETS = {
     "2": "the magnet between stations 1 and 2",
     "3": "the magnet between stations 2 and 3",
 }
-FIELD_TOLERANCE = 0.003  # relative deviation of a magnet's field that matters to no alignment
+FIELD_TOLERANCE = 0.003  # relative deviation of a magnet's field that is negligible
 FIELD_SIGMA_MAX = 4.0
 LIKELY = 4.0  # chi2 above the best magnet's, up to which another one may be the wrong one
 NAMED_MAX = 5  # dropped files

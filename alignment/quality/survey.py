@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from faser_align.config.stored_types import Survey
 
 LISTED_MAX = 8
-UNKNOWN = 1e4  # an error above it, in standard deviations of the survey, is not finite or as good as that
+UNKNOWN = 1e4  # errors above it (standard deviations of the survey) count as infinite
 _PLACES = {"x": 0, "y": 1, "rx": 3, "ry": 4, "rz": 5}
 Constant = tuple[str, str]  # key of a layer or module, and kind: LAYER_KINDS or MODULE_CONSTANTS
 

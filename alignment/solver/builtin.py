@@ -64,7 +64,7 @@ def solve(steering_path: str | os.PathLike[str], total: Total | None = None, *, 
     folder = path.parent
     if not folder.is_dir():
         raise UserError(f"{path} does not exist; give a steering file")
-    if not path.exists():  # a mistyped name loses no result
+    if not path.exists():  # so that a mistyped name does not delete results
         write_end(folder / END, 16)
         return Solution(16, END_TEXTS[16], f"{path} does not exist; give a steering file", {})
     for name in (RESULT, END, LOG, HISTOGRAMS, MONITOR):

@@ -59,7 +59,7 @@ class IterativeSolution:
 
     def step(self, gradient: FloatArray) -> FloatArray:
         """Return the Newton step for the right-hand side ``gradient``."""
-        # the forces of constraints are large, and their rounding must not remain
+        # removes rounding errors of the constraints' large forces
         residual = self._project(self._project(gradient / self._scales))
         solution = np.zeros(len(gradient))
         direction = residual.copy()

@@ -24,7 +24,7 @@ class Copy(NamedTuple):
     damage: tuple[str, ...]
     rows: int = 0
     migrated: bool = False
-    transactions: int = 0  # that it has (database.append_redo)
+    transactions: int = 0  # that the copy has (database.append_redo)
 
 
 def examine(folder: str, record: Manifest, scratch: str, name: str, file: str) -> Copy:

@@ -29,7 +29,7 @@ from faser_align.system.read import text_of
 
 LOGS = "the logs of DAGMan"
 ASIDE = "set-aside"
-# What a history made from logs lacks.
+# Parts of a history that the logs lack.
 UNKNOWN = (
     "times are those of DAGMan's logs, to the second, and the order is that in which scripts ended",
     "whether a script that was killed had recorded anything: an attempt of such a script may be missing",
@@ -177,7 +177,7 @@ def _from_copies(
     tail, middle = missing(best.path, events)
     path = f"{scratch}/base.db"
     shutil.copyfile(best.path, path)
-    # A redo log has every transaction that was committed, so events that are not in it notified nobody.
+    # A redo log has every transaction that was committed, so no message was sent about events that are not in it.
     complete = any(copy.name == REDO and copy.transactions >= best.transactions for copy in sound)
     return best.name, path, replay(path, folder, tail, unsent=complete), len(middle)
 

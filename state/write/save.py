@@ -29,7 +29,7 @@ _STATEMENTS = {
     "VALUES (?, ?, ?, ?, ?, ?, json(?), json(?)) "
     "ON CONFLICT (stage, iteration) DO UPDATE SET ended_utc = excluded.ended_utc, verdict = excluded.verdict, "
     "reason = excluded.reason, criteria = excluded.criteria, metrics = excluded.metrics",
-    # One message about the history's latest row to everybody who asked for its kind.
+    # One message about the history's latest row, to each target that requested its kind.
     "enqueue": "INSERT OR IGNORE INTO outbox "
     "(history_id, target, kind, state, tries, next_utc, claimed_utc, sent_utc, error) "
     "SELECT (SELECT max(id) FROM history), who.value, ?1, 'pending', 0, '', '', '', '' "

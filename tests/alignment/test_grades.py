@@ -33,7 +33,7 @@ def metrics(**changes: Any) -> dict[str, Any]:
 
 
 def validation(after: dict[str, tuple[float, float]] | None = None) -> dict[str, Any]:
-    """Return the metrics of a validation: mean and rms (um) of modules after, where they are not better than before."""
+    """Return the metrics of a validation; ``after`` has mean and rms (um) of modules that did not improve."""
 
     def half(chi2: float, of: dict[str, tuple[float, float]]) -> dict[str, Any]:
         modules = {key: {"hits": 5000, "mean_um": of[key][0], "rms_um": of[key][1]} for key in KEYS}
@@ -109,7 +109,7 @@ def test_precision_is_compared_with_the_resolution_of_a_hit(errors: list[Any], g
 
 
 def test_one_imprecise_module_is_to_be_looked_at() -> None:
-    """A module with an error above 30 % of the resolution is named, though the median is good."""
+    """A module with an error above 30 % of the resolution is named, although the median is good."""
     errors = metrics()["constant_errors"] | {"027": [9.0, 51.0, 0.0, 0.0, 0.0, 24.0]}
     line = graded(metrics(constant_errors=errors))["precision"]
     assert (line["grade"], line["values"]["x_where"]) == ("look", "027")
@@ -180,7 +180,8 @@ def test_a_campaign_without_validation_says_so() -> None:
     ],
 )
 def test_why_there_is_no_validation(changes: dict[str, Any], reason: str) -> None:
-    """The reason is the number of files or the configuration; campaigns that cannot have one give none."""
+    """The number of files or the configuration explains a missing validation; other campaigns that cannot have one give
+    none."""
     record: Any = {"files": [400], "config": {"validation": {"enabled": True, "files": ""}}} | changes
     assert unvalidated(record) == reason
 

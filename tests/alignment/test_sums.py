@@ -211,7 +211,7 @@ def test_sums_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     sums.write_bytes(good)
     assert read_sums(path).records == 60
     path.write_bytes(pack(make_case(2)))
-    with pytest.raises(UserError, match=r"belongs to another content of data.bin"):
+    with pytest.raises(UserError, match=r"was not made from the present data.bin"):
         read_sums(path)
     write_sums(str(tmp_path / "other.sums"), make_sums(path, 60.0))
     path.rename(tmp_path / "other.bin")

@@ -90,7 +90,7 @@ PEDE_DOES = {
     "crashes": ("kill -SEGV $$", "exit status -11"),
     **({"ends": ("echo '    5   Ended without solution' > millepede.end", "ended with code 5")} if SOAK else {}),
 }
-# How the constants of the second iteration are spoilt.
+# Ways to corrupt the constants of the second iteration.
 CONSTANTS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "missing": ("No such file", Path.unlink),
     "nan": ("finite number", lambda path: path.write_text('"00": [0, nan, 0, 0, 0, 0]')),

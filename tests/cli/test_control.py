@@ -84,7 +84,7 @@ def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: p
     assert "fix: put the raw file in place, then resume" in status
 
     raw[0].write_bytes(b"raw")
-    with no_job_begins():  # before the test looked
+    with no_job_begins():  # it ended before the test looked
         resumed = plain_command("resume", "stops")
         assert resumed.status == 0, resumed.err
         assert "stops continues as job " in resumed.out

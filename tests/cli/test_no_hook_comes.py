@@ -111,7 +111,7 @@ def test_a_dagman_that_cools_down(stuck: Path, plain_command: Command) -> None:
         resume_in_vain(stuck, plain_command)
         until(lambda: dagman(stuck)[0].starts_again_s)
     assert "its DAGMan exited; HTCondor restarts it in about 5 min" in plain_command("status", "stuck").out
-    assert plain_command("wait", "stuck", "--timeout", "0").status == waiting.TIMEOUT  # it may succeed then
+    assert plain_command("wait", "stuck", "--timeout", "0").status == waiting.TIMEOUT  # the command may then succeed
     assert "is already running as job" in plain_command("resume", "stuck").err
     began = time.monotonic()
     plain_command("stop", "stuck", "--yes")

@@ -51,7 +51,7 @@ def test_the_end_is_estimated_from_the_times_so_far() -> None:
     found = eta.estimate(record(10), rows, BEGIN + 3 * EACH_S + 300)
     assert (found["iteration_s"], found["iterations"], found["left"]) == (1200.0, 3, 7)
     assert found["left_s"] == 900 + 6 * 1200
-    # 2 um halves each time: below 0.5 um in the fifth, plus one more.
+    # From 2 um, halved each time, the fifth is below 0.5 um; one more iteration confirms it.
     assert found["converges"] == 6
     assert found["converges_utc"] == utc(BEGIN + 3 * EACH_S + 300 + 900 + 2 * 1200)
 

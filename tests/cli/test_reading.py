@@ -315,7 +315,7 @@ def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(drawn) == 2
     assert "\x1b" not in "".join(drawn)
     assert curves.plots({"iterations": [{"metrics": {"format": 1}}]}, rules, 80) == []
-    # Those of an imported campaign have no limit, and no line that looks like one.
+    # Curves of an imported campaign have no limit, and no line that looks like one.
     effects = [{"metrics": {"format": 1}, "effect_um": effect} for effect in (30.0, 0.1)]
     bare, limited = (curves.plots({"iterations": effects}, asked, 80)[0] for asked in ({}, rules))
     assert bare.startswith("expected residual shift\n")

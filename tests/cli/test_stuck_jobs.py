@@ -147,7 +147,7 @@ def test_the_whole_pool_is_killed(make: Make, plain_command: Command, ground: Pa
     status = until(lambda: "nodes done, 2 disconnected" in (out := plain_command("status", campaign.name).out) and out)
     assert "2 jobs disconnected from the execute machine" in status
     assert f"{FIRST} (job {job}): HTCondor runs it again within 1 min 00 s, or reconnects\n" in status
-    assert "condor_hold" not in status  # effective only when the lease ends
+    assert "condor_hold" not in status  # takes effect only when the lease ends
     assert f"{campaign.name}: 2 jobs disconnected from the execute machine; see" in plain_command("list").out
     (campaign.orders / "wait_s").write_text("0.1")
     assert campaign.wait_end() == "exhausted"

@@ -93,7 +93,7 @@ def test_the_short_text_is_short() -> None:
     ],
 )
 def test_files_held_back_are_spread_evenly(files: Sequence[int], fraction: float, expected: list[int]) -> None:
-    """A validation gets its fraction of the files, rounded, at least one of ten and none of fewer, evenly spread."""
+    """A validation gets a rounded fraction of the files, evenly spread: at least one of ten, and none of fewer."""
     assert hold_back(files, fraction) == expected
 
 

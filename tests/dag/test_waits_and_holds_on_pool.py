@@ -34,7 +34,7 @@ def submit(folder: Path) -> PoolCampaign:
             },
         },
     )
-    # As a machine does that measures its jobs' memory.
+    # Like a machine that measures its jobs' memory.
     hold = (
         f'on_exit_hold = FaserNode == "{HUNGRY}" && (NumHolds ?: 0) == 0\n'
         '    on_exit_hold_reason = "Error: memory usage exceeded request_memory"\n'

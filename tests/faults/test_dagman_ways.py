@@ -237,7 +237,7 @@ PHASES: dict[str, tuple[int, str, Callable[[PoolCampaign], Any]]] = {
     "a job is held": (2, NODE, lambda c: _held(c)),
     "the solution runs": (2, MILLE, lambda c: runs(c, MILLE)()),
 }
-RESUMED = ("before a hook", "jobs run", "the solution runs")  # until the end; the others have no other choice
+RESUMED = ("before a hook", "jobs run", "the solution runs")  # wait until the end; others only have this choice
 
 
 def _held(campaign: PoolCampaign) -> bool:

@@ -297,7 +297,7 @@ def test_small_corrections_that_do_not_shrink_do_not_count() -> None:
     ]
     assert judge(RULES, [MOVING, *noise], limit=10).name == "converged"  # in another direction each time
     assert judge(RULES, [MOVING, *noise, step(0.09)], limit=10).name == "go_on"  # of which nothing is known
-    # Corrections at the noise level do not shrink any more, and need not.
+    # Corrections at the noise level no longer shrink, and need not.
     assert judge(RULES, [MOVING, step(0.01), step(0.01), step(0.01)], limit=10).name == "converged"
 
 
@@ -381,7 +381,7 @@ def test_a_description_that_became_worse_does_not_count() -> None:
     assert said.name == "go_on"
     assert "0.014 above the stage's best" in said.reason
     assert judge(RULES, [MOVING, step(1.002), step(1.004), step(1.004)], limit=10).name == "converged"
-    # Other tracks have another chi2/ndf.
+    # With other files chi2/ndf differs.
     others = [step(1.016, (417,))] * 3
     assert judge(RULES, [MOVING, step(1.002), *others], limit=10).name == "converged"
 

@@ -21,7 +21,7 @@ from faser_align.state.outbox import Claim
 from faser_align.system.bounded import Ended, Worker
 
 CLAIM = Claim((1,), (1,), "me", "held", 1, 1, ("first",))
-NOBODY = cast(Worker, None)  # of which these tests need nothing
+NOBODY = cast(Worker, None)  # which these tests do not need
 
 
 @pytest.fixture

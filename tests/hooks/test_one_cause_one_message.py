@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 FILES = 9
 QUICK = altered("from faser_align.state import publish\npublish.SHARE = 1")
-# A script that is killed after its first message has arrived and before that is recorded.
+# A script that is killed after its first message arrived, before that is recorded.
 KILLED = altered(
     "from faser_align.system.libraries import site_packages\nsite_packages()\nfrom faser_align.state import outbox\n"
     "outbox.mark = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"

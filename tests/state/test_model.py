@@ -57,7 +57,7 @@ RECORD = make_campaign(
 )
 KEPT = (layout.STATE, layout.PUBLISHED)
 
-# Outcomes of a hook. Most are normal, so that stories get somewhere.
+# Outcomes of a hook. Most are normal, so that campaigns advance.
 WELL, UNPUBLISHED, LOCKED = "well", "dies before it publishes", "finds the store locked"
 IN_TRANSACTION, AFTER_COMMIT = "dies before COMMIT", "dies before it takes files from the spool"
 PUBLISHING, SPOOLING = "dies while it publishes", "finds the store locked and dies before it is in the spool"
@@ -310,7 +310,7 @@ class Stories(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(database, "BUSY_S_MAX", 0.0)
         self.patch.setattr(publish, "SHARE", 1)  # no publish interval
-        self.patch.setattr(outbox, "BACKOFF_S", 86400.0)  # not over before the story, on any machine
+        self.patch.setattr(outbox, "BACKOFF_S", 86400.0)  # longer than the test, on any machine
         self.patch.setattr(next_message, "PAUSE_S", 0.0)
         self.world: Any = self.World()
         self.model = Model(ABOUT, targets=TARGETS, lost_max=1)

@@ -74,7 +74,7 @@ def findings(path: Path | str) -> list[str]:
         return verify.findings(db)
 
 
-BREAK = "UPDATE nodes SET state = 'running' WHERE node = 'mille_s1_i01'"  # which contradicts the history
+BREAK = "UPDATE nodes SET state = 'running' WHERE node = 'mille_s1_i01'"  # this contradicts the history
 
 
 def write(store: Path, sql: str) -> None:
@@ -446,7 +446,7 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
         tail, middle = replay.missing(str(known), events)
         lacking = [one for place, one in enumerate(events) if {1: 0, 5: 4}.get(place, place) >= count]
         assert (tail, middle) == (lacking, [])
-    # A queued event is as late as its ingestion by a hook: it precedes nothing.
+    # A queued event counts from when a hook applies it, so it precedes nothing.
     late, last = ({**FAILED, "job_id": job} for job in ("13.0", "14.0"))
     known = _store_after(record, [Replayable(PRE), Replayable(last)], tmp_path / "post.db")
     events = [Replayable(PRE), Replayable(late, spooled="1.json"), Replayable(last)]

@@ -396,7 +396,7 @@ def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
     waits_s: list[float] = []
     for _ in range(outbox.TRIES_MAX - 1):
         again = claimed(folder, final=True)
-        assert outbox.due(folder)  # at any retry interval: its holder may have been killed
+        assert outbox.due(folder)  # whatever the retry interval: its holder may have been killed
         waits_s.append(_back_off_s(folder, again, "refused again"))
     assert [round(wait_s, -1) for wait_s in waits_s[:-1]] == [120, 240, 480, 960]
     assert not outbox.due(folder, final=True)

@@ -189,7 +189,7 @@ class Model:
             return SKIP
         self._begin(node)
         if self.state in ("failed", "removed") and dag == self.dag:
-            self._move("resumed", self.at)  # it did not leave, or the FINAL was another DAGMan's
+            self._move("resumed", self.at)  # it is still there, or FINAL belonged to another DAGMan
         if file < 0:
             self._move("solving_started", (stage, iteration))
         elif self.state not in ("reconstructing", "solving") or self.at != (stage, iteration):

@@ -178,7 +178,7 @@ def _begin(question: dict[str, Any], others: list[int]) -> _Program | None:
                 os.close(descriptor)
             os._exit(_run(question))
         finally:
-            os._exit(70)  # no exception leads a child back into the server
+            os._exit(70)  # an exception must not return a child to the server's code
     return _Program(child, os.pidfd_open(child), answer)
 
 

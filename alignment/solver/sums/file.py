@@ -132,7 +132,7 @@ def read_sums(binary: str | os.PathLike[str]) -> FileSums:
         raise UserError(f"{path} is damaged: its checksum is wrong")
     sums = _parse(rest)
     if sums.binary != belongs:
-        raise UserError(f"{path} belongs to another content of {os.path.basename(binary)}")
+        raise UserError(f"{path} was not made from the present {os.path.basename(binary)}")
     return sums
 
 
