@@ -239,7 +239,7 @@ def progress(row: queries.Row) -> str:
 
 def _done(counts: queries.Row) -> str:
     done = counts.get("done", 0) + counts.get("skipped", 0)
-    return ", ".join([f"{done} of {sum(counts.values())} nodes done", *formatting.busy(counts)])
+    return ", ".join([f"{done:,} of {sum(counts.values()):,} nodes done", *formatting.busy(counts)])
 
 
 def _iterations(db: sqlite3.Connection, all_counts: Sequence[queries.Row]) -> list[queries.Row]:

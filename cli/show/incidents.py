@@ -18,6 +18,7 @@ from faser_align.system import formatting
 Row = Mapping[str, Any]
 
 ITEMS_MAX = 6  # per list, unless there is no room for as many
+SLOW_MAX = 3  # slow nodes: their lines say the same
 
 
 def blocks(seen: Row, program: str = "faser-align", most: int = ITEMS_MAX) -> list[Block]:
@@ -177,12 +178,13 @@ def _slow(seen: Row, most: int) -> list[Block]:
         f"{i['node']}: for {formatting.duration(i['since_s'])} in HTCondor, where {formatting.duration(i['median_s'])} is usual"
         for i in items
     ]
-    blocks = _listing("slow", "node", [(line,) for line in told], "yellow", most=most)
+    blocks = _listing("slow", "node", [(line,) for line in told], "yellow", most=min(most, SLOW_MAX))
     if items and most:
         cluster, tools = seen["dag_id"].partition(".")[0], seen["to_pool"]
         chosen = f"-constraint 'DAGManJobId == {cluster} && FaserNode == \"{items[0]['node']}\"'"
-        blocks.append(Line(f"  see where one runs: {tools}condor_q -run {chosen}"))
-        blocks.append(Line(f"  restart it on another machine: {tools}condor_vacate_job {chosen}"))
+        typed = (("see where one runs", "condor_q -run"), ("restart it on another machine", "condor_vacate_job"))
+        for words, command in typed:
+            blocks += [Line(f"  {words}:"), Line(f"    {tools}{command} {chosen}", whole=True)]
     return blocks
 
 

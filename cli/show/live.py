@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import tzinfo
 
+from faser_align.campaign.next_steps import Step
 from faser_align.cli.show import draw, screens
 from faser_align.operations import snapshot
 from faser_align.operations.snapshot_types import Snapshot
@@ -15,6 +16,7 @@ from faser_align.state import queries
 
 # Iterations and incidents of a kind that are shown, depending on the room on the terminal.
 LATEST = ((screens.ITERATIONS_MAX, 6), (10, 6), (10, 2), (5, 2), (5, 1), (5, 0), (3, 0), (1, 0))
+_STEPS = (Step("Ctrl-C ends this display; the campaign continues", ""),)
 
 
 def watch_live(
@@ -59,12 +61,14 @@ def watch_live(
 
 def _fitting(seen: Snapshot, program: str, trouble: str, where: tzinfo | None) -> list[draw.Block]:
     """Return the status with as many incidents and iterations as fit beside constants and next command."""
-    for blank, (latest, items) in itertools.product((True, False), LATEST):
-        blocks = screens.status(seen, program=program, trouble=trouble, where=where, latest=latest, items=items)
+    for (latest, items), blank in itertools.product(LATEST, (True, False)):
+        blocks = screens.status(
+            seen, program=program, trouble=trouble, where=where, latest=latest, items=items, cure=_STEPS
+        )
         blocks = [block for block in blocks if blank or block != draw.Line()]
         if draw.height(blocks) < draw.lines():
             return blocks
-    last = screens.onwards(seen, program)
+    last = screens.onwards(seen, program, cure=_STEPS)
     return draw.cut(blocks[: -len(last)], last, draw.lines() - 1)
 
 

@@ -277,7 +277,7 @@ def _campaign(row: Row, where: tzinfo | None, *, stuck: bool) -> tuple[str, ...]
         row["name"],
         ", ".join([row["state"], *(["stuck"] if stuck else []), *([f"{held:,} held"] if held else [])]),
         f"{stage}{row['iteration']}/{row['limit']}",
-        f"{row['files'] - row['lost']}/{row['files']}" if row["lost"] else str(row["files"]),
+        f"{row['files'] - row['lost']:,}/{row['files']:,}" if row["lost"] else f"{row['files']:,}",
         formatting.chi2(row["chi2_per_ndf"]),
         formatting.shift(row["effect_um"]),
         formatting.day_and_time(row["updated_utc"], where),

@@ -69,7 +69,7 @@ def troubled(large: Command, workdir: Path) -> Command:
     return large
 
 
-@pytest.mark.parametrize(("columns", "most"), [(40, 68), (80, 50), (200, 42)])
+@pytest.mark.parametrize(("columns", "most"), [(40, 66), (80, 50), (200, 42)])
 def test_the_status_of_a_large_campaign_is_one_screen(
     columns: int, most: int, troubled: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -273,13 +273,13 @@ def test_what_is_watched_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     rows = [{**iteration(), "iteration": n} for n in range(1, 31)]
     seen = snapshot(iterations=rows, lost=[{"file": 1, "node": "n", "why": "gone"}])
     monkeypatch.setenv("COLUMNS", "80")
-    for height, shown in ((60, 20), (27, 10), (20, 3), (10, 0)):
+    for height, shown in ((60, 20), (27, 10), (20, 5), (10, 0)):
         monkeypatch.setenv("LINES", str(height))
         found = lines(live._fitting(seen, "f", "", UTC))
         assert sum(line.startswith("2.") for line in found) == shown
         assert len(found) < height
         assert f"{30 - shown} earlier iterations left out; all with `f metrics 'a b'`" in found or not shown
-        assert found[-1] == "  f watch 'a b'"
+        assert found[-1] == "Ctrl-C ends this display; the campaign continues"
 
 
 def test_incidents_make_room_for_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +294,10 @@ def test_incidents_make_room_for_iterations(monkeypatch: pytest.MonkeyPatch) -> 
     assert draw.height(blocks) < 24
     assert sum(line.startswith("2.") for line in found) == 5
     assert "5 nodes slow" in found
-    assert found[-3:] == ["constants so far: none yet; it starts from /start.txt", "next:", "  f watch 'a b'"]
+    assert found[-2:] == [
+        "constants so far: none yet; it starts from /start.txt",
+        "Ctrl-C ends this display; the campaign continues",
+    ]
 
 
 def test_a_table_that_does_not_fit() -> None:
