@@ -13,6 +13,8 @@ from faser_align.system.program import named, program
 
 __all__ = ["error", "named", "note", "program", "say", "sentence", "show_json", "table", "warn"]
 
+_PLAIN = "--plain"  # the option of reading commands, which errors and warnings obey as well
+
 
 def say(text: str = "") -> None:
     """Write a line for a person, with control characters in reasons and logs removed."""
@@ -24,15 +26,17 @@ def warn(text: str) -> None:
     from faser_align.cli.show import draw
 
     line = f"warning: {strip_control_characters(named(text))}"
-    typer.echo(typer.style(line, fg="yellow") if draw.has_colours() else line, err=True)
+    colours = draw.has_colours() and not draw.is_plain(_PLAIN in sys.argv)
+    typer.echo(typer.style(line, fg="yellow") if colours else line, err=True)
 
 
 def error(text: str) -> None:
-    """Write an error to standard error; on a terminal with a mark."""
+    """Write an error to standard error; on a terminal with a mark and in colour, unless output is plain."""
     from faser_align.cli.show import draw
 
-    colours = draw.has_colours()
-    mark = f"{streams.able('✗', sys.stderr)} " if sys.stderr.isatty() else ""
+    plain = draw.is_plain(_PLAIN in sys.argv)
+    colours = draw.has_colours() and not plain
+    mark = f"{streams.able('✗', sys.stderr)} " if sys.stderr.isatty() and not plain else ""
     head = f"{mark}error:"
     typer.echo(f"{typer.style(head, fg='red', bold=True) if colours else head} {text}", err=True)
 

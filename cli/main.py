@@ -119,7 +119,12 @@ _PLAIN = (
     ("Input should be greater than or equal to", "must be at least"),
     ("Input should be less than or equal to", "must be at most"),
     ("Input should be", "must be"),
-    (r"(?i)invalid value for ('.*?'): must", r"\1 must"),
+    ("Value error, '.*?' is not one of", "must be one of"),
+    (r"invalid value for ('.*?'): must", r"\1 must"),
+    (r"got unexpected extra arguments? ?(?:\(s\))? ?\((.*)\)", r"unexpected argument \1"),
+    (r"missing argument 'campaign(\.\.\.)?'", "missing the name of a campaign, which `{program} list` shows"),
+    (r" \(possible options: (.*)\)", r"; did you mean \1"),
+    (r"(?<=did you mean )(.*)", lambda found: found[1].replace(", ", " or ")),
 )
 
 
@@ -130,7 +135,10 @@ def _misused(problem: Any) -> int:
         return MISUSED
     said = " ".join(problem.format_message().split()).rstrip(".?").replace(". Did you", "; did you")
     for pattern, plain in _PLAIN:
-        said = re.sub(pattern, plain, said)
+        said = re.sub(pattern, plain, said, flags=re.IGNORECASE)
+    said = said.replace("{program}", console.program())
+    if value := _given(problem):
+        said = re.sub("^invalid value for '.*?': |^'.*?' (?=must)", f"{value}: ", said, flags=re.IGNORECASE)
     names: list[str] = []
     context = problem.ctx
     while context is not None and context.parent is not None:
@@ -139,6 +147,16 @@ def _misused(problem: Any) -> int:
     command = " ".join([console.program(), *names])
     console.error(f"{said[:1].lower()}{said[1:]}; see `{command} --help`")
     return MISUSED
+
+
+def _given(problem: Any) -> str:
+    """Return the option of a usage error with its value as it was typed; empty if it was not."""
+    names = getattr(getattr(problem, "param", None), "opts", ())
+    for at, word in enumerate(sys.argv):
+        name, _, value = word.partition("=")
+        if name in names and (value or sys.argv[at + 1 :]):
+            return f"{name} {value or sys.argv[at + 1]}"
+    return ""
 
 
 def main() -> None:

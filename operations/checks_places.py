@@ -14,7 +14,7 @@ from faser_align.dag.wrapper import reconstruct_options
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.fsm.plural import count
 from faser_align.operations.checking import CheckContext, Doubt, Failed, Skipped
-from faser_align.system import site_tools
+from faser_align.system import formatting, site_tools
 from faser_align.system.folder_probe import try_folder
 
 ABSENT = "not on this machine"
@@ -274,9 +274,10 @@ def _free(folder: str) -> int:
 
 
 def _enough(left: int | None, need_mb: float, what: str, key: str) -> str:
+    need = formatting.bytes_of(round(need_mb * MB))
     if left is None:
-        return f"{what}: no limit; this campaign needs about {need_mb:,.0f} MB"
-    told = f"{what}: {left / MB:,.0f} MB left, and this campaign needs about {need_mb:,.0f} MB"
+        return f"{what}: no limit; this campaign needs about {need}"
+    told = f"{what}: {formatting.bytes_of(left)} left, and this campaign needs about {need}"
     if left < need_mb * MB:
         raise UserError(f"{told}; free space, or set {key} to another folder")
     if left < ROOMY * need_mb * MB:

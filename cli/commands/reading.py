@@ -76,7 +76,10 @@ def list_campaigns(
     elif state or run or year:
         console.say(f"no campaign matches; see all with `{console.program()} list`")
     else:
-        console.say(f"no campaign yet; start with `{console.program()} init`, then `{console.program()} submit --help`")
+        program = console.program()
+        console.say(
+            f"no campaign yet; try `{program} demo`, or start with `{program} init`, then `{program} submit --help`"
+        )
 
 
 def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: Json = False) -> None:

@@ -36,8 +36,8 @@ def test_everything_is_looked_at(plain_command: Command, lxplus: Lxplus) -> None
     assert found["raw files"]["text"].startswith("3 files, ")
     assert [f"{path}: {size} bytes" for path, size in sizes(lxplus)] == found["raw files"]["details"]
     assert "922 MB left" in found["AFS quota"]["text"]
-    assert "needs about 2 MB" in found["AFS quota"]["text"]
-    assert "99,000 MB left, and this campaign needs about 180 MB" in found["EOS quota"]["text"]
+    assert "needs about 1.8 MB" in found["AFS quota"]["text"]
+    assert "99 GB left, and this campaign needs about 180 MB" in found["EOS quota"]["text"]
     assert "Kerberos ticket valid for" in found["Kerberos"]["text"]
     several = look(plain_command, "-y", "2023", "-r", "11705", "-f", "400", "-r", "11706", "-f", "1")["raw files"]
     assert "Faser-Physics-011706-00001.raw cannot be read" in several["text"]
@@ -69,7 +69,7 @@ def test_what_is_missing_is_named_with_its_key_and_cure(plain_command: Command, 
         "Calypso": "reconstruction.calypso.reconstruct =",
         "CVMFS": f"{lxplus.database}: cannot read; mount CVMFS",
         "raw files": "00401.raw is empty, and 1 more; correct -y, -r, -f or reconstruction.raw",
-        "AFS quota": "0 MB left, and this campaign needs about 2 MB; free space, or set campaign.folder",
+        "AFS quota": "1.02 kB left, and this campaign needs about 1.8 MB; free space, or set campaign.folder",
         "EOS quota": "failed with exit status 2: permission denied",
         "AFS token": "there is no valid AFS token, so HTCondor cannot access your files; run `kinit && aklog`",
     }

@@ -98,7 +98,7 @@ def test_a_bar_of_the_current_iteration(shown: Any) -> None:
 
 
 def test_errors_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error has a red mark on a terminal, and only the word elsewhere."""
+    """An error has a red mark on a terminal, and only the word elsewhere and in plain output."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     for stream, expected in ((Terminal(), "\x1b[31m\x1b[1m✗ error:\x1b[0m no\n"), (io.StringIO(), "error: no\n")):
@@ -106,3 +106,8 @@ def test_errors_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
             patch.setattr(sys, "stderr", stream)
             console.error("no")
         assert stream.getvalue() == expected
+    plain = Terminal()
+    monkeypatch.setattr(sys, "argv", ["faser-align", "list", "--plain"])
+    monkeypatch.setattr(sys, "stderr", plain)
+    console.error("no")
+    assert plain.getvalue() == "error: no\n"

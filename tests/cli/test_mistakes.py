@@ -16,11 +16,13 @@ SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400")
     [
         (("submit", "-y", "2023", "-f", "400"), "missing option -r; see `faser-align submit --help`"),
         (("submit", "-y", "2023", "-r", "1"), "missing option -f; see `faser-align submit --help`"),
-        ((*SUBMIT, "-i", "abc"), "'--iterations' / '-i' must be a whole number; see"),
-        (("status",), "missing argument 'CAMPAIGN'; see `faser-align status --help`"),
-        (("pool", "start", "--cpus", "0"), "'--cpus' must be at least 1; see"),
-        (("statu",), "no such command 'statu'"),
-        (("status", "a", "b"), "got unexpected extra argument"),
+        ((*SUBMIT, "-i", "abc"), "-i abc: must be a whole number; see"),
+        (("status",), "missing the name of a campaign, which `faser-align list` shows; see"),
+        (("pool", "start", "--cpus", "0"), "--cpus 0: must be at least 1; see"),
+        (("stat",), "no such command 'stat'; did you mean 'status' or 'constants'; see"),
+        (("metrics", "x", "--plto"), "no such option: --plto; did you mean --plain or --plot; see"),
+        (("constants", "export", "x", "-o", "y", "--format=z"), "--format z: must be one of 'calypso', 'json', 'csv'"),
+        (("status", "a", "b"), "unexpected argument b; see"),
         (("--verbose",), "no such option: --verbose"),
     ],
 )

@@ -119,10 +119,10 @@ def test_a_snapshot_that_cannot_be_read(damage: str, plain_command: Command, her
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("extend", "x", "-i", "many"), "'--iterations' / '-i' must be a whole number"),
-        (("wait", "x", "--timeout", "soon"), "'--timeout' must be a number"),
-        (("reco", *DATA, "400", "-n", "100"), "'--number' / '-n' must be at most 99"),
-        (("wait", "x", "--timeout", "-1"), "'--timeout' must be at least 0"),
+        (("extend", "x", "-i", "many"), "-i many: must be a whole number"),
+        (("wait", "x", "--timeout", "soon"), "--timeout soon: must be a number"),
+        (("reco", *DATA, "400", "-n", "100"), "-n 100: must be at most 99"),
+        (("wait", "x", "--timeout", "-1"), "--timeout -1: must be at least 0"),
         (("submit", "-y", "2023", "-r", "1", "-r", "2", "-f", "3"), "found 2 -r and 1 -f; add one -f for each -r, in the same order"),
     ],
 )  # fmt: skip
