@@ -131,7 +131,8 @@ def _refuse_missing(values: Mapping[str, object]) -> None:
     """Raise UserError for options without a value."""
     missing = [option for option, value in values.items() if not value]
     if missing:
-        raise UserError(f"missing option {' and '.join(missing)}; see `faser-align submit --help`")
+        named = " and ".join(", ".join(missing).rsplit(", ", 1))
+        raise UserError(f"missing option{'s' * (len(missing) > 1)} {named}; see `faser-align submit --help`")
 
 
 def _configuration(request: Request) -> tuple[str, Config]:

@@ -14,6 +14,7 @@ SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("submit",), "missing options -y, -r and -f; see `faser-align submit --help`"),
         (("submit", "-y", "2023", "-f", "400"), "missing option -r; see `faser-align submit --help`"),
         (("submit", "-y", "2023", "-r", "1"), "missing option -f; see `faser-align submit --help`"),
         ((*SUBMIT, "-i", "abc"), "-i abc: must be a whole number; see"),
