@@ -1,4 +1,4 @@
-"""What a physicist imports: campaigns, constants, Mille files, the solver.
+"""Define the API for physicists: campaigns, constants, Mille files, the solver.
 
 These names stay; everything else of the package may change from one version to the next.
 
@@ -53,7 +53,7 @@ A steering text is solved as pede would, and the result read from where either h
 >>> f"{1e3 * row.value:.2f} +- {1e3 * row.error:.2f} mrad"
 '-1.19 +- 0.14 mrad'
 
-What is wrong with a file is said in one sentence:
+An error says in one sentence what is wrong with a file:
 
 >>> from faser_align.api import UserError
 >>> try:

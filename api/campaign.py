@@ -85,7 +85,7 @@ def _submit(request: Any, *, check: bool) -> "Campaign":
 
 
 class Campaign:
-    """A campaign, by its name or its folder. What it tells is what was so when it was asked.
+    """A campaign, by its name or its folder. Each property reads the snapshot anew.
 
     >>> campaign = Campaign("Y2023_R011705_F400-405")
     >>> campaign.state, campaign.ended

@@ -29,7 +29,7 @@ from faser_align.notifiers.mailbox import Mailbox
 
 
 class Waited(NamedTuple):
-    """What the hooks did.
+    """Results of the hooks.
 
     Attributes:
         pre_s: wall time of a reconstruction node's PRE meanwhile (s).

@@ -1,4 +1,4 @@
-"""What a hook costs: the whole process of a reconstruction node's PRE and POST, against bare Python with sqlite3.
+"""Measure the cost of a hook: the process of a reconstruction node's PRE and POST, against bare Python with sqlite3.
 
     python benchmarks/hook.py [--files 50] [--iterations 10] [--rounds 40]
 

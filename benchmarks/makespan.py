@@ -1,4 +1,4 @@
-"""What the hooks cost a campaign of short nodes: its makespan, against the same DAG with /bin/true as every script.
+"""Measure the makespan of a campaign of short nodes, against the same DAG with /bin/true as every script.
 
     python benchmarks/makespan.py [--files 4] [--iterations 3] [--rounds 5]
 

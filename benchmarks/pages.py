@@ -1,4 +1,4 @@
-"""What the page of a campaign costs: ``faser-align report`` for few and for many files, its time, memory and size.
+"""Measure the cost of a campaign's page: ``faser-align report`` for few and for many files, its time, memory and size.
 
     python benchmarks/pages.py [--rounds 3]
 
@@ -34,7 +34,7 @@ TRACKS = 4000  # per file
 
 
 class Goal(NamedTuple):
-    """A campaign's size, and what its page may cost."""
+    """A campaign's size, and the limits of its page."""
 
     files: int
     iterations: int

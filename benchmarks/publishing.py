@@ -1,4 +1,4 @@
-"""What publishing costs: the copy for readers at 1,000 and 100,000 nodes, and the share of the time that copies take.
+"""Measure the cost of publishing: the snapshot of 1,000 and 100,000 nodes, and the fraction of time for snapshots.
 
     python benchmarks/publishing.py [--nodes 1000 100000] [--seconds 10]
 

@@ -1,11 +1,11 @@
-"""What the reading commands cost in a large campaign: ``list``, ``status``, ``history`` against ``faser-align --version``.
+"""Measure reading commands in a large campaign against ``faser-align --version``: ``list``, ``status``, ``history``.
 
     python benchmarks/reading.py [--files 10000] [--iterations 10] [--rounds 9]
 
 The campaigns are put into their stores by SQL. Each round runs the baseline and each command in turn, so that a drift of
 the machine touches all of them; the ratio is the median of the rounds' ratios. CPU time is shown beside it, which a busy
-machine disturbs less. The campaign that goes on belongs to a pool that is not there: what a schedd takes to answer is
-HTCondor's, and at most 8 s.
+machine disturbs less. The running campaign belongs to a pool that does not exist: a schedd may take up to 8 s to
+answer.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a large DAG costs: rendering 1,000 files x 10 iterations, against writing the same text without a template.
+"""Measure the cost of a large DAG: rendering 1,000 files x 10 iterations, against writing the text without a template.
 
 python benchmarks/rendering.py [--files 1000] [--iterations 10]
 """

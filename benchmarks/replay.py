@@ -33,7 +33,7 @@ LIMIT_MS = 10.0
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy what a replay reads."""
+    """Copy the files that a replay reads."""
     last = layout.normal_file("", 1, ITERATIONS).lstrip("/")
     results = [layout.result_file("", 1, number).lstrip("/") for number in range(1, ITERATIONS + 1)]
     for name in (layout.RECORD, layout.PUBLISHED, *results):

@@ -1,4 +1,4 @@
-"""What the command line costs before it does anything: ``faser-align --help`` against ``python -c 'import typer'``.
+"""Measure the start-up time of the command line: ``faser-align --help`` against ``python -c 'import typer'``.
 
 python benchmarks/start_up.py [--rounds 15]
 """

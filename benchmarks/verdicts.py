@@ -73,7 +73,7 @@ class Case:
 
 @dataclass
 class World:
-    """What a campaign meets; a trouble changes it.
+    """Conditions of a campaign, which a trouble changes.
 
     Attributes:
         truths: constants of the true detector, one for each part of the files.
@@ -103,7 +103,7 @@ class World:
 
 
 class Trouble(NamedTuple):
-    """What disturbs a campaign: its range, what it does, and words of which one names it to the user.
+    """A trouble of a campaign: its range, its effect, and words of which one names it to the user.
 
     ``amount`` is drawn from ``low`` to ``high``, evenly in its logarithm. In ``words`` {where} is the element, in either
     form that messages have.
@@ -275,7 +275,7 @@ def tables(recipe: str) -> dict[str, Any]:
 
 
 def world_of(case: Case) -> World:
-    """Return what the campaign of a case meets."""
+    """Return the conditions of a case's campaign."""
     truth = true_constants()
     rng = np.random.default_rng([2026, SETS.index(case.kind), case.seed, 1])
     world = World([truth], misplace_everything(truth, rng, case.size))
@@ -429,7 +429,7 @@ def _measurable(world: World, result: Result) -> bool:
 
 
 def shown(result: Result) -> list[str]:
-    """Return what the user sees about the end besides its reason."""
+    """Return what the user sees of the end besides its reason."""
     texts = [c.text for c in result.verdict.criteria if not c.passed or (c.name == "entries" and c.value)]
     return [*texts, *(result.last["notes"] if result.stages[-1] else [])]
 

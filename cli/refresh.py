@@ -81,7 +81,7 @@ def between(text: str, name: str) -> re.Match[str]:
 
 
 def refresh(docs: Path) -> list[str]:
-    """Write what is not current; return the names of the files."""
+    """Write outdated pages; return the names of their files."""
     wanted = pages()
     for (page, name), text in blocks().items():
         before = wanted.get(page) or (docs / page).read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ class Created:
     moved: tuple[tuple[str, str], ...]
 
     def undo(self) -> None:
-        """Remove what was made, and move back what was moved aside."""
+        """Remove the new files, and move back those that were moved aside."""
         for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)
         for now, before in self.moved:

@@ -276,7 +276,7 @@ _stdout = threading.Lock()  # of two threads at once, one would restore the othe
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Discard what the bindings print from C++, which bypasses Python's streams."""
+    """Discard the bindings' output from C++, which bypasses Python's streams."""
     with _stdout:
         sys.stdout.flush()
         kept = os.dup(1)

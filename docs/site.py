@@ -1,4 +1,4 @@
-"""What the site does with pages that are written to be read on GitHub, too (a hook of mkdocs, see ``mkdocs.yml``)."""
+"""Adapt pages that are also read on GitHub to the site (a hook of mkdocs, see ``mkdocs.yml``)."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Decide whether a file is dropped: its reconstruction failed for good, and the campaign goes on without it."""
+"""Decide whether a file is dropped: its reconstruction failed for good, and the campaign continues without it."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

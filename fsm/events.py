@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         host: str
 
     class Script(Source):
-        """What the event of every script has; ``exit`` is its exit status if the event cannot be recorded."""
+        """Keys of every script's event; ``exit`` is its exit status if the event cannot be recorded."""
 
         node: str
         exit: int
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
         reason: str
 
     class Request(TypedDict, total=False):
-        """What a command reports or requests; which keys there are depends on its name."""
+        """A report or request of a command; its keys depend on its name."""
 
         dag_id: str  # of submitted and resumed
         id: str
@@ -87,7 +87,7 @@ if TYPE_CHECKING:
         metrics: str  # JSON
 
     class Control(Request):
-        """What a command reports or requests; ``event`` is its name."""
+        """A report or request of a command; ``event`` is its name."""
 
         phase: Literal["control"]
         event: str

@@ -6,9 +6,10 @@ follows. With ``s`` the size of the last correction and ``r`` its ratio to the o
     s r / (1 - r)
 
 if all have the same direction. Sizes are those along directions that the data determine, because corrections along the
-others need not end. Corrections that do not shrink any more are noise if they have other directions: tracks and hits pass the
-cuts in one iteration and not in the next. Only the part that repeats counts. Its size is ``s sqrt(c)`` with the cosine ``c``
-of the angle between the last two corrections, because their scalar product has nothing of what differs between them.
+others need not end. Corrections that no longer shrink and change direction are noise: tracks and hits pass the cuts in
+one iteration and not in the next. Only the part that repeats counts. Its size is ``s sqrt(c)`` with the cosine ``c``
+of the angle between the last two corrections, because parts that differ between them do not contribute to their scalar
+product.
 """
 
 import math

@@ -113,7 +113,7 @@ class Magnet(TypedDict):
 
 
 class Solver(TypedDict, total=False):
-    """What the solver reported; an imported iteration may have no end code, which is then an empty text."""
+    """Metrics of the solver; the end code is an empty text if an imported iteration has none."""
 
     backend: str
     end_code: int | str

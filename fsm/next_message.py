@@ -77,7 +77,8 @@ def _place(message: Open) -> tuple[bool, int]:
 def _group(first: Open, queue: Sequence[Open]) -> tuple[Open, ...]:
     """Return the messages that are sent with ``first``: those of its lease, or of one kind up to the next other event.
 
-    A lease is repeated as it was, with its key. What some recipients of the target have already is sent to the others alone.
+    A lease is repeated as it was, with its key. A message that some recipients of a target already have is sent only to
+    the others.
     """
     if first.kind not in TOGETHER:
         return (first,)

@@ -40,7 +40,7 @@ def new_dagman(reaction: "Reaction") -> None:
     """Note a DAGMan that the campaign does not know: it was submitted, or resumed.
 
     The command line says so through the event queue, but a script may come first, or a user may have resubmitted the DAG by
-    hand. A campaign that goes on already (its DAGMan was submitted twice) only notes the id.
+    hand. A campaign that already runs (its DAGMan was submitted twice) only notes the id.
     """
     if not reaction.known["new_dagman"]:
         return
@@ -117,8 +117,8 @@ def _why_ended(event: "Final", failed: list[str]) -> str:
 def _take_early_end(reaction: "Reaction") -> bool:
     """Let the last verdict count if it came too early to be taken; return whether it ended the campaign.
 
-    A DAGMan that has lost track of a job runs FINAL and then goes on by itself: the campaign has failed by the time that
-    its last verdict comes, and a resumption has nothing left to do.
+    A DAGMan that has lost track of a job runs FINAL and then continues: the campaign has failed before its last verdict
+    arrives, and a resumption has nothing left to do.
     """
     end = reaction.known["early_end"]
     if end is None or not set(end["since"]).issubset(_UNMOVING):
@@ -183,7 +183,7 @@ def _stuck(reaction: "Reaction", event: "Control") -> None:
 
 
 def _extended(reaction: "Reaction", event: "Control") -> None:
-    """Let the campaign go on with more iterations of a stage, whatever comes after it included."""
+    """Continue the campaign with more iterations of a stage, and with the stages after it."""
     campaign = reaction.campaign
     stage = int(event["stage"])
     facts = {"stage": stage, "before": int(event["before"]), "after": int(event["after"]), "who": event["who"]}

@@ -57,7 +57,7 @@ class EarlyEnd(TypedDict):
 
 
 class Known(TypedDict, total=False):
-    """What the state database holds about an event; ``campaign`` is always there, the rest where the event needs it."""
+    """Rows of the state database for an event; ``campaign`` is always present, the rest if the event needs it."""
 
     campaign: Campaign
     new_dagman: bool  # no script of its DAGMan was recorded before

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(NamedTuple):
-    """What follows from an iteration: one of ``table.VERDICTS``, in one sentence, with the numbers."""
+    """The decision on an iteration: one of ``table.VERDICTS``, a sentence, and the numbers."""
 
     name: str
     reason: str

@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
 
 
 def deliver(folder: str, *, final: bool = False) -> int:
-    """Send what is due, as ``send_due`` does; problems go to standard error, because they fail no node."""
+    """Send due messages with ``send_due``; write problems to standard error, because they fail no node."""
     try:
         return send_due(folder, final=final)
     except (sqlite3.Error, OSError) as problem:
@@ -64,7 +64,7 @@ def send_due(folder: str, *, final: bool = False) -> int:
 
 
 def without_dagman(folder: str, sending: bool) -> None:
-    """Do what a script would do if DAGMan were there: ingest the event queue, and send what is due if ``sending``.
+    """Act as a script without DAGMan: apply the event queue and, if ``sending``, send due messages.
 
     Raises:
         sqlite3.Error, OSError: the database could not be read or written.
@@ -76,7 +76,7 @@ def without_dagman(folder: str, sending: bool) -> None:
 
 
 def _deliver_with_lock(worker: Worker, folder: str, deadline: float, *, final: bool) -> int:
-    """Send what is due while nobody else delivers; returns how many were accepted.
+    """Send due messages unless another process delivers; return the number of accepted ones.
 
     Each message is tried once, or twice if later ones of its target are due: a server that refuses one by chance gets it
     before the others, and one that cannot be sent does not delay them.

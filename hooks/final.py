@@ -16,7 +16,7 @@ DAG_HALTED = 6  # $DAG_STATUS (HTCondor manual, DAGMan: special script macros)
 
 
 def run(folder: str, event: "events.Final") -> tuple[int, bool]:
-    """Record the end of DAGMan and deliver what is pending.
+    """Record the end of DAGMan and deliver pending messages.
 
     Returns:
         Exit status, and whether the database holds the event.

@@ -15,7 +15,7 @@ PAUSE_S_MAX = 60.0  # longest pause between two messages that the script waits f
 
 
 def run(folder: str, event: "events.Hold") -> tuple[int, bool]:
-    """Record a hold and deliver what is due; returns the exit status, and whether the database holds the event."""
+    """Record a hold and deliver due messages; return the exit status, and whether the database has the event."""
     site_packages()
     held = holds.read(folder)
     status, stored = record(folder, event, held)

@@ -53,7 +53,7 @@ def names(facts: Facts) -> dict[str, Any]:
 
 
 def view(facts: Facts, limits: Limits, words: Words) -> View:
-    """Return what a message shows of an event; missing fields of the payload are omitted."""
+    """Return a message's data of an event; missing fields of the payload are omitted."""
     known, steps = names(facts), _steps(facts)
     reason = line(facts.get("reason"), limits.sentence).rstrip(".").removeprefix("the DAG ended: ")
     rows = _entries(facts.get("rows"))

@@ -128,7 +128,7 @@ def look(folder: str) -> DagmanStatus[Snapshot]:
 
 
 def _differences(folder: str, answer: queue.Queue, asked_s: float) -> queued.Found:
-    """Return what the queue, asked at ``asked_s``, says about the campaign's nodes if its DAGMan is there."""
+    """Return the state of the campaign's nodes in the queue at ``asked_s``, if its DAGMan is there."""
     return queued.look(folder, answer.jobs[0], answer.nodes, asked_s) if answer.jobs else queued.NOTHING
 
 

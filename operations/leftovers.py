@@ -1,4 +1,4 @@
-"""Find and remove large files of a campaign that nothing needs any more."""
+"""Find and remove large files of a campaign that are no longer needed."""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -18,7 +18,7 @@ from faser_align.state import control_requests, queries, spool
 
 
 def notify(found: dagman.DagmanStatus[Any]) -> tuple[str, ...]:
-    """Send what a campaign's scripts can no longer send; return the targets that accepted a message.
+    """Send the messages that a campaign's scripts can no longer send; return the targets that accepted one.
 
     For a stuck campaign that is the message *stuck*, once per cause. For an ended one it is every message that was
     never tried, or whose sender was killed, because DAGMan does not run FINAL again. Does nothing for a campaign of
@@ -41,7 +41,7 @@ def notify(found: dagman.DagmanStatus[Any]) -> tuple[str, ...]:
 
 
 def _send_unsent(folder: str) -> tuple[str, ...]:
-    """Deliver what an ended campaign's FINAL left unsent, unless it still runs; returns the targets that accepted."""
+    """Deliver messages that an ended campaign's FINAL left unsent; return the targets that accepted one."""
     unsent = _unsent(folder)
     if not unsent or not _is_ours(folder):
         return ()

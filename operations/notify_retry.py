@@ -69,7 +69,7 @@ def _waiting(folder: str, target: str) -> list[queries.Row]:
 
 
 def deliver(folder: str) -> None:
-    """Deliver what is due if there is no DAGMan to run a script.
+    """Deliver due messages if there is no DAGMan to run a script.
 
     Raises:
         CampaignError: the messages could not be delivered.

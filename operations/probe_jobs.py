@@ -36,7 +36,7 @@ class Progress(NamedTuple):
 
     @property
     def over(self) -> bool:
-        """Whether waiting any longer would change nothing."""
+        """Whether further waiting is useless."""
         return self.answered or bool(self.held) or self.value is not None
 
 

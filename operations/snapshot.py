@@ -1,4 +1,4 @@
-"""Collect what the reading commands show of a campaign from its snapshot, at once.
+"""Collect a campaign's data for the reading commands from one snapshot.
 
 The result is a dictionary of JSON types, so that ``--json`` and the screens agree.
 """

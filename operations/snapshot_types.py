@@ -1,4 +1,4 @@
-"""Types of what the reading commands show of a campaign, which ``--json`` writes as it is."""
+"""Types of the reading commands' data of a campaign; ``--json`` writes them unchanged."""
 
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict

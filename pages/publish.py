@@ -30,7 +30,7 @@ HEAD_BYTES = 2000
 
 
 class Entry(TypedDict, total=False):
-    """What the index shows of a campaign; ``page`` is the address of its page, relative to the index."""
+    """An entry of the index; ``page`` is the address of the campaign's page, relative to the index."""
 
     name: str
     state: str

@@ -1,4 +1,4 @@
-"""Write what a colleague needs to repeat a campaign: command, configuration and initial constants. Pure."""
+"""Write the command, configuration and initial constants with which to repeat a campaign. Pure."""
 
 import json
 import shlex

@@ -166,7 +166,7 @@ def correction_from_parameters(values: Mapping[int, float]) -> Constants:
 def parameters_from_correction(correction: Mapping[str, Six]) -> dict[int, float]:
     """Return Millepede parameters (mm, rad) of all labels: the inverse of ``correction_from_parameters``.
 
-    What no parameter describes is ignored: a layer's z, and z, rx and ry of a module.
+    Constants without a parameter are ignored: z of a layer, and z, rx and ry of a module.
     """
     values = {}
     for label, parameter in PARAMETERS.items():

@@ -73,7 +73,7 @@ def _of_constants(shares: _Shares) -> Constants:
 def _shares(normal: Normal, free: Collection[int]) -> _Shares:
     """Return by label its shares in the determined directions, each times the direction's error (mm, rad).
 
-    Scalar products of shares are the covariance. Also return whether the label has part in undetermined directions.
+    Scalar products of shares are the covariance. Also return whether undetermined directions contain the label.
     """
     values, directions = normal.directions(free)
     errors = 1.0 / np.sqrt(np.maximum(values, 1e-30))

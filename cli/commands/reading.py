@@ -118,7 +118,7 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
 
 
 def _notify(*looks: "DagmanStatus[Any]", quiet: bool = False) -> None:
-    """Send what the campaigns' scripts can no longer send, and name the recipients."""
+    """Send the messages that the campaigns' scripts can no longer send, and name the recipients."""
     from faser_align.operations import notice
 
     for look in looks:

@@ -1,4 +1,4 @@
-"""Write the report of a campaign as plain text: what a colleague needs to judge and to repeat it."""
+"""Write the report of a campaign as plain text, for colleagues who judge or repeat it."""
 
 import json
 from collections.abc import Mapping, Sequence

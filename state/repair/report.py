@@ -159,7 +159,7 @@ def _changes(found: Report) -> list[str]:
     named = [f"{node['node']} {node['before'] or 'not there'} -> {node['after']}" for node in found["nodes"]]
     if named:
         lines.append(f"nodes: {', '.join(named[:NODES_NAMED])}{_more(len(named) - NODES_NAMED)}")
-    return lines or ["everything in it stands as it was"]
+    return lines or ["nothing in it changed"]
 
 
 def _messages(found: Report) -> list[str]:
