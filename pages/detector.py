@@ -12,6 +12,8 @@ from markupsafe import Markup
 from faser_align.alignment.parameters.labels import LAYERS, STATIONS, constants_key
 from faser_align.pages.charts import number
 from faser_align.pages.figures import scale
+from faser_align.pages.figures.shapes import Measured
+from faser_align.pages.numbers import measured, signed
 
 CELL, GAP, TOP, BAR = 24.0, 12.0, 48.0, 8.0
 ROWS = 4
@@ -19,12 +21,12 @@ NAMES = ("IFT", "station 1", "station 2", "station 3")
 
 
 def picture(
-    values: Mapping[str, float | None], *, title: str, unit: str, most: float, station_keys: Sequence[int] = STATIONS
+    values: Mapping[str, Measured], *, title: str, unit: str, most: float, station_keys: Sequence[int] = STATIONS
 ) -> Markup:
     """Draw the detector with each module and layer coloured by its value relative to the end of the scale.
 
     Args:
-        values: by key of the constants, such as ``003`` or ``00``; None or missing values are hatched.
+        values: by key of the constants, such as ``003`` or ``00``, with their errors; missing values are hatched.
         title: what is shown.
         unit: unit of the values.
         most: end of the scale in both directions.
@@ -34,7 +36,7 @@ def picture(
     return Markup("<div class='detector' role='img' aria-label='{}'>{}</div>").format(title, Markup("").join(drawn))
 
 
-def _station(station: int, values: Mapping[str, float | None], most: float, unit: str) -> Markup:
+def _station(station: int, values: Mapping[str, Measured], most: float, unit: str) -> Markup:
     parts, x = [], 2.0
     for layer in LAYERS:
         key = constants_key(station, layer)
@@ -54,14 +56,17 @@ def _rect(
     key: str,
     what: str,
     place: tuple[float, float, float, float],
-    values: Mapping[str, float | None],
+    values: Mapping[str, Measured],
     most: float,
     unit: str,
 ) -> Markup:
-    value = values.get(key)
-    fill = "url(#hatch)" if value is None else scale.in_page(value / most if most else 0.0)
-    words = f"{what} {key}: {'no number' if value is None else f'{number(value)} {unit}'.strip()}"
+    found = values.get(key)
+    fill, words = "url(#hatch)", "no number"
+    if found is not None:
+        value, error = found
+        fill = scale.in_page(value / most if most else 0.0)
+        words = measured(value, error, unit) if error else f"{signed(number(value))} {unit}".strip()
     x, y, width, height = place
     return Markup(
         "<rect data-key='{}' x='{:g}' y='{:g}' width='{:g}' height='{:g}' style='fill:{}'><title>{}</title></rect>"
-    ).format(key, x, y, width, height, Markup(fill), words)
+    ).format(key, x, y, width, height, Markup(fill), f"{what} {key}: {words}")

@@ -1,5 +1,6 @@
 """Write numbers for people in pages and figures: with errors, standard deviations, and a real minus sign. Pure."""
 
+import math
 import re
 
 from faser_align.system.formatting import rounded, with_error
@@ -22,6 +23,14 @@ def significant(value: float, error: float | None, unit: str = "") -> str:
     return f"{measured(value, error, unit)} ({abs(value) / error:.1f} σ)" if error else measured(value, error, unit)
 
 
-def small(value: float) -> str:
-    """Return a length (um) with at most two decimals, because nothing here is known to a nanometre: ``11``, ``< 0.01``."""
+def small(value: float | None) -> str:
+    """Return a length (um) with two digits and at most two decimals, because nothing is known to a nanometre: ``11``, ``< 0.01``."""
+    if value is None:
+        return "–"
     return rounded(value) if value >= 0.1 else f"{value:.2f}" if value >= 0.01 else "< 0.01"
+
+
+def beside(value: float, other: float) -> str:
+    """Return a value with the decimals that ``other``, with which it shares a scale, has with three digits."""
+    decimals = max(0, 2 - math.floor(math.log10(abs(other)))) if other else 0
+    return signed(f"{round(value, decimals) + 0.0:.{decimals}f}")

@@ -1,15 +1,19 @@
 """Prepare the values of modules and layers for the page's picture of the detector, per iteration and quantity."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from faser_align.alignment.parameters.constants import Constants, subtract_constants
+from faser_align.alignment.quality.figure_data import Centre
 from faser_align.pages import charts, detector
 from faser_align.pages.collect import Facts
+from faser_align.pages.figures.shapes import Measured
 from faser_align.pages.figures.source import Reference, by_dof, unit
+from faser_align.system.formatting import with_error
 
-Values = dict[str, float]
+Values = dict[str, Measured]
 DOFS = ("x", "y", "rx", "ry", "rz")
 
 
@@ -27,7 +31,7 @@ class Quantity(NamedTuple):
     @property
     def most(self) -> float:
         """Largest absolute value of all iterations."""
-        return max((abs(value) for of in self.values.values() for value in of.values()), default=0.0)
+        return max((abs(value) for of in self.values.values() for value, _ in of.values()), default=0.0)
 
     @property
     def last(self) -> Values:
@@ -42,25 +46,26 @@ def quantities(facts: Facts, reference: Reference = None) -> list[Quantity]:
     if reference is not None:
         found += [_apart(facts, "reference", f"difference to {reference[0]}", reference[1], dof) for dof in DOFS]
     found.append(
-        _of_data(facts, "residual", "median residual", "µm", lambda data: {k: c.median_um for k, c in data.items()})
+        _of_data(facts, "residual", "median residual", lambda centre: Measured(centre.median_um, centre.error_um))
     )
     found += [_correction(facts, dof) for dof in DOFS]
-    found.append(
-        _of_data(facts, "width", "width of residuals", "µm", lambda data: {k: c.width_um for k, c in data.items()})
-    )
+    found.append(_of_data(facts, "width", "width of residuals", lambda centre: Measured(centre.width_um)))
     found += [
         Quantity(
             "pull", "largest correction over its error", "σ", {at: _pulls(facts, at, row) for at, row in _judged(facts)}
         ),
         Quantity(
-            "hits", "hits", "", {at: {k: float(sum(of)) for k, of in _hits(row).items()} for at, row in _judged(facts)}
+            "hits",
+            "hits",
+            "",
+            {at: {k: Measured(float(sum(of))) for k, of in _hits(row).items()} for at, row in _judged(facts)},
         ),
         Quantity(
             "cut",
             "fraction of hits cut by residual",
             "",
             {
-                at: {k: cut / (kept + cut) for k, (kept, cut) in _hits(row).items() if kept + cut}
+                at: {k: Measured(cut / (kept + cut)) for k, (kept, cut) in _hits(row).items() if kept + cut}
                 for at, row in _judged(facts)
             },
         ),
@@ -81,26 +86,30 @@ def end(quantity: Quantity) -> str:
     return f"{charts.number(quantity.most)} {quantity.unit}".strip()
 
 
-def by_element(shown: list[Quantity]) -> list[tuple[str, list[float | None]]]:
-    """Return the layers and modules that have values in the last iteration, with all quantities."""
+def by_element(shown: list[Quantity]) -> list[tuple[str, list[Measured | tuple[None, None]]]]:
+    """Return the layers and modules that have values in the last iteration, with all quantities and their errors."""
     keys = sorted({key for quantity in shown for key in quantity.last})
-    return [(key, [quantity.last.get(key) for quantity in shown]) for key in keys]
+    return [(key, [quantity.last.get(key, (None, None)) for quantity in shown]) for key in keys]
 
 
 def for_script(facts: Facts, shown: list[Quantity]) -> dict[str, Any]:
-    """Return what the page's script draws, with four digits."""
+    """Return what the page's script draws: a value with four digits, or ``value±error``."""
     return {
         quantity.key: {
             "name": quantity.name,
             "unit": quantity.unit,
             "most": quantity.most,
             "values": {
-                facts.name_of(*at): {key: float(f"{value:.4g}") for key, value in of.items()}
+                facts.name_of(*at): {key: _digits(*measured) for key, measured in of.items()}
                 for at, of in sorted(quantity.values.items())
             },
         }
         for quantity in shown
     }
+
+
+def _digits(value: float, error: float | None) -> float | str:
+    return "±".join(with_error(value, error)) if error else float(f"{value:.4g}")
 
 
 def _apart(facts: Facts, key: str, name: str, other: Constants, dof: str) -> Quantity:
@@ -118,16 +127,16 @@ def _correction(facts: Facts, dof: str) -> Quantity:
 
 
 def _values(constants: Constants, errors: Constants, dof: str) -> Values:
-    return {key: measured.value for key, measured in by_dof(constants, errors).get(dof, {}).items()}
+    return by_dof(constants, errors).get(dof, {})
 
 
-def _of_data(facts: Facts, key: str, name: str, of_unit: str, choose: Any) -> Quantity:
+def _of_data(facts: Facts, key: str, name: str, choose: Callable[[Centre], Measured]) -> Quantity:
     values = {
-        at: choose(centres)
+        at: {module: choose(centre) for module, centre in centres.items()}
         for at, data in facts.figures.items()
         if at in facts.solutions and (centres := data.module_medians())
     }
-    return Quantity(key, name, of_unit, values)
+    return Quantity(key, name, "µm", values)
 
 
 def _judged(facts: Facts) -> list[tuple[tuple[int, int], dict[str, Any]]]:
@@ -137,14 +146,14 @@ def _judged(facts: Facts) -> list[tuple[tuple[int, int], dict[str, Any]]]:
 def _pulls(facts: Facts, at: tuple[int, int], metrics: dict[str, Any]) -> Values:
     """Return by module the largest correction over its error; metrics of older versions have none."""
     if "module_pulls" in metrics:
-        return {key: value for key, value in metrics["module_pulls"].items() if value is not None}
+        return {key: Measured(value) for key, value in metrics["module_pulls"].items() if value is not None}
     solution = facts.solutions.get(at)
-    found: Values = {}
+    found: dict[str, float] = {}
     for of in by_dof(solution.correction, solution.errors).values() if solution else ():
         for key, (value, error) in of.items():
             if error and len(key) == 3:
                 found[key] = max(found.get(key, 0.0), abs(value) / error)
-    return found
+    return {key: Measured(value) for key, value in found.items()}
 
 
 def _hits(metrics: dict[str, Any]) -> dict[str, list[int]]:

@@ -72,6 +72,7 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
             configuration=json.dumps(facts.record["config"], indent=1),
             repeat=None if "imported" in facts.record else recipe(facts.record),
             ends=_ends(facts),
+            compared=reference is not None,
             error_of=_error_of(facts),
             history=facts.history[-HISTORY_MAX:],
             history_left_out=max(0, len(facts.history) - HISTORY_MAX),
@@ -115,13 +116,13 @@ def _figures(facts: Facts, reference: Reference) -> dict[str, Any]:
 
 
 def _of_stage(facts: Facts, stage: int, reference: Reference) -> dict[str, list[page.Drawn]]:
-    """Draw the figures of a stage; the page has a picture of the detector and curves of the convergence of its own."""
+    """Draw the figures of a stage; the page has curves of the convergence of its own."""
     label = style.label(facts.record["config"])
     made = catalogue.sections(source(facts, stage, reference=reference))
     return {
         section: [page.drawn(plot, label, f"{plot.name}-{stage}" if facts.staged else plot.name) for plot in plots]
         for section, plots in made.items()
-        if section not in ("detector", "convergence")
+        if section != "convergence"
     }
 
 

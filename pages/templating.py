@@ -7,7 +7,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import faser_align.templates
 from faser_align.fsm import table
 from faser_align.pages import nodetimes
-from faser_align.system.formatting import plus_minus, symbols
+from faser_align.pages.numbers import beside, measured, signed, significant, small
+from faser_align.system.formatting import symbols
 
 TEMPLATES = Path(faser_align.templates.__file__).parent
 
@@ -28,8 +29,11 @@ def environment() -> Environment:
         "words": _words,
         "kind": _kind,
         "sign": _sign,
-        "symbols": symbols,
-        "plus_minus": plus_minus,
+        "symbols": lambda text: signed(symbols(text)),
+        "measured": measured,
+        "significant": significant,
+        "beside": beside,
+        "small": small,
     }
     return made
 
@@ -60,7 +64,7 @@ def _number(value: object, form: str = ".4g") -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "–"
     text = format(value, form)
-    return format(value, ",.0f") if "e+0" in text else text
+    return signed(format(value, ",.0f") if "e+0" in text else text)
 
 
 def _moment(utc: str) -> str:

@@ -12,7 +12,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       for (const other of headings) other.removeAttribute("aria-sort");
       heading.setAttribute("aria-sort", up ? "ascending" : "descending");
       const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
-      const number = text => /^[-+]?[\d.]/.test(text) ? parseFloat(text.replaceAll(",", "")) : NaN;
+      const number = text => /^[-−+]?[\d.]/.test(text) ? parseFloat(text.replaceAll(",", "").replace("−", "-")) : NaN;
       const numeric = heading.matches(".n, [data-numbers]"), sign = up ? 1 : -1;
       const order = (a, b) => {
         const [x, y] = [value(a), value(b)];
@@ -64,9 +64,9 @@ if (detector && source) {
   const draw = () => {
     const { name, unit, most, values } = quantities[quantity.value], shown = values[iteration.value] ?? {};
     for (const element of detector.querySelectorAll("rect[data-key]")) {
-      const key = element.dataset.key, value = shown[key] ?? null, title = element.querySelector("title");
+      const key = element.dataset.key, words = `${shown[key] ?? ""}`, value = words ? parseFloat(words) : null, title = element.querySelector("title");
       element.style.fill = value === null ? "url(#hatch)" : colour(most ? value / most : 0);
-      title.textContent = `${key.length > 2 ? "module" : "layer"} ${key}: ${value === null ? "no number" : `${value} ${unit}`.trim()}`;
+      title.textContent = `${key.length > 2 ? "module" : "layer"} ${key}: ${value === null ? "no number" : `${words.replace("-", "−").replace("±", " ± ")} ${unit}`.trim()}`;
     }
     const known = Object.keys(shown).length > 0, words = `${name}, iteration ${iteration.value}`;
     detector.setAttribute("aria-label", words);

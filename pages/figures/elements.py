@@ -11,7 +11,7 @@ from faser_align.alignment.parameters.labels import KEYS, LAYERS, MODULES, const
 from faser_align.alignment.quality.grades import module_means
 from faser_align.fsm.metrics import Half, Metrics
 from faser_align.pages.figures.plot import Plot
-from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Map, Maps, Measured
+from faser_align.pages.figures.shapes import Arrows, Band, ByElement, Curve, Curves, Map, Maps, Measured
 from faser_align.pages.figures.source import Source, by_dof, differences, unit
 from faser_align.pages.numbers import signed, significant
 from faser_align.system.formatting import rounded
@@ -301,7 +301,7 @@ def map_residual(source: Source) -> Plot | None:
         Plot(
             "map-residual",
             "Median residual of each module",
-            "Both pictures have the same scale.",
+            "Blue is negative, red positive. Both pictures have the same scale.",
             Maps([Map(f"{name}, residual", "µm", values, most) for name, values in found.items()]),
         )
         if found
@@ -311,16 +311,22 @@ def map_residual(source: Source) -> Plot | None:
 
 def picture(name: str, title: str, values: Mapping[str, Mapping[str, Measured]]) -> Plot | None:
     """Pictures of the detector for values by degree of freedom and element."""
-    pictures = [
-        Map(dof, unit(dof), {key: measured.value for key, measured in of.items()}, _most(of))
-        for dof, of in values.items()
-        if _most(of)
-    ]
-    return Plot(name, title, "Layers have a bar above their modules.", Maps(pictures)) if pictures else None
-
-
-def _most(of: Mapping[str, Measured]) -> float:
-    return max((abs(measured.value) for measured in of.values()), default=0.0)
+    moved = {dof: {key: measured.value for key, measured in of.items()} for dof, of in values.items()}
+    pictures: list[Map | Arrows] = []
+    shifted = {key for dof in ("x", "y") for key, value in moved.get(dof, {}).items() if len(key) == 2 and value}
+    if shifted:
+        arrows = {key: (moved.get("x", {}).get(key, 0.0), moved.get("y", {}).get(key, 0.0)) for key in sorted(shifted)}
+        pictures.append(Arrows("layers", "µm", arrows, max(math.hypot(*xy) for xy in arrows.values())))
+    for kind, length in (("layers ", 2), ("modules ", 3)):
+        for dof, of in moved.items():
+            those = {key: value for key, value in of.items() if len(key) == length}
+            most = max(map(abs, those.values()), default=0.0)
+            if most and (length == 3 or dof not in ("x", "y")):
+                pictures.append(Map(kind + dof, unit(dof), those, most))
+    caption = "Blue is negative, red positive; white is zero or was not free."
+    if shifted:
+        caption += " Arrows show the shifts of layers along the detector's x and y, seen along the beam."
+    return Plot(name, title, caption, Maps(pictures)) if pictures else None
 
 
 def _bands(found: Mapping[str, Mapping[str, Mapping[str, Measured]]], what: str) -> list[Band]:

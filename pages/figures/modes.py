@@ -53,18 +53,21 @@ def drift(source: Source) -> Plot | None:
     weak = [mode["name"] for mode in last if mode["weak"]]
     curves = []
     for name in names:
-        points = [(at, mode["drift_sigma"]) for at, modes in rows for mode in modes if mode["name"] == name]
-        first_of = dict(reversed(points))
+        points = {at: [mode["drift_sigma"] for mode in modes if mode["name"] == name] for at, modes in rows}
+        largest_of = {at: max(drifts) for at, drifts in sorted(points.items()) if drifts}
         words = f"{name} (weak)" if name in weak else name
-        curves.append(Curve(words, sorted(first_of), [Measured(first_of[at]) for at in sorted(first_of)]))
+        curves.append(Curve(words, list(largest_of), [Measured(drift) for drift in largest_of.values()]))
     if not curves:
         return None
     largest = max(last, key=lambda mode: (mode["weak"], mode["drift_sigma"]))
     most = f"{rounded(largest['drift_sigma'])} σ ({rounded(largest['drift_um'])} µm) along {largest['name']}"
+    if error := largest.get("error_sigma"):
+        most += f", which the tracks know to {rounded(error)} σ"
     return Plot(
         "drift",
         "Drift along weak modes",
-        f"Weak modes are those that the survey determines better than the tracks: {f'{len(weak)}, largest drift {most}' if weak else f'none; the tracks determine also the largest drift, {most}'}. Since the start of the campaign.",
+        "Since the start of the campaign. A mode is weak where the tracks are far less precise than the survey; "
+        f"{len(weak) or 'none'} of these {'are' if len(weak) > 1 else 'is'}. Largest drift{' of a weak one' * bool(weak)}: {most}.",
         Curves("iteration", "drift", "σ of the survey", curves, whole=True, from_zero=True),
     )
 

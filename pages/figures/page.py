@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 _IDS = re.compile(r' id="([^"]+)"')
 _USED = re.compile(r'(?:url\(#|href="#)([^)"]+)')
-_MARKERS = re.compile(r"(?:<use [^>]*/>\s*)+")
-_OWN_STYLE = re.compile(r' style="([^"]*)"')
+_MARKERS, _PATHS = re.compile(r"(?:<use [^>]*/>\s*)+"), re.compile(r"(?:<path [^>]*/>\s*){3,}")
+_TAGS, _LONG = re.compile(r"<[^>]+>"), re.compile(r"\d+\.\d{3,}")  # labels of ticks are outside of tags
+_OWN_STYLE, _CLIP = re.compile(r' style="([^"]*)"'), re.compile(r' clip-path="[^"]*"')
 
 
 class Drawn(NamedTuple):
@@ -46,14 +47,14 @@ def embedded(figure: "Figure", *, name: str, title: str) -> Markup:
     for patch in patches:
         patch.set_visible(True)
     drawn = text[text.index("<g ") : text.rindex("</svg>")]
-    drawn = _MARKERS.sub(_styled_once, drawn)
+    drawn = _PATHS.sub(_styled_once, _MARKERS.sub(_styled_once, drawn))
     places = {used: f"{name}-{place}" for place, used in enumerate(sorted(set(_USED.findall(drawn))))}
     drawn = _IDS.sub(lambda found: f' id="{places[found[1]]}"' if found[1] in places else "", drawn)
     drawn = _USED.sub(lambda found: found[0].replace(found[1], places[found[1]]), drawn).replace("xlink:href", "href")
     drawn = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", drawn)
     drawn = re.sub(r"#[0-9a-f]{6}\b", lambda found: _colour(found[0]), drawn)
-    drawn = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", drawn)
     drawn = re.sub(r"<!--.*?-->", "", drawn, flags=re.DOTALL)
+    drawn = _TAGS.sub(lambda tag: _LONG.sub(lambda found: f"{float(found[0]):.2f}", tag[0]), drawn)
     drawn = re.sub(r' transform="rotate\(-0 [^"]*"', "", drawn)
     drawn = re.sub(r"\s*\n\s*", "\n", drawn)
     size = f"0 0 {style.WIDTH:g} {float(figure.get_figheight()) * style.POINTS:g}"
@@ -63,11 +64,19 @@ def embedded(figure: "Figure", *, name: str, title: str) -> Markup:
 
 
 def _styled_once(found: "re.Match[str]") -> str:
-    """Put the style of equal markers into a group around them."""
-    styles = set(_OWN_STYLE.findall(found[0]))
-    if len(styles) != 1:
-        return found[0]
-    return f'<g style="{styles.pop()}">{_OWN_STYLE.sub("", found[0])}</g>'
+    """Put what the styles of consecutive markers or squares have in common into a group around them."""
+    text = found[0]
+    styles = [style.split("; ") for style in _OWN_STYLE.findall(text)]
+    clips = _CLIP.findall(text)
+    if not len(styles) == text.count("/>") > 1:
+        return text
+    common = [of for of in styles[0] if all(of in style for style in styles)]
+    own = iter("; ".join(of for of in style if of not in common) for style in styles)
+    text = _OWN_STYLE.sub(lambda _: f' style="{rest}"' if (rest := next(own)) else "", text)
+    clip = ""
+    if len(clips) == len(styles) and len(set(clips)) == 1:
+        clip, text = clips[0], _CLIP.sub("", text)
+    return f'<g{clip} style="{"; ".join(common)}">{text}</g>'
 
 
 def _colour(found: str) -> str:

@@ -130,21 +130,40 @@ class Curves(NamedTuple):
 
 
 class Map(NamedTuple):
-    """A value of each module or layer, by key, for the picture of the detector; ``most`` is the end of the scale."""
+    """A value of each module, or of each layer, by key, for the picture of the detector; ``most`` is the end of the scale."""
 
     label: str
     unit: str
     values: Mapping[str, float]
     most: float
 
+    def rows(self) -> list[tuple[Cell, ...]]:
+        """Return the rows of the table."""
+        return [(self.label, self.unit, key, value) for key, value in self.values.items()]
+
+
+class Arrows(NamedTuple):
+    """Displacements of layers along the detector's x and y, by key; ``most`` is the length of the longest."""
+
+    label: str
+    unit: str
+    values: Mapping[str, tuple[float, float]]
+    most: float
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        """Return the rows of the table."""
+        return [
+            (f"{self.label}, {axis}", self.unit, key, value)
+            for key, xy in self.values.items()
+            for axis, value in zip("xy", xy, strict=True)
+        ]
+
 
 class Maps(NamedTuple):
     """Pictures of the detector, one above another."""
 
-    maps: Sequence[Map]
+    maps: Sequence[Map | Arrows]
 
     def table(self) -> Table:
         """Return columns and rows."""
-        return ("quantity", "unit", "element", "value"), [
-            (of.label, of.unit, key, value) for of in self.maps for key, value in of.values.items()
-        ]
+        return ("quantity", "unit", "element", "value"), [row for of in self.maps for row in of.rows()]

@@ -20,10 +20,10 @@ QUESTIONS = {
     "did it converge": r"<h1>demo-1 .*converged.*</h1>",
     "by which rule": r"</h1>\s*<p>[^<]*residual shift \S+ µm is below 0.5 µm, in 2 consecutive iterations[^<]*</p>",
     "in which iteration": r"<tr><td>\d</td>(?:(?!</tr>).)*<td>converged</td>",
-    "which module moved most": r"Largest displacements.*?<li>\d{3}: -?\d+±\d+ µm \(-?[\d.]+ σ\), from \S+ to \S+: module \d of layer \d of station 0, y</li>",
-    "which module moved most, at a glance": r"<dt>moved most, from start to end</dt><dd>-?\d+±\d+ µm, y of module \d{3}</dd>",
+    "which module moved most": r"Largest displacements.*?<li>\d{3}: −?\d+ ± \d+ µm \([\d.]+ σ\), from \S+ to \S+: module \d of layer \d of station 0, y</li>",
+    "which module moved most, at a glance": r"<dt>moved most, from start to end</dt><dd>−?\d+ ± \d+ µm \([\d.]+ σ\), y of module \d{3}</dd>",
     "was a file lost": r"6 raw files: 2023, run 011705 files 400-405. None dropped",
-    "what is weakly determined": r"Weak modes and fixed parameters</h2>.*?<p>Of the directions [^<]* none is weakly determined",
+    "what is weakly determined": r"Weak modes and fixed parameters</h2>.*?<p>Of the directions [^<]* none is poorly determined",
     "which command comes next": r"<dt>next</dt><dd><code>\S+ constants export demo-1 -o demo-1.txt</code>",
 }
 

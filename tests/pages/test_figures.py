@@ -10,6 +10,7 @@ import pytest
 from campaigns import make_campaign, run_iteration
 from commandline import faser_align
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Annotation
 
 from faser_align.alignment.histograms import Bins, Categories, Histogram
 from faser_align.alignment.parameters.constants import ZERO, Constants, write_constants
@@ -90,10 +91,34 @@ def test_the_map_keeps_the_sign(source: Source) -> None:
     """The detector is blue below zero and red above, on a scale that is symmetric about zero."""
     plot = drawn(elements.map_displacement(source))
     (axes,) = plot.figure("FASER Internal").axes
-    assert [text.get_text() for text in axes.texts][-3:] == ["x [µm]", "−10", "+10"]
+    assert [text.get_text() for text in axes.texts][-3:] == ["modules x [µm]", "−10", "+10"]
     squares = axes.collections[0].get_facecolor()
     red, _, blue = squares[0][:3]
     assert red > blue
+
+
+def test_arrows_show_shifts_of_layers(source: Source) -> None:
+    """A layer's arrow points to the left for positive x and upwards for positive y; its rotation colours it as a whole."""
+    moved: Constants = {"10": (0.003, 0.004, 0.0, 0.0, 0.0, 2e-3), "21": (-0.001, 0.0, 0.0, 0.0, 0.0, 0.0)}
+    shown = source._replace(
+        start={}, iterations=[of._replace(solution=Solution(moved, {}, moved)) for of in source.iterations]
+    )
+    plot = drawn(elements.map_displacement(shown))
+    assert plot.table()[1] == [
+        ("layers, x", "µm", "10", 3.0),
+        ("layers, y", "µm", "10", 4.0),
+        ("layers, x", "µm", "21", -1.0),
+        ("layers, y", "µm", "21", 0.0),
+        ("layers rz", "µrad", "10", pytest.approx(2000.0)),
+    ]
+    arrows, turned = plot.figure("FASER Internal").axes
+    ends = [(note.xy, note.xyann) for note in arrows.texts if isinstance(note, Annotation)]
+    (tip, tail), (other, from_) = ends
+    assert (tip[0] < tail[0], tip[1] > tail[1]) == (True, True)
+    assert (other[0] > from_[0], other[1]) == (True, pytest.approx(from_[1]))
+    assert [text.get_text() for text in turned.texts][-2:] == ["−2,000", "+2,000"]
+    shades = turned.collections[0].get_facecolor()
+    assert [at for at, (red, _, blue, _) in enumerate(shades) if red > blue + 0.1] == [3]
 
 
 def test_the_truth_is_compared_in_sigma(source: Source) -> None:
@@ -316,6 +341,29 @@ def test_names_above_the_axes_do_not_meet(filled: Source) -> None:
             others = [text.get_window_extent(canvas.get_renderer()) for text in figure.texts]
             others += [axes.get_window_extent() for axes in figure.axes]
             assert [other.bounds for other in others if box.overlaps(other)] == [], box.bounds
+
+
+def test_labels_of_ticks_keep_their_digits(filled: Source) -> None:
+    """A page has the tick labels of the figure: only coordinates are shortened."""
+    plot = drawn(distributions.probability(filled))
+    figure = plot.figure("FASER Internal")
+    (axes,) = figure.axes
+    axes.set_yticks([0.0, 0.0125], ["0.0000", "0.0125"])
+    assert ">0.0125</text>" in page.embedded(figure, name="f", title=plot.title)
+
+
+def test_the_largest_drift_of_a_name_is_drawn(source: Source) -> None:
+    """Of several modes with one name the largest drift is drawn, and its mode is called weak if it is."""
+    found = [
+        {"name": "twist", "weak": True, "drift_sigma": drift, "drift_um": 4.0, "error_sigma": 30.0, "where": "10"}
+        for drift in (0.4, 1.5)
+    ]
+    last = source.last._replace(metrics={"weak_modes": {"modes": found}})  # type: ignore[typeddict-item]
+    plot = drawn(modes.drift(source._replace(iterations=[last])))
+    assert plot.table()[1] == [(2, "twist (weak)", "drift", "σ of the survey", 1.5, None)]
+    assert "2 of these are. Largest drift of a weak one: 1.5 σ (4.0 µm) along twist" in plot.caption
+    (axes,) = plot.figure("FASER Internal").axes
+    assert axes.get_ylim()[0] == 0
 
 
 def test_files_have_their_names_on_the_axis(filled: Source) -> None:

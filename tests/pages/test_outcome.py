@@ -31,7 +31,7 @@ def test_a_failed_campaign_says_what_failed(browser: Browser, workdir: Path, pag
     failed = page.locator("section[aria-labelledby=failed]")
     assert failed.locator("li").inner_text().startswith("file 401 in iteration 2: raw file missing or unreadable")
     assert failed.locator(".next code").all_text_contents() == ["faser-align resume c", "faser-align analyze c"]
-    assert facts["largest correction of the last iteration"] == "-120 µm, y of module 003"
+    assert facts["largest correction of the last iteration"] == "−120 µm, y of module 003"
     assert facts["χ²/ndf"] == "1.2"
     assert facts["iterations"] == "1 of at most 4"
     assert facts["next"].startswith("faser-align resume c")
@@ -131,7 +131,7 @@ def test_the_picture_has_one_scale_and_signs(browser: Browser, workdir: Path, pa
     page.select_option("#iteration", "1")
     assert page.locator("#most").inner_text() == "40 µm"
     assert "var(--minus) 100%" in page.evaluate(fill)
-    assert page.locator(".detector rect[data-key='003'] title").text_content() == "module 003: -40 µm"
+    assert page.locator(".detector rect[data-key='003'] title").text_content() == "module 003: −40.0 ± 0.7 µm"
     page.select_option("#quantity", "cut")
     assert page.locator("#most").inner_text() == "0.001996"
 

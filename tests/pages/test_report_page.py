@@ -77,7 +77,7 @@ def test_what_is_drawn_stands_in_tables(found: Facts, browser: Browser, tmp_path
     """Tables have the numbers of charts and picture: corrections of each iteration, modules of the last."""
     page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
     rows = page.locator("[aria-label='Table: Corrections'] tbody tr").all_text_contents()
-    assert rows[:2] == ["1module.y30-120003µm", "1module.rz80200004µrad"]
+    assert rows[:2] == ["1module.y30−120003µm", "1module.rz80200004µrad"]
     assert len(rows) == 2 * len(TRACKS)
     modules = page.locator("[aria-label='Table: Modules'] tbody tr").all_text_contents()
     assert modules == ["00010020.001996"]
