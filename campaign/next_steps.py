@@ -97,7 +97,7 @@ def held_steps(to_pool: str, jobs: list[str], dag_id: str, more_memory_mb: int) 
     chosen = f"-constraint 'DAGManJobId == {dagman} && JobStatus == 5'" if many else jobs[0]
     them, it = ("all held jobs", "them") if many else ("the job", "it")
     memory = Step(
-        f"give {them} {more_memory_mb} MB of memory", f"{to_pool}condor_qedit {chosen} RequestMemory {more_memory_mb}"
+        f"give {them} {more_memory_mb:,} MB of memory", f"{to_pool}condor_qedit {chosen} RequestMemory {more_memory_mb}"
     )
     release = Step(f"remove the cause, then release {them}", f"{to_pool}condor_release {chosen}")
     return [memory, release._replace(words=f"then release {it}")] if more_memory_mb else [release]

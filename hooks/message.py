@@ -93,7 +93,7 @@ def message_facts(folder: str, claimed: Claim) -> "Facts":
     if claimed.kind == "held":
         held = ((one["node"], one["job"], one["reason"] or "") for one in facts["held"])
         # DAGMan was submitted to the pool of its own environment.
-        steps = release_held(record, held, facts["dag_id"], os.environ.get("CONDOR_CONFIG", "")) + steps
+        steps = release_held(record, held, facts["dag_id"], os.environ.get("CONDOR_CONFIG", "")) or steps
     return facts | {"steps": steps}
 
 

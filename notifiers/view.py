@@ -84,7 +84,7 @@ class View:
     ``parts`` are the names of the parts after the first sentence, in order. ``urgent`` lists nodes that need action
     (failed and held), ``weak`` the weak modes along which the correction moved. ``light`` is the tone as a coloured
     circle, ``page`` the address of the published page. ``steps`` are the commands to type next, and ``next`` is the
-    first command whose sentence begins with "next".
+    first command.
     """
 
     campaign: str

@@ -79,7 +79,7 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
         details=_details(facts),
         page=line(facts.get("page"), _PATH_MAX),
         steps=steps,
-        next=next((step.command for step in steps if step.words.startswith("next")), ""),
+        next=next((step.command for step in steps if step.command), ""),
         footer=" · ".join(part for part in (line(facts.get("key")), line(facts.get("utc"))) if part),
         parts=words.parts,
         light=_LIGHTS.get(words.tone, _LIGHT),

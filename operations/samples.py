@@ -117,7 +117,7 @@ def facts(utc: str, event: str = "test") -> Facts:
             "stage": 1,
             "files_used": 6,
             "files_expected": 6,
-            "largest": {"dof": "module.y", "where": "003", "value": largest, "unit": "um"},
+            "largest": {"dof": "module.y", "where": "003", "value": largest, "unit": "um", "error": 51.0},
         }
         for iteration, tracks, chi2, shift, delta_chi2, largest in _rows(event)
     ]
@@ -135,7 +135,7 @@ def facts(utc: str, event: str = "test") -> Facts:
         "folder": _FOLDER,
         "stage": 1,
         "stages": 1,
-        "steps": [*(_RELEASE if event == "held" else ()), *steps, Step("a sample: no campaign has this name", "")],
+        "steps": [*(_RELEASE if event == "held" else steps), Step("a sample: no campaign has this name", "")],
     }
     if event in ("submitted", "reconstructed"):
         return found

@@ -371,7 +371,7 @@ def test_a_job_that_lacks_memory_is_not_only_released() -> None:
     assert lines(incidents.blocks(snapshot(**held_jobs("memory usage exceeded request_memory", tools="")))) == [
         "1 job on hold",
         "  n0: memory usage exceeded request_memory",
-        "  give the job 2000 MB of memory:",
+        "  give the job 2,000 MB of memory:",
         "    condor_qedit 0.0 RequestMemory 2000",
         "  then release it:",
         "    condor_release 0.0",
