@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 DIFFERENCE_MIN_UM = 2.0  # differences of mean residuals between files that matter
 _BECAUSE = ". Something moved, or files are of another run or condition; "
 _APART = {
-    "step": f"{_BECAUSE}align the files before it and those from it on apart (`submit --from NAME -f FILES`)",
-    "file": f"{_BECAUSE}leave it out, or align it apart (`submit --from NAME -f FILES`)",
-    "spread": f"{_BECAUSE}align files of each condition apart (`submit --from NAME -f FILES`)",
+    "step": f"{_BECAUSE}align the files before it and those from it on separately (`submit --from NAME -f FILES`)",
+    "file": f"{_BECAUSE}leave it out, or align it separately (`submit --from NAME -f FILES`)",
+    "spread": f"{_BECAUSE}align files of each condition separately (`submit --from NAME -f FILES`)",
 }
 
 

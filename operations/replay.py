@@ -79,7 +79,7 @@ class Stage(NamedTuple):
         ran: number of iterations that were judged.
         stored: the stored decision on the last of them.
         stops_after: the iteration after which the stage would have ended: 0 if the campaign would have ended before the
-            stage began, None if it would have gone on after the last that ran.
+            stage began, None if it would have continued after the last that ran.
         decision, reason: decision on that iteration, or on the last that ran.
         saved_iterations: number of iterations that would not have run.
         saved_cpu_s: CPU time of their reconstruction (s); None if it is not known.
@@ -276,7 +276,7 @@ def _fault(text: str) -> str:
 
 
 def end_of(decisions: Sequence[_Decision]) -> _Decision | None:
-    """Return the decision that ends a stage; None if it would have gone on after the last iteration that ran.
+    """Return the decision that ends a stage; None if it would have continued after the last iteration that ran.
 
     An end after which the user extended the campaign does not end the stage again.
     """

@@ -63,7 +63,7 @@ def _explained(found: Replayed, stage: Stage) -> Iterator[Block]:
     yield Line()
     yield Line(f"{found.campaign}, stage {stage.stage} ({stage.name})", "bold")
     if stage.stops_after is None:
-        yield Line(f"  would have gone on after iteration {stage.ran}, which is the last that ran: {stage.reason}")
+        yield Line(f"  would have continued after iteration {stage.ran}, which is the last that ran: {stage.reason}")
         if stage.iteration_cpu_s is not None:
             yield Line(f"  each iteration more costs about {_hours(stage.iteration_cpu_s)} CPU h of reconstruction")
     elif not stage.stops_after:
@@ -114,7 +114,7 @@ def _sums(found: Sequence[Replayed]) -> Iterator[Block]:
         f"{earlier:,} of {formatting.count(len(found), 'campaign')} would have ended earlier, which saves "
         f"{formatting.count(sum(stage.saved_iterations for stage in stages), 'iteration')} and "
         f"{_hours(cost) if cost is not None else 'an unknown number of'} CPU h of reconstruction; "
-        f"{longer:,} would have gone on after the last iteration that ran"
+        f"{longer:,} would have continued after the last iteration that ran"
     )
     if len(found) > DETAILED_MAX:
         yield Line(f"--json, or a replay of at most {DETAILED_MAX} campaigns, shows reasons and each degree of freedom")

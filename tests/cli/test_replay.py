@@ -180,7 +180,7 @@ def test_iterations_that_never_ran_are_not_judged(workdir: Path, plain_command: 
     assert "would have ended after iteration 4 of 4 as limit" in said.out
     longer = ran(workdir / "d", campaign={"iterations": 9})
     said = plain_command("replay", str(longer), "--set", "convergence.patience=3")
-    assert "would have gone on after iteration 4, which is the last that ran: " in said.out
+    assert "would have continued after iteration 4, which is the last that ran: " in said.out
     assert "each iteration more costs about 2.0 CPU h of reconstruction" in said.out
     (found,) = replay([str(longer)], ["convergence.patience=3"])
     assert (found.stages[0].stops_after, found.stages[0].decision, found.stages[0].saved_iterations) == (

@@ -481,7 +481,7 @@ def test_files_that_differ_are_named_with_what_to_do(changes: dict[str, Any], wo
     said = reason(metrics(**unlike(9.0, **changes)))
     assert words in said
     assert said.count("Something moved, or files are of another run or condition") == 1
-    assert said.endswith("apart (`submit --from NAME -f FILES`)")
+    assert said.endswith("separately (`submit --from NAME -f FILES`)")
 
 
 def test_files_with_the_same_tracks_are_named_with_what_to_do() -> None:
