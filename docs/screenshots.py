@@ -3,13 +3,16 @@
 import base64
 import os
 import pty
+import re
 import subprocess
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import pictured
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
@@ -17,42 +20,48 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from faser_align.examples import distortions
+from faser_align.pages.publish import publish
 
 IMAGES = Path(__file__).resolve().parent / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
 BYTES_MAX = 150_000
 COLOURS = 128  # of a picture; its file then has a third of the size
 HOME = "/home/you/.local/state"  # shown in place of the folder in which the demonstration was made
+CHECKOUT = "/home/you/faser-align"
 COLUMNS = 96
 TERMINAL = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: #1e1e2e; color: #e6e6ef; display: inline-block }}
 pre {{ margin: 0; padding: 14px 18px; font: 14px/1.35 "DejaVu Sans Mono", monospace }}
+i {{ display: inline-block; width: 1ch; font-style: normal; white-space: nowrap }}
 </style><pre>{code}</pre>"""
+BRAILLE = re.compile("[\u2801-\u28ff]")  # curves: of another font, which is wider than the others
 
 
-def faser_align(*words: str) -> str:
-    """Run the program on a terminal, and return what it wrote there, its colours too."""
+def faser_align(*words: str, folder: Path | None = None, status: int = 0) -> str:
+    """Run the program on a terminal, and return what it wrote there, its colours too; it must end with ``status``."""
     variables = {**os.environ, "COLUMNS": str(COLUMNS), "TERM": "xterm-256color", "FASER_ALIGN_COMMAND": "faser-align"}
     variables.pop("NO_COLOR", None)
     ours, theirs = pty.openpty()
-    child = subprocess.Popen([sys.executable, "-m", "faser_align.cli", *words], env=variables, stdout=theirs)
+    command = [sys.executable, "-m", "faser_align.cli", *words]
+    child = subprocess.Popen(command, env=variables, stdout=theirs, cwd=folder)
     os.close(theirs)
     written = b""
     with suppress(OSError):  # what Linux says when the other end is closed
         while part := os.read(ours, 65536):
             written += part
     os.close(ours)
-    if child.wait():
+    if child.wait() != status:
         sys.exit(f"error: faser-align {' '.join(words)} ended with {child.returncode}:\n{written.decode()}")
     return written.decode().replace("\r\n", "\n")
 
 
-def terminal(*words: str) -> str:
+def terminal(*words: str, folder: Path | None = None, status: int = 0) -> str:
     """A page that looks like a terminal in which a command was typed."""
     console = Console(record=True, width=COLUMNS + 8, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(Text.assemble(("$ ", "bold green"), f"faser-align {' '.join(words)}"))
-    console.print(Text.from_ansi(faser_align(*words)), soft_wrap=True)
-    return TERMINAL.format(code=console.export_html(theme=MONOKAI, inline_styles=True, code_format="{code}"))
+    console.print(Text.from_ansi(faser_align(*words, folder=folder, status=status).rstrip()), soft_wrap=True)
+    code = console.export_html(theme=MONOKAI, inline_styles=True, code_format="{code}").rstrip()
+    return TERMINAL.format(code=BRAILLE.sub(r"<i>\g<0></i>", code.replace("\u2800", " ")))
 
 
 def letter(folder: Path) -> str:
@@ -107,35 +116,63 @@ def picture(browser: Browser, shot: Shot) -> None:
         sys.exit(f"error: {path} has more than {BYTES_MAX} bytes; make the window smaller")
 
 
-def distorted(scratch: Path) -> str:
-    """Run two campaigns of distorted detectors; return the page that compares them."""
-    for name in ("shifted-module", "rotated-layer"):
-        distortions.campaign(scratch, name, 2000)
-    page = scratch / "compare.html"
-    faser_align("compare", str(scratch / "shifted-module"), str(scratch / "rotated-layer"), "-o", str(page))
+def distorted(scratch: Path) -> list[Path]:
+    """Run two campaigns of distorted detectors; return their folders."""
+    return [Path(distortions.campaign(scratch, name, 4000)) for name in ("shifted-module", "rotated-layer")]
+
+
+def written(page: Path, *words: str) -> str:
+    """Return the page that a command writes."""
+    faser_align(*words, "-o", str(page))
     return page.read_text(encoding="utf-8")
 
 
-def main(scratch: Path) -> None:
-    """Run the demonstration in ``scratch`` and take the pictures."""
+def published(pages: Path, campaigns: list[str]) -> str:
+    """Publish campaigns to a folder; return its index."""
+    for campaign in campaigns:
+        publish(campaign, str(pages), written_utc=datetime.now(UTC).isoformat(timespec="milliseconds"))
+    return (pages / "index.html").read_text(encoding="utf-8")
+
+
+def shots(scratch: Path) -> list[Shot]:
+    """Run the demonstration and the other campaigns in ``scratch``; return the pictures to take."""
     faser_align("demo")
     demo = scratch / "faser-align" / "demo"
+    report = (demo / "demo-1.html").read_text(encoding="utf-8")
+    first, other = map(str, distorted(scratch))
+    troubled = [make(scratch) for make in (pictured.failed, pictured.held, pictured.exhausted)]
+    index = published(scratch / "pages", [*troubled, str(demo / "demo-1")])
+    failed, held = (written(scratch / f"{at}.html", "report", troubled[at]) for at in (0, 1))
+    faser_align("init", folder=scratch)
+
+    return [
+        Shot("status", terminal("status", "demo-1"), 1000, None),
+        Shot("list", terminal("list"), 1000, None),
+        Shot("why", terminal("why", "demo-1"), 1000, None),
+        Shot("metrics-plot", terminal("metrics", "--plot", "demo-1"), 1000, None),
+        Shot("check", terminal("check", folder=scratch, status=1), 1000, None),
+        Shot("report", report, 1000, 1000),
+        Shot("report-residuals", report, 1000, 800, id="residuals"),
+        Shot("report-dark", report, 1000, 1000, scheme="dark", id="detector-picture"),
+        Shot("report-phone", report, 360, 1000, id="residuals"),
+        Shot("report-print", report, 740, 1050, media="print"),
+        Shot("report-failed", failed, 1000, 1020),
+        Shot("report-held", held, 1000, 420),
+        Shot("compare", written(scratch / "both.html", "compare", first, other), 1000, 900),
+        Shot("index", index, 1500, None),
+        Shot("index-phone", index, 360, 800, scheme="dark"),
+        Shot("mail", letter(demo / "demo-1.mail"), 640, None),
+    ]
+
+
+def main(scratch: Path) -> None:
+    """Take the pictures, with paths as a reader would have them."""
     program = next(path for name in BROWSERS for path in [Path("/usr/bin", name)] if path.exists())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        report = (demo / "demo-1.html").read_text(encoding="utf-8").replace(str(scratch), HOME)
-        both = distorted(scratch)
-        for shot in (
-            Shot("status", terminal("status", "demo-1").replace(str(scratch), HOME), 1000, None),
-            Shot("report", report, 1000, 1000),
-            Shot("report-residuals", report, 1000, 800, id="residuals"),
-            Shot("report-dark", report, 1000, 1000, scheme="dark", id="detector-picture"),
-            Shot("report-phone", report, 360, 1000, id="residuals"),
-            Shot("report-print", report, 740, 1050, media="print"),
-            Shot("compare", both, 1000, 900),
-            Shot("mail", letter(demo / "demo-1.mail").replace(str(scratch), HOME), 640, None),
-        ):
-            picture(browser, shot)
+        for shot in shots(scratch):
+            page = shot.page.replace(str(scratch), HOME).replace(str(IMAGES.parents[1]), CHECKOUT)
+            picture(browser, shot._replace(page=page))
         browser.close()
 
 

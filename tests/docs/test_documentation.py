@@ -76,5 +76,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_pictures_are_small() -> None:
     """The pictures of the documentation exist and are small."""
     pictures = {path.name: path.stat().st_size for path in (DOCS / "images").glob("*.png")}
-    assert {"report.png", "status.png", "mail.png"} <= set(pictures)
+    assert {"report.png", "report-failed.png", "status.png", "index.png", "compare.png", "mail.png"} <= set(pictures)
     assert max(pictures.values()) < 150_000
+
+
+def test_every_picture_is_shown_and_described() -> None:
+    """Each picture is on a page, with a text for readers who do not see it."""
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *DOCS.glob("*.md")))
+    shown = re.findall(r"!\[([^]]*)\]\((?:docs/)?images/([^)]+)\)", text)
+    shown += [(alt, name) for name, alt in re.findall(r'src="(?:docs/)?images/([^"]+)" alt="([^"]*)"', text)]
+    assert {name for _, name in shown} == {path.name for path in (DOCS / "images").iterdir()}
+    assert [name for alt, name in shown if len(alt) < 10] == []

@@ -64,6 +64,24 @@ def test_tables_sort_by_what_numbers_mean(found: Facts, browser: Browser, tmp_pa
     assert sorted_by(page, "Iterations", "largest correction") == ["3", "2", "1"]
 
 
+def test_all_is_reached_with_the_keyboard(found: Facts, browser: Browser, tmp_path: Path) -> None:
+    """Links, folds, buttons and scrolled tables are reached with the tabulator; a fold opens with Enter."""
+    page = look(browser, written(found, tmp_path / "page.html"), 360, "light").page
+    page.evaluate(
+        "[...document.querySelectorAll('a[href], button, summary, select, input, [tabindex]')]"
+        ".filter(e => e.checkVisibility()).forEach((e, at) => e.dataset.at = at)"
+    )
+    marked = page.locator("[data-at]").count()
+    reached = set()
+    for _ in range(2 * marked):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.dataset.at"))
+    assert {str(at) for at in range(marked)} <= reached
+    page.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("details").first.get_attribute("open") is not None
+
+
 def test_every_table_of_rows_sorts(found: Facts, browser: Browser, tmp_path: Path) -> None:
     """Each table with several rows of the same kind can be sorted."""
     page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
