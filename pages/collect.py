@@ -5,11 +5,12 @@ Reading does not disturb a campaign. ``missing`` names what could not be read, a
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from faser_align.alignment.parameters.constants import (
+    ZERO,
     Constants,
     Six,
     correction_from_parameters,
@@ -41,12 +42,14 @@ _PER_UM_URAD = (1e-3, 1e-3, 1e-3, 1e-6, 1e-6, 1e-6)  # mm and rad of the six con
 class Solution(NamedTuple):
     """The result of an iteration (mm, rad): the correction, its errors, and the resulting constants.
 
-    ``errors`` has only what the solver moved.
+    ``errors`` has only what the solver moved; ``all_errors`` also what earlier stages moved, with the errors of the last
+    iteration that did.
     """
 
     correction: Constants
     errors: Constants
     constants: Constants
+    all_errors: Constants
 
 
 class Facts(NamedTuple):
@@ -246,7 +249,7 @@ def _solved(
     figures: Mapping[tuple[int, int], FigureData],
     missing: list[str],
 ) -> tuple[dict[tuple[int, int], Solution], Constants]:
-    """Return the solution of each iteration, and the errors of the last one that has any."""
+    """Return the solution of each iteration, and for each constant the error of the last one that moved it."""
     solutions: dict[tuple[int, int], Solution] = {}
     errors: Constants = {}
     for row in iterations:
@@ -254,11 +257,14 @@ def _solved(
             at = row["stage"], row["iteration"]
             result = _result(folder, record, *at, missing)
             of_row = _errors(row, result, figures.get(at))
-            errors = of_row or errors
+            errors = errors | {
+                key: _in_order(now or before for now, before in zip(six, errors.get(key, ZERO), strict=True))
+                for key, six in of_row.items()
+            }
             if result is not None:
                 values = {label: of.value for label, of in result.items() if of.difference is not None}
                 constants = _or_none(lambda at=at: read_constants(layout.result_file(folder, *at)), missing)  # type: ignore[misc]
-                solutions[at] = Solution(correction_from_parameters(values), of_row, constants or {})
+                solutions[at] = Solution(correction_from_parameters(values), of_row, constants or {}, errors)
     return solutions, errors
 
 
@@ -278,7 +284,11 @@ def _errors(row: Row, result: Result | None, data: FigureData | None) -> Constan
 
 
 def _in_mm_rad(six: Sequence[float | None]) -> Six:
-    x, y, z, rx, ry, rz = ((value or 0.0) * factor for value, factor in zip(six, _PER_UM_URAD, strict=True))
+    return _in_order((value or 0.0) * factor for value, factor in zip(six, _PER_UM_URAD, strict=True))
+
+
+def _in_order(values: Iterable[float]) -> Six:
+    x, y, z, rx, ry, rz = values
     return (x, y, z, rx, ry, rz)
 
 

@@ -3,7 +3,7 @@
 import math
 import re
 
-from faser_align.system.formatting import rounded, with_error
+from faser_align.system.formatting import with_error
 
 _MINUS = re.compile(r"(?<![\w.)-])-(?=[\d.])")
 
@@ -21,13 +21,6 @@ def measured(value: float, error: float | None, unit: str = "") -> str:
 def significant(value: float, error: float | None, unit: str = "") -> str:
     """Return the same with the number of standard deviations, ``290 ± 40 µm (7.1 σ)``; without an error the value only."""
     return f"{measured(value, error, unit)} ({abs(value) / error:.1f} σ)" if error else measured(value, error, unit)
-
-
-def small(value: float | None) -> str:
-    """Return a length (um) with two digits and at most two decimals, because nothing is known to a nanometre: ``11``, ``< 0.01``."""
-    if value is None:
-        return "–"
-    return rounded(value) if value >= 0.1 else f"{value:.2f}" if value >= 0.01 else "< 0.01"
 
 
 def beside(value: float, other: float) -> str:

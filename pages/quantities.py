@@ -114,7 +114,7 @@ def _digits(value: float, error: float | None) -> float | str:
 
 def _apart(facts: Facts, key: str, name: str, other: Constants, dof: str) -> Quantity:
     values = {
-        at: _values(subtract_constants(of.constants, other), of.errors, dof)
+        at: _values(subtract_constants(of.constants, other), of.all_errors, dof)
         for at, of in facts.solutions.items()
         if of.constants
     }

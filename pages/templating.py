@@ -7,8 +7,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import faser_align.templates
 from faser_align.fsm import table
 from faser_align.pages import nodetimes
-from faser_align.pages.numbers import beside, measured, signed, significant, small
-from faser_align.system.formatting import symbols
+from faser_align.pages.numbers import beside, measured, signed, significant
+from faser_align.system.formatting import shift, symbols
 
 TEMPLATES = Path(faser_align.templates.__file__).parent
 
@@ -33,7 +33,7 @@ def environment() -> Environment:
         "measured": measured,
         "significant": significant,
         "beside": beside,
-        "small": small,
+        "shift": shift,
     }
     return made
 

@@ -64,7 +64,7 @@ if (detector && source) {
   const draw = () => {
     const { name, unit, most, values } = quantities[quantity.value], shown = values[iteration.value] ?? {};
     for (const element of detector.querySelectorAll("rect[data-key]")) {
-      const key = element.dataset.key, words = `${shown[key] ?? ""}`, value = words ? parseFloat(words) : null, title = element.querySelector("title");
+      const key = element.dataset.key, words = `${shown[key] ?? ""}`, value = words ? parseFloat(words.replaceAll(",", "")) : null, title = element.querySelector("title");
       element.style.fill = value === null ? "url(#hatch)" : colour(most ? value / most : 0);
       title.textContent = `${key.length > 2 ? "module" : "layer"} ${key}: ${value === null ? "no number" : `${words.replace("-", "−").replace("±", " ± ")} ${unit}`.trim()}`;
     }

@@ -38,7 +38,7 @@ def residuals_of(found: Mapping[str, FigureData | None]) -> Plot | None:
     return _histograms(
         "residuals",
         "Residuals of each layer",
-        "With medians and their statistical errors in µm, which should be near zero. Middle layers of stations may have two peaks, because strips are binary; other peaks are modules that are apart.",
+        "With medians and their statistical errors in µm, which should be near zero. Middle layers of stations may have two peaks, because strips are binary, and then a median beside zero; other peaks are modules that are apart.",
         Histograms("residual", "µm", panels),
     )
 
@@ -288,8 +288,8 @@ def _entries(panels: Sequence[Panel], of: str, *, rms: bool = False) -> str:
     for name, histogram in ((name, one) for panel in panels for name, one in panel.series.items()):
         values, middles = histogram.values(), np.convolve(bins_of(histogram).edges, (0.5, 0.5), "valid")
         spread = math.sqrt(float(np.sum(values * middles**2)) / (float(values.sum()) or 1))
-        found.append(f"{name}: {int(histogram.contents.sum()):,} {of}{f', rms {spread:.2f}' if rms else ''}")
-    return f"{'; '.join(found)}."
+        found.append(f"{int(histogram.contents.sum()):,} in {name}{f' (rms {spread:.2f})' if rms else ''}")
+    return f"{of.capitalize()}: {', '.join(found)}."
 
 
 def _sum(data: FigureData, name: str, axis: str) -> Histogram | None:

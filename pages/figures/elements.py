@@ -60,9 +60,9 @@ def course(source: Source) -> Plot | None:
 
 
 def precision(source: Source) -> Plot | None:
-    """Statistical errors of the constants in the last iteration, by module and layer."""
+    """Statistical errors of the constants, of the last iteration that moved them, by module and layer."""
     solution = source.last.solution
-    errors = by_dof(solution.errors, {}) if solution is not None else {}
+    errors = by_dof(solution.all_errors, {}) if solution is not None else {}
     worst = [
         f"{dof} {rounded(of[key].value)} {unit(dof)}, {key}"
         for dof, of in errors.items()
@@ -75,7 +75,7 @@ def precision(source: Source) -> Plot | None:
     return _plot(
         "precision",
         "Statistical errors of the constants",
-        f"Largest: {'; '.join(worst)}. What was not free has none.",
+        f"Those of the last iteration that moved a constant. Largest: {'; '.join(worst)}.",
         bands,
     )
 
@@ -113,7 +113,7 @@ def displacements(source: Source) -> Plot | None:
     """Change of the constants since the start of the campaign, with the errors of the last iteration."""
     if source.start is None or source.last.solution is None:
         return None
-    moved = differences(source.last.solution.constants, source.start, source.last.solution.errors)
+    moved = differences(source.last.solution.constants, source.start, source.last.solution.all_errors)
     caption = "Movement of each module and layer since the start of the campaign."
     return values("displacements", "Constants minus those of the start", caption, source.last.name, moved)
 
@@ -124,7 +124,7 @@ def from_reference(source: Source) -> Plot | None:
         return None
     name, constants = source.reference
     solution = source.last.solution
-    apart = differences(solution.constants, constants, solution.errors)
+    apart = differences(solution.constants, constants, solution.all_errors)
     caption = "Constants of the campaign minus the reference, with the statistical errors of the campaign's."
     return values("reference", f"Constants minus {name}", caption, source.last.name, apart)
 
@@ -275,7 +275,7 @@ def map_displacement(source: Source) -> Plot | None:
     solution = source.last.solution
     if solution is None or source.start is None:
         return None
-    moved = differences(solution.constants, source.start, solution.errors)
+    moved = differences(solution.constants, source.start, solution.all_errors)
     return picture("map", "Displacement from the start", moved)
 
 
@@ -285,7 +285,7 @@ def map_reference(source: Source) -> Plot | None:
     if solution is None or source.reference is None:
         return None
     name, constants = source.reference
-    apart = differences(solution.constants, constants, solution.errors)
+    apart = differences(solution.constants, constants, solution.all_errors)
     return picture("map-reference", f"Difference to {name}", apart)
 
 

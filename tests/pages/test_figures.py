@@ -31,7 +31,7 @@ ERRORS: Constants = dict.fromkeys(("000", "001"), (0.001, 0.05, 0.0, 0.0, 0.0, 2
 def solution(x_mm: float) -> Solution:
     """Return a solution that moved module 000 along x."""
     moved: Constants = {"000": (x_mm, 0.0, 0.0, 0.0, 0.0, 0.0), "001": ZERO}
-    return Solution(moved, ERRORS, {"000": (0.1 + x_mm, 0.0, 0.0, 0.0, 0.0, 0.0)})
+    return Solution(moved, ERRORS, {"000": (0.1 + x_mm, 0.0, 0.0, 0.0, 0.0, 0.0)}, ERRORS)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_arrows_show_shifts_of_layers(source: Source) -> None:
     """A layer's arrow points to the left for positive x and upwards for positive y; its rotation colours it as a whole."""
     moved: Constants = {"10": (0.003, 0.004, 0.0, 0.0, 0.0, 2e-3), "21": (-0.001, 0.0, 0.0, 0.0, 0.0, 0.0)}
     shown = source._replace(
-        start={}, iterations=[of._replace(solution=Solution(moved, {}, moved)) for of in source.iterations]
+        start={}, iterations=[of._replace(solution=Solution(moved, {}, moved, {})) for of in source.iterations]
     )
     plot = drawn(elements.map_displacement(shown))
     assert plot.table()[1] == [
@@ -320,7 +320,7 @@ def test_iterations_with_different_numbers_of_tracks_are_compared(filled: Source
     assert axes.get_ylabel() == "share of tracks"
     assert sum(axes.patches[0].get_data().values) == pytest.approx(50 / 52)
     assert sum(float(row[6] or 0) for row in plot.table()[1]) == 2 * 50 * 7
-    assert plot.caption.endswith("iteration 1: 364 tracks; iteration 2: 364 tracks.")
+    assert plot.caption.endswith("Tracks: 364 in iteration 1, 364 in iteration 2.")
 
 
 def test_names_above_the_axes_do_not_meet(filled: Source) -> None:

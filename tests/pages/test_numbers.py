@@ -2,7 +2,7 @@
 
 import pytest
 
-from faser_align.pages.numbers import beside, measured, signed, significant, small
+from faser_align.pages.numbers import beside, measured, signed, significant
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,6 @@ def test_a_value_has_its_error_and_significance() -> None:
     assert significant(286.3, 41.0, "µm") == "290 ± 40 µm (7.0 σ)"
     assert significant(-0.4, 41.0) == "0 ± 40 (0.0 σ)"
     assert significant(-120.0, None, "µm") == "−120 µm"
-
-
-def test_small_lengths_have_two_decimals() -> None:
-    """No nanometres are shown beside errors of micrometres."""
-    assert [small(value) for value in (None, 0.00554, 0.0692, 0.32, 11.2, 1352.0)] == [
-        "–", "< 0.01", "0.07", "0.32", "11", "1,400"
-    ]  # fmt: skip
 
 
 def test_a_mean_has_the_decimals_of_its_rms() -> None:

@@ -9,10 +9,11 @@ from campaigns import hook, make_campaign, run_iteration
 from playwright.sync_api import Browser
 
 from faser_align.alignment.parameters.constants import ZERO, write_constants
-from faser_align.alignment.parameters.labels import module_x_label
+from faser_align.alignment.parameters.labels import layer_label, module_x_label
 from faser_align.alignment.pede.results import Row, write_result
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
+from faser_align.pages.collect import collect
 
 PageOf = Callable[[Path], Path]
 
@@ -115,7 +116,7 @@ def test_the_picture_has_one_scale_and_signs(browser: Browser, workdir: Path, pa
     """The detector shows the displacement first, blue below zero and red above, on one scale for all iterations."""
     record = make_campaign(workdir / "c", files=1)
     folder = record["folder"]
-    for at, x_mm in ((1, -0.04), (2, 0.02)):
+    for at, x_mm in ((1, -4.0), (2, 2.0)):
         run_iteration(record, at)
         write_constants(layout.result_file(folder, 1, at), {"003": (x_mm, 0.0, 0.0, 0.0, 0.0, 0.0)})
         write_result(
@@ -126,12 +127,12 @@ def test_the_picture_has_one_scale_and_signs(browser: Browser, workdir: Path, pa
     page = look(browser, page_of(workdir / "c"), 360, "dark").page
     fill = "document.querySelector('.detector rect[data-key=\"003\"]').style.fill"
     assert page.locator("#shown").inner_text() == "displacement from the start, x, iteration 2"
-    assert page.locator("#most").inner_text() == "40 µm"
+    assert page.locator("#most").inner_text() == "4000 µm"
     assert "var(--plus) 50%" in page.evaluate(fill)
     page.select_option("#iteration", "1")
-    assert page.locator("#most").inner_text() == "40 µm"
+    assert page.locator("#most").inner_text() == "4000 µm"
     assert "var(--minus) 100%" in page.evaluate(fill)
-    assert page.locator(".detector rect[data-key='003'] title").text_content() == "module 003: −40.0 ± 0.7 µm"
+    assert page.locator(".detector rect[data-key='003'] title").text_content() == "module 003: −4,000.0 ± 0.7 µm"
     page.select_option("#quantity", "cut")
     assert page.locator("#most").inner_text() == "0.001996"
 
@@ -148,3 +149,21 @@ def test_tables_keep_their_words_together(width: int, browser: Browser, workdir:
     assert (
         max(page.eval_on_selector_all("thead tr", "rows => rows.map(row => row.getBoundingClientRect().height)")) < 40
     )
+
+
+def test_constants_keep_the_errors_of_earlier_stages(workdir: Path) -> None:
+    """What only an earlier stage moved has the errors of its last iteration there; what moves now has those of now."""
+    record = make_campaign(
+        workdir / "c", files=1, config={"stages": [{"name": name, "iterations": 2} for name in ("layers", "modules")]}
+    )
+    module = (module_x_label(0, 0, 3, 0), module_x_label(0, 0, 3, 1))
+    for stage, labels, error in ((1, (layer_label(1, 0, 1), *module), 0.002), (2, module, 0.001)):
+        run_iteration(record, 1, stage=stage)
+        place = Path(layout.metrics_file(record["folder"], stage, 1)).parent
+        write_result(place / "millepede.res", {label: Row(0.01, 0.0, 0.01, error) for label in labels})
+    found = collect(record["folder"])
+    first, last = (found.solutions[stage, 1] for stage in (1, 2))
+    assert (any(first.errors["10"]), any(last.errors["10"])) == (True, False)
+    assert last.all_errors == found.errors
+    assert (found.errors["10"], found.errors["003"]) == (first.errors["10"], last.errors["003"])
+    assert first.errors["003"] != last.errors["003"]
