@@ -47,8 +47,8 @@ def remaining(history: Sequence["Metrics"]) -> Remaining | None:
 def rise(history: Sequence["Metrics"]) -> float | None:
     """Return the rise of the last chi2/ndf above the stage's best with the same files; None if it is unknown.
 
-    The tracks are the same in all iterations, so that chance hardly moves it: constants that describe them worse than
-    others did are going to the wrong place, however small their corrections become.
+    Chance hardly changes chi2/ndf, because the tracks are the same in all iterations. If it rises, the campaign moves
+    away from better constants, however small its corrections become.
     """
     if not _known(history[-1].get("determined") or {}):
         return None

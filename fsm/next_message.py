@@ -94,7 +94,8 @@ def _group(first: Open, queue: Sequence[Open]) -> tuple[Open, ...]:
 def pause_end_s(sent_s: Iterable[float]) -> float:
     """Return until when a further message about a cause waits, after those sent at the times ``sent_s``; 0 without any.
 
-    The pause doubles if the message was sent within the length of the last pause after its end; otherwise it starts at its shortest.
+    The pause doubles if the message follows the last pause within the length of that pause; otherwise it starts at its
+    shortest.
     """
     pause_s, end_s = 0.0, 0.0
     for at_s in sorted(set(sent_s)):

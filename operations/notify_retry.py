@@ -24,7 +24,7 @@ class Retried(NamedTuple):
 
     @property
     def delivered(self) -> bool:
-        """Whether no message that was tried was refused."""
+        """Whether all attempted messages were accepted."""
         return all(row["state"] in DELIVERED for row in self.tried)
 
 

@@ -239,7 +239,7 @@ def _run(place: Path, top: Path, notes: list[str]) -> Run:
     solution = Solution(-1, "", "", {})
     try:
         solution = read_outputs(place / "steering.txt")
-        if END not in files and RESULT in files:  # pede's end is unknown, its result is not
+        if END not in files and RESULT in files:  # pede's end is unknown, but not its result
             solution = replace(solution, result=read_result(place / RESULT), end_text="", message="")
         elif not solution.solved:
             notes.append(f"pede ended with code {solution.end_code} ({solution.end_text}): its result is not used")

@@ -184,7 +184,7 @@ def initial(value: Any, context: Context) -> Any:
     return _path(value, Context(context.old, folder)) if isinstance(folder, str) else value
 
 
-# What rules call the conversion of a value.
+# Type of a conversion of a value.
 _CHANGES: dict[str, Callable[[Any, Context], Any]] = {
     "path": _path,
     "parent_folder": _parent,

@@ -9,7 +9,7 @@ Normal equations give errors under two assumptions, which data need not meet:
   the solution follows it only in part. Errors grow by the inverse of this part, the response: the variance of such an
   estimator is that of its gradient over the square of its response (Huber, Annals of Mathematical Statistics 35 (1964) 73).
 
-Both are those of the hits within the cut, so that outliers beyond it change neither.
+Both numbers use hits within the cut, so that outliers beyond it change neither.
 """
 
 import math

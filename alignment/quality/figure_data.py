@@ -206,7 +206,7 @@ class FigureData:
         return of_module.at(side=side) if side else of_module.sum("side")
 
     def module_medians(self, least: int = LEAST_HITS) -> dict[str, Centre] | None:
-        """Return the median residual of each module with at least ``least`` hits: the distribution DMR is of these."""
+        """Return the median residual of each module with at least ``least`` hits, the entries of DMR."""
         found = self.histogram("residuals")
         return None if found is None else _centres(found.sum("side"), least)
 

@@ -6,8 +6,9 @@ not an error of the solver, and no convergence criterion detects it, but the con
 separately from the part that the data determine, and named.
 
 A direction is weak if its error is more than ``WEAK`` times the median error of the step's directions, which does not
-depend on the number of tracks; undetermined if it is more than ``UNDETERMINED`` times. Already above ``MEASURED``
-times, the data do not determine it: global rotations in particular are constrained only by errors of the linearisation.
+depend on the number of tracks; undetermined if it is more than ``UNDETERMINED`` times. Gains from freeing parameters
+count directions up to ``MEASURED`` times only: errors of the linearisation alone seem to constrain others, such as
+global rotations.
 """
 
 import math

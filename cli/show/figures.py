@@ -41,7 +41,7 @@ def _name(row: Row, staged: bool) -> str:
 
 def _fit(rows: Sequence[Row], staged: bool) -> Grid:
     columns = ("iter", ">chi2\n/ndf", ">shift\num", ">dchi2\n/param", ">relative\ncorrection", ">solver's\nchi2/ndf")
-    return Grid((*columns, "solver", "verdict"), [_fit_row(row, staged) for row in rows])
+    return Grid((*columns, "solver", "decision"), [_fit_row(row, staged) for row in rows])
 
 
 def _fit_row(row: Row, staged: bool) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) 
         ("Outcome", _outcome(seen)),
         ("Quality", _quality(seen)),
         ("Convergence", _convergence(seen)),
-        ("Verdict", _verdict(seen)),
+        ("Decision", _verdict(seen)),
         ("Validation", _validation(seen)),
         ("Files", _files(seen)),
         ("Unusual", incidents.blocks(seen)),

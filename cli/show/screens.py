@@ -124,7 +124,7 @@ def _progress(seen: Row) -> list[Block]:
 def iterations(seen: Row, latest: int = ITERATIONS_MAX) -> Grid:
     """Return the table of the latest iterations: nodes done of all, files, tracks, and the judged quantities."""
     used = ("iter", ">nodes\ndone", ">files\nused", ">tracks\nused")
-    judged = (">chi2\n/ndf", ">shift\num", ">dchi2\n/param", "largest\ncorrection", "verdict,\nor now")
+    judged = (">chi2\n/ndf", ">shift\num", ">dchi2\n/param", "largest\ncorrection", "decision,\nor now")
     rows = [_iteration(row, staged=seen["stages"] > 1) for row in seen["iterations"][-latest:]]
     return Grid((*used, *judged), rows, narrow=(0, 1, 4, 5, 8))
 

@@ -300,7 +300,7 @@ def _name(one: ScriptRun) -> tuple[str, ...]:
 
 
 def _complete(first: list[ScriptRun], second: list[ScriptRun]) -> list[ScriptRun]:
-    """Return ``first`` with the runs that only ``second`` has: each after what precedes it in ``second``."""
+    """Return ``first`` with the runs that only ``second`` has, each after its predecessor in ``second``."""
     if not first or not second:
         return first or second
     places = _places(first, second)

@@ -39,7 +39,7 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
     assert "continues with iteration 2 of at most 4" in desk.run("extend", NAME, "-i", "3", "--dry-run")
     assert layout.dag_files(str(desk.campaign)) == [layout.DAG]
 
-    with no_job_begins():  # before it prints all of this
+    with no_job_begins():  # while it prints this
         (first, said), (second, refused) = both(desk, "extend", NAME, "-i", "3")
         assert (first, second) == (0, 2), said + refused
         assert layout.dag_files(str(desk.campaign)) == [layout.DAG, "alignment-02.dag"]

@@ -298,7 +298,7 @@ def test_a_campaign_without_a_decision_says_so(command: Command) -> None:
 
 
 def test_a_decision_that_differs_is_shown(workdir: Path, plain_command: Command) -> None:
-    """Without other rules a decision that is not as stored is shown with its reason, and the exit status is 1."""
+    """Without other rules, a decision that differs from the stored one is shown with its reason, with exit status 1."""
     folder = ran(workdir / "c", 2)
     with closing(sqlite3.connect(folder / layout.PUBLISHED, isolation_level=None)) as db:
         db.execute("UPDATE iterations SET verdict = 'converged' WHERE iteration = 2")

@@ -41,7 +41,7 @@ def test_targets_are_read_in_both_forms(tmp_path: Path) -> None:
     ],
 )
 def test_a_service_is_what_apprise_makes_of_its_address(address: str) -> None:
-    """Mail and Mattermost, whose classes are loaded alone, understand an address as apprise does with all services."""
+    """The classes of mail and Mattermost, loaded alone, read an address as apprise does with all services loaded."""
     expected, found = apprise.Apprise.instantiate(address), open_service(address)
     assert type(found) is type(expected)
     assert found is None or found.url() == expected.url()
@@ -59,7 +59,7 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     [("held", True), ("converged", True), ("failed", True), ("iteration", False), ("test", True)],
 )
 def test_events_of_a_target(event: str, wanted: bool) -> None:
-    """A target with events receives those, "end" meaning every end state, and every test message."""
+    """A target with its own events receives these and every test message; "end" means every end state."""
     assert Target("a", "x://y", ("held", "end")).wants(event) is wanted
     assert Target("a", "x://y").wants(event)
 

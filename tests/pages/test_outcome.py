@@ -105,7 +105,7 @@ def test_a_running_campaign_tells_its_last_verdict(browser: Browser, workdir: Pa
     hook("pre", record["folder"], layout.reco_node(1, 2, 400), 0, 2)
     page = look(browser, page_of(workdir / "c"), 360, "dark").page
     assert page.locator("header p").inner_text() == (
-        "Raw files of an iteration are being reconstructed. The last verdict: expected Δχ² per parameter 5 is not below 0.01 and expected residual shift 9.00 µm is "
+        "Raw files of an iteration are being reconstructed. The last decision: expected Δχ² per parameter 5 is not below 0.01 and expected residual shift 9.00 µm is "
         "not below 0.5 µm"
     )
     facts = dict(zip(page.locator("dt").all_text_contents(), page.locator("dd").all_text_contents(), strict=True))

@@ -159,7 +159,7 @@ def test_the_end_names_what_failed(folder: str) -> None:
 
 
 def test_an_end_by_verdict_stays(folder: str) -> None:
-    """A failed DAG after a decision that failed its node is recorded and changes nothing."""
+    """If a decision failed its node, the failure of the DAG is recorded and changes nothing."""
     take(folder, PRE, DONE, {**PRE, "node": MILLE}, verdict("diverged", exit=43), {**FINAL, "dag_status": 2})
     assert state(folder) == "diverged"
     ((event, ignored),) = rows(folder, "SELECT event, ignored FROM history WHERE ignored != ''")
@@ -199,7 +199,7 @@ def test_an_early_verdict_that_still_fits_nothing_is_no_end(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("status", "answer"), [(1, 1), (2, 2), (4, 4), (5, 5), (6, 6), (-1, 1), (42, 7), (77, 7)])
 def test_what_final_answers(status: int, answer: int, folder: str) -> None:
-    """FINAL returns DAGMan's outcome, without values that have another meaning to DAGMan."""
+    """FINAL returns DAGMan's outcome, except for values that have another meaning to DAGMan."""
     assert take(folder, PRE, {**FINAL, "dag_status": status}) == [0, answer]
     assert state(folder) == ("removed" if status in (4, 6) else "failed")
 

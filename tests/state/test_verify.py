@@ -26,7 +26,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     hook("hold", folder, node, "13.0", 0)
     hook("post", folder, node, 0, 2, exit_codes.RAW_MISSING, "13.0", 0)
     hook("final", folder, "final", 2, 1)
-    # As the helpers make it: every result is the same text, and iteration 3's initial constants were changed.
+    # The helpers give every iteration the same result, and change the initial constants of iteration 3.
     found, by_hand = (hashlib.sha256(text).hexdigest() for text in (RESULT, BY_HAND))
     for i in (1, 2, 3, 4):
         Path(layout.constants_file(folder, 1, i)).write_bytes(BY_HAND if i == 3 else RESULT)
