@@ -5,7 +5,11 @@ command. Numbers, and everything in older versions of typer, are left to typer.
 """
 
 import importlib
+from pathlib import Path
 from typing import Any
+
+# Values in the help by their type; flags have none.
+_VALUES = {str: "TEXT", list[str]: "TEXT", int: "N", float: "NUMBER", Path: "PATH"}
 
 
 class Words:
@@ -40,11 +44,19 @@ def words_stay_words(command: Any) -> None:
         found = usual(context)
         for parameter in found:
             _put(parameter)
+            _name_value(parameter)
         return found
 
     command.get_params = get_params
     for inner in getattr(command, "commands", {}).values():
         words_stay_words(inner)
+
+
+def _name_value(parameter: Any) -> None:
+    """Show the value of an option in the help as ``TEXT`` or ``N`` instead of a type of Python."""
+    described = getattr(parameter, "type_descriptor", None)
+    if described is not None and parameter.param_type_name == "option" and parameter.metavar is None:
+        parameter.metavar = _VALUES.get(described.annotation)
 
 
 def _put(parameter: Any) -> None:

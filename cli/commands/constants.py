@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from faser_align.alignment.parameters.constants import Six
     from faser_align.operations.known_errors import Errors
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="File to write")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
 WithErrors = Annotated[bool, typer.Option("--errors", help="As JSON or CSV: write the statistical errors, too.")]
 Constants = Annotated[
-    Path, typer.Argument(help="Constants file (inputforalign.txt), or a campaign (its latest constants)")
+    Path, typer.Argument(help="Constants file (inputforalign.txt), or a campaign (its latest constants).")
 ]
 
 
@@ -44,10 +44,10 @@ def show(constants: Constants, plain: Plain = False, as_json: Json = False, erro
 
 
 def diff(
-    before: Annotated[Path, typer.Argument(help="Constants file or campaign")],
-    after: Annotated[Path, typer.Argument(help="Constants file or campaign to compare with the first")],
-    largest: Annotated[int, typer.Option(help="Number of largest changes to show", min=0)] = 5,
-    everything: Annotated[bool, typer.Option("--all", help="Show the change of every layer and module")] = False,
+    before: Annotated[Path, typer.Argument(help="Constants file or campaign.")],
+    after: Annotated[Path, typer.Argument(help="Constants file or campaign to compare with the first.")],
+    largest: Annotated[int, typer.Option(help="Number of largest changes to show.", min=0)] = 5,
+    everything: Annotated[bool, typer.Option("--all", help="Show the change of every layer and module.")] = False,
     plain: Plain = False,
     as_json: Json = False,
     errors: WithErrors = False,
@@ -74,7 +74,7 @@ def diff(
 
 def add(
     constants: Constants,
-    correction: Annotated[Path, typer.Argument(help="Constants file with the correction")],
+    correction: Annotated[Path, typer.Argument(help="Constants file with the correction.")],
     output: Output,
     force: Force = False,
 ) -> None:
@@ -93,7 +93,7 @@ def add(
 
 
 def correction(
-    result: Annotated[Path, typer.Argument(help="millepede.res of pede or of `faser-align solve`")],
+    result: Annotated[Path, typer.Argument(help="millepede.res of pede or of `faser-align solve`.")],
     output: Output,
     force: Force = False,
 ) -> None:
@@ -127,20 +127,22 @@ def correction(
 def export(
     constants: Constants,
     output: Output,
-    form: Annotated[Literal["calypso", "json", "csv"], typer.Option("--format", help="Output format")] = "calypso",
+    form: Annotated[Literal["calypso", "json", "csv"], typer.Option("--format", help="Output format.")] = "calypso",
     errors: WithErrors = False,
     sqlite: Annotated[
         bool,
         typer.Option(
-            "--sqlite", help="Write a folder with conditions database and POOL files, using Calypso's own scripts"
+            "--sqlite", help="Write a folder with conditions database and POOL files, using Calypso's own scripts."
         ),
     ] = False,
     runs: Annotated[
         str, typer.Option(help="With --sqlite: first and last run, 11705-11800 [default: the campaign's]")
     ] = "",
     tag: Annotated[str, typer.Option(help="With --sqlite: conditions tag [default: the year's]")] = "",
-    year: Annotated[int, typer.Option(help="With --sqlite: year, which selects geometry and tag")] = 0,
-    config: Annotated[str, typer.Option(help="With --sqlite: configuration with the paths of Calypso")] = "",
+    year: Annotated[
+        int, typer.Option(help="With --sqlite: year, which selects geometry and tag.", show_default=False)
+    ] = 0,
+    config: Annotated[str, typer.Option(help="With --sqlite: configuration with the paths of Calypso.")] = "",
     force: Force = False,
 ) -> None:
     """Write constants for other programs.
@@ -219,7 +221,7 @@ def _show(constants: Mapping[str, "Six"], errors: "Errors", *, plain: bool, as_j
     for key, six in constants.items():
         scaled = [value * (1e3 if place < 3 else 1e6) for place, value in enumerate(six)]
         known = errors.get(key) or (None,) * 6
-        rows.append([key, *(formatting.plus_minus(value, e, ".2f") for value, e in zip(scaled, known, strict=True))])
+        rows.append([key, *(formatting.plus_minus(value, e, ",.2f") for value, e in zip(scaled, known, strict=True))])
     console.table(columns, rows, plain=plain)
     if errors:
         console.say("errors are statistical; a constant without one was fixed, or its error is unknown")

@@ -17,23 +17,23 @@ def register(app: typer.Typer) -> None:
 
 
 def mille(
-    inputs: Annotated[list[Path], typer.Argument(help="kfalignment ROOT files, in the order of their records")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write")] = None,
-    chi2_max: Annotated[float, typer.Option(help="Maximum chi2 of a track")] = 2000.0,
-    pz_min: Annotated[float, typer.Option(help="Minimum pz (GeV)")] = 100.0,
-    pz_max: Annotated[float, typer.Option(help="Maximum pz (GeV)")] = 5000.0,
-    hits_min: Annotated[int, typer.Option(help="Minimum number of hits of a track")] = 15,
-    residual_max: Annotated[float, typer.Option(help="Maximum residual of a hit (mm)")] = 0.05,
+    inputs: Annotated[list[Path], typer.Argument(help="kfalignment ROOT files, in the order of their records.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.")] = None,
+    chi2_max: Annotated[float, typer.Option(help="Maximum chi2 of a track.")] = 2000.0,
+    pz_min: Annotated[float, typer.Option(help="Minimum pz (GeV).")] = 100.0,
+    pz_max: Annotated[float, typer.Option(help="Maximum pz (GeV).")] = 5000.0,
+    hits_min: Annotated[int, typer.Option(help="Minimum number of hits of a track.")] = 15,
+    residual_max: Annotated[float, typer.Option(help="Maximum residual of a hit (mm).")] = 0.05,
     derivative_max: Annotated[
         float,
         typer.Option(
-            help="Maximum derivative with respect to rx and ry of the layer (mm/rad); 2 in faser-alignment-script"
+            help="Maximum derivative with respect to rx and ry of the layer (mm/rad); 2 in faser-alignment-script."
         ),
     ] = 10.0,
     pivot: Annotated[
         str,
         typer.Option(
-            help="Derivatives by rotations of layers: calypso (as written) or layer (as the constants rotate them)",
+            help="Derivatives by rotations of layers: calypso (as written) or layer (as the constants rotate them).",
             autocompletion=one_of("calypso", "layer"),
         ),
     ] = "calypso",
@@ -42,7 +42,7 @@ def mille(
         typer.Option(help="Constants of the reconstruction, for --pivot layer  [default: the nominal geometry]"),
     ] = None,
     sums: Annotated[
-        bool, typer.Option("--add", help="Inputs are OUTPUT.json files of conversions: sum their counts")
+        bool, typer.Option("--add", help="Inputs are OUTPUT.json files of conversions: sum their counts.")
     ] = False,
     force: Force = False,
     as_json: Json = False,
@@ -111,7 +111,7 @@ def solve(
     steering: Annotated[
         Path | None,
         typer.Argument(
-            help="Steering file, in the folder of the files that it names; or the name or folder of a `reco`"
+            help="Steering file, in the folder of the files that it names; or the name or folder of a `reco`."
         ),
     ] = None,
     parent: Annotated[

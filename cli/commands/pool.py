@@ -16,10 +16,10 @@ Processors = Annotated[int | None, typer.Option(min=1, help="CPUs for jobs [defa
 Credentials = Annotated[
     bool,
     typer.Option(
-        help="For developers: issue Kerberos credentials as at CERN, with a condor_credd and stand-ins for the other services"
+        help="For developers: issue Kerberos credentials as at CERN, with a condor_credd and stand-ins for the other services."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 
 
 def register(app: typer.Typer) -> None:

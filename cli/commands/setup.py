@@ -94,7 +94,7 @@ def recipes(
 
 def check(
     config: ConfigFile = DEFAULT_CONFIG,
-    year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.")] = 0,
+    year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.", show_default=False)] = 0,
     run: Annotated[
         list[str] | None, typer.Option("--run", "-r", help="Run number; repeat it for several runs, each with its -f.")
     ] = None,
@@ -137,7 +137,7 @@ def check(
 
 
 def submit(
-    year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.")] = 0,
+    year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.", show_default=False)] = 0,
     run: Annotated[
         list[str] | None,
         typer.Option(

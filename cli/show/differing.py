@@ -36,8 +36,8 @@ def show(
         rms = (
             formatting.number(math.sqrt(sum(s**2 for s in sigmas) / len(sigmas)), ".1f") if sigmas else formatting.NONE
         )
-        numbers = (part.elements, f"{part.rms:.3f}", f"{part.mean:+.3f}", *[rms] * bool(errors))
-        shown = formatting.plus_minus(where.value, _error(where, errors), "+.3f")
+        numbers = (part.elements, f"{part.rms:,.2f}", f"{part.mean:+,.2f}", *[rms] * bool(errors))
+        shown = formatting.plus_minus(where.value, _error(where, errors), "+,.2f")
         rows.append([f"{part.kind} {part.dof}", *numbers, shown, where.unit, differences.element(where.key)])
     sigma = [">rms\nsigma"] * bool(errors)
     console.table(["", ">changed", ">rms", ">mean", *sigma, ">largest", "unit", "where"], rows, plain=plain)
@@ -62,5 +62,5 @@ def _is_of(change: differences.Change, part: differences.Moved) -> bool:
 def _with_error(change: differences.Change, errors: Mapping[str, Sequence[float | None]]) -> list[str]:
     """Return a change with its error, and in standard deviations if any error is known."""
     error = _error(change, errors)
-    shown = formatting.plus_minus(change.value, error, "+.3f")
+    shown = formatting.plus_minus(change.value, error, "+,.2f")
     return [shown, formatting.with_sigma(change.value, error)] if errors else [shown]

@@ -59,13 +59,14 @@ class Grid(NamedTuple):
     """A table; a column whose name starts with ``>`` is aligned to the right.
 
     ``narrow`` lists the columns that remain if the terminal has no room for all; without it each row is then shown as
-    one value per line. ``marks`` are those of cells, by row and column.
+    one value per line. ``marks`` are those of cells, by row and column. Wrapped text has at least ``wrapped`` columns.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     narrow: Sequence[int] = ()
     marks: Mapping[tuple[int, int], Mark] = MappingProxyType({})
+    wrapped: int = COLUMN_MIN
 
 
 class Item(NamedTuple):
@@ -349,7 +350,7 @@ def _widths(grid: Grid, width: int) -> list[int]:
     for at, column in enumerate(grid.columns):
         # Text is wrapped, numbers are not, and words of headings stay whole.
         if not column.startswith(">"):
-            least[at] = min(natural[at], max(COLUMN_MIN, *map(_size, column.split() or [""])))
+            least[at] = min(natural[at], max(grid.wrapped, *map(_size, column.split() or [""])))
     over = sum(natural) - width
     if over > sum(natural) - sum(least):
         return []

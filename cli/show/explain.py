@@ -16,6 +16,7 @@ from faser_align.system import formatting
 Row = Mapping[str, Any]
 
 NODES_MAX, LOGS_MAX = 6, 1  # per kind of failure
+WORDS_MIN = 40  # columns of a criterion in words
 
 
 def verdict_of(seen: Mapping[str, Any], stage: int, iteration: int) -> dict[str, Any]:
@@ -46,7 +47,9 @@ def why(seen: Row, row: Row) -> list[Block]:
     columns = ("criterion", ">value", ">limit", "met", "in words")
     marks = {(at, 3): draw.GOOD if one["passed"] else draw.BAD for at, one in enumerate(row["criteria"])}
     met, asked = sum(bool(one["passed"]) for one in row["criteria"]), len(row["criteria"])
-    blocks.append(Grid(columns, [_criterion(criterion) for criterion in row["criteria"]], marks=marks))
+    rows = [_criterion(criterion) for criterion in row["criteria"]]
+    # The words have value and limit.
+    blocks.append(Grid(columns, rows, narrow=(0, 3, 4), marks=marks, wrapped=WORDS_MIN))
     if asked:
         blocks += [Line(), Line(f"{met} of {formatting.count(asked, 'criterion', 'criteria')} met")]
     notes = row.get("metrics", {}).get("notes", ())

@@ -156,8 +156,8 @@ def test_constants_are_shown_and_compared(run: Run, data: Path) -> None:
     told = run("constants", "diff", constants / "align_2022_4st_local.txt", after, "--largest", "2").out
     rows = [" ".join(line.split()) for line in told.splitlines()]
     assert "only in the second: 010, 110, 210, 310" not in rows
-    assert "module y 96 51.927 -8.985 -113.525 um module 5 of layer 0 of station 3" in rows, told
-    assert "layer rz 12 41.987 +23.873 +76.787 urad layer 2 of station 3" in rows, told
+    assert "module y 96 51.93 -8.98 -113.53 um module 5 of layer 0 of station 3" in rows, told
+    assert "layer rz 12 41.99 +23.87 +76.79 urad layer 2 of station 3" in rows, told
     assert "largest rotations" in told
     same = run("constants", "diff", after, after).out
     assert same == "no difference\n"
@@ -172,8 +172,8 @@ def test_constants_are_told_plainly(run: Run, data: Path) -> None:
     assert (shown.status, shown.err) == (0, "")
     assert "\nkey 00\n  x um: 501.80\n  y um: " in f"\n{shown.out}", shown.out
     told = run("constants", "diff", before, after, "--largest", "2", "--plain").out
-    assert "\nmodule y\n  changed: 96\n  rms: 51.927\n  mean: -8.985\n  largest: -113.525\n  unit: um\n" in told, told
-    assert "  largest rotations: layer 0 of station 3, rx\n  change: -3132.900\n  unit: urad\n" in told, told
+    assert "\nmodule y\n  changed: 96\n  rms: 51.93\n  mean: -8.98\n  largest: -113.53\n  unit: um\n" in told, told
+    assert "  largest rotations: layer 0 of station 3, rx\n  change: -3,132.90\n  unit: urad\n" in told, told
     everything = run("constants", "diff", before, after, "--all", "--plain").out
     assert "key 000\n  x um: 1.61\n  y um: 20.44\n" in everything, everything
     assert "\N{BOX DRAWINGS LIGHT HORIZONTAL}" not in f"{shown.out}{told}{everything}"

@@ -1,5 +1,7 @@
 """Test the help of every command."""
 
+import re
+
 import pytest
 import typer.main
 from commandline import Command, commands
@@ -33,3 +35,13 @@ def test_every_command_shows_an_example(path: tuple[str, ...], command: Command)
     assert left.status == 0
     assert f"Example: faser-align {' '.join(path)}" in left.out
     assert max(len(line) for line in left.out.splitlines()) <= 80
+
+
+def test_values_of_options_have_plain_names(plain_command: Command) -> None:
+    """The help names values TEXT, N, NUMBER or PATH instead of types of Python, and no year is the default."""
+    shown = {name: plain_command(name, "--help").out for name in ("submit", "watch", "mille")}
+    assert "-f, --files TEXT" in shown["submit"]
+    assert re.search(r"-y, --year N +Year of data taking.\n", shown["submit"])
+    assert "--interval NUMBER" in shown["watch"]
+    assert "--output PATH" in shown["mille"]
+    assert not re.search(r"--\w+ <|\[default: 0\]", "".join(shown.values()))
