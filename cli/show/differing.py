@@ -36,7 +36,7 @@ def show(
         rms = (
             formatting.number(math.sqrt(sum(s**2 for s in sigmas) / len(sigmas)), ".1f") if sigmas else formatting.NONE
         )
-        numbers = (part.elements, f"{part.rms:,.2f}", f"{part.mean:+,.2f}", *[rms] * bool(errors))
+        numbers = (part.elements, f"{part.rms:,.2f}", f"{round(part.mean, 2) + 0.0:+,.2f}", *[rms] * bool(errors))
         shown = formatting.plus_minus(where.value, _error(where, errors), "+,.2f")
         rows.append([f"{part.kind} {part.dof}", *numbers, shown, where.unit, differences.element(where.key)])
     sigma = [">rms\nsigma"] * bool(errors)
