@@ -15,6 +15,12 @@ _IDS = re.compile(r' id="([^"]+)"')
 _USED = re.compile(r'(?:url\(#|href="#)([^)"]+)')
 _MARKERS, _PATHS = re.compile(r"(?:<use [^>]*/>\s*)+"), re.compile(r"(?:<path [^>]*/>\s*){3,}")
 _TAGS, _LONG = re.compile(r"<[^>]+>"), re.compile(r"\d+\.\d{3,}")  # labels of ticks are outside of tags
+_SHAPE, _GROUP = re.compile(r' d="([^"]*)"'), re.compile(r"(<g\b[^>]*>|</g>)")
+# Styles of most elements, which page.css has once.
+_CLASSES = {
+    "fill: var(--text); stroke: var(--text); stroke-width: 0.8": "tick-mark",
+    "fill: none; stroke: var(--text); stroke-width: 0.8; stroke-linejoin: miter; stroke-linecap: square": "frame",
+}
 _OWN_STYLE, _CLIP = re.compile(r' style="([^"]*)"'), re.compile(r' clip-path="[^"]*"')
 
 
@@ -51,9 +57,12 @@ def embedded(figure: "Figure", *, name: str, title: str) -> Markup:
     places = {used: f"{name}-{place}" for place, used in enumerate(sorted(set(_USED.findall(drawn))))}
     drawn = _IDS.sub(lambda found: f' id="{places[found[1]]}"' if found[1] in places else "", drawn)
     drawn = _USED.sub(lambda found: found[0].replace(found[1], places[found[1]]), drawn).replace("xlink:href", "href")
-    drawn = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", drawn)
+    drawn = re.sub(r" font-family: 'DejaVu Sans'[^;\"]*;", "", drawn)
     drawn = re.sub(r"#[0-9a-f]{6}\b", lambda found: _colour(found[0]), drawn)
     drawn = re.sub(r"<!--.*?-->", "", drawn, flags=re.DOTALL)
+    for style_of, kind in _CLASSES.items():
+        drawn = drawn.replace(f'style="{style_of}"', f'class="{kind}"')
+    drawn = _ungrouped(_SHAPE.sub(_short, drawn))
     drawn = _TAGS.sub(lambda tag: _LONG.sub(lambda found: f"{float(found[0]):.2f}", tag[0]), drawn)
     drawn = re.sub(r' transform="rotate\(-0 [^"]*"', "", drawn)
     drawn = re.sub(r"\s*\n\s*", "\n", drawn)
@@ -61,6 +70,26 @@ def embedded(figure: "Figure", *, name: str, title: str) -> Markup:
     return Markup("<svg class='figure' viewBox='{}' role='img' aria-label='{}'><title>{}</title>{}</svg>").format(
         size, title, title, Markup(drawn)
     )
+
+
+def _short(found: "re.Match[str]") -> str:
+    """Return a path without repeated corners, and with tenths of a point unless it is a marker: half as long."""
+    path = found[1]
+    if "C" not in path:
+        path = re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path)
+    path = re.sub(r"\s*([A-Za-z])\s*", r"\1", path)
+    return f' d="{re.sub(r"(L[^A-Za-z]+)\1+", r"\1", path)}"'
+
+
+def _ungrouped(text: str) -> str:
+    """Return the elements without groups that say nothing of them."""
+    parts, bare = [], []
+    for part in _GROUP.split(text):
+        if part.startswith("<g"):
+            bare.append(part == "<g>")
+        if not (part == "<g>" or (part == "</g>" and bare.pop())):
+            parts.append(part)
+    return "".join(parts)
 
 
 def _styled_once(found: "re.Match[str]") -> str:
