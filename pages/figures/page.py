@@ -78,7 +78,8 @@ def _short(found: "re.Match[str]") -> str:
     if "C" not in path:
         path = re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path)
     path = re.sub(r"\s*([A-Za-z])\s*", r"\1", path)
-    return f' d="{re.sub(r"(L[^A-Za-z]+)\1+", r"\1", path)}"'
+    path = re.sub(r"(L[^A-Za-z]+)\1+", r"\1", path)
+    return f' d="{path}"'
 
 
 def _ungrouped(text: str) -> str:
