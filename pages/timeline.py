@@ -130,10 +130,10 @@ def _counts(group: Sequence[Node]) -> str:
     counts = (
         (sum(node.failed for node in group), "failed"),
         (sum(node.seconds("held") > 0 for node in group), "held"),
-        (sum(len(node.jobs) > 1 for node in group), "repeated"),
+        (sum(len(node.jobs) > 1 for node in group), "retried"),
         (sum(node.jobs[-1].open for node in group), "still going"),
     )
-    return ", ".join(f"{count:,} {words}" for count, words in counts if count) or "none failed, held or repeated"
+    return ", ".join(f"{count:,} {words}" for count, words in counts if count) or "none failed, held or retried"
 
 
 def _lines(group: Sequence[Node], drawn: Sequence[Node]) -> Iterator[_Line]:
@@ -165,7 +165,7 @@ def _hover(node: Node, attempt: int, state: str, begin_s: float, end_s: float) -
     begin, end = (datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S") for at in (begin_s, end_s))
     words.append(f"{begin} to {end} UTC")
     if end_s == job.spans[-1].end_s and (job.failed or job.open):
-        words.append("failed" if job.failed else "goes on")
+        words.append("failed" if job.failed else "continues")
     return f"{words[0]}: {', '.join(words[1:])}"
 
 

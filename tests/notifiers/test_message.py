@@ -20,7 +20,7 @@ NAME = "Y2023_R011705_F400-450"
 
 SUBJECTS = {
     "submitted": f"[faser-align] {NAME} submitted",
-    "iteration": f"[faser-align] {NAME} goes on after 4 of 10 iterations",
+    "iteration": f"[faser-align] {NAME} continues after 4 of 10 iterations",
     "held": f"[faser-align] {NAME} has a held job in iteration 4 of 10",
     "lost": f"[faser-align] {NAME} dropped a file in iteration 4 of 10",
     "converged": f"[faser-align] {NAME} converged after 4 of 10 iterations",

@@ -72,7 +72,7 @@ def test_a_repeated_node_shows_every_attempt(browser: Browser, recorded_page: Pa
     assert runs[-1][1] == pytest.approx(100 * (begin - min(times[1])) / scale, abs=0.01)
     assert runs[-1][2] == pytest.approx(max(0.3, 100 * (end - begin) / scale), abs=0.01)
     sentence = page.locator("svg.nodes").nth(1).get_attribute("aria-label") or ""
-    assert "1 repeated" in sentence
+    assert "1 retried" in sentence
     assert f"slowest: file 401, {end - of_node[0][1]} s" in sentence
 
 
@@ -144,8 +144,8 @@ def test_very_many_nodes_are_summed_up_in_words(
     ends = [line["spans"][-1][1] + line["spans"][-1][2] for line in others]
     assert min(ends) > mean["spans"][-1][1] + mean["spans"][-1][2]
     words = page.locator("section[aria-labelledby=time]").text_content() or ""
-    assert "24 are drawn; of the other 1,977, none failed, held or repeated." in words
-    assert "The first line stands for the others, 5,931 in all: it is their mean." in words
+    assert "24 are drawn; of the other 1,977, none failed, held or retried." in words
+    assert "Its first line is the mean of the others, 5,931 in all iterations." in words
 
 
 def test_the_unusual_ones_are_among_the_drawn() -> None:
