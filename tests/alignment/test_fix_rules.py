@@ -14,16 +14,6 @@ def free(items: list[str | int], stations: int = 4) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 
-def test_ift_with_layers_fixed_has_72_free_parameters() -> None:
-    """faser-alignment-script's "IFT, fix layer" frees the 24 modules of the IFT and nothing else."""
-    assert free(["layer", "3ST"]) == {"module.x": 48, "module.rz": 24}
-
-
-def test_ift_with_modules_fixed_frees_its_layers() -> None:
-    """faser-alignment-script's "IFT, fix side" frees the IFT's layers, including x, since no module's x is free."""
-    assert free(["side", "3ST"]) == {f"layer.{dof}": 3 for dof in ("x", "y", "rx", "ry", "rz")}
-
-
 def test_two_layers_fixed_and_then_the_others() -> None:
     """faser-alignment-script's 3ST steps fix 21 and 41 with their modules, then all others; x of layers always."""
     first = free(["IFT", 21, 41], 3)

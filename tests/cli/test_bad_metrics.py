@@ -2,13 +2,12 @@
 
 import json
 import math
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from campaigns import hook, make_campaign, metrics, run_iteration, write_output
 from commandline import Command
+from stored import change
 
 from faser_align.alignment.quality.metrics_file import fault, parse_metrics
 from faser_align.api import Campaign
@@ -104,8 +103,8 @@ def test_a_store_with_odd_metrics_has_a_page(workdir: Path) -> None:
     """Malformed metrics that an older program stored are omitted and named."""
     record = make_campaign(workdir / "c", files=1)
     run_iteration(record, 1)
-    with closing(sqlite3.connect(f"{record['folder']}/{layout.STATE}", isolation_level=None)) as db:
-        db.execute("UPDATE iterations SET metrics = ?", (json.dumps(metrics(1, hits=[1])),))
+    odd = json.dumps(metrics(1, hits=[1]))
+    change(Path(record["folder"], layout.STATE), "UPDATE iterations SET metrics = ?", odd)
     publish.publish(record["folder"])
     Path(layout.metrics_file(record["folder"], 1, 1)).unlink()
     found = collect(record["folder"])

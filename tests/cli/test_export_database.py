@@ -1,14 +1,13 @@
 """Test ``constants export --sqlite``."""
 
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from calypso import Lxplus
 from campaigns import make_campaign, run_iteration
 from commandline import Command
+from stored import rows
 
 from faser_align.alignment.parameters.constants import read_constants
 from faser_align.campaign import layout
@@ -37,8 +36,7 @@ def lxplus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lxplus:
 
 def in_the_database(folder: Path) -> str:
     """Return the alignment in the stand-in's database."""
-    with closing(sqlite3.connect(folder / "data" / "sqlite200" / "ALLP200.db")) as db:
-        return str(db.execute("SELECT * FROM folders").fetchall())
+    return str(rows(folder / "data" / "sqlite200" / "ALLP200.db", "SELECT * FROM folders"))
 
 
 def test_a_file_becomes_a_database(plain_command: Command, lxplus: Lxplus) -> None:

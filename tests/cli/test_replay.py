@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
 from recorded import CASES, unpack
+from stored import change, rows
 
 from faser_align.alignment.parameters.constants import write_constants
 from faser_align.alignment.parameters.labels import module_x_label
@@ -28,8 +27,7 @@ STORES = sorted(path.name for path in (Path(__file__).parents[1] / "data" / "sto
 
 def stored(folder: Path) -> list[Any]:
     """Return stage, iteration and verdict of each stored decision."""
-    with closing(sqlite3.connect(folder / layout.PUBLISHED)) as db:
-        return db.execute("SELECT stage, iteration, verdict FROM iterations WHERE verdict != ''").fetchall()
+    return rows(folder / layout.PUBLISHED, "SELECT stage, iteration, verdict FROM iterations WHERE verdict != ''")
 
 
 def unpacked(case: str, folder: Path) -> Path:
@@ -116,11 +114,10 @@ def test_an_extension_does_not_end_the_stage_again(workdir: Path, plain_command:
 def test_a_validation_is_judged_again(workdir: Path) -> None:
     """The decision of a validation is reproduced, and no stage of the result."""
     folder = ran(workdir / "c", 3)
-    with closing(sqlite3.connect(folder / layout.STATE, isolation_level=None)) as db:
-        half = {"tracks": 9, "chi2_per_ndf": 1.0, "residuals": {}, "modules": {}}
-        metrics = json.dumps({"groups": {"all": {"before": half, "after": half | {"chi2_per_ndf": 1.1}}}})
-        row = (0, 2, "2026-11-25T00:00:00.000Z", "2026-11-25T01:00:00.000Z", "confirmed", "", "[]", metrics)
-        db.execute("INSERT INTO iterations VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    half = {"tracks": 9, "chi2_per_ndf": 1.0, "residuals": {}, "modules": {}}
+    metrics = json.dumps({"groups": {"all": {"before": half, "after": half | {"chi2_per_ndf": 1.1}}}})
+    row = (0, 2, "2026-11-25T00:00:00.000Z", "2026-11-25T01:00:00.000Z", "confirmed", "", "[]", metrics)
+    change(folder / layout.STATE, "INSERT INTO iterations VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *row)
     publish.publish(str(folder))
     (found,) = replay([str(folder)])
     assert (found.decisions, [stage.stage for stage in found.stages]) == (4, [1])
@@ -256,8 +253,7 @@ def test_a_campaign_that_cannot_be_judged_is_named(workdir: Path, plain_command:
         "shape": """UPDATE iterations SET metrics = '{"files": 3, "hits": [1]}' WHERE iteration = 2""",
         "gap": "DELETE FROM iterations WHERE iteration = 2",
     }.items():
-        with closing(sqlite3.connect(bad[name] / layout.PUBLISHED, isolation_level=None)) as db:
-            db.execute(sql)
+        change(bad[name] / layout.PUBLISHED, sql)
     (bad["gone"] / layout.PUBLISHED).unlink()
     said = plain_command("replay", *map(str, [*bad.values(), good]))
     assert (said.status, said.out) == (1, f"good ({good}): 4 of 4 decisions are as stored\n")
@@ -300,8 +296,7 @@ def test_a_campaign_without_a_decision_says_so(command: Command) -> None:
 def test_a_decision_that_differs_is_shown(workdir: Path, plain_command: Command) -> None:
     """Without other rules, a decision that differs from the stored one is shown with its reason, with exit status 1."""
     folder = ran(workdir / "c", 2)
-    with closing(sqlite3.connect(folder / layout.PUBLISHED, isolation_level=None)) as db:
-        db.execute("UPDATE iterations SET verdict = 'converged' WHERE iteration = 2")
+    change(folder / layout.PUBLISHED, "UPDATE iterations SET verdict = 'converged' WHERE iteration = 2")
     said = plain_command("replay", str(folder))
     assert said.status == 1
     assert said.out.startswith(

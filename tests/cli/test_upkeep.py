@@ -2,11 +2,11 @@
 
 import json
 import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
 from commandline import Command
+from stored import change
 
 from faser_align.campaign import layout
 
@@ -31,9 +31,7 @@ def test_campaigns_in_every_state_are_sound(command: Command, name: str) -> None
 def test_a_damaged_campaign_is_not(command: Command, campaigns: Path, tmp_path: Path) -> None:
     """Problems are sentences, one per line, with exit status 1."""
     shutil.copytree(campaigns / "converged", tmp_path / "damaged")
-    with sqlite3.connect(tmp_path / "damaged" / layout.PUBLISHED) as db:
-        db.execute("UPDATE campaign SET lost = 3")
-    db.close()
+    change(tmp_path / "damaged" / layout.PUBLISHED, "UPDATE campaign SET lost = 3")
     left = command("verify", str(tmp_path / "damaged"))
     assert left.status == 1
     assert left.out.splitlines() == [

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
+from stored import change
 
 from faser_align.campaign import layout
 from faser_align.fsm import table
@@ -33,13 +34,8 @@ def test_every_end_has_an_exit_status_of_its_own() -> None:
 
 def _in_state(campaigns: Path, folder: Path, state: str) -> Path:
     """Copy a campaign and set its snapshot's state to ``state``."""
-    import sqlite3
-
     shutil.copytree(campaigns / "converged", folder)
-    db = sqlite3.connect(folder / layout.PUBLISHED)
-    db.execute("UPDATE campaign SET state = ?", (state,))
-    db.commit()
-    db.close()
+    change(folder / layout.PUBLISHED, "UPDATE campaign SET state = ?", state)
     return folder
 
 

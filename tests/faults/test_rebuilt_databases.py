@@ -3,10 +3,8 @@
 import json
 import random
 import shutil
-import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,13 @@ from campaigns import metrics
 from poolcampaigns import STUB, PoolCampaign
 from poolfaults import ROUGH_KINDS
 from soaked import Record
+from stored import dump, findings, rows
 from trials import Laboratory, Trial, folder_with_pool, seeds, timeout_s
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_submitted, write_record
 from faser_align.dag.render import render
 from faser_align.fsm import table
-from faser_align.state import verify
 from faser_align.state.repair import rebuild as repair
 
 pytestmark = pytest.mark.pool
@@ -84,7 +82,7 @@ class Rebuilt(Laboratory):
     def judge(self, campaign: PoolCampaign, trial: Trial) -> None:
         """Rebuild the database from the redo log and from DAGMan's logs alone, and compare."""
         campaign.wait(lambda: campaign.dagmans() == [] and not campaign.dagman_pids() and not campaign.hook_pids())
-        trial.case = _state(campaign.folder / layout.STATE)
+        trial.case = str(rows(campaign.folder / layout.STATE, "SELECT state FROM campaign")[0][0])
         trial.counts[f"ended {trial.case}"] += 1
         trial.problems += campaign.unsound()
         for sources in ("with the redo log", "from DAGMan's logs"):
@@ -100,10 +98,9 @@ class Rebuilt(Laboratory):
         scratch = copy / "scratch"
         scratch.mkdir()
         made = repair.rebuild(str(copy), read_submitted(str(campaign.folder)), str(scratch))
-        with closing(sqlite3.connect(made.path)) as db:
-            found = verify.findings(db)
-        found += contradictions(str(campaign.folder / layout.STATE), made.path, complete="redo" in sources)
-        same = "equal" if _content(made.path) == _content(str(campaign.folder / layout.STATE)) else "knows more"
+        lost = str(campaign.folder / layout.STATE)
+        found = [*findings(made.path), *contradictions(lost, made.path, complete="redo" in sources)]
+        same = "equal" if dump(made.path) == dump(lost) else "knows more"
         trial.counts[f"{sources}: {'contradicts' if found else same}"] += 1
         trial.problems += [f"{sources}: {one}" for one in found]
         shutil.rmtree(copy)
@@ -117,16 +114,6 @@ def _next(state: str, numbers: random.Random) -> tuple[str, ...]:
     if state in ("failed", "removed"):
         choices += [("resume",), ("resume",)]
     return () if state == "converged" else numbers.choice(choices)
-
-
-def _state(store: Path) -> str:
-    with closing(sqlite3.connect(store)) as db:
-        return str(db.execute("SELECT state FROM campaign").fetchone()[0])
-
-
-def _content(path: str) -> list[str]:
-    with closing(sqlite3.connect(path)) as db:
-        return list(db.iterdump())
 
 
 # Values that must be the same in a rebuilt database.
@@ -149,17 +136,13 @@ def contradictions(lost: str, rebuilt: str, *, complete: bool) -> list[str]:
     the campaign may have ended in an iteration of which the lost database has no attempt.
     """
     found = []
-    with closing(sqlite3.connect(lost)) as db:
-        begun = set(db.execute("SELECT stage, iteration FROM attempts JOIN nodes USING (node)"))
+    begun = set(rows(lost, "SELECT stage, iteration FROM attempts JOIN nodes USING (node)"))
     for what, sql in KEPT.items():
         if what in ("number of attempts", "end of a node") and not complete:
             continue
         text = sql.format(unfinished=table.UNFINISHED)
-        with closing(sqlite3.connect(lost)) as db:
-            before = db.execute(text).fetchall()
-        with closing(sqlite3.connect(rebuilt)) as db:
-            after: dict[Any, Any] = {row[: KEYS[what]]: row for row in db.execute(text)}
-        for row in before:
+        after: dict[Any, Any] = {row[: KEYS[what]]: row for row in rows(rebuilt, text)}
+        for row in rows(lost, text):
             other = after.get(row[: KEYS[what]])
             if what == "end of the campaign" and not complete and other and other[1:] not in begun:
                 other = (other[0], *row[1:])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_metrics, write_output
+from taking import rows
 
 from faser_align.campaign import changes, layout
 from faser_align.fsm import exit_codes
@@ -373,6 +374,8 @@ def test_a_verdict_does_not_need_the_store(record: dict[str, Any]) -> None:
         (("post", "/nowhere", "reco_s1_i01_00400", 0, 2, 77, "1.0", 0), 1),
         (("post", "/nowhere", "reco_s1_i01_00400", 0, 2, exit_codes.RAW_MISSING, "1.0", 0), exit_codes.FATAL),
         (("pre", "/nowhere", "reco_s1_i01_00400", 0, 2), 0),
+        (("hold", "/nowhere", "reco_s1_i01_00400", "1.0", 0), 0),
+        *((("final", "/nowhere", "final", status, 0), 0 if status == 3 else status) for status in range(7)),
         (("final", "/nowhere", "final", 2, 1), 2),
         (("final", "/nowhere", "final", 0, 1), 0),
         (("nonsense", "/nowhere", "final", 0, 1), 0),
@@ -419,6 +422,4 @@ def test_two_hooks_at_the_same_moment_do_the_work_once(record: dict[str, Any]) -
         answers = list(crowd.map(lambda _: hook("pre", record["folder"], name, 0, 2).returncode, range(8)))
     assert answers == [0] * 8
     assert node(record, name)["attempts"] == 1
-    with sqlite3.connect(Path(record["folder"], layout.STATE)) as db:
-        assert db.execute("SELECT count(*) FROM attempts").fetchone() == (1,)
-    db.close()
+    assert rows(record["folder"], "SELECT count(*) FROM attempts") == [(1,)]

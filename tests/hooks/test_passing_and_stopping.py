@@ -60,17 +60,6 @@ def test_only_the_first_process_of_a_dagman_passes_over(record: dict[str, Any]) 
     assert hook("pre", folder, node, 0, 2, dag_id="20.0").returncode == 0
 
 
-def test_a_hook_that_can_do_nothing_hands_on_the_outcome(tmp_path: Path) -> None:
-    """Without any campaign hooks return the job's outcome or DAGMan's status; PRE and HOLD succeed."""
-    said = {status: hook("final", tmp_path / "nowhere", layout.FINAL_NODE, status, 0).returncode for status in range(7)}
-    assert said == {0: 0, 1: 1, 2: 2, 3: 0, 4: 4, 5: 5, 6: 6}
-    node = layout.reco_node(1, 1, 400)
-    for ret, answer in ((1, 1), (-9, 1), (exit_codes.RAW_MISSING, exit_codes.FATAL)):
-        assert hook("post", tmp_path / "nowhere", node, 0, 2, ret, "13.0", 0).returncode == answer
-    assert hook("pre", tmp_path / "nowhere", node, 0, 2).returncode == 0
-    assert hook("hold", tmp_path / "nowhere", node, "13.0", 0).returncode == 0
-
-
 @pytest.mark.parametrize("name", ["", layout.STATE, layout.PUBLISHED])
 def test_a_solution_waits_for_no_file_that_is_lost(name: str, record: dict[str, Any]) -> None:
     """The Millepede job gets the dropped files from the database, or else from the snapshot."""

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import uproot
 from calypso import Lxplus
+from stored import rows
 from worlds import small_disk
 
 from faser_align.alignment.mille.conversion import read_counts
@@ -441,9 +441,8 @@ def test_the_database_alone(make_job: Callable[..., Job], tmp_path: Path) -> Non
         "PoolCat_oflcond.xml",
         "PoolFileCatalog.xml",
     ]
-    with sqlite3.connect(tmp_path / "made" / "data" / "sqlite200" / "ALLP200.db") as db:
-        ((tag, payload),) = db.execute("SELECT tag, payload FROM folders").fetchall()
-    db.close()
+    made = tmp_path / "made" / "data" / "sqlite200" / "ALLP200.db"
+    ((tag, payload),) = rows(made, "SELECT tag, payload FROM folders")
     assert tag == "TRACKER-ALIGN-05"
     assert parse_constants(payload, "x") == read_constants(constants)
     constants.write_text("no constants")

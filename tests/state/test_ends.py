@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import taking
 from campaigns import make_campaign
+from stored import change_by_hand
 from taking import AGAIN, DONE, FAILED, MILLE, PRE, RECO, rows, take, verdict
 
 from faser_align.campaign import layout
@@ -76,9 +77,7 @@ def test_a_campaign_that_only_reconstructs(status: int, end: str, folder: str) -
 
 def only_reconstructs(folder: str) -> None:
     """Make the campaign a `reco`, without a Millepede node."""
-    with closing(sqlite3.connect(Path(folder, layout.STATE))) as db, db:
-        db.execute("DELETE FROM nodes WHERE kind = 'mille' OR iteration > 1")
-    redolog.begin(folder)
+    change_by_hand(Path(folder, layout.STATE), "DELETE FROM nodes WHERE kind = 'mille' OR iteration > 1")
 
 
 def test_nothing_is_left_to_reconstruct(folder: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from campaigns import hook, make_campaign, run_iteration
+from stored import change, dump
 from taking import DONE, PRE, take
 
 from faser_align.campaign import layout
@@ -34,11 +35,6 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Record:
     hook("final", folder, "final", 0, 0)
     publish.publish(folder, last=True)
     return record
-
-
-def dump(path: Path | str) -> list[str]:
-    with closing(sqlite3.connect(path)) as db:
-        return list(db.iterdump())
 
 
 def differences(folder: str) -> redolog.Comparison:
@@ -92,9 +88,8 @@ def test_flipped_bytes_are_found(seed: int, ended: Record, tmp_path: Path) -> No
 def test_a_changed_value_is_named(ended: Record, tmp_path: Path) -> None:
     """A changed value that no other check covers is named by table, row and column."""
     folder = copied(ended, tmp_path)
-    with closing(sqlite3.connect(f"{folder}/{layout.STATE}")) as db, db:
-        db.execute("UPDATE attempts SET host = 'elsewhere' WHERE node = 'mille_s1_i02'")
-        db.execute("UPDATE outbox SET error = 'another'")
+    change(f"{folder}/{layout.STATE}", "UPDATE attempts SET host = 'elsewhere' WHERE node = 'mille_s1_i02'")
+    change(f"{folder}/{layout.STATE}", "UPDATE outbox SET error = 'another'")
     assert verify.check(folder).findings == [
         "attempts is not what was written to it: host of node 'mille_s1_i02', attempt 1",
         "outbox is not what was written to it: error of id 1 (and 1 more rows)",

@@ -20,13 +20,14 @@ import soaked
 from campaigns import hook, make_campaign, run_iteration, write_output
 from properties import SOAK
 from recorded import CASES, TEXTS, jobstate_of, picture, unpack
+from stored import change, change_by_hand, dump, findings, rows
 from taking import BASE, DONE, FAILED, FINAL, HOLD, PRE
 
 from faser_align.campaign import changes, layout, submissions
 from faser_align.campaign.manifest import read_record, read_submitted
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import StoreError
-from faser_align.state import control_requests, create, database, publish, redolog, spool, verify
+from faser_align.state import control_requests, create, database, publish, spool
 from faser_align.state.create import record_submitted
 from faser_align.state.repair import rebuild as repair
 from faser_align.state.repair.events import UNDECIDED, UNSURE, Replayable
@@ -69,35 +70,13 @@ def repaired(record: Record) -> Repaired:
     return Repaired(made, said)
 
 
-def findings(path: Path | str) -> list[str]:
-    with closing(sqlite3.connect(path)) as db:
-        return verify.findings(db)
-
-
 BREAK = "UPDATE nodes SET state = 'running' WHERE node = 'mille_s1_i01'"  # this contradicts the history
-
-
-def write(store: Path, sql: str) -> None:
-    """Change a state database as no script does."""
-    with closing(sqlite3.connect(store)) as db, db:
-        db.execute(sql)
-
-
-def change_by_hand(store: Path, sql: str) -> None:
-    """Change the state database as no script does, and restart its redo log with the change."""
-    write(store, sql)
-    redolog.begin(str(store.parent))
 
 
 def leave_the_logs_of_dagman(folder: str) -> None:
     """Delete the state database, its snapshot and its redo log."""
     for name in (layout.STATE, layout.PUBLISHED, layout.REDO):
         Path(folder, name).unlink()
-
-
-def rows(path: Path | str, sql: str) -> list[Any]:
-    with closing(sqlite3.connect(path)) as db:
-        return db.execute(sql).fetchall()
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.endswith("gone")])
@@ -180,7 +159,7 @@ def test_a_damaged_store_is_made_from_its_copy(damage: str, tmp_path: Path) -> N
     record, folder, store = unpacked("failed", tmp_path)
     publish.publish(folder)
     whole = store.read_bytes()
-    dump = _dump(store)
+    original = dump(store)
     if damage == "truncated":
         store.write_bytes(whole[: len(whole) // 2])
     elif damage == "overwritten":
@@ -190,21 +169,16 @@ def test_a_damaged_store_is_made_from_its_copy(damage: str, tmp_path: Path) -> N
     elif damage == "no database":
         store.write_bytes(b"no database at all\n" * 100)
     else:
-        write(store, BREAK)
+        change(store, BREAK)
     broken = store.read_bytes()
     made, _ = repaired(record)
     assert made.made_from == "the published copy"
     assert made.copies[0].damage
-    assert _dump(store) == dump
+    assert dump(store) == original
     assert findings(store) == []
     (aside,) = Path(folder).glob(f"*.{repair.ASIDE}")
     assert aside.read_bytes() == broken
     assert not rebuilt(record, tmp_path / "s").path
-
-
-def _dump(path: Path) -> list[str]:
-    with closing(sqlite3.connect(path)) as db:
-        return list(db.iterdump())
 
 
 def test_a_campaign_without_its_dagman_is_closed(tmp_path: Path) -> None:
@@ -297,7 +271,7 @@ def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
     record, _, store = unpacked("failed", tmp_path)
     was = rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id")
     assert {state for _, state, _ in was} == {"sent"}
-    write(store, BREAK)
+    change(store, BREAK)
     made, said = repaired(record)
     assert made.made_from == repair.LOGS
     assert rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id") == was
@@ -333,7 +307,7 @@ def test_a_journal_of_the_old_store_is_not_played_into_the_new(tmp_path: Path) -
     """The journal of a killed writer is kept with the unreadable database."""
     record, folder, store = unpacked("failed", tmp_path)
     publish.publish(folder)
-    original = _dump(store)
+    original = dump(store)
     journal = Path(f"{store}-journal")
     with closing(sqlite3.connect(store, isolation_level=None)) as db:
         db.execute("PRAGMA cache_size = 1")
@@ -345,7 +319,7 @@ def test_a_journal_of_the_old_store_is_not_played_into_the_new(tmp_path: Path) -
     journal.write_bytes(hot)
     repaired(record)
     assert not journal.exists()
-    assert _dump(store) == original
+    assert dump(store) == original
     (kept,) = Path(folder).glob(f"*.{repair.ASIDE}-journal")
     assert kept.read_bytes() == hot
 
@@ -355,7 +329,7 @@ def test_what_a_killed_writer_left_half_done_is_not_copied(tmp_path: Path) -> No
     from faser_align.state.repair import copies
 
     record, folder, store = unpacked("failed", tmp_path)
-    original = _dump(store)
+    original = dump(store)
     journal = Path(f"{store}-journal")
     with closing(sqlite3.connect(store, isolation_level=None)) as db:
         db.execute("PRAGMA cache_size = 1")
@@ -368,7 +342,7 @@ def test_what_a_killed_writer_left_half_done_is_not_copied(tmp_path: Path) -> No
     journal.write_bytes(hot)
     copy = copies.examine(folder, record, str(tmp_path), copies.STORE, layout.STATE)
     assert copy.damage == ()
-    assert _dump(Path(copy.path)) == original
+    assert dump(Path(copy.path)) == original
 
 
 def test_a_copy_that_is_damaged_knows_what_was_sent(tmp_path: Path) -> None:
@@ -380,7 +354,7 @@ def test_a_copy_that_is_damaged_knows_what_was_sent(tmp_path: Path) -> None:
         (store, "UPDATE outbox SET state = 'pending', sent_utc = ''"),
         (Path(folder, layout.PUBLISHED), BREAK),
     ):
-        write(path, sql)
+        change(path, sql)
     made, _ = repaired(record)
     assert made.made_from == "the store"
     assert rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id") == was
@@ -514,13 +488,13 @@ def test_the_copy_that_knows_most_is_the_better_one(tmp_path: Path) -> None:
     """A valid older database is replaced by a snapshot with more history, and an older snapshot is made anew."""
     record, folder, store = unpacked("failed", tmp_path)
     publish.publish(folder)
-    original = _dump(store)
+    original = dump(store)
     events = _events(record)
     known = _store_after(record, events[: len(events) // 2], tmp_path / "older.db")
     shutil.copy(known, store)
     made, _ = repaired(record)
     assert made.made_from == "the published copy"
-    assert _dump(store) == original
+    assert dump(store) == original
     assert not rebuilt(record, tmp_path / "s").stale
     shutil.copy(known, Path(folder, layout.PUBLISHED))
     found = rebuilt(record, tmp_path / "s")
@@ -543,8 +517,8 @@ def test_which_store_covers_which(more: str, tmp_path: Path) -> None:
     store = str(Path(unpack("held", tmp_path / "c")["folder"], layout.STATE))
     other = str(shutil.copy(store, tmp_path / "other.db"))
     assert copies.covers(store, other)
-    with closing(sqlite3.connect(other)) as db, db:
-        assert db.execute(more).rowcount == 1
+    change(other, more)
+    assert dump(other) != dump(store)
     assert not copies.covers(store, other)
     assert copies.covers(other, store) is more.startswith("INSERT")
 
@@ -624,8 +598,7 @@ def test_the_metrics_of_another_configuration(tmp_path: Path) -> None:
 def test_a_newer_store_is_refused(tmp_path: Path) -> None:
     """A newer program's database is not changed."""
     record = unpack("converged", tmp_path / "c")
-    with closing(sqlite3.connect(Path(record["folder"], layout.STATE))) as db:
-        db.execute("PRAGMA user_version = 99")
+    change(Path(record["folder"], layout.STATE), "PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="has schema 99, and this faser-align knows schemas up to"):
         rebuilt(record, tmp_path / "s")
 

@@ -2,24 +2,18 @@
 
 import json
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import htcondor2
 import pytest
 from poolcampaigns import PoolCampaign
 from recorded import picture
+from stored import dump
 
 from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool.personal import Pool
-
-
-def dump(path: Path) -> list[str]:
-    with closing(sqlite3.connect(path)) as db:
-        return list(db.iterdump())
 
 
 @pytest.fixture

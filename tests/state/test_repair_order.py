@@ -2,13 +2,12 @@
 
 import json
 import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from campaigns import hook, make_campaign, metrics, write_metrics, write_output
+from stored import rows
 
 from faser_align.campaign import changes, layout
 from faser_align.state.create import create_store
@@ -66,11 +65,6 @@ class Story:
         return repair.rebuild(str(self.folder), self.record, str(scratch))
 
 
-def rows(made: repair.Rebuilt, sql: str) -> list[Any]:
-    with closing(sqlite3.connect(made.path)) as db:
-        return db.execute(sql).fetchall()
-
-
 def reconstructed(node: str = RECO, job: str = "13.0") -> tuple[str, ...]:
     return (
         f"{node} PRE_SCRIPT_SUCCESS - - - 1",
@@ -96,8 +90,8 @@ def test_a_removal_during_the_last_millepede_post(story: Story, waited: bool, tm
     )
     story.scripts((MILLE, "POST", 0, "0 2 0 14.0 0"), (layout.FINAL_NODE, "PRE", 1024, "4 0"))
     made = story.rebuilt(tmp_path)
-    assert rows(made, "SELECT state FROM campaign") == [("exhausted",)]
-    assert rows(made, "SELECT verdict FROM iterations") == [("limit",)]
+    assert rows(made.path, "SELECT state FROM campaign") == [("exhausted",)]
+    assert rows(made.path, "SELECT verdict FROM iterations") == [("limit",)]
     assert made.closed == ""
 
 
@@ -111,11 +105,11 @@ def test_a_stop_as_a_millepede_node_begins(tmp_path: Path) -> None:
     story.scripts((MILLE, "PRE", 0, "0 2"), (layout.FINAL_NODE, "PRE", 1024, "4 0"))
     _extend(story)
     made = story.rebuilt(tmp_path)
-    assert rows(made, "SELECT event FROM history WHERE subject = 'campaign' ORDER BY id LIMIT 6") == [
+    assert rows(made.path, "SELECT event FROM history WHERE subject = 'campaign' ORDER BY id LIMIT 6") == [
         *(("created",), ("submitted",), ("reconstruction_started",), ("solving_started",), ("final_removed",)),
         ("extended",),
     ]
-    assert rows(made, "SELECT state, iteration FROM campaign") == [("exhausted", 2)]
+    assert rows(made.path, "SELECT state, iteration FROM campaign") == [("exhausted", 2)]
     assert made.refused == ()
 
 
@@ -156,8 +150,8 @@ def test_an_extension_proves_an_end(tmp_path: Path) -> None:
     story.jobstate(BEGIN, *reconstructed(), f"{MILLE} PRE_SCRIPT_SUCCESS - - - 2")
     _extend(story)
     made = story.rebuilt(tmp_path)
-    assert rows(made, "SELECT state, iteration FROM campaign") == [("exhausted", 2)]
-    assert rows(made, "SELECT count(*) FROM history WHERE event = 'final_failed' AND ignored = ''") == [(1,)]
+    assert rows(made.path, "SELECT state, iteration FROM campaign") == [("exhausted", 2)]
+    assert rows(made.path, "SELECT count(*) FROM history WHERE event = 'final_failed' AND ignored = ''") == [(1,)]
 
 
 def test_a_later_dagman_proves_an_end(story: Story, tmp_path: Path) -> None:
@@ -166,11 +160,11 @@ def test_a_later_dagman_proves_an_end(story: Story, tmp_path: Path) -> None:
     story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", "INTERNAL *** DAGMAN_STARTED 20.0 ***")
     story.jobstate(*reconstructed(), *reconstructed(MILLE, "14.0"), "final PRE_SCRIPT_SUCCESS - - - 9")
     made = story.rebuilt(tmp_path)
-    assert rows(made, "SELECT event FROM history WHERE event IN ('final_failed', 'resumed') ORDER BY id") == [
+    assert rows(made.path, "SELECT event FROM history WHERE event IN ('final_failed', 'resumed') ORDER BY id") == [
         ("final_failed",),
         ("resumed",),
     ]
-    assert rows(made, "SELECT state FROM campaign") == [("exhausted",)]
+    assert rows(made.path, "SELECT state FROM campaign") == [("exhausted",)]
 
 
 @pytest.mark.parametrize("log", ["scripts", "dagman"])
@@ -194,9 +188,9 @@ def test_a_post_that_was_killed_is_no_success(story: Story, log: str, tmp_path: 
             *("PRE Script of Job final failed with status 2",),
         )
     made = story.rebuilt(tmp_path)
-    assert rows(made, "SELECT verdict FROM iterations WHERE ended_utc != ''") == []
-    assert rows(made, "SELECT outcome FROM attempts WHERE node LIKE 'mille%'") == [("",)]
-    assert rows(made, "SELECT state FROM campaign") == [("failed",)]
+    assert rows(made.path, "SELECT verdict FROM iterations WHERE ended_utc != ''") == []
+    assert rows(made.path, "SELECT outcome FROM attempts WHERE node LIKE 'mille%'") == [("",)]
+    assert rows(made.path, "SELECT state FROM campaign") == [("failed",)]
 
 
 def test_a_killed_post_whose_job_failed_has_its_end(story: Story, tmp_path: Path) -> None:
@@ -205,7 +199,7 @@ def test_a_killed_post_whose_job_failed_has_its_end(story: Story, tmp_path: Path
     story.jobstate(f"{RECO} POST_SCRIPT_FAILURE 13.0 - - 1")
     story.scripts((RECO, "POST", 9, "0 2 63 13.0 0"))
     made = story.rebuilt(tmp_path)
-    assert rows(made, "SELECT outcome, return_value FROM attempts") == [("failed", 63)]
+    assert rows(made.path, "SELECT outcome, return_value FROM attempts") == [("failed", 63)]
 
 
 @pytest.mark.parametrize("resumed", [True, False])
@@ -216,7 +210,7 @@ def test_a_post_that_never_ended(story: Story, resumed: bool, tmp_path: Path) ->
     if resumed:
         story.jobstate("INTERNAL *** DAGMAN_STARTED 20.0 ***", f"{RECO} PRE_SCRIPT_SUCCESS - - - 1")
     made = story.rebuilt(tmp_path)
-    found = rows(made, "SELECT job_id, outcome, return_value FROM attempts WHERE attempt = 1")
+    found = rows(made.path, "SELECT job_id, outcome, return_value FROM attempts WHERE attempt = 1")
     assert found == [("13.0", "failed", -1002)]
 
 
@@ -224,11 +218,11 @@ def test_a_pre_that_was_killed_has_begun_its_attempt(story: Story, tmp_path: Pat
     """A PRE that died on a signal has opened its attempt, and the next PRE of the same DAGMan repeats it."""
     story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_FAILURE - - - 1")
     story.scripts((RECO, "PRE", 9, "0 2"))
-    assert rows(story.rebuilt(tmp_path), "SELECT node, attempt FROM attempts") == [(RECO, 1)]
+    assert rows(story.rebuilt(tmp_path).path, "SELECT node, attempt FROM attempts") == [(RECO, 1)]
     story.jobstate(*reconstructed())
     story.scripts((RECO, "PRE", 0, "1 2"), (RECO, "POST", 0, "1 2 0 13.0 0"))
     (tmp_path / "again").mkdir()
-    assert rows(story.rebuilt(tmp_path / "again"), "SELECT attempt, job_id FROM attempts") == [(1, "13.0")]
+    assert rows(story.rebuilt(tmp_path / "again").path, "SELECT attempt, job_id FROM attempts") == [(1, "13.0")]
 
 
 def test_a_pre_that_never_ended_has_begun_its_attempt(story: Story, tmp_path: Path) -> None:
@@ -236,7 +230,7 @@ def test_a_pre_that_never_ended_has_begun_its_attempt(story: Story, tmp_path: Pa
     story.jobstate(
         BEGIN, f"{RECO} PRE_SCRIPT_STARTED - - - 1", "INTERNAL *** DAGMAN_STARTED 20.0 ***", *reconstructed()
     )
-    found = rows(story.rebuilt(tmp_path), "SELECT attempt, dag_id, outcome FROM attempts ORDER BY attempt")
+    found = rows(story.rebuilt(tmp_path).path, "SELECT attempt, dag_id, outcome FROM attempts ORDER BY attempt")
     assert found == [(1, "12.0", "abandoned"), (2, "20.0", "succeeded")]
 
 
@@ -244,7 +238,7 @@ def test_a_job_that_was_removed_after_its_end(story: Story, tmp_path: Path) -> N
     """A POST has the exit status that DAGMan knew when it began, whatever condor_rm adds to the logs later."""
     story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_SUCCESS 0 - - 1")
     story.jobstate(f"{RECO} POST_SCRIPT_STARTED 13.0 - - 1", f"{RECO} JOB_FAILURE -1002 - - 1")
-    found = rows(story.rebuilt(tmp_path), "SELECT job_id, outcome FROM attempts")
+    found = rows(story.rebuilt(tmp_path).path, "SELECT job_id, outcome FROM attempts")
     assert found == [("", "")]  # it never ended, and its output decides
 
 
@@ -277,7 +271,7 @@ def test_a_post_that_began_while_final_ran_follows_it(story: Story, tmp_path: Pa
     story.jobstate(f"{RECO} POST_SCRIPT_FAILURE 13.0 - - 1", "final PRE_SCRIPT_FAILURE - - - 3")
     story.scripts((RECO, "POST", 256, "0 2 -1002 13.0 0"), (layout.FINAL_NODE, "PRE", 1024, "4 0"))
     events = rows(
-        story.rebuilt(tmp_path), "SELECT event FROM history WHERE event IN ('failed', 'final_removed') ORDER BY id"
+        story.rebuilt(tmp_path).path, "SELECT event FROM history WHERE event IN ('failed', 'final_removed') ORDER BY id"
     )
     assert events == [("final_removed",), ("failed",)]
 
@@ -293,7 +287,7 @@ def test_a_dagman_that_recovers_repeats_the_end_of_a_killed_post(story: Story, t
     assert found == ["dagman", "pre", "post"]
     story.dagman("12.0", job, failed, f"Running POST script of Node {RECO}...", ends)
     assert [one.phase for one in script_runs(repair.read_logs(str(story.folder)))] == [*found, "post"]
-    assert rows(story.rebuilt(tmp_path), "SELECT job_id FROM attempts") == [("13.0",)]
+    assert rows(story.rebuilt(tmp_path).path, "SELECT job_id FROM attempts") == [("13.0",)]
 
 
 @pytest.mark.parametrize("logged", [False, True])
@@ -304,7 +298,7 @@ def test_a_hold_script_that_dagman_repeats(story: Story, logged: bool, tmp_path:
         held = "012 (013.000.000) 2026-11-25 11:09:04 Job was held.\n\tquota\n...\n"
         (story.folder / layout.JOB_LOG).write_text(held)
     made = story.rebuilt(tmp_path)
-    assert rows(made, "SELECT json_extract(facts, '$.reason') FROM history WHERE event = 'held'") == (
+    assert rows(made.path, "SELECT json_extract(facts, '$.reason') FROM history WHERE event = 'held'") == (
         [("quota",)] if logged else [("",)]
     )
 
@@ -323,7 +317,7 @@ def test_a_final_that_never_ended(story: Story, removed: bool, tmp_path: Path) -
     lines = ["DAG status: 2 (DAG_STATUS_NODE_FAILED)", *signal * removed, "Running PRE script of Node final..."]
     story.dagman("12.0", *failed, *lines, *signal * (not removed))
     made = story.rebuilt(tmp_path)
-    assert rows(made, "SELECT state FROM campaign") == [("removed" if removed else "failed",)]
+    assert rows(made.path, "SELECT state FROM campaign") == [("removed" if removed else "failed",)]
 
 
 @pytest.mark.parametrize(
@@ -341,7 +335,7 @@ def test_a_file_was_dropped_if_its_post_succeeded(told: int, min_files: float, o
     story.jobstate(BEGIN, f"{RECO} PRE_SCRIPT_SUCCESS - - - 1", f"{RECO} JOB_FAILURE 61 - - 1")
     story.jobstate(f"{RECO} POST_SCRIPT_{'FAILURE' if told else 'SUCCESS'} 13.0 - - 1")
     story.scripts((RECO, "PRE", 0, "0 2"), (RECO, "POST", told << 8 if told >= 0 else -told, "0 2 61 13.0 0"))
-    assert rows(story.rebuilt(tmp_path), "SELECT outcome FROM attempts") == [(outcome,)]
+    assert rows(story.rebuilt(tmp_path).path, "SELECT outcome FROM attempts") == [(outcome,)]
 
 
 def test_a_dagman_that_recovers_names_jobs_it_reads_again(story: Story, tmp_path: Path) -> None:
@@ -351,7 +345,7 @@ def test_a_dagman_that_recovers_names_jobs_it_reads_again(story: Story, tmp_path
         *("12.0", f"Event: ULOG_SUBMIT for HTCondor Node {RECO} (13.0.0) {{11/25/26 11:09:04}} [recovery mode]"),
         f"POST Script of node {RECO} completed successfully.",
     )
-    assert rows(story.rebuilt(tmp_path), "SELECT attempt, job_id FROM attempts") == [(1, "13.0")]
+    assert rows(story.rebuilt(tmp_path).path, "SELECT attempt, job_id FROM attempts") == [(1, "13.0")]
 
 
 @pytest.mark.parametrize("value", [0, 63])
@@ -390,5 +384,4 @@ def test_a_copy_knows_what_killed_scripts_recorded(value: int, recorded: bool, t
 
 
 def _attempts(path: Path | str) -> list[Any]:
-    with closing(sqlite3.connect(path)) as db:
-        return db.execute("SELECT attempt, job_id, outcome FROM attempts ORDER BY attempt").fetchall()
+    return rows(path, "SELECT attempt, job_id, outcome FROM attempts ORDER BY attempt")

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 from commandline import faser_align
+from stored import change, change_by_hand, dump, rows
 
 from faser_align.campaign import layout
 from faser_align.fsm.errors import StoreError
-from faser_align.state import database, publish, queries, redolog, schema, spool, upgrade, verify, views
+from faser_align.state import database, publish, queries, schema, spool, upgrade, verify, views
 
 STORES = Path(__file__).parents[1] / "data" / "stores"
 RELEASED = sorted(folder.name for folder in STORES.iterdir() if folder.is_dir())
@@ -59,22 +60,14 @@ def go_on(record: dict[str, Any]) -> None:
 
 def version(folder: str, name: str = layout.STATE) -> int:
     """Return ``PRAGMA user_version`` of a database."""
-    db = sqlite3.connect(f"{folder}/{name}")
-    try:
-        return int(db.execute("PRAGMA user_version").fetchone()[0])
-    finally:
-        db.close()
+    return int(rows(f"{folder}/{name}", "PRAGMA user_version")[0][0])
 
 
 def contents(path: Path) -> list[str]:
     """Return schema and rows of a database, except the times of migrations."""
-    db = sqlite3.connect(path)
-    try:
-        assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-        db.execute("UPDATE _sqlite_migrations SET applied_at = ''")
-        return [str(version(str(path.parent), path.name)), *db.iterdump()]
-    finally:
-        db.close()
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+    change(path, "UPDATE _sqlite_migrations SET applied_at = ''")
+    return [str(version(str(path.parent), path.name)), *dump(path)]
 
 
 def test_every_schema_is_kept_but_the_newest() -> None:
@@ -185,10 +178,7 @@ def test_a_migration_that_is_killed_rolls_back(begin: str, tmp_path: Path) -> No
 def newer(tmp_path: Path) -> dict[str, Any]:
     """Provide a campaign whose database a newer program has changed."""
     record = make_campaign(tmp_path / "campaign", files=2)
-    db = sqlite3.connect(f"{record['folder']}/{layout.STATE}")
-    db.execute(f"PRAGMA user_version = {FUTURE}")
-    db.close()
-    redolog.begin(record["folder"])
+    change_by_hand(Path(record["folder"], layout.STATE), f"PRAGMA user_version = {FUTURE}")
     publish.publish(record["folder"])
     return record
 
@@ -204,9 +194,7 @@ def test_a_hook_leaves_a_newer_store_alone(newer: dict[str, Any]) -> None:
     assert Path(folder, layout.STATE).read_bytes() == before
     assert [spool.read(folder, name)["phase"] for name in spool.waiting(folder)] == ["pre", "post"]
     # The program that knows the schema ingests the queued event.
-    db = sqlite3.connect(f"{folder}/{layout.STATE}")
-    db.execute(f"PRAGMA user_version = {database.SCHEMA}")
-    db.close()
+    change(Path(folder, layout.STATE), f"PRAGMA user_version = {database.SCHEMA}")
     assert hook("final", folder, "final", 2, 1).returncode == 2
     assert spool.waiting(folder) == []
     with queries.published(folder) as published:

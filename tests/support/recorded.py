@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stored import change, rows
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record, write_record
@@ -46,9 +47,8 @@ def unpack(case: str, folder: Path) -> dict[str, Any]:
         path = folder / name
         path.write_text(path.read_text().replace(place, str(folder)))
     (folder / layout.SPOOL).mkdir()
-    with closing(sqlite3.connect(folder / layout.STATE, isolation_level=None)) as db:
-        db.execute("UPDATE campaign SET folder = ?, data = ?", (str(folder), str(folder)))
-        db.execute("UPDATE history SET facts = replace(facts, ?, ?)", (place, str(folder)))
+    change(folder / layout.STATE, "UPDATE campaign SET folder = ?, data = ?", str(folder), str(folder))
+    change(folder / layout.STATE, "UPDATE history SET facts = replace(facts, ?, ?)", place, str(folder))
     record = read_record(str(folder))
     write_record(str(folder / layout.RECORD), record)
     return record
@@ -77,8 +77,8 @@ def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
         db.row_factory = sqlite3.Row
         found: dict[str, Any] = {}
         for table, unknown in _TIMES.items():
-            rows = [dict(row) for row in db.execute(f"SELECT * FROM {table}")]
-            found[table] = [{k: v for k, v in row.items() if k not in unknown} for row in rows]
+            all_rows = map(dict, db.execute(f"SELECT * FROM {table}"))
+            found[table] = [{k: v for k, v in row.items() if k not in unknown} for row in all_rows]
         # Only hooks knew what waited in the event queue; older programs recorded PRE, which follows from its attempt.
         found["events"] = [row for row in found["events"] if row["phase"] not in ("spool", "pre")]
         # The recorded campaigns are older than these kinds of messages.
@@ -114,16 +114,12 @@ def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
 
 def jobstate_of(path: Path) -> str:
     """Return the JOBSTATE_LOG that DAGMan would have written, for campaigns whose hooks were run by hand."""
-    with closing(sqlite3.connect(path)) as db:
-        attempts = db.execute(
-            "SELECT node, dag_id, opened_utc, closed_utc, job_id, return_value, exit_status FROM attempts WHERE outcome != 'abandoned'"
-        ).fetchall()
-        passed = db.execute("SELECT utc, node FROM history WHERE event = 'passed_over'").fetchall()
-        dagmans = db.execute(
-            "SELECT min(utc) AS began, dag_id FROM history WHERE dag_id != '' AND event NOT IN ('extended', 'changed') "
-            "GROUP BY dag_id ORDER BY began"
-        ).fetchall()
-        finals = [row[0] for row in db.execute("SELECT dag_id FROM events WHERE phase = 'final'")]
+    columns = "node, dag_id, opened_utc, closed_utc, job_id, return_value, exit_status"
+    attempts = rows(path, f"SELECT {columns} FROM attempts WHERE outcome != 'abandoned'")
+    passed = rows(path, "SELECT utc, node FROM history WHERE event = 'passed_over'")
+    named = "dag_id != '' AND event NOT IN ('extended', 'changed')"
+    dagmans = rows(path, f"SELECT min(utc), dag_id FROM history WHERE {named} GROUP BY dag_id ORDER BY 1")
+    finals = [dag_id for (dag_id,) in rows(path, "SELECT dag_id FROM events WHERE phase = 'final'")]
     lines = []
     for number, (utc, dag_id) in enumerate(dagmans):
         lines.append((utc, f"INTERNAL *** DAGMAN_STARTED {dag_id} ***"))

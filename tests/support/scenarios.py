@@ -10,6 +10,7 @@ from typing import Any
 
 from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 from receivers import notify
+from stored import change_by_hand
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
@@ -49,10 +50,7 @@ def failed(record: Record) -> Call:
 def lost(record: Record) -> Call:
     """Prepare POST of a reconstruction that failed for good and is dropped, which sends a message."""
     call = failed(record)
-    db = sqlite3.connect(Path(record["folder"], layout.STATE), isolation_level=None)
-    db.execute("UPDATE campaign SET lost_max = 1")
-    db.close()
-    redolog.begin(record["folder"])
+    change_by_hand(Path(record["folder"], layout.STATE), "UPDATE campaign SET lost_max = 1")
     return call
 
 
