@@ -94,7 +94,7 @@ def _measure(program: str, path: str) -> tuple[float, float, float]:
 
 
 def _vectors(source: str, repeats: int = 100) -> None:
-    """Read and convert ``std::vector<double>`` branches of copies, as no Python program writes them."""
+    """Read and convert ``std::vector<double>`` branches: copies of a file, as Python programs cannot write them."""
     import uproot
 
     from faser_align.alignment.mille.conversion import Cuts, convert

@@ -43,7 +43,7 @@ def pages() -> dict[str, str]:
         "configuration.md": with_symbols(configuration.configuration_page()),
         "exit-statuses.md": with_symbols(statuses_page()),
         "schema.md": with_symbols(store.schema_page()),
-        "states.md": states_page(),
+        "states.md": with_symbols(states_page()),
         "images/campaign.svg": picture.svg("campaign"),
         "images/node.svg": picture.svg("node"),
     }

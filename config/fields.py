@@ -1,4 +1,4 @@
-"""What all tables of the configuration file are made of: types of values, keys and tables."""
+"""Define the parts of the configuration file's tables: types of values, keys and tables."""
 
 from typing import Annotated, Any
 

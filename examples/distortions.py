@@ -27,7 +27,7 @@ from faser_align.state.create import create_store
 FILES = (400, 401)
 SPECTROMETER = [f"{station}{layer}" for station in range(1, 4) for layer in range(3)]
 
-# What is wrong in the constants at the start (mm, rad), in the fields of the magnets, or in the modules that give no hits.
+# Distortions: of the initial constants (mm, rad), of the fields of the magnets, or modules without hits.
 # The figure that shows it is in the comment.
 DISTORTIONS = {
     "shifted-module": {"start": {"112": (0.1, 0.0, 0.0, 0.0, 0.0, 0.0)}},  # residuals, medians, corrections

@@ -176,7 +176,7 @@ def _stop_asked(reaction: "Reaction", event: "Control") -> None:
 
 
 def _stuck(reaction: "Reaction", event: "Control") -> None:
-    """Note that no script can move the campaign, and notify of it; one that has ended meanwhile is not stuck."""
+    """Note that no script can advance the campaign, and notify the recipients, unless it has ended meanwhile."""
     if reaction.campaign["state"] not in table.ENDS:
         _note(reaction, event, {"reason": event["reason"]})
         reaction.enqueue("stuck")

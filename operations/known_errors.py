@@ -10,7 +10,7 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.fsm.errors import CampaignError
 
-# um, urad by key; 0 for what stayed fixed, None for what is not determined
+# um, urad; 0: fixed, None: undetermined
 Errors = Mapping[str, Sequence[float | None]]
 ZERO = (0.0,) * 6
 

@@ -299,7 +299,7 @@ def read_figures(path: str | os.PathLike[str]) -> FigureData | None:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON has no type for."""
+    """Convert values for which JSON has no type."""
     if hasattr(value, "_to_uhi_"):
         return value._to_uhi_()
     if isinstance(value, np.ndarray):

@@ -58,7 +58,7 @@ def why(seen: Row, row: Row) -> list[Block]:
     return blocks
 
 
-# How values of criteria are written; others have three digits.
+# Formats of criteria's values; others have three digits.
 _FORMS: Mapping[str, Callable[[Any], str]] = {
     **dict.fromkeys(("residual_shift", "progress"), lambda value: f"{formatting.shift(value)} um"),
     **dict.fromkeys(("module_cut", "detector_cut", "duplicates"), formatting.percent),

@@ -180,8 +180,7 @@ def test_a_campaign_without_validation_says_so() -> None:
     ],
 )
 def test_why_there_is_no_validation(changes: dict[str, Any], reason: str) -> None:
-    """The number of files or the configuration explains a missing validation; other campaigns that cannot have one give
-    none."""
+    """The number of files or the configuration explains a missing validation, if the campaign can have one."""
     record: Any = {"files": [400], "config": {"validation": {"enabled": True, "files": ""}}} | changes
     assert unvalidated(record) == reason
 

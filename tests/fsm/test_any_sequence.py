@@ -83,7 +83,7 @@ def test_events_of_different_nodes_commute(data: st.DataObject) -> None:
         while any(rest):
             pick = data.draw(st.sampled_from([i for i, life in enumerate(rest) if life]))
             merged.append(rest[pick].pop(0))
-        # All files share the budget of dropped files: the first to fail uses it. It is left out here.
+        # All files share the budget of dropped files: the first to fail uses it. So no file is dropped here.
         pictures.append(picture(taken(merged, lost_max=0)))
     assert pictures[0] == pictures[1]
 

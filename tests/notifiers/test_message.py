@@ -189,7 +189,7 @@ def test_a_hold_says_how_many_jobs(facts: dict[str, Any], jobs: int, subject: st
 
 
 def test_a_message_has_one_next_command(facts: dict[str, Any]) -> None:
-    """Commands that follow the next one are left to its output; sentences without a command stay."""
+    """Only the next command is shown, as its output names those after it; sentences without a command stay."""
     then = [("then export the constants", "faser-align constants export x -o x.txt"), ("or do nothing", "")]
     held = [("then release the job", "condor_release 7.0")]
     message = compose(facts | {"steps": [*held, *facts["steps"], *then]})

@@ -282,7 +282,7 @@ def test_the_precision_of_each_constant_is_drawn(source: Source) -> None:
 
 
 def test_mean_residuals_have_errors(source: Source) -> None:
-    """Means of first and last iteration have errors, the last ones a panel of their own; the worst by its error is named."""
+    """Means have errors; the last iteration has its own panel, and its most significant mean is named."""
     sides = [
         {f"{key}{side}": {"hits": 50, "mean_um": mean, "rms_um": 20.0} for key, mean in of.items() for side in "01"}
         for of in ({"000": 30.0, "001": -5.0}, {"000": 1.0, "001": -4.0})
