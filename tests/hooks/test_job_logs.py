@@ -12,6 +12,8 @@ from receivers import notify
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 from faser_align.notifiers.mailbox import Mailbox
+from faser_align.pages.collect import collect
+from faser_align.pages.report import render
 from faser_align.state.logends import BYTES_MAX, LINE_CHARS_MAX, LINES, LogEnd, log_end
 
 NODE = layout.reco_node(1, 1, 400)
@@ -55,6 +57,20 @@ def test_message_page_and_analyze_have_the_end_of_the_log(tmp_path: Path) -> Non
         assert text.count("it ended with status 1") <= text.count(f"/{NODE}.log)")  # the reason, and only there
     Path(table["file"]).chmod(0o644)  # secrets are unknown now
     assert "ApplicationMgr" not in faser_align("analyze", folder).out
+
+
+def test_a_page_has_no_secrets_in_reasons(tmp_path: Path) -> None:
+    """A reason, which is the last line of a job, is on the page without the secrets of the targets."""
+    with Mailbox(tmp_path / "mail") as mailbox:
+        table = notify(tmp_path, mailbox, "end", group=f"mmost://127.0.0.1:1/{TOKEN}")
+    folder = make_campaign(tmp_path / "campaign", files=1, config={"notify": {**table, "targets": []}})["folder"]
+    hook("pre", folder, NODE, 2, 2)
+    leave(folder, b"", said=f"reconstruction: asked with {TOKEN}")
+    hook("post", folder, NODE, 2, 2, exit_codes.CRASHED, "13.0", 0)
+    hook("final", folder, "final", 2, 1)
+    (group,) = collect(folder).failed
+    assert group.reason.startswith("reconstruction crashed: reconstruction: asked with ***")
+    assert TOKEN not in render(collect(folder), written_utc="2026-11-25T12:00:00.000Z")
 
 
 @pytest.mark.parametrize(
