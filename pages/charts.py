@@ -84,7 +84,7 @@ def line_chart(
         top=TOP,
         right=RIGHT,
         bottom=BOTTOM,
-        left=12 + SIGN_PX * max(len(f"{tick:g}") for tick in axis.ticks),
+        left=12 + SIGN_PX * max(len(f"{tick:,g}") for tick in axis.ticks),
         title=title,
         parts=Markup("").join(parts),
     )
@@ -140,13 +140,13 @@ def _x(place: int, count: int) -> float:
 
 def number(value: float) -> str:
     """Return a value with three or four digits, without an exponent where that is readable."""
-    return f"{value:.4g}" if 1e-3 <= abs(value) < 1e6 or value == 0 else f"{value:.2e}"
+    return f"{value:,.4g}" if 1e-3 <= abs(value) < 1e6 or value == 0 else f"{value:.2e}"
 
 
 def _grid(axis: _Axis, unit: str) -> Markup:
     lines = [
         Markup("<line class='grid' x1='0' x2='100%' y1='{y:.1f}' y2='{y:.1f}'/>").format(y=axis.y(tick))
-        + Markup("<text class='tick' x='-6' y='{y:.1f}'>{text}</text>").format(y=axis.y(tick) + 4, text=f"{tick:g}")
+        + Markup("<text class='tick' x='-6' y='{y:.1f}'>{text}</text>").format(y=axis.y(tick) + 4, text=f"{tick:,g}")
         for tick in axis.ticks
     ]
     named = Markup("<text class='tick' x='-6' y='-14'>{unit}</text>").format(unit=unit)

@@ -17,9 +17,10 @@ from faser_align.pages import charts
 from faser_align.pages.charts import Limit, Series
 from faser_align.pages.collect import Facts
 from faser_align.pages.figures import comparison as comparing
+from faser_align.pages.figures import elements, style
 from faser_align.pages.figures import page as drawing
-from faser_align.pages.figures import style
 from faser_align.pages.templating import environment
+from faser_align.system.formatting import number, shift
 
 MOVERS_MAX, MISSING_MAX = 10, 1
 NOT_COMPARED = ("campaign.folder", "campaign.name", "storage.data", "notify", "report")
@@ -204,7 +205,7 @@ def _summary(campaigns: Sequence[Facts]) -> list[tuple[str, tuple[str, ...]]]:
     solved = [sum(bool(row["metrics"]) for row in c.iterations) for c in campaigns]
 
     def numbers(key: str, form: str) -> tuple[str, ...]:
-        return tuple(format(row[key], form) if isinstance(row.get(key), int | float) else "-" for row in last)
+        return tuple(number(row.get(key), form) for row in last)
 
     return [
         ("state", tuple(c.campaign["state"] for c in campaigns)),
@@ -213,7 +214,7 @@ def _summary(campaigns: Sequence[Facts]) -> list[tuple[str, tuple[str, ...]]]:
         ("iterations", tuple(str(count) for count in solved)),
         ("tracks", numbers("tracks", ",")),
         ("chi2/ndf", numbers("chi2_per_ndf", ".4f")),
-        ("expected residual shift (um)", numbers("effect_um", ".3g")),
+        ("expected residual shift (um)", tuple(shift(row.get("effect_um")) for row in last)),
         ("expected delta chi2 per parameter", numbers("significance", ".3g")),
     ]
 
@@ -284,6 +285,10 @@ def render(campaigns: Sequence[Facts], *, written_utc: str) -> str:
             found=comparison,
             charts=_charts(comparison, campaigns),
             figures=_figures(comparison, campaigns),
+            significance={
+                name: elements.significance(comparing.differences_of(campaigns[0], other))
+                for name, other in zip(comparison.names[1:], campaigns[1:], strict=True)
+            },
             written_utc=written_utc,
             title=" and ".join(comparison.names),
         )

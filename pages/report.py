@@ -14,14 +14,16 @@ from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
 from faser_align.fsm.table import NODE_STATES
-from faser_align.pages import charts, convergence, nodetimes, quantities, timeline
+from faser_align.pages import convergence, nodetimes, quantities, timeline
 from faser_align.pages.collect import Facts
 from faser_align.pages.figures import catalogue, page, style
 from faser_align.pages.figures.source import Reference, source
+from faser_align.pages.numbers import signed
 from faser_align.pages.repeat import recipe
 from faser_align.pages.templating import environment
 from faser_align.reference import meanings
 from faser_align.state.facts import error_of_correction
+from faser_align.system.formatting import with_error
 
 MOVERS_MAX, HISTORY_MAX, LISTED_MAX, UNUSUAL_MAX = 10, 400, 50, 20
 
@@ -163,8 +165,9 @@ def _ends(facts: Facts) -> Callable[[Change], str]:
 
     def ends(change: Change) -> str:
         place, factor = DOFS.index(change.dof), URAD if change.rotation else UM
-        before, after = (charts.number(factor * of.get(change.key, ZERO)[place]) for of in (start, last))
-        return f"from {before} to {after}"
+        error = factor * facts.errors.get(change.key, ZERO)[place]
+        before, after = (with_error(factor * of.get(change.key, ZERO)[place], error)[0] for of in (start, last))
+        return signed(f"from {before} to {after}")
 
     return ends
 

@@ -115,6 +115,7 @@ _SYMBOLS = {
         r"(?<![\w/.-])(?:delta |d)chi2(?=/param|[^\w/.-]|[.]?$)": "Δχ²",
         r"(?<![\w/.-])chi2(?=/ndf\b|[^\w/.-]|[.]?$)": "χ²",
         r"(?<=\d) sigma\b": " σ",
+        r"(?<=\d) \+- (?=\d)": " ± ",  # between a value and its error
         r"\+-\s?": "±",
         r" -> ": " → ",
     }.items()

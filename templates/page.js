@@ -60,18 +60,19 @@ if (detector && source) {
   const quantities = JSON.parse(source.textContent);
   const iteration = document.getElementById("iteration"), quantity = document.getElementById("quantity");
   document.querySelector(".controls").hidden = false;
+  const shortened = value => value.toLocaleString("en", { maximumSignificantDigits: 4 });
   const colour = share => `color-mix(in srgb,var(--${share > 0 ? "plus" : "minus"}) ${Math.round(100 * Math.abs(share))}%,var(--zero))`;
   const draw = () => {
     const { name, unit, most, values } = quantities[quantity.value], shown = values[iteration.value] ?? {};
     for (const element of detector.querySelectorAll("rect[data-key]")) {
-      const key = element.dataset.key, words = `${shown[key] ?? ""}`, value = words ? parseFloat(words.replaceAll(",", "")) : null, title = element.querySelector("title");
+      const key = element.dataset.key, given = shown[key] ?? "", words = typeof given === "number" ? shortened(given) : given, value = words ? parseFloat(words.replaceAll(",", "")) : null, title = element.querySelector("title");
       element.style.fill = value === null ? "url(#hatch)" : colour(most ? value / most : 0);
       title.textContent = `${key.length > 2 ? "module" : "layer"} ${key}: ${value === null ? "no number" : `${words.replace("-", "−").replace("±", " ± ")} ${unit}`.trim()}`;
     }
     const known = Object.keys(shown).length > 0, words = `${name}, iteration ${iteration.value}`;
     detector.setAttribute("aria-label", words);
     document.getElementById("shown").textContent = known ? words : `${words}, has no numbers`;
-    for (const end of ["least", "most"]) document.getElementById(end).textContent = `${Number(most.toPrecision(4))} ${unit}`.trim();
+    for (const end of ["least", "most"]) document.getElementById(end).textContent = `${shortened(most)} ${unit}`.trim();
   };
   iteration.addEventListener("change", draw);
   quantity.addEventListener("change", draw);

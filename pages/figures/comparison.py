@@ -8,6 +8,7 @@ from faser_align.pages.collect import Facts
 from faser_align.pages.figures import elements
 from faser_align.pages.figures.distributions import residuals_of
 from faser_align.pages.figures.plot import Plot
+from faser_align.pages.figures.shapes import Measured
 from faser_align.pages.figures.source import differences
 
 
@@ -17,8 +18,7 @@ def plots(names: tuple[str, str], first: Facts, other: Facts) -> list[Plot]:
     Errors of both campaigns are added in quadrature, which is too large where they share files.
     """
     made: list[Plot | None] = []
-    if first.found is not None and other.found is not None:
-        apart = differences(other.found, first.found, _together(first.errors, other.errors))
+    if apart := differences_of(first, other):
         title = f"Constants of {names[1]} minus those of {names[0]}"
         made += [
             elements.picture("map", title, apart),
@@ -28,6 +28,13 @@ def plots(names: tuple[str, str], first: Facts, other: Facts) -> list[Plot]:
         ]
     made.append(residuals_of(dict(zip(names, map(_last, (first, other)), strict=True))))
     return [plot for plot in made if plot is not None]
+
+
+def differences_of(first: Facts, other: Facts) -> dict[str, dict[str, Measured]]:
+    """Return the differences of two campaigns' constants with their errors (um, urad); empty without both."""
+    if first.found is None or other.found is None:
+        return {}
+    return differences(other.found, first.found, _together(first.errors, other.errors))
 
 
 def _last(facts: Facts) -> FigureData | None:

@@ -131,10 +131,10 @@ def from_reference(source: Source) -> Plot | None:
 
 def values(name: str, title: str, caption: str, series: str, of: Mapping[str, Mapping[str, Measured]]) -> Plot | None:
     """Values with errors by degree of freedom and element; the caption says how significant they are."""
-    return _plot(name, title, f"{caption} {_significance(of)}".strip(), _bands({series: of}, ""))
+    return _plot(name, title, f"{caption} {significance(of)}".strip(), _bands({series: of}, ""))
 
 
-def _significance(of: Mapping[str, Mapping[str, Measured]]) -> str:
+def significance(of: Mapping[str, Mapping[str, Measured]]) -> str:
     """Return the rms of values over their errors, and the largest of them."""
     pulls = {(dof, key): one for dof, those in of.items() for key, one in those.items() if one.error}
     if not pulls:

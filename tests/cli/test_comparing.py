@@ -12,6 +12,9 @@ from faser_align.alignment.parameters.constants import write_constants
 from faser_align.alignment.parameters.labels import module_x_label
 from faser_align.alignment.pede.results import Row, write_result
 from faser_align.campaign import layout
+from faser_align.pages.collect import collect
+from faser_align.pages.compare import render
+from faser_align.pages.figures import comparison
 
 
 def solved(
@@ -83,6 +86,17 @@ def test_a_page_is_written_on_request(two: tuple[str, str], command: Command, tm
     assert [page.count(f"<title>{name}, 1: ") for name in "ab"] == [3, 3]
     assert command("compare", *two, "-o", str(path)).status == 2
     assert command("compare", *two, "-o", str(path), "--force").status == 0
+
+
+def test_the_page_begins_with_the_most_significant_difference(two: tuple[str, str]) -> None:
+    """Constants of two campaigns are apart by some standard deviations, which the page says before any table of them."""
+    first, other = map(collect, two)
+    apart = comparison.differences_of(first, other)
+    assert apart["x"] == {"003": (pytest.approx(6.0), pytest.approx(3.0))}
+    assert apart["y"] == {"003": (0.0, pytest.approx(150.0))}
+    page = render([first, other], written_utc="2026-01-01T00:00:00Z")
+    words = "b minus a: in units of their errors, the rms is 1.4 σ and the largest x of 003: 6.0 ± 3.0 µm (2.0 σ)."
+    assert 0 < page.index(words) < page.index("Table: constants of b")
 
 
 def test_one_campaign_is_not_enough(two: tuple[str, str], command: Command) -> None:

@@ -149,5 +149,8 @@ def test_rounded_numbers_have_two_digits(value: float, shown: str) -> None:
 
 def test_symbols_replace_ascii() -> None:
     """Units and signs become symbols; words that contain them stay."""
-    text = "x +-1.0 um, rz +- 24 urad, chi2/ndf 1.3 -> 1.0, 0.4 sigma; number, momentum, sigma"
-    assert formatting.symbols(text) == "x ±1.0 µm, rz ±24 µrad, χ²/ndf 1.3 → 1.0, 0.4 σ; number, momentum, sigma"
+    text = "x +-1.0 um, 8.3 +- 1.4 %, rz +- 24 urad, chi2/ndf 1.3 -> 1.0, 0.4 sigma; number, momentum, sigma"
+    assert (
+        formatting.symbols(text)
+        == "x ±1.0 µm, 8.3 ± 1.4 %, rz ±24 µrad, χ²/ndf 1.3 → 1.0, 0.4 σ; number, momentum, sigma"
+    )

@@ -127,10 +127,10 @@ def test_the_picture_has_one_scale_and_signs(browser: Browser, workdir: Path, pa
     page = look(browser, page_of(workdir / "c"), 360, "dark").page
     fill = "document.querySelector('.detector rect[data-key=\"003\"]').style.fill"
     assert page.locator("#shown").inner_text() == "displacement from the start, x, iteration 2"
-    assert page.locator("#most").inner_text() == "4000 µm"
+    assert page.locator("#most").inner_text() == "4,000 µm"
     assert "var(--plus) 50%" in page.evaluate(fill)
     page.select_option("#iteration", "1")
-    assert page.locator("#most").inner_text() == "4000 µm"
+    assert page.locator("#most").inner_text() == "4,000 µm"
     assert "var(--minus) 100%" in page.evaluate(fill)
     assert page.locator(".detector rect[data-key='003'] title").text_content() == "module 003: −4,000.0 ± 0.7 µm"
     page.select_option("#quantity", "cut")

@@ -98,7 +98,7 @@ def test_what_is_drawn_stands_in_tables(found: Facts, browser: Browser, tmp_path
     assert rows[:2] == ["1module.y30−120003µm", "1module.rz80200004µrad"]
     assert len(rows) == 2 * len(TRACKS)
     modules = page.locator("[aria-label='Table: Modules'] tbody tr").all_text_contents()
-    assert modules == ["00010020.001996"]
+    assert modules == ["0001,0020.001996"]
 
 
 def test_names_sort_by_their_numbers(browser: Browser, workdir: Path) -> None:
@@ -136,7 +136,7 @@ def test_without_its_script_the_page_says_the_same(found: Facts, browser: Browse
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(written(found, tmp_path / "page.html").as_uri())
     assert page.locator("#shown").text_content() == "hits, iteration 3"
-    assert page.locator("#most").text_content() == "1002"
+    assert page.locator("#most").text_content() == "1,002"
     assert page.locator("figure svg.figure").first.is_visible()
     assert page.locator(".controls").is_hidden()
 
@@ -204,7 +204,7 @@ def test_a_colleague_can_repeat_it(found: Facts, browser: Browser, tmp_path: Pat
     assert (config.mille, config.solver, config.convergence) == (mine.mille, mine.solver, mine.convergence)
     assert start == Path(layout.constants_file(found.record["folder"], 1, 1)).read_text()
     assert "Python 3.13.3" in str(page.locator("[aria-label='Table: Constants and programs']").text_content())
-    assert "from 2 to 15: module 3 of layer 0 of station 0, y" in page.content()
+    assert "from 2.00 to 15.0: module 3 of layer 0 of station 0, y" in page.content()
 
 
 def test_any_configuration_is_written_as_it_is() -> None:
