@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from faser_align.fsm.metrics import Metrics
 from faser_align.pages.figures import style
 from faser_align.system.atomic import temporary
+from faser_align.system.formatting import symbols
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,10 +69,10 @@ def _draw(figure: "Figure", name: str, history: Sequence[Metrics], limits: Mappi
     style.name(figure, label, name)
     x = list(range(1, len(history) + 1))
     chi2.plot(x, [_number(metrics.get("chi2_per_ndf")) for metrics in history], "o-", color=_BLUE)
-    chi2.set_ylabel("chi2/ndf")
+    chi2.set_ylabel("χ²/ndf")
     curves = [
-        ("effect_um", "expected residual shift [um]", _BLUE),
-        ("significance", "expected delta chi2 per parameter", _ORANGE),
+        ("effect_um", "expected residual shift [µm]", _BLUE),
+        ("significance", "expected Δχ² per parameter", _ORANGE),
     ]
     curves += [("relative", "relative", _COLOURS[2])] if "relative" in limits else []
     for key, words, colour in curves:
@@ -84,7 +85,13 @@ def _draw(figure: "Figure", name: str, history: Sequence[Metrics], limits: Mappi
     for kind, colour in zip(kinds, _COLOURS, strict=False):
         corrections = [_mapping(_mapping(metrics.get("corrections")).get(kind)) for metrics in history]
         unit = next((correction["unit"] for correction in corrections if "unit" in correction), "")
-        _log(moved, x, f"{kind} [{unit}]", [abs(_number(correction.get(size))) for correction in corrections], colour)
+        _log(
+            moved,
+            x,
+            f"{kind} [{symbols(unit)}]",
+            [abs(_number(correction.get(size))) for correction in corrections],
+            colour,
+        )
     for key in absolute:
         _limit(moved, limits[key], _GREY, key.removeprefix("largest_"))
     moved.set_ylabel(f"correction, {size}" + _DASHED * bool(absolute))
@@ -106,7 +113,14 @@ def _limit(axes: "Axes", value: float | None, colour: str, unit: str = "") -> No
     if unit:
         place = axes.get_yaxis_transform()  # x in fractions of the axes
         axes.text(
-            0.995, value, f"{value:g} {unit}", color=colour, fontsize="small", ha="right", va="bottom", transform=place
+            0.995,
+            value,
+            f"{value:g} {symbols(unit)}",
+            color=colour,
+            fontsize="small",
+            ha="right",
+            va="bottom",
+            transform=place,
         )
 
 

@@ -100,7 +100,7 @@ def ask_pool(kind: str, constraint: str, schedd: str = "") -> queue.Queue:
         start = f"`{program()} pool start`"
         if not os.path.exists(environment["CONDOR_CONFIG"]):
             folder = os.path.dirname(environment["CONDOR_CONFIG"])
-            return queue.Queue(problem=f"no pool in {folder}: start one with {start}")
+            return queue.Queue(problem=f"no pool in {folder}; start one with {start}")
         cure = f": start the pool with {start}"
     answer = queue.ask(constraint, environment, schedd)
     return answer._replace(problem=f"{answer.problem}{cure}") if answer.problem else answer

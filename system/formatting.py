@@ -21,7 +21,7 @@ _BUSY = {
     "vanished": "without a job",
     "held": "held",
     "failed": "failed",
-    "lost": "lost",
+    "lost": "dropped",
 }
 
 

@@ -36,12 +36,14 @@ class Line(NamedTuple):
     """A line of text; ``style`` is made of ``bold``, ``dim`` and colours, and repeats only what the text says.
 
     A ``whole`` line is never wrapped: it is a command to be pasted. ``spans`` (begin, end, style) colour parts of a line.
+    ``symbol`` precedes the text on a terminal.
     """
 
     text: str = ""
     style: str = ""
     whole: bool = False
     spans: tuple[tuple[int, int, str], ...] = ()
+    symbol: str = ""
 
 
 class Mark(NamedTuple):
@@ -234,7 +236,8 @@ def _for_terminal(block: Block) -> Block:
     if isinstance(block, Item):
         return block._replace(text=write(block.text))
     if isinstance(block, Line):
-        return block if block.whole else block._replace(text=write(block.text))
+        shown = block.text if block.whole else write(block.text)
+        return block._replace(text=f"{block.symbol} {shown}" if block.symbol else shown, symbol="")
     if isinstance(block, Bar):
         return block
     # The first column has names, which are copied.

@@ -10,6 +10,7 @@ from typing import Any
 
 from faser_align.alignment.quality.notes import changed_by_hand
 from faser_align.campaign.layout import raw_name
+from faser_align.cli.show import draw
 from faser_align.cli.show.draw import Block, Line
 from faser_align.fsm import table
 from faser_align.fsm.reasons import normalise_reason
@@ -30,37 +31,39 @@ def blocks(seen: Row, program: str = "faser-align", most: int = ITEMS_MAX) -> li
         most: maximum number of items per list; the others are counted. 0: only their numbers.
     """
     found: list[Block] = []
-    found += _listing("on hold", "job", _held(seen), "yellow", count=len(seen["held"]), most=most)
+    found += _listing("on hold", "job", _held(seen), draw.DOUBT, count=len(seen["held"]), most=most)
     found += release(seen, "  ")
     found += _vanished(seen, program, most)
     found += _disconnected(seen, most)
-    found += _listing("failed", "node", _failures(seen["failed"]), "red", count=len(seen["failed"]), most=most)
-    found += _listing("dropped", "file", [_lost(item) for item in seen["lost"]], "yellow", most=most)
+    found += _listing("failed", "node", _failures(seen["failed"]), draw.BAD, count=len(seen["failed"]), most=most)
+    found += _listing("dropped", "file", [_lost(item) for item in seen["lost"]], draw.DOUBT, most=most)
     found += _listing(
-        "retried", "node", _again(seen.get("retried", ())), "yellow", count=len(seen.get("retried", ())), most=most
+        "retried", "node", _again(seen.get("retried", ())), draw.DOUBT, count=len(seen.get("retried", ())), most=most
     )
     found += _slow(seen, most)
     judged = [*seen["iterations"], seen.get("validation", {})]
     by_hand = (changed_by_hand(row.get("metrics", {})) for row in judged)
-    found += [Line(sentence, "yellow") for sentence in by_hand if sentence]
+    found += [_marked(sentence, draw.DOUBT) for sentence in by_hand if sentence]
     told = seen["undelivered"]
     found += _listing(
-        "not delivered", "message", _messages(told), "yellow", count=len(told), more="other target", most=most
+        "not delivered", "message", _messages(told), draw.DOUBT, count=len(told), more="other target", most=most
     )
     if seen["undelivered"]:
         again = f"{program} notify retry {shlex.quote(seen['name'])}"
         found.append(Line(f"  try the targets with `{program} notify test`, then `{again}`"))
     if seen["spool_waiting"] and not seen["pending"]:
         found.append(
-            Line(
+            _marked(
                 f"{formatting.count(seen['spool_waiting'], 'event')} in the fallback event queue until the next script",
-                "yellow",
+                draw.DOUBT,
             )
         )
     if seen["spool_aside"]:
         aside = formatting.count(seen["spool_aside"], "event")
         found.append(
-            Line(f"{aside} of the fallback event queue could not be read: see {seen['folder']}/spool/aside", "yellow")
+            _marked(
+                f"{aside} of the fallback event queue could not be read: see {seen['folder']}/spool/aside", draw.DOUBT
+            )
         )
     return found
 
@@ -69,7 +72,7 @@ def _listing(
     what: str,
     noun: str,
     items: Sequence[Iterable[str]],
-    colour: str,
+    mark: draw.Mark,
     *,
     count: int | None = None,
     more: str = "other reason",
@@ -78,13 +81,17 @@ def _listing(
     """Return a list, cut if it is long, with its full length first (``count`` if items stand for several)."""
     if not items:
         return []
-    blocks: list[Block] = [Line(f"{formatting.count(len(items) if count is None else count, noun)} {what}", colour)]
+    blocks: list[Block] = [_marked(f"{formatting.count(len(items) if count is None else count, noun)} {what}", mark)]
     blocks += [Line(f"  {text}") for item in items[:most] for text in item if text]
     if len(items) > most > 0:
         hidden = len(items) - most
         rest = f"{hidden:,} more" if count is None else formatting.count(hidden, more)
         blocks.append(Line(f"  and {rest}"))
     return blocks
+
+
+def _marked(text: str, mark: draw.Mark) -> Line:
+    return Line(text, mark.style, symbol=mark.symbol)
 
 
 def _held(seen: Row) -> list[tuple[str, ...]]:
@@ -122,7 +129,7 @@ def _vanished(seen: Row, program: str, most: int) -> list[Block]:
     """Return nodes whose job left the queue without DAGMan having seen its end, and the command that reruns them."""
     items = seen.get("vanished", ())
     told = [(f"{item['node']} (job {item['job_id']})",) for item in items]
-    found = _listing("vanished from HTCondor's queue: DAGMan waits in vain", "job", told, "red", most=most)
+    found = _listing("vanished from HTCondor's queue: DAGMan waits in vain", "job", told, draw.BAD, most=most)
     if items:
         name = shlex.quote(seen["name"])
         found.append(Line(f"  run the remaining nodes again: {program} stop {name}, then {program} resume {name}"))
@@ -137,7 +144,7 @@ def _disconnected(seen: Row, most: int) -> list[Block]:
         )
         for i in seen.get("disconnected", ())
     ]
-    return _listing("disconnected from the execute machine", "job", told, "yellow", most=most)
+    return _listing("disconnected from the execute machine", "job", told, draw.DOUBT, most=most)
 
 
 def _failures(items: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -178,7 +185,7 @@ def _slow(seen: Row, most: int) -> list[Block]:
         f"{i['node']}: for {formatting.duration(i['since_s'])} in HTCondor, where {formatting.duration(i['median_s'])} is usual"
         for i in items
     ]
-    blocks = _listing("slow", "node", [(line,) for line in told], "yellow", most=min(most, SLOW_MAX))
+    blocks = _listing("slow", "node", [(line,) for line in told], draw.DOUBT, most=min(most, SLOW_MAX))
     if items and most:
         cluster, tools = seen["dag_id"].partition(".")[0], seen["to_pool"]
         chosen = f"-constraint 'DAGManJobId == {cluster} && FaserNode == \"{items[0]['node']}\"'"

@@ -60,7 +60,9 @@ def status(
         latest: maximum number of iterations shown.
         items: maximum number of incidents of a kind.
     """
-    blocks: list[Block] = [Line(f"{seen['name']}  {seen['state']}", style(seen["state"]))]
+    blocks: list[Block] = [
+        Line(f"{seen['name']}  {seen['state']}", style(seen["state"]), symbol=mark(seen["state"]).symbol)
+    ]
     blocks += [Line(f"  {seen['reason']}")] if seen["reason"] else []
     blocks += [Line(f"  {text}") for text in _place(seen, where)]
     blocks += _progress(seen)
@@ -75,7 +77,9 @@ def status(
     blocks += [] if stuck else [Line(text) for text in estimate(seen, where)]
     strange = incidents.blocks(seen, program, items)
     if trouble:
-        strange.insert(0, Line(trouble, "bold red" if stuck else "yellow"))
+        strange.insert(
+            0, Line(trouble, "bold red" if stuck else "yellow", symbol=(draw.BAD if stuck else draw.DOUBT).symbol)
+        )
     if strange:
         blocks += [Line(), *strange]
     return [*blocks, Line(), *onwards(seen, program, cure=cure)]

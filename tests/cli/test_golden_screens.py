@@ -176,7 +176,7 @@ def test_colours_are_for_who_wants_them(screen: Callable[..., str], monkeypatch:
     assert screen("80", "status", "converged") == without
     monkeypatch.setenv("TERM", "xterm")
     coloured = screen("80", "status", "converged")
-    assert "\x1b[1;32mconverged  converged\x1b[0m" in coloured
+    assert "\x1b[1;32m✓ converged  converged\x1b[0m" in coloured
     assert "\x1b" not in screen("plain", "status", "converged")
 
 
