@@ -26,11 +26,7 @@ def lxplus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lxplus:
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    calypso = made.reconstruction()["calypso"]
-    assert isinstance(calypso, dict)
-    lines = "".join(f'{key} = "{value}"\n' for key, value in calypso.items())
-    head = '[reconstruction]\nbackend = "calypso"\nraw = "/raw/{file}"\n[reconstruction.calypso]\n'
-    Path("faser-align.toml").write_text(head + lines)
+    Path("faser-align.toml").write_text(made.toml(raw="/raw/{file}"))
     return made
 
 

@@ -99,12 +99,7 @@ def test_options_of_the_environment_go_over_the_configuration(plain_command: Com
     tree = Lxplus(here.parent / "lxplus")
     for number in (400, 401):
         tree.raw(number)
-    calypso = tree.reconstruction()["calypso"]
-    assert isinstance(calypso, dict)
-    text = f'[campaign]\nconstants = "{EXAMPLES}/align_2025.txt"\n[reconstruction]\nbackend = "calypso"\n'
-    text += f'raw = "{tree.reconstruction()["raw"]}"\n[reconstruction.calypso]\n'
-    text += "".join(f'{key} = "{value}"\n' for key, value in calypso.items())
-    (here / "faser-align.toml").write_text(text)
+    (here / "faser-align.toml").write_text(f'[campaign]\nconstants = "{EXAMPLES}/align_2025.txt"\n{tree.toml()}')
     script = here / "my_env.sh"
     script.write_text("")
     other = here.parent / "other"
@@ -124,7 +119,7 @@ def test_options_of_the_environment_go_over_the_configuration(plain_command: Com
     told = record["config"]["reconstruction"]
     assert told["environment"] == str(script)
     assert told["calypso"]["setup"] == f"{other}/setup.sh"
-    assert told["calypso"]["reconstruct"] == calypso["reconstruct"]
+    assert told["calypso"]["reconstruct"] == f"{tree.checkout}/faser_reco_alignment.py"
     assert (record["stations"], record["only"], record["name"]) == (3, 1, "Y2023_R011705_F400-401_reco01")
     assert "exclude each other" in plain_command("reco", *DATA, "--fourst", "--threest").err
 

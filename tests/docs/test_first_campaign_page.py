@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 from calypso import Lxplus
-from commandline import Command, Result
+from commandline import Command, Result, in_process
 
 from faser_align.alignment.parameters.constants import read_constants
-from faser_align.cli import main
 from faser_align.cli.show import draw
 from faser_align.config.profiles import profile_text
 from faser_align.notifiers.mailbox import Mailbox
@@ -171,15 +170,8 @@ def desk(
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
     monkeypatch.setattr(draw, "TEXT_WIDTH", 400)  # paths here are longer than on lxplus: no row may be wrapped
 
-    def command(*words: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["faser-align", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main.main()
-        return Result(int(left.value.code or 0), *capsys.readouterr())
-
     with Mailbox(workdir / "mail") as mailbox:
-        made = Desk(workdir, mailbox, command)
+        made = Desk(workdir, mailbox, in_process(monkeypatch, capsys))
         monkeypatch.chdir(made.here)
         yield made
 

@@ -71,14 +71,8 @@ class Desk:
         self.here, self.fresh, self.elsewhere = workdir / "here", workdir / "fresh", workdir / "elsewhere"
         for folder in (self.here, self.fresh, self.elsewhere):
             folder.mkdir(mode=0o755)
-        settings = self.lxplus.reconstruction()
-        calypso = settings["calypso"]
-        assert isinstance(calypso, dict)
         start = ROOT / "examples" / "ift_misplaced.txt"
-        (self.here / "faser-align.toml").write_text(
-            f'[campaign]\nconstants = "{start}"\n[reconstruction]\nbackend = "calypso"\nraw = "{settings["raw"]}"\n'
-            "[reconstruction.calypso]\n" + "".join(f'{key} = "{value}"\n' for key, value in calypso.items())
-        )
+        (self.here / "faser-align.toml").write_text(f'[campaign]\nconstants = "{start}"\n{self.lxplus.toml()}')
         (self.here / "my_custom_env.sh").write_text("true\n")
         shutil.copy(start, self.here / "inputforalign.txt")
         shutil.copy(THEIRS / "config.json", self.fresh / "config.json")

@@ -147,9 +147,4 @@ def test_a_disturbed_campaign_ends_as_an_undisturbed_one(
     laboratory: Disturbed, capsys: pytest.CaptureFixture[str], record_property: Record
 ) -> None:
     """A campaign ends with the same history and messages, whatever is killed, held, removed, evicted or stopped."""
-    summary, failed = laboratory.run(SEEDS)
-    record_property("trials", len(SEEDS))
-    record_property("summary", summary)
-    with capsys.disabled():
-        print(f"\n{summary}")
-    assert not failed, failed
+    laboratory.run(SEEDS, capsys, record_property)

@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from poolcampaigns import PoolCampaign, own_pool
 from poolfaults import KINDS, Injector, plan
 from properties import SOAK
+from soaked import Record
 
 from faser_align.campaign import layout
 from faser_align.fsm.errors import CampaignError
@@ -117,8 +119,8 @@ class Laboratory(ABC):
         dagman = (campaign.folder / layout.DAGMAN_OUT).read_text()[-3000:]
         trial.problems.append(f"it has not ended: {campaign.state()}, {campaign.dagmans()}: {dagman}")
 
-    def run(self, of: range) -> tuple[str, str]:
-        """Run all trials; print a summary line, and a paragraph for each failed trial."""
+    def run(self, of: range, capsys: pytest.CaptureFixture[str], record_property: Record) -> None:
+        """Run all trials; print and record a summary line, and fail with a paragraph for each failed trial."""
         with ThreadPoolExecutor(AT_A_TIME) as threads:
             trials = list(threads.map(self.trial, of))
         injected: Counter[str] = Counter()
@@ -131,13 +133,17 @@ class Laboratory(ABC):
             f"{sum(trial.seconds for trial in trials) / len(trials):.0f} s a trial; "
             f"failed {sum(bool(trial.problems) for trial in trials)}"
         )
+        record_property("trials", len(trials))
+        record_property("summary", summary)
+        with capsys.disabled():
+            print(f"\n{summary}")
         failed = [
             f"FASER_ALIGN_SEED={trial.seed} ({trial.case}):\n"
             + "\n".join([*map(str, plan(trial.seed, self.kinds)), *trial.problems])
             for trial in trials
             if trial.problems
         ]
-        return summary, "\n\n".join(failed)
+        assert not failed, "\n\n".join(failed)
 
 
 @contextmanager
