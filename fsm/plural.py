@@ -1,9 +1,17 @@
-"""Format counts and lengths for sentences."""
+"""Format counts, lists and lengths for sentences."""
+
+from collections.abc import Sequence
 
 
 def count(n: int, one: str, many: str = "") -> str:
     """Return a number with its noun: ``1 file``, ``6 files``, ``17,000 tracks``."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """Return at most this many names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 SHIFT_UM_MIN = 0.01  # smallest residual shift that is shown: hits are known to 20 um, their means to about 0.1 um

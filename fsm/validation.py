@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from faser_align.fsm.plural import count
+from faser_align.fsm.plural import count, first_of
 from faser_align.fsm.rules import Criterion
 from faser_align.fsm.verdict import Verdict
 
@@ -167,9 +167,8 @@ def _modules(limits: Limits, name: str, group: "Group", fit: _Fit | None) -> Cri
     wider = [key for key in above if rises[key][0] > rises[key][1]]
     worst, limit = rises[above[0]] if above else (None, limits.module_rise_max)
     if wider:
-        more = f" and {len(wider) - NAMED_AT_MOST} more" if len(wider) > NAMED_AT_MOST else ""
-        named = ", ".join(f"{key} by {rises[key][0]:.0%} (limit {rises[key][1]:.0%})" for key in wider[:NAMED_AT_MOST])
-        text = f"residuals {_of_files(name)} became wider in module {named}{more}"
+        named = first_of([f"{key} by {rises[key][0]:.0%} (limit {rises[key][1]:.0%})" for key in wider], NAMED_AT_MOST)
+        text = f"residuals {_of_files(name)} became wider in module {named}"
     elif worst is None:
         text = f"no module has {limits.module_hits_min} hits {_of_files(name)}"
     else:

@@ -24,6 +24,7 @@ from faser_align.campaign import layout
 from faser_align.config.stored_types import Solver
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
+from faser_align.fsm.plural import first_of
 from faser_align.jobs.counted_files import rows_of_files
 from faser_align.jobs.equations import equations, frozen_directions
 from faser_align.jobs.program import Iteration, failing, reading_constants
@@ -97,9 +98,8 @@ def _counts(mille_file: MilleFile, used: list[int]) -> tuple[Counts, IntArray, l
     binaries = [mille_file(file) for file in used]
     missing = [path for binary in binaries for path in (binary, f"{binary}.json") if not os.path.isfile(path)]
     if missing or not used:
-        shown = ", ".join(os.path.basename(path) for path in missing[:5]) or "all raw files are lost"
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise NodeError(f"missing in {os.path.dirname(mille_file(0))}: {shown}{more}", exit_codes.INPUT_MISSING)
+        shown = first_of([os.path.basename(path) for path in missing], 5) or "all raw files are lost"
+        raise NodeError(f"missing in {os.path.dirname(mille_file(0))}: {shown}", exit_codes.INPUT_MISSING)
     with failing(exit_codes.INPUT_MISSING):
         side_residuals: list[IntArray] = []
         total, rows = rows_of_files(mille_file, used, lambda counts: side_residuals.append(counts.side_residuals))

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from faser_align.campaign.layout import raw_name
 from faser_align.campaign.message_facts import Entry, Facts, Row
 from faser_align.campaign.next_steps import Step
+from faser_align.fsm.plural import first_of
 from faser_align.fsm.reasons import normalise_reason
 from faser_align.notifiers.formats import (
     LINE_MAX,
@@ -257,10 +258,9 @@ def _why(entry: Entry, limits: Limits) -> str:
 
 def _names(group: Sequence[Entry]) -> str:
     """Return names separated by commas; of many the first ones, and the number of others."""
-    named = [_name(entry) for entry in group[:NAMED_MAX]]
-    more = len(group) - NAMED_MAX
-    if more > 0:
-        return f"{', '.join(named)} and {more:,} more"
+    named = [_name(entry) for entry in group]
+    if len(named) > NAMED_MAX:
+        return first_of(named, NAMED_MAX)
     return " and ".join(part for part in (", ".join(named[:-1]), named[-1]) if part)
 
 

@@ -21,7 +21,7 @@ from faser_align.campaign.data import HOLD_BACK_MIN
 from faser_align.campaign.layout import raw_name
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm.metrics import Metrics, Module
-from faser_align.fsm.plural import count
+from faser_align.fsm.plural import count, first_of
 from faser_align.fsm.quality import Grade, Line, Quality
 from faser_align.system.formatting import percent, rounded, size, with_error, with_sigma
 
@@ -176,7 +176,7 @@ def _precision(limits: Limits, subject: Subject) -> _Found | None:
     modules, layers = (len({key for of in errors.values() for key in of if len(key) == digits}) for digits in (3, 2))
     over = " and ".join([count(modules, "module")] * bool(modules) + [count(layers, "layer")] * bool(layers))
     values["undetermined"] = open_
-    more = f"; not determined by the data: {_named(open_)}" if open_ else ""
+    more = f"; not determined by the data: {first_of(open_, NAMED_MAX)}" if open_ else ""
     return _Found(
         _worst(grades),
         f"{', '.join(texts)}; medians over {over}{more}",
@@ -263,10 +263,7 @@ def _validation(limits: Limits, subject: Subject) -> _Found | None:
         if len(better) == len(common)
         else f"{len(better)} of {len(common)} modules better"
     )
-    named = ", ".join(
-        f"{key} by {percent(rise)}" for key, rise in sorted(worse.items(), key=lambda one: -one[1])[:NAMED_MAX]
-    )
-    more = f" and {len(worse) - NAMED_MAX} more" if len(worse) > NAMED_MAX else ""
+    named = [f"{key} by {percent(rise)}" for key, rise in sorted(worse.items(), key=lambda one: -one[1])]
     if worse:
         said += f", {len(worse)} worse"
     grade: Grade = "bad" if subject.verdict == "refuted" else "look" if worse else "good"
@@ -281,7 +278,7 @@ def _validation(limits: Limits, subject: Subject) -> _Found | None:
         "verdict": subject.verdict,
     }
     short = f"{on}: chi2/ndf {numbers}, {said}" + (f" ({subject.verdict})" if subject.verdict == "refuted" else "")
-    text = f"{short[1:]}" + (f"; wider residuals: {named}{more}" if worse else "")
+    text = f"{short[1:]}" + (f"; wider residuals: {first_of(named, NAMED_MAX)}" if worse else "")
     return _Found(grade, text, short, values)
 
 
@@ -311,8 +308,8 @@ def _weak_modes(limits: Limits, subject: Subject) -> _Found | None:
     names = list(dict.fromkeys(mode["name"] for mode in found))
     most = max(found, key=lambda mode: mode["drift_sigma"], default=None)
     where = f" ({most['name']}: {size(most['drift_um'])} um of {_element(most['where'])})" if most else ""
-    listed = f" ({_named(names, 2)})" if names else ""
-    full = f" ({_named(names)})" if names else ""
+    listed = f" ({first_of(names, 2)})" if names else ""
+    full = f" ({first_of(names, NAMED_MAX)})" if names else ""
     grade = _grade(drift, limits.weak_drift_sigma)
     text = f"{weak} of {modes.get('directions')} directions{full}, largest drift {rounded(drift)} sigma{where}"
     return _Found(grade, text, f": {weak}{listed}, drift {rounded(drift)} sigma", values)
@@ -358,13 +355,12 @@ def _dropped(limits: Limits, subject: Subject) -> _Found | None:
     grades: list[Grade] = ["bad" if len(lost) > bad * expected else "look" if lost else "good"]
     grades += [_grade(share, (good, bad))] if share is not None else []
     grades += ["look"] * bool(empty or fixed)
-    names = f" ({_named([raw_name(file) for file in lost])})" if lost else ""
+    names = f" ({first_of([raw_name(file) for file in lost], NAMED_MAX)})" if lost else ""
     texts = [f"{len(lost)} of {count(expected, 'file')}{names}"]
     texts += [f"{percent(share)} of the hits"] if share is not None else []
-    texts += [f"without hits: {_named([f'module {key}' for key in empty])}"] if empty else []
-    texts += [f"too few hits for a result: {_named([f'module {key}' for key in fixed if key not in empty])}"] * bool(
-        set(fixed) - set(empty)
-    )
+    texts += [f"without hits: {first_of([f'module {key}' for key in empty], NAMED_MAX)}"] if empty else []
+    few = [f"module {key}" for key in fixed if key not in empty]
+    texts += [f"too few hits for a result: {first_of(few, NAMED_MAX)}"] if few else []
     grade, text = _worst(grades), "; ".join(texts)
     values = {
         "files": len(lost),
@@ -404,12 +400,6 @@ def _truth(limits: Limits, subject: Subject) -> _Found | None:
 
 def _element(key: str) -> str:
     return f"{'layer' if len(key) == 2 else 'module'} {key}"
-
-
-def _named(names: Sequence[str], most: int = NAMED_MAX) -> str:
-    """Return the first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
 
 
 def _rms(values: Any) -> float:

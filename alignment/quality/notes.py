@@ -7,7 +7,7 @@ from typing import Any
 from faser_align.campaign.layout import raw_name
 from faser_align.fsm.criteria_files import between_files
 from faser_align.fsm.metrics import Magnet, Metrics, Solver
-from faser_align.fsm.plural import count
+from faser_align.fsm.plural import count, first_of
 from faser_align.fsm.rules import Rules
 
 NEAR_END_UM = 2.0  # residual shift of a correction below which a stage may end soon
@@ -162,10 +162,9 @@ def _dropped(metrics: Metrics) -> str:
     lost, used = files.get("lost", []), files.get("used", 0)
     if not lost or not used:
         return ""
-    names = ", ".join(raw_name(file) for file in lost[:NAMED_MAX])
-    more = f" and {len(lost) - NAMED_MAX:,} more" if len(lost) > NAMED_MAX else ""
+    names = first_of([raw_name(file) for file in lost], NAMED_MAX)
     return (
-        f"file{'s' * (len(lost) > 1)} {names}{more} {'were' if len(lost) > 1 else 'was'} dropped: {used:,} of "
+        f"file{'s' * (len(lost) > 1)} {names} {'were' if len(lost) > 1 else 'was'} dropped: {used:,} of "
         f"{used + len(lost):,} files are used, and statistical errors are about {math.sqrt(1 + len(lost) / used) - 1:.0%} larger"
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 from faser_align.cli.show import draw, incidents
 from faser_align.cli.show.draw import Block, Grid, Line
 from faser_align.fsm.errors import UserError
+from faser_align.fsm.plural import first_of
 from faser_align.fsm.reasons import normalise_reason
 from faser_align.operations.checking import Check
 from faser_align.operations.failures import Failure
@@ -131,7 +132,7 @@ def _kind(failure: Failure, logs: Mapping[str, LogEnd]) -> list[Block]:
             f"{failure.name}: {formatting.count(len(attempts), 'attempt')} of {formatting.count(len(nodes), 'node')}",
             "bold",
         ),
-        Line(f"  nodes: {_cut(nodes, NODES_MAX)}"),
+        Line(f"  nodes: {first_of(nodes, NODES_MAX)}"),
         Line(f"  hosts: {hosts}"),
     ]
     if passed:
@@ -156,12 +157,7 @@ def _counted(items: Iterable[str]) -> str:
     for item in items:
         counts[item] = counts.get(item, 0) + 1
     ordered = sorted(counts.items(), key=lambda pair: -pair[1])
-    return _cut([f"{name} ({count})" if count > 1 else name for name, count in ordered], NODES_MAX)
-
-
-def _cut(items: Sequence[str], most: int) -> str:
-    more = f" and {len(items) - most:,} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more
+    return first_of([f"{name} ({count})" if count > 1 else name for name, count in ordered], NODES_MAX)
 
 
 def _cut_list(items: Iterable[str], most: int) -> list[str]:

@@ -10,6 +10,7 @@ from faser_align.alignment.parameters.constants import DOFS
 from faser_align.alignment.parameters.labels import KEYS, LAYERS, MODULES, constants_key
 from faser_align.alignment.quality.grades import module_means
 from faser_align.fsm.metrics import Half, Metrics
+from faser_align.fsm.plural import first_of
 from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.shapes import Arrows, Band, ByElement, Curve, Curves, Map, Maps, Measured
 from faser_align.pages.figures.source import Source, by_dof, differences, unit
@@ -212,8 +213,7 @@ def _worse(means: Mapping[str, Mapping[str, Measured]]) -> str:
         before, other = means["before"].get(key, Measured(0.0, 0.0))
         if abs(after) - abs(before) > 2 * math.hypot(error or 0.0, other or 0.0):
             worse.append(f"{key} ({signed(f'{before:+.1f} to {after:+.1f}')} µm)")
-    more = f" and {len(worse) - LISTED} more" if len(worse) > LISTED else ""
-    return f"Worse than before: {', '.join(worse[:LISTED])}{more}." if worse else "No module became worse."
+    return f"Worse than before: {first_of(worse, LISTED)}." if worse else "No module became worse."
 
 
 def occupancy(source: Source) -> Plot | None:
