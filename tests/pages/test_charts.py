@@ -88,7 +88,7 @@ def test_many_places_and_wide_numbers(width: int, browser: Browser, tmp_path: Pa
         "svg[aria-label=effect] .c0 circle",
         "dots => [dots[0], dots.at(-1)].map(d => [d.getAttribute('cx'), +d.dataset.value, d.textContent])",
     )
-    assert ends == [["3.0%", falling[0], "a, 1.1: 1000 µm"], ["97.0%", falling[-1], f"a, 4.10: {falling[-1]:.2e} µm"]]
+    assert ends == [["3.0%", falling[0], "a, 1.1: 1,000 µm"], ["97.0%", falling[-1], f"a, 4.10: {falling[-1]:.2e} µm"]]
 
 
 def test_curves_differ_without_colour(browser: Browser, tmp_path: Path) -> None:
