@@ -53,11 +53,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Listing:
-    """A list, possibly cut, with its full length; ``rest`` says how many entries are not shown."""
+    """A list, possibly cut, with its full length; ``rest`` says how many entries are not shown.
+
+    Names of files and nodes are ``literal``: shown as code.
+    """
 
     title: str
     items: tuple[Item, ...]
     count: int
+    literal: bool = True
 
     @property
     def rest(self) -> str:

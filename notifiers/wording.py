@@ -179,7 +179,7 @@ def _grades(facts: Facts) -> tuple[Listing, ...]:
         Item(f"{line(of.get('title'), 80)} ({grade})", symbols(line(of.get("text"), _PATH_MAX)))
         for grade, of in doubtful
     )
-    return (Listing("Quality, not good", items, len(items)),) if items else ()
+    return (Listing("Quality, not good", items, len(items), literal=False),) if items else ()
 
 
 def _half(group: Mapping[str, Any], when: str) -> Mapping[str, Any]:
@@ -241,7 +241,7 @@ def _weak(facts: Facts, limits: Limits) -> tuple[Listing, ...]:
         error = above_zero(mode.get("error_um"))
         known = f"known to {error:.3g} µm" if error else "not determined by the data"
         shown.append(Item(line(mode.get("name"), 80) or "unnamed", f"moved by {move:.3g} µm, {known}"))
-    return (Listing("Weak modes that moved", tuple(shown), len(moved)),) if shown else ()
+    return (Listing("Weak modes that moved", tuple(shown), len(moved), literal=False),) if shown else ()
 
 
 def _grouped(entries: Sequence[Entry], limits: Limits) -> list[list[Entry]]:

@@ -153,7 +153,7 @@ def test_constants_that_were_changed_by_hand_are_told(tmp_path: Path) -> None:
         run_iteration(record, iteration, **changes)
     decided = [row for row in campaign_history(record["folder"]) if row["event"] in ("go_on", "converged")]
     assert [sentence in history_view.facts(row) for row in decided] == [False, True, False, False]
-    assert Line(sentence, "yellow") in incidents.blocks(snapshot.take(record["folder"]))
+    assert Line(sentence, "yellow", symbol="!") in incidents.blocks(snapshot.take(record["folder"]))
     assert due(record["folder"])["notes"] == [sentence]
 
 
