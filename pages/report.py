@@ -1,7 +1,7 @@
 """Write the report of a campaign as one HTML file that loads nothing from elsewhere."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -56,7 +56,7 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
             staged=facts.staged,
             charts=convergence.drawn(facts),
             asked=convergence.asked(facts.record),
-            residuals=_residuals(judged),
+            residuals=_residuals(facts),
             **_detector(facts, reference),
             **_figures(facts, reference),
             corrections=[
@@ -151,12 +151,19 @@ def _data(record: Manifest) -> str:
     return f"{record['year']}, " + "; ".join(f"run {run} files {format_files(files)}" for run, files in runs.items())
 
 
-def _residuals(judged: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, float], Mapping[str, float]]]:
-    """Return per layer the residuals of the first and the last iteration."""
-    if not judged:
+def _residuals(facts: Facts) -> list[tuple[str, dict[str, float], dict[str, float]]]:
+    """Return per layer the residuals (um) of the first and the last iteration, the medians with errors if known."""
+    if not facts.judged:
         return []
-    first, last = judged[0]["metrics"].get("residuals", {}), judged[-1]["metrics"].get("residuals", {})
+    first, last = (_of_layers(facts, row) for row in (facts.judged[0], facts.judged[-1]))
     return [(layer, first.get(layer, {}), last.get(layer, {})) for layer in sorted({*first, *last})]
+
+
+def _of_layers(facts: Facts, row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    data = facts.figures.get((row["stage"], row["iteration"]))
+    centres = data.layer_medians() if data is not None else None
+    errors = {layer: {"error_um": centre.error_um} for layer, centre in (centres or {}).items()}
+    return {layer: of | errors.get(layer, {}) for layer, of in row["metrics"].get("residuals", {}).items()}
 
 
 def _ends(facts: Facts) -> Callable[[Change], str]:

@@ -18,12 +18,17 @@ def plots(names: tuple[str, str], first: Facts, other: Facts) -> list[Plot]:
     Errors of both campaigns are added in quadrature, which is too large where they share files.
     """
     made: list[Plot | None] = []
-    if apart := differences_of(first, other):
+    apart = differences_of(first, other)
+    if any(one.value for of in apart.values() for one in of.values()):
         title = f"Constants of {names[1]} minus those of {names[0]}"
         made += [
             elements.picture("map", title, apart),
             elements.values(
-                "difference", "The same with errors", "Statistical errors of both in quadrature.", names[1], apart
+                "difference",
+                "Differences with their errors",
+                "Statistical errors of both in quadrature.",
+                names[1],
+                apart,
             ),
         ]
     made.append(residuals_of(dict(zip(names, map(_last, (first, other)), strict=True))))

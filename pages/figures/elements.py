@@ -136,9 +136,9 @@ def values(name: str, title: str, caption: str, series: str, of: Mapping[str, Ma
 
 
 def significance(of: Mapping[str, Mapping[str, Measured]]) -> str:
-    """Return the rms of values over their errors, and the largest of them."""
+    """Return the rms of values over their errors, and the largest of them; empty without errors, or if all are zero."""
     pulls = {(dof, key): one for dof, those in of.items() for key, one in those.items() if one.error}
-    if not pulls:
+    if not any(one.value for one in pulls.values()):
         return ""
     dof, key = max(pulls, key=lambda at: abs(pulls[at].value) / (pulls[at].error or math.inf))
     rms = _rms([one.value / one.error for one in pulls.values() if one.error])

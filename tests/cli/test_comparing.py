@@ -99,6 +99,15 @@ def test_the_page_begins_with_the_most_significant_difference(two: tuple[str, st
     assert 0 < page.index(words) < page.index("Table: constants of b")
 
 
+def test_equal_constants_are_said_to_be_equal(workdir: Path) -> None:
+    """Campaigns with the same constants have no figure, no significance and no table of their differences."""
+    found = [collect(solved(workdir, name, shift_mm=0.01)["folder"]) for name in "ab"]
+    assert [plot.name for plot in comparison.plots(("a", "b"), *found)] == []
+    page = render(found, written_utc="2026-01-01T00:00:00Z")
+    assert "The constants of b and of a are the same." in page
+    assert "Table: constants of b" not in page
+
+
 def test_one_campaign_is_not_enough(two: tuple[str, str], command: Command) -> None:
     """A comparison needs two campaigns."""
     said = command("compare", two[0])

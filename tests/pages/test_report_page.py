@@ -7,16 +7,20 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browsing import look
 from campaigns import make_campaign, metrics, run_iteration
 from playwright.sync_api import Browser, Page
 
+from faser_align.alignment.histograms import Bins, Categories, Histogram
 from faser_align.alignment.parameters.constants import ZERO, write_constants
+from faser_align.alignment.quality.figure_data import FigureData
 from faser_align.campaign import layout
 from faser_align.config.schema import Config
 from faser_align.pages import repeat
 from faser_align.pages.collect import Facts, collect
+from faser_align.pages.numbers import measured
 from faser_align.pages.report import render
 
 NOW = "2026-11-25T12:00:00.000Z"
@@ -99,6 +103,24 @@ def test_what_is_drawn_stands_in_tables(found: Facts, browser: Browser, tmp_path
     assert len(rows) == 2 * len(TRACKS)
     modules = page.locator("[aria-label='Table: Modules'] tbody tr").all_text_contents()
     assert modules == ["0001,0020.001996"]
+
+
+def test_medians_of_layers_have_their_errors(found: Facts, browser: Browser, tmp_path: Path) -> None:
+    """The table of residuals has the error of a median where the data of figures are known, and sorts by the median."""
+    bins = Bins.evenly("residual", "residual [um]", 50, -100.0, 100.0)
+    contents = np.zeros((8, 2, 52), np.int64)
+    contents[:, :, 16:36] = 5
+    keys = tuple(f"00{module}" for module in range(8))
+    axes = (Categories("module", "module", keys), Categories("side", "side", ("0", "1")), bins)
+    data = FigureData(1, 3, 0.5, histograms={"residuals": Histogram(axes, contents)})
+    (centre,) = (data.layer_medians() or {}).values()
+    for at, row in enumerate(found.judged):
+        row["metrics"]["residuals"] = {"00": {"median_um": -6.0 + at, "width_um": centre.width_um}}
+    path = written(found._replace(figures={(1, 3): data}), tmp_path / "page.html")
+    cells = look(browser, path, 1600, "light").page.locator("[aria-label='Table: Residuals'] tbody td")
+    assert cells.all_text_contents()[1:3] == ["−6", measured(-4.0, centre.error_um)]
+    assert cells.nth(2).get_attribute("data-value") == "-4.0"
+    assert 0.5 < centre.error_um < 1.5
 
 
 def test_names_sort_by_their_numbers(browser: Browser, workdir: Path) -> None:
