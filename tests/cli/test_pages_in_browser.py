@@ -124,8 +124,8 @@ def test_ten_thousand_files(browser: Browser, workdir: Path) -> None:
     assert path.stat().st_size < 1_000_000
     page = look(browser, path, 1600, "light").page
     assert "200 files in iteration 1 (run 011705 files 400-599): raw file missing or unreadable" in page.content()
-    assert "10000 raw files" in page.content()
-    assert "Summed up: 20,002 jobs in 4 rows" in page.content()
+    assert "10,000 raw files" in page.content()
+    assert "In all: 20,002 jobs in 4 rows" in page.content()
     assert page.locator("svg.chart").count() == 5
     assert page.locator("[aria-label='Table: Times'] tbody tr").count() == 4
 
