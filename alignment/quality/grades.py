@@ -326,7 +326,7 @@ def _momenta(limits: Limits, subject: Subject) -> _Found | None:
     wrong = sigma > FIELD_SIGMA_MAX
     if not changes and not wrong:
         return None
-    texts = [f"{sign} {change:+.2%}" for sign, change in changes.items()]
+    texts = [f"{sign} {'-' if change < 0 else '+'}{percent(abs(change))}" for sign, change in changes.items()]
     text = f"median of the same tracks since iteration 1: {', '.join(texts)}" if texts else ""
     grade = _grade(max(map(abs, changes.values()), default=0.0), limits.momentum)
     if best and wrong:
@@ -391,7 +391,7 @@ def _truth(limits: Limits, subject: Subject) -> _Found | None:
     if sigma is None:
         return None
     parts = [f"{dof} {rounded(one['rms'])} {one['unit']}" for dof, one in found["dofs"].items()]
-    text = f"{', '.join(parts)} (rms), {sigma:.2f} sigma"
+    text = f"{', '.join(parts)} (rms), {rounded(sigma)} sigma"
     values = {"sigma": sigma} | {
         f"{dof.replace(' ', '_')}_{one['unit']}": one["rms"] for dof, one in found["dofs"].items()
     }

@@ -446,7 +446,7 @@ def _in_sigmas(axes: "Axes") -> None:
     """Show values within one standard deviation on a linear scale, larger ones of either sign on a logarithmic scale."""
     low, high = axes.get_ylim()
     axes.set_yscale("symlog", linthresh=1.0)
-    axes.set_ylim(min(low, -2.0), max(high, 2.0))
+    axes.set_ylim(min(1.5 * low, -2.0), max(1.5 * high, 2.0))
     axes.axhspan(-1.0, 1.0, color=style.LINE, alpha=0.5, linewidth=0)
     axes.axhline(0.0, color=style.SOFT, linewidth=0.6)
     axes.yaxis.set_major_formatter(lambda value, _place: signed(f"{value:g}"))

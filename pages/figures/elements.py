@@ -69,16 +69,19 @@ def precision(source: Source) -> Plot | None:
         for dof, of in errors.items()
         if (key := max(of, key=lambda key: of[key].value))
     ]
-    bands = [
-        band._replace(ends=(0.0, 1.1 * max(of.value for those in band.series.values() for of in those.values())))
-        for band in _bands({source.last.name: errors}, "")
-    ]
+    bands = [_from_zero(band) for band in _bands({source.last.name: errors}, "")]
     return _plot(
         "precision",
         "Statistical errors of the constants",
         f"Those of the last iteration that moved a constant. Largest: {'; '.join(worst)}.",
         bands,
     )
+
+
+def _from_zero(band: Band) -> Band:
+    """Return a panel of values that are not negative, whose axis begins at 0."""
+    most = max((of.value + (of.error or 0.0) for those in band.series.values() for of in those.values()), default=0.0)
+    return band._replace(ends=(0.0, 1.1 * most or 1.0))
 
 
 def means(source: Source) -> Plot | None:
@@ -239,7 +242,7 @@ def occupancy(source: Source) -> Plot | None:
         "occupancy",
         "Hits of each module",
         f"Modules with far fewer or far more hits than those at the same place in the station's layers: {named}.",
-        ByElement([Band("hits", "", kept), Band("cut", "%", cut)]),
+        ByElement([_from_zero(Band("hits", "", kept)), _from_zero(Band("cut", "%", cut))]),
     )
 
 

@@ -205,6 +205,8 @@ def test_momenta_are_kept() -> None:
     for change, grade in ((0.009, "good"), (-0.011, "look"), (-0.031, "bad")):
         since = {"since_first": {"momentum_change_plus": change, "momentum_change_minus": None}}
         assert graded(metrics(momentum=since))["momenta"]["grade"] == grade
+    since = {"since_first": {"momentum_change_plus": 0.6156, "momentum_change_minus": -0.0034}}
+    assert graded(metrics(momentum=since))["momenta"]["text"].endswith("positive +62%, negative -0.34%")
     magnets = {
         "1": {"deviation": 0.02, "error": 0.001, "chi2": 3.0},
         "2": {"deviation": 0.1, "error": 0.001, "chi2": 9.0},
@@ -236,7 +238,7 @@ def test_distance_to_the_truth(sigma: float, grade: str) -> None:
     """A simulated campaign is compared with the truth in um, urad and standard deviations."""
     dofs = {"x": {"rms": 0.9, "unit": "um"}, "y": {"rms": 32.0, "unit": "um"}, "rz": {"rms": 21.0, "unit": "urad"}}
     line = graded(metrics(truth={"sigma": sigma, "directions": 66, "dofs": dofs}))["truth"]
-    assert (line["grade"], line["text"]) == (grade, f"x 0.90 um, y 32 um, rz 21 urad (rms), {sigma:.2f} sigma")
+    assert (line["grade"], line["text"]) == (grade, f"x 0.90 um, y 32 um, rz 21 urad (rms), {sigma:.1f} sigma")
 
 
 def test_limits_come_from_the_configuration() -> None:

@@ -146,6 +146,7 @@ def test_a_dead_module_is_named(source: Source) -> None:
     """A module with hardly any hits is named as dead, and has few hits in the figure."""
     plot = drawn(elements.occupancy(source))
     assert plot.caption.endswith("013: dead.")
+    assert [axes.get_ylim()[0] for axes in plot.figure("FASER Internal").axes] == [0, 0]
     assert ("hits", "", "iteration 2", "013", 3.0, pytest.approx(3**0.5)) in plot.table()[1]
 
 
