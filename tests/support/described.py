@@ -80,7 +80,7 @@ class Watched(dict[str, Any]):
     """A JSON table that records in ``seen`` the paths of the numbers that are read."""
 
     def __init__(self, value: dict[str, Any], seen: set[Keys], path: Keys = ()) -> None:
-        super().__init__({key: _watch(inner, seen, (*path, key)) for key, inner in value.items()})
+        super().__init__({key: _watch(inner, seen, (*path, key)) for key, inner in dict.items(value)})
         self._seen, self._path = seen, path
 
     def _note(self, key: str) -> None:
@@ -95,6 +95,9 @@ class Watched(dict[str, Any]):
     def get(self, key: str, default: Any = None) -> Any:
         self._note(key)
         return super().get(key, default)
+
+    def __or__(self, other: Any) -> Any:
+        return Watched(dict(dict.items(self)) | other, self._seen, self._path)
 
     def items(self) -> Any:
         return [(key, self[key]) for key in self]
