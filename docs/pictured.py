@@ -6,11 +6,20 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
+import markdown
 from campaigns import hook, make_campaign, run_iteration
+from receivers import mattermost, notify
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
+from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import registry
+
+MAIL, POST = "failed.mail", "post.html"
+LOOK = """body { margin: 0; padding: 10px 16px; width: 680px; background: #fff; color: #3f4350; font: 14px/1.45 system-ui, sans-serif }
+h4, p { margin: .4em 0 } span { float: left; color: #d24b4e; margin-right: .5em } div { border: 1px solid #ddd; border-left: 4px solid; border-radius: 4px; padding: 2px 12px; margin: 6px 0 }
+table { border-collapse: collapse } td, th { border: 1px solid #ddd; padding: 3px 8px } pre { overflow: hidden; font-size: 11px }
+pre, code { background: #f4f4f6 } ul { padding-left: 1.4em; margin: .3em 0 }"""
 
 EVENT = "AthenaEventLoopMgr              INFO   ===>>>  done processing event #{at}, run #11705 <<<==="
 # The end of the output of a Calypso job whose database has no constants for the run.
@@ -25,8 +34,33 @@ HELD = "Job has gone over cgroup memory limit of 4000 megabytes. Last measured u
 
 
 def failed(root: Path) -> str:
-    """Make a campaign whose third iteration has two kinds of failure; return its folder."""
-    record = _made(root, "Y2023_R011705_F400-405", files=6)
+    """Make a campaign whose third iteration has two kinds of failure; return its folder.
+
+    Its message is in ``root``: a mail in ``MAIL``, and the post for Mattermost as a page, ``POST``.
+    """
+    with Mailbox(root / MAIL) as mailbox, mattermost() as chat:
+        table = notify(root, mailbox, "end", group=chat.url(), targets=["me", "group"])
+        folder = _failed(root, table)
+    (root / POST).write_text(_drawn(chat.posts[-1]), encoding="utf-8")
+    return folder
+
+
+def _drawn(post: dict[str, Any]) -> str:
+    """Draw a post as Mattermost does: the text, and each attachment beside a bar of its colour."""
+    sign, _, headline = post["text"].partition(" ")
+    assert sign == "🔴", "a coloured circle, which few fonts of a server have"
+    parts = [f"<span>●</span>{_html(headline)}"] + [
+        f"<div style='border-left-color: {part['color']}'>{_html(part['text'])}</div>" for part in post["attachments"]
+    ]
+    return f"<!doctype html><meta charset='utf-8'><style>{LOOK}</style><h4>faser-align</h4>{''.join(parts)}"
+
+
+def _html(text: str) -> str:
+    return str(markdown.markdown(text, extensions=["tables", "fenced_code", "sane_lists", "nl2br"]))
+
+
+def _failed(root: Path, notification: dict[str, Any]) -> str:
+    record = _made(root, "Y2023_R011705_F400-405", files=6, notify=notification)
     folder = str(record["folder"])
     for iteration in (1, 2):
         run_iteration(record, iteration)
@@ -63,8 +97,8 @@ def exhausted(root: Path) -> str:
     return str(record["folder"])
 
 
-def _made(root: Path, name: str, **size: int) -> dict[str, Any]:
-    config = {"htcondor": {"pool": "system", "reco": {"memory_mb": 4000}}}
+def _made(root: Path, name: str, *, notify: dict[str, Any] | None = None, **size: int) -> dict[str, Any]:
+    config = {"htcondor": {"pool": "system", "reco": {"memory_mb": 4000}}, "notify": notify or {}}
     record = make_campaign(root / name, name=name, config=config, **size)
     registry.add(name, record["folder"])
     return record

@@ -163,6 +163,8 @@ def shots(scratch: Path) -> list[Shot]:
         Shot("compare", written(scratch / "both.html", "compare", first, other), 1000, 900),
         Shot("index", index, 1600, None),
         Shot("index-phone", index, 360, 800, scheme="dark"),
+        Shot("mail-failed", letter(scratch / pictured.MAIL), 640, None),
+        Shot("mattermost", (scratch / pictured.POST).read_text(encoding="utf-8"), 720, None),
         Shot("mail", letter(demo / "demo-1.mail"), 640, None),
     ]
 
