@@ -180,7 +180,7 @@ def _coloured(line: Line) -> str:
 
 def _painted(text: str, style: str) -> str:
     codes = ";".join(_COLOURS[word] for word in style.split())
-    return f"\x1b[{codes}m{text}\x1b[0m" if codes and text else text
+    return f"\x1b[{codes}m{text}\x1b[0m" if codes and text.strip() else text
 
 
 def _writable(lines: Iterable[Line]) -> Iterator[Line]:

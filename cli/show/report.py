@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faser_align.cli.show import figures, history_view, incidents, screens, weak_modes
-from faser_align.cli.show.draw import Block, Grid, Line
+from faser_align.cli.show.draw import Block, Grid, Item, Line
 from faser_align.system import formatting
 
 Row = Mapping[str, Any]
@@ -50,10 +50,11 @@ def _quality(seen: Row) -> list[Block]:
     found = seen.get("quality")
     if not found:
         return []
-    texts = [found["sentence"]] if found["sentence"] else []
+    blocks: list[Block] = [Line(found["sentence"])] if found["sentence"] else []
     for line in found["lines"]:
-        texts += [f"{line['grade']}  {line['title']}: {line['text']}", f"      {line['criterion']}"]
-    return [Line(formatting.symbols(text)) for text in texts]
+        grade = Item(screens.GRADES[line["grade"]], line["grade"], f"{line['title']}: {line['text']}")
+        blocks += [grade, Line(f"          {line['criterion']}")]
+    return blocks
 
 
 def _utc(text: str) -> str:

@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 ITERATIONS_MAX = 20  # latest ones, in the status
 WRITTEN_OUT_MAX = 999  # with more nodes or files, an iteration's row has no exact counts
 WHEN = ("before", "after")  # with the first constants, with the last constants
-_GRADES = {"good": draw.GOOD, "look": draw.DOUBT, "bad": draw.BAD}
+GRADES = {"good": draw.GOOD, "look": draw.DOUBT, "bad": draw.BAD}
 _ENDED_BADLY = ("failed", "diverged", "starved", "rejected")
 
 
@@ -93,7 +93,7 @@ def quality(seen: Row) -> list[Block]:
     return [
         Line(),
         *(
-            draw.Item(_GRADES[line["grade"]], line["grade"], f"{line['title']}{line['short'] or ': ' + line['text']}")
+            draw.Item(GRADES[line["grade"]], line["grade"], f"{line['title']}{line['short'] or ': ' + line['text']}")
             for line in found["lines"]
         ),
     ]

@@ -139,7 +139,7 @@ def test_constants_of_a_validation_that_were_changed_by_hand_are_told(workdir: P
     assert run_iteration(record, 1, significance=0.001, residual_max_final=True) == 0
     sentence = "the last constants, as the validation has them, were changed by hand"
     validate(record, 1.0, notes=[sentence], constants={"changed_by_hand": ["after"]})
-    assert Line(sentence, "yellow") in incidents.blocks(snapshot.take(record["folder"]))
+    assert Line(sentence, "yellow", symbol="!") in incidents.blocks(snapshot.take(record["folder"]))
     claimed = claim(record["folder"], final=True)
     assert claimed is not None
     with queries.published(record["folder"]) as db:
