@@ -57,8 +57,8 @@ def test_the_plot_is_shown_and_all_is_told(tmp_path: Path) -> None:
     text = text_of(letter)
     assert f"Plot: {layout.plot_file(record['folder'], 1, 4)} (shown in e-mails)\n" in text
     assert "Weak modes that moved: 2\n" in text
-    assert "- curvature in y: moved by 12.3 um, not determined by the data\n" in text
-    assert "- tilt in x: moved by 0.4 um, known to 5 um\n" in text
+    assert "- curvature in y: moved by 12.3 µm, not determined by the data\n" in text
+    assert "- tilt in x: moved by 0.4 µm, known to 5 µm\n" in text
     assert "CPU time: 4 h 04 min\n" in text
     # four of ten ran, with 61 minutes of CPU time each; the test's hooks take negligible wall time
     assert "Saved: 6 iterations of the 10 allowed not needed: about " in text
