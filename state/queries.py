@@ -277,6 +277,9 @@ def outbox(db: sqlite3.Connection) -> list[Row]:
 
 def held(db: sqlite3.Connection) -> list[Row]:
     """Return the nodes whose job is held, with job, time and reason."""
+    found = nodes(db, "held")
+    if not found:
+        return []
     # One query for all: the history has no index, and thousands may be held.
     recorded = {
         node: {"job_id": job_id, "utc": utc}
@@ -284,7 +287,7 @@ def held(db: sqlite3.Connection) -> list[Row]:
             "SELECT node, job_id, utc FROM history WHERE event = 'held' AND subject = node AND ignored = '' ORDER BY id"
         )
     }
-    return [row | recorded.get(row["node"], {"job_id": "", "utc": ""}) for row in nodes(db, "held")]
+    return [row | recorded.get(row["node"], {"job_id": "", "utc": ""}) for row in found]
 
 
 def lost_files(db: sqlite3.Connection) -> list[Row]:
