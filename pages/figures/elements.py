@@ -64,16 +64,17 @@ def precision(source: Source) -> Plot | None:
     """Statistical errors of the constants, of the last iteration that moved them, by module and layer."""
     solution = source.last.solution
     errors = by_dof(solution.all_errors, {}) if solution is not None else {}
+    bands = [_from_zero(band) for band in _bands({source.last.name: errors}, "")]
     worst = [
-        f"{dof} {rounded(of[key].value)} {unit(dof)}, {key}"
-        for dof, of in errors.items()
+        f"{band.label} {rounded(of[key].value)} {band.unit} ({key})"
+        for band in bands
+        for of in band.series.values()
         if (key := max(of, key=lambda key: of[key].value))
     ]
-    bands = [_from_zero(band) for band in _bands({source.last.name: errors}, "")]
     return _plot(
         "precision",
         "Statistical errors of the constants",
-        f"Those of the last iteration that moved a constant. Largest: {'; '.join(worst)}.",
+        f"Those of the last iteration that moved a constant. Largest: {', '.join(worst)}.",
         bands,
     )
 
@@ -326,7 +327,7 @@ def picture(name: str, title: str, values: Mapping[str, Mapping[str, Measured]])
             most = max(map(abs, those.values()), default=0.0)
             if most and (length == 3 or dof not in ("x", "y")):
                 pictures.append(Map(kind + dof, unit(dof), those, most))
-    caption = "Blue is negative, red positive; white is zero or was not free."
+    caption = "Blue is negative, red positive; layers without their modules were not free."
     if shifted:
         caption += " Arrows show the shifts of layers along the detector's x and y, seen along the beam."
     return Plot(name, title, caption, Maps(pictures)) if pictures else None

@@ -279,7 +279,9 @@ def test_the_precision_of_each_constant_is_drawn(source: Source) -> None:
         for key in ("000", "001")
     ]
     assert all(axes.get_ylim()[0] == 0 for axes in plot.figure("FASER Internal").axes)
-    assert "y 50 µm, 000" in plot.caption
+    assert plot.caption.endswith("Largest: x 1.0 µm (000), y 50 µm (000), rz 20 µrad (000).")
+    layers = source.last._replace(solution=source.last.solution._replace(all_errors=ERRORS | {"10": ERRORS["000"]}))  # type: ignore[union-attr]
+    assert "layer y 50 µm (10)" in drawn(elements.precision(source._replace(iterations=[layers]))).caption
 
 
 def test_mean_residuals_have_errors(source: Source) -> None:
