@@ -60,7 +60,7 @@ def size(value: object) -> str:
 
 
 def shift(um: object) -> str:
-    """Return a residual shift (um) without nanometres: ``11.0``, ``0.07``, ``<0.01``; a dash if there is none."""
+    """Return a shift or an rms (um, urad) with at most two decimals: ``11.0``, ``0.07``, ``<0.01``; a dash if there is none."""
     return plural.shift(um) if isinstance(um, int | float) and math.isfinite(um) else number(um)
 
 

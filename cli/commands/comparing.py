@@ -80,9 +80,8 @@ def _blocks(compared: "Comparison") -> "list[Block]":
     blocks += [Line(f"missing for {sentence}", "yellow") for sentence in compared.missing]
     for curve in compared.curves:
         title = f"{curve.title}, in {curve.unit}" if curve.unit else curve.title
-        values = [
-            (at, *(formatting.number(v, ".4g") for v in of)) for at, of in zip(curve.places, curve.rows, strict=True)
-        ]
+        form = {"chi2_per_ndf": formatting.chi2, "effect_um": formatting.shift}.get(curve.key, formatting.value)
+        values = [(at, *map(form, of)) for at, of in zip(curve.places, curve.rows, strict=True)]
         if values:
             blocks += [Line(), Line(f"{title}, by iteration", "bold"), Grid((">iteration", *names), values)]
     if compared.differences:
@@ -102,7 +101,7 @@ def _blocks(compared: "Comparison") -> "list[Block]":
                     r.kind,
                     r.dof,
                     str(r.elements),
-                    formatting.size(r.rms),
+                    formatting.shift(r.rms),
                     formatting.plus_minus(r.largest, r.error),
                     r.where,
                 ),

@@ -103,7 +103,7 @@ def correction(metrics: Metrics, dof: str) -> str:
     key, largest = found.get("where"), found.get("largest")
     error = facts.error_of_correction(metrics, dof, key) if key and largest is not None else None
     shown = formatting.plus_minus(largest, error) if error and largest is not None else formatting.size(largest)
-    return f"{formatting.size(found.get('rms'))}, {shown}{f' {key}' if key else ''}"
+    return f"{formatting.shift(found.get('rms'))}, {shown}{f' {key}' if key else ''}"
 
 
 def records(seen: Row) -> list[dict[str, Any]]:

@@ -74,14 +74,14 @@ def _parts(rows: Sequence[Row], staged: bool) -> Grid:
             if parts:
                 strong, weak = parts["significant"], parts["weak"]
                 mode = _mode(parts["modes"][0]) if parts["modes"] else formatting.NONE
-                sizes = (formatting.size(strong["rms_um"]), formatting.size(weak["rms_um"]), str(weak["directions"]))
+                sizes = (formatting.shift(strong["rms_um"]), formatting.shift(weak["rms_um"]), str(weak["directions"]))
                 lines.append((_name(row, staged), step["name"], *sizes, mode))
     return Grid(columns, lines)
 
 
 def _mode(mode: Row) -> str:
     error = "undetermined" if mode["error_um"] is None else formatting.size(mode["error_um"])
-    return f"{mode['name']} ({formatting.size(mode['moved_um'])}, {error})"
+    return f"{mode['name']} ({formatting.shift(mode['moved_um'])}, {error})"
 
 
 def _surveyed(row: Row, staged: bool) -> list[Block]:
@@ -90,9 +90,7 @@ def _surveyed(row: Row, staged: bool) -> list[Block]:
     weak = modes["weak"]
     title = f"drift since the start of the campaign, iteration {_name(row, staged)}: {weak} of {modes['directions']} directions weak"
     if weak:
-        title += (
-            f", with {formatting.size(modes['drift_um'])} um rms, at most {formatting.size(modes['drift_sigma'])} sigma"
-        )
+        title += f", with {formatting.shift(modes['drift_um'])} um rms, at most {formatting.size(modes['drift_sigma'])} sigma"
     columns = ("direction", ">overlap", "weak", ">error of tracks\nsurvey sigma", ">drift\nsurvey sigma", "most (um)")
     lines = [
         (
@@ -101,7 +99,7 @@ def _surveyed(row: Row, staged: bool) -> list[Block]:
             "yes" if mode["weak"] else "no",
             "undetermined" if mode["error_sigma"] is None else formatting.size(mode["error_sigma"]),
             formatting.size(mode["drift_sigma"]),
-            f"{mode['where']} ({formatting.size(mode['drift_um'])})",
+            f"{mode['where']} ({formatting.shift(mode['drift_um'])})",
         )
         for mode in modes["modes"]
     ]
