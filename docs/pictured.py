@@ -77,7 +77,7 @@ def _failed(root: Path, notification: dict[str, Any]) -> str:
 
 def held(root: Path) -> str:
     """Make a campaign with a job on hold; return its folder."""
-    record = _made(root, "Y2023_R011706_F100-101", files=2, first=100)
+    record = _made(root, "Y2023_R011705_F100-101", files=2, first=100)
     folder, node = str(record["folder"]), layout.reco_node(1, 2, 100)
     run_iteration(record, 1)
     Path(folder, layout.NODES_LOG).write_text(
@@ -90,7 +90,7 @@ def held(root: Path) -> str:
 
 def exhausted(root: Path) -> str:
     """Make a campaign that used its iterations; return its folder."""
-    record = _made(root, "Y2023_R011707_F50-52", files=3, first=50)
+    record = _made(root, "Y2023_R011705_F50-52", files=3, first=50)
     for iteration in range(1, 5):
         run_iteration(record, iteration, effect_um=9.0 / iteration, significance=5.0 / iteration)
     hook("final", record["folder"], "final", 0, 0)
