@@ -318,12 +318,11 @@ def metrics(
         elif plot:
             from faser_align.campaign.manifest import convergence_of, read_record
             from faser_align.cli.show import curves
-            from faser_align.cli.streams import able
 
             rules = convergence_of(read_record(seen["folder"]), seen["iterations"][-1]["stage"])
             drawings = curves.plots(seen, rules, draw.columns())
             for drawn in drawings:
-                console.say(f"{able(drawn)}\n")
+                console.say(f"{draw.with_symbols(drawn)}\n")
             if not drawings:
                 console.warn("nothing to plot: no iteration has chi2/ndf or expected corrections yet")
     else:

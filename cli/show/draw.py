@@ -230,9 +230,14 @@ def _marked(grid: Grid) -> Grid:
     return grid._replace(rows=rows)
 
 
+def with_symbols(text: str) -> str:
+    """Return a text with symbols such as µm and χ², or in ASCII if standard output cannot encode them."""
+    return formatting.symbols(text) if able(_SYMBOLS) == _SYMBOLS else able(text)
+
+
 def _for_terminal(block: Block) -> Block:
     """Return a harmless block with symbols such as µm and χ², or in ASCII if standard output cannot encode them."""
-    block, write = _harmless(block), formatting.symbols if able(_SYMBOLS) == _SYMBOLS else able
+    block, write = _harmless(block), with_symbols
     if isinstance(block, Item):
         return block._replace(text=write(block.text))
     if isinstance(block, Line):

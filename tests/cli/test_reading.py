@@ -280,9 +280,9 @@ def test_curves_have_the_limits_of_the_latest_stage(plain_command: Command, work
         return {heading[1]: float(heading[2]) for heading, named in found if heading and named == 1}
 
     run_iteration(record, 1, residual_max_final=True)
-    assert list(limited()) == ["expected delta chi2 per parameter"]
+    assert list(limited()) == ["expected Δχ² per parameter"]
     run_iteration(record, 1, stage=2, residual_max_final=True)
-    assert limited() == {"expected residual shift": 1e-6, "expected delta chi2 per parameter": 100.0}
+    assert limited() == {"expected residual shift": 1e-6, "expected Δχ² per parameter": 100.0}
 
 
 @pytest.mark.parametrize("values", [(1.2, 1.2, 1.003), (1.003,), (287.3, 12.1, 1.03), (-0.2, 0.31)])
