@@ -146,24 +146,15 @@ def _show_page(place: Place) -> None:
 def _distance(start: str, last: str) -> str:
     """Return one line that compares the constants with the truth of the simulation."""
     from faser_align.alignment.parameters.constants import read_constants
-    from faser_align.alignment.pede.results import RESULT, read_result
-    from faser_align.alignment.quality.constant_errors import errors_of
-    from faser_align.alignment.solver.normal_equations import read_normal
     from faser_align.simulation.misalign import distance_to_truth
 
     truth = read_constants(_example("align_2025.txt"))
-    rows = read_result(Path(last).parent / RESULT)
-    free = {label for label, row in rows.items() if row.error is not None}
-    known = errors_of(read_normal(str(Path(last).parent / layout.NORMAL)), free)[0]
     metrics = json.loads((Path(last).parent / layout.METRICS).read_text(encoding="utf-8"))
-    factor = metrics["error_scale"].get("factor", 1.0)
-    errors = {label: error * factor for label, error in known.items() if error is not None}
-    before = distance_to_truth(read_constants(start), truth)
-    after = distance_to_truth(read_constants(last), truth, errors)
+    before, after = (distance_to_truth(read_constants(path), truth) for path in (start, last))
     return (
         f"The IFT's modules are now {after.u_um:.1f} um across and {after.v_um:.1f} um along the strips and "
         f"{after.rz_urad:.0f} urad in angle from their true positions (rms; at the start {before.u_um:.1f} um, {before.v_um:.1f} um, "
-        f"{before.rz_urad:.0f} urad): {after.pull:.2f} times the statistical error."
+        f"{before.rz_urad:.0f} urad): {metrics['truth']['sigma']:.2f} times the statistical error."
     )
 
 
