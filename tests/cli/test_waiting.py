@@ -211,10 +211,10 @@ def test_wait_that_is_interrupted_says_that_the_campaign_goes_on(campaigns: Path
 def test_watch_that_is_interrupted_leaves_the_last_screen(campaigns: Path) -> None:
     """After Ctrl-C the last screen and the command to watch again remain; the campaign is unchanged."""
     folder = campaigns / "running"
-    status, shown = _on_a_terminal(folder, interrupt_at=b"watch running")
+    status, shown = _on_a_terminal(folder, interrupt_at=b"constants so far")
     assert status == 130
     last = _plain(shown.rpartition(b"\x1b[2K")[2])  # the live display was erased
-    assert last.lstrip("\n").startswith("running  reconstructing\n")
+    assert last.lstrip("\n").startswith("▸ running  reconstructing\n")
     assert "iteration 2: 1 of 3 nodes done, 1 in HTCondor\n" in last
     end = " ".join(last.partition("next:\n")[2].split())
     assert end == (f"faser-align watch running the campaign continues; watch again with `faser-align watch {folder}`")
