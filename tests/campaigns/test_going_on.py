@@ -88,7 +88,13 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
     for iteration in (2, 3, 4):
         before = (desk.campaign / f"iter{iteration - 1:02d}" / layout.MILLEPEDE / layout.CONSTANTS).read_text()
         assert (desk.campaign / f"iter{iteration:02d}" / layout.RECO / layout.CONSTANTS).read_text() == before
-    assert desk.kinds() == ["exhausted", *["goes"] * (reached - 1), "removed", *["goes"] * (3 - reached), "exhausted"]
+    assert desk.kinds() == [
+        "exhausted",
+        *["continues"] * (reached - 1),
+        "removed",
+        *["continues"] * (3 - reached),
+        "exhausted",
+    ]
     desk.run("verify", NAME)
     assert not (desk.campaign / layout.HOOKS_LOG).exists()
     assert {change["key"] for change in json.loads((desk.campaign / layout.CHANGES).read_text())} == {

@@ -134,8 +134,8 @@ def test_a_rejected_campaign_is_extended(desk: Desk) -> None:
     desk.wait(desk.name, status=14)
     assert verdicts(desk) == [(1, 1, "converged")]
     letter = desk.letters("rejected")
-    assert re.search(r"module \d{3} seems off by \d+ um across its strips", letter)
-    assert re.search(r"files +tracks +chi2/ndf before +chi2/ndf after\s+all files +[\d,]+ +\d", letter)
+    assert re.search(r"module \d{3} seems off by \d+ µm across its strips", letter)
+    assert re.search(r"files +tracks +χ²/ndf before +χ²/ndf after\s+all files +[\d,]+ +\d", letter)
     desk.run("report", desk.name)
     page = (desk.folder / f"{desk.name}.html").read_text()
     section = page.partition('<h2 id="validation">Validation: refuted</h2>')[2].partition("</table>")[0]
