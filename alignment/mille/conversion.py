@@ -7,12 +7,12 @@ Derivatives that are exactly zero as float32, and hits without an error, are omi
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ __all__ = ["Counts", "Cuts", "Records", "convert", "convert_and_count", "read_co
 _BUFFER_BYTES = 1 << 20  # of the output file
 _BUFFER_WORDS = 5000  # as in Mille.cpp; a hit that does not fit is dropped and counted in word 0
 _WORDS_PER_HIT = 2 + len(LOCAL_BRANCHES) + len(GLOBAL_BRANCHES)
-_BLOCK_TRACKS = 500  # whose records are made at a time: their arrays stay in the processor's cache
+_BLOCK_TRACKS = 1000  # that are converted at a time: arrays that stay in the processor's cache and in the heap
 _LOCALS = len(LOCAL_BRANCHES)
 _RESIDUAL, _ERROR = "fitParam_align_local_residual_x", "fitParam_align_local_measured_xe"
 _BY_LAYER = "fitParam_align_global_derivation_y_"
@@ -125,9 +125,10 @@ def convert(
     reading = partial(read_tracks, any_element=any_element and placed is None, measured=placed is not None)
     try:
         with replacing(output, buffering=_BUFFER_BYTES) as file:
-            for tracks in chain.from_iterable(map(reading, inputs)):
+            for tracks in chain.from_iterable(map(_blocks, chain.from_iterable(map(reading, inputs)))):
                 used, kept, counted = apply_cuts(tracks, cuts)
-                measurements = _write_records(file, used, kept, placed)
+                records, measurements = _words(used, kept, placed)
+                file.writelines(records)
                 counts += Counts(**counted, tracks_written=len(measurements), measurements=int(measurements.sum()))
                 if passed is not None:
                     passed(used)
@@ -210,19 +211,12 @@ def _nothing_left(inputs: Sequence[str | os.PathLike[str]], counts: Counts) -> s
     )
 
 
-def _write_records(
-    file: BinaryIO, tracks: Tracks, kept: npt.NDArray[np.bool_], constants: Mapping[str, Six] | None
-) -> npt.NDArray[np.int64]:
-    """Write the records of the kept hits, and return the number of measurements in each."""
-    written = [np.zeros(0, np.int64)]
+def _blocks(tracks: Tracks) -> Iterator[Tracks]:
+    """Yield the tracks of a chunk in blocks."""
     ends = np.cumsum(tracks.lengths)
     for start in range(0, len(ends), _BLOCK_TRACKS):
         part = slice(start, start + _BLOCK_TRACKS)
-        hits = slice(int(ends[start] - tracks.lengths[start]), int(ends[part][-1]))
-        records, measurements = _words(tracks.part(part, hits), kept[hits], constants)
-        file.writelines(records)
-        written.append(measurements)
-    return np.concatenate(written)
+        yield tracks.part(part, slice(int(ends[start] - tracks.lengths[start]), int(ends[part][-1])))
 
 
 def apply_cuts(tracks: Tracks, cuts: Cuts) -> tuple[Tracks, npt.NDArray[np.bool_], dict[str, Any]]:
