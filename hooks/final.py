@@ -4,6 +4,7 @@ import contextlib
 import filecmp
 import json
 import os
+import sqlite3
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
@@ -28,6 +29,11 @@ def run(folder: str, event: "events.Final") -> tuple[int, bool]:
     status, stored = writer.record(folder, event, lambda db: holds.take(db, event, held))
     with contextlib.suppress(OSError):
         os.unlink(f"{folder}/{layout.STOP}")
+    if not stored:
+        # Many POST scripts may have kept the database busy, and none of them sends the message of the end.
+        with contextlib.suppress(sqlite3.Error, OSError):
+            writer.take(folder, None)
+            stored = True
     if stored:
         delivery.deliver(folder, final=True)
     return status, stored

@@ -28,6 +28,13 @@ PICTURE_BYTES_MAX = 2_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
+def prepare() -> None:
+    """Import what every message needs, before the time of the first one begins."""
+    import apprise  # noqa: F401
+
+    from faser_align.notifiers import message, send, services, targets  # noqa: F401
+
+
 def send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
     """Compose a message and send it.
 

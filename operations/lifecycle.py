@@ -12,7 +12,7 @@ from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes, table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
-from faser_align.operations import dagman, snapshot, waiting
+from faser_align.operations import dagman, notice, snapshot, waiting
 from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, create, database, queries
 from faser_align.state.upgrade import bring_up_to_date
@@ -99,6 +99,7 @@ def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Call
         raise CampaignError(
             f"{name} left the queue without recording an end; continue it with {again}, or record the end with {closing}"
         )
+    notice.send_unsent(folder)  # DAGMan may have died while FINAL was sending
     return Ended(name, end, snapshot.take(folder)["reason"], tuple(warnings))
 
 

@@ -16,7 +16,7 @@ from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.dag.paths import check_path, check_steering
 from faser_align.fsm.errors import StoreError, UserError
-from faser_align.operations import dagman, leftovers, lifecycle, limits, notify_retry, snapshot
+from faser_align.operations import dagman, leftovers, lifecycle, limits, snapshot, without_dagman
 from faser_align.operations.command_lock import alone
 from faser_align.state import queries
 from faser_align.system import atomic, formatting
@@ -263,7 +263,7 @@ def _lead_there(record: Manifest, target: str) -> None:
         known.append(limits.new_change(changes.DATA, record["data"], target))
         changes.write(folder, known)
     limits.record_changes(folder, known)
-    notify_retry.take_in(folder)
+    without_dagman.take_in(folder)
     with queries.published(folder) as db:
         said = queries.campaign(db)["data"]
     if said != target:

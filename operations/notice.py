@@ -12,7 +12,7 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
-from faser_align.operations import dagman, notify_retry
+from faser_align.operations import dagman, without_dagman
 from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, queries, spool
 
@@ -27,7 +27,7 @@ def notify(found: dagman.DagmanStatus[Any]) -> tuple[str, ...]:
     """
     folder = found.seen["folder"]
     if found.seen["state"] in table.ENDS:
-        return _send_unsent(folder)
+        return send_unsent(folder)
     if not found.key or not _is_ours(folder) or _is_known(folder, found.key):
         return ()
     with contextlib.suppress(CampaignError, OSError), alone(folder, wait_s=0.0):
@@ -35,12 +35,12 @@ def notify(found: dagman.DagmanStatus[Any]) -> tuple[str, ...]:
         if now.key != found.key or _is_known(folder, now.key) or not (now.gone or _is_here(now)):
             return ()
         control_requests.put(folder, "stuck", {"reason": now.trouble}, key=now.key)
-        notify_retry.deliver(folder)
+        without_dagman.deliver(folder)
         return _accepted(folder)
     return ()
 
 
-def _send_unsent(folder: str) -> tuple[str, ...]:
+def send_unsent(folder: str) -> tuple[str, ...]:
     """Deliver messages that an ended campaign's FINAL left unsent; return the targets that accepted one."""
     unsent = _unsent(folder)
     if not unsent or not _is_ours(folder):
@@ -49,7 +49,7 @@ def _send_unsent(folder: str) -> tuple[str, ...]:
         answer = dagman.ask(read_record(folder))
         if answer.problem or answer.jobs:
             return ()
-        notify_retry.deliver(folder)
+        without_dagman.deliver(folder)
         left = set(_unsent(folder))
         return tuple(sorted({target for row, target in unsent.items() if row not in left}))
     return ()

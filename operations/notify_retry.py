@@ -1,15 +1,12 @@
 """Deliver messages again: by the next script, or from here if there is no DAGMan to run one."""
 
-import os
 from typing import NamedTuple
 
-from faser_align.fsm.errors import CampaignError, UserError
-from faser_align.operations import dagman, lifecycle, snapshot
+from faser_align.fsm.errors import UserError
+from faser_align.operations import dagman, lifecycle, snapshot, without_dagman
 from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, queries
-from faser_align.system import bounded
 
-DELIVERY_S_MAX = 120.0  # the hooks limit their own sending to half a minute
 WAITING = ("failed", "pending", "claimed")
 DELIVERED = ("sent", "unwanted")
 
@@ -54,7 +51,7 @@ def retry(folder: str, target: str = "") -> Retried:
         answer = dagman.ask(record)
         control_requests.put(folder, "notify_retried", {"target": target})
         if not answer.problem and not answer.jobs:
-            deliver(folder)
+            without_dagman.deliver(folder)
             return Retried(record["name"], len(waiting), _rows(folder, [row["id"] for row in waiting]))
     # A DAGMan is there: only its scripts may write the database.
     return Retried(record["name"], len(waiting), problem=answer.problem)
@@ -66,35 +63,6 @@ def _waiting(folder: str, target: str) -> list[queries.Row]:
         return [
             row for row in queries.outbox(db) if row["state"] in WAITING and (not target or row["target"] == target)
         ]
-
-
-def deliver(folder: str) -> None:
-    """Deliver due messages if there is no DAGMan to run a script.
-
-    Raises:
-        CampaignError: the messages could not be delivered.
-    """
-    _without_dagman(folder, "the messages could not be delivered", send=True)
-
-
-def take_in(folder: str) -> None:
-    """Ingest the event queue if there is no DAGMan to run a script.
-
-    Raises:
-        CampaignError: the database could not be written.
-    """
-    _without_dagman(folder, f"the state database of {folder} could not be written", send=False)
-
-
-def _without_dagman(folder: str, failed: str, *, send: bool) -> None:
-    """Let the hooks, the only writers of the state database, work in a process that can be killed."""
-    environment = {key: os.environ[key] for key in ("PATH", "HOME", "USER", "LANG") if key in os.environ}
-    with bounded.Worker(environment) as worker:
-        ended = worker.call("faser_align.hooks.delivery", "without_dagman", folder, send, wait_s=DELIVERY_S_MAX)
-    if ended.late:
-        raise CampaignError(f"{failed}: this took longer than {DELIVERY_S_MAX:.0f} s")
-    if ended.problem:
-        raise CampaignError(f"{failed}: {ended.problem}")
 
 
 def _rows(folder: str, ids: list[int]) -> tuple[queries.Row, ...]:

@@ -17,7 +17,7 @@ from faser_align.dag.plan import Plan, campaign_name, plan
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.fsm.metrics import Metrics
-from faser_align.operations import dagman, lifecycle, notify_retry, snapshot
+from faser_align.operations import dagman, lifecycle, snapshot, without_dagman
 from faser_align.operations.command_lock import alone
 from faser_align.predecessor.configuration import import_config
 from faser_align.state import control_requests, database, registry
@@ -165,7 +165,7 @@ def solve_reco(folder: str, iteration: int) -> Metrics:
         control_requests.put(folder, "solved", control_requests.solution(folder, iteration) or {})
         lifecycle.await_departure(record, snapshot.state_now(folder))
         if not dagman.ask(record).jobs:  # otherwise FINAL may be about to run, and applies it
-            notify_retry.take_in(folder)
+            without_dagman.take_in(folder)
     return found
 
 

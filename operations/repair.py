@@ -11,7 +11,7 @@ from faser_align.campaign.manifest import read_submitted
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
-from faser_align.operations import dagman, lifecycle, notify_retry, snapshot
+from faser_align.operations import dagman, lifecycle, snapshot, without_dagman
 from faser_align.operations.command_lock import alone
 from faser_align.state import publish, queries
 from faser_align.state.repair import rebuild as repairs
@@ -103,7 +103,7 @@ def _send(folder: str, warn: Callable[[str], None]) -> int:
     waiting = _waiting(folder)
     if waiting:
         try:
-            notify_retry.deliver(folder)
+            without_dagman.deliver(folder)
         except CampaignError as problem:
             warn(str(problem))
     return waiting - _waiting(folder)

@@ -12,7 +12,7 @@ from commandline import Command
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_record, write_record
 from faser_align.notifiers.mailbox import Mailbox
-from faser_align.operations import notify_retry
+from faser_align.operations import without_dagman
 from faser_align.pool.personal import Pool
 from faser_align.state import outbox, queries, spool, verify, writer
 
@@ -94,7 +94,7 @@ def test_retry_while_a_hook_may_come(
     wish = spool.read(folder, name)
     assert writer.take(folder, None) == 0
     writer.take(folder, wish)
-    notify_retry.deliver(folder)
+    without_dagman.deliver(folder)
     assert len(mailbox.messages()) == 1
     assert len(history(folder, "notify_retried")) == 1
 

@@ -17,7 +17,7 @@ from faser_align.campaign import layout
 from faser_align.dag import queue
 from faser_align.fsm import table
 from faser_align.notifiers.mailbox import Mailbox
-from faser_align.operations import dagman, notice, notify_retry, snapshot
+from faser_align.operations import dagman, notice, snapshot, without_dagman
 from faser_align.operations.command_lock import alone
 from faser_align.pool.personal import Pool
 from faser_align.state import control_requests, database, publish, queries, spool, verify
@@ -66,7 +66,7 @@ def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Ma
     hook("pre", folder, NODE, 0, 2)
     for key in ("gone 12.0", "gone 12.0", "held 13 1"):
         control_requests.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key=key)
-        notify_retry.deliver(folder)
+        without_dagman.deliver(folder)
     assert [subject.partition(" is stuck ")[2] for subject in subjects(mailbox)] == ["in iteration 1 of 4"] * 2
     letter = mailbox.messages()[0]
     text = letter.get_body(("plain",)).get_content()
@@ -74,7 +74,7 @@ def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Ma
     assert "faser-align status" in text
     hook("final", folder, "final", 2, 1)
     control_requests.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 14.0")
-    notify_retry.deliver(folder)
+    without_dagman.deliver(folder)
     assert sum(" is stuck " in subject for subject in subjects(mailbox)) == 2
     with queries.published(folder) as db:
         assert verify.findings(db) == []
@@ -95,7 +95,7 @@ def test_an_older_campaign_that_wants_failures_is_notified(
 
     database.transact(folder, older)
     control_requests.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 12.0")
-    notify_retry.deliver(folder)
+    without_dagman.deliver(folder)
     assert len(subjects(mailbox)) == 1
     with queries.published(folder) as db:
         assert verify.findings(db) == []

@@ -19,10 +19,12 @@ from typing import Any
 import pytest
 from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 from properties import SOAK
+from receivers import notify
 from worlds import IMPATIENT, altered, small_disk
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
+from faser_align.notifiers.mailbox import Mailbox
 from faser_align.state import database, queries, spool, verify
 
 pytestmark = pytest.mark.slow
@@ -181,6 +183,27 @@ def test_a_store_that_is_locked_for_long(record: Record) -> None:
     assert stored(record, DONE) == done(400, 401, 402)
     assert len(stored(record, "SELECT 1 FROM history WHERE event = 'held'")) == 1
     assert spool.waiting(record["folder"]) == []
+
+
+def test_final_takes_a_second_turn(tmp_path: Path) -> None:
+    """FINAL that found the database locked tries again, because no later script sends the message of the end."""
+    patient = altered(
+        "from faser_align.state import spool\nput = spool.put\n"
+        "def then(*words):\n    database.BUSY_S_MAX = 600.0\n    return put(*words)\n"
+        "spool.put = then\ndatabase.QUEUE_S_MAX = database.BUSY_S_MAX = 0.3"
+    )
+    with Mailbox(tmp_path / "mail") as mailbox:
+        made = make_campaign(tmp_path / "c", files=1, config={"notify": notify(tmp_path, mailbox, "end")})
+        folder = made["folder"]
+        hook("pre", folder, NODE, 0, 2)
+        words = [*patient, "final", folder, layout.FINAL_NODE, "2", "1"]
+        with holding(SQLITE, f"{folder}/{layout.STATE}"):
+            final = subprocess.Popen(words, env={"PATH": "/usr/bin:/bin", "CONDOR_ID": "12.0"})
+            while not spool.waiting(folder):
+                time.sleep(0.02)
+        assert final.wait() == exit_codes.final_exit(2)
+        assert ["failed" in letter["Subject"] for letter in mailbox.messages()] == [True]
+    assert spool.waiting(folder) == []
 
 
 def test_a_hook_that_is_stopped_in_its_transaction(record: Record) -> None:

@@ -21,7 +21,7 @@ from soaked import Record
 from worlds import PROMPT
 
 from faser_align.notifiers.mailbox import Mailbox
-from faser_align.operations import notify_retry
+from faser_align.operations import without_dagman
 from faser_align.state import queries
 
 pytestmark = pytest.mark.slow
@@ -127,6 +127,6 @@ def test_a_sender_that_is_killed_costs_one_attempt(stage: Stage, tmp_path: Path)
         with queries.published(str(stage.folder)) as copy:
             (row,) = queries.outbox(copy)
         assert row["error"] == "the process ended early with status -9"
-        notify_retry.deliver(str(stage.folder))
+        without_dagman.deliver(str(stage.folder))
         assert len(set(stage.letters())) == 1, place
         assert len(stage.letters()) == 1 + (place == ("sendto", 6)), place

@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,31 @@ def test_dagman_killed_while_final_runs(make: Make, mailbox: Mailbox) -> None:
     assert campaign.unsound() == []
     assert [subject for subject in subjects(mailbox) if "exhausted" in subject] == subjects(mailbox)
     assert len(subjects(mailbox)) == 1
+
+
+@ON_POOL
+def test_dagman_killed_while_a_removed_campaign_ends(make: Make, mailbox: Mailbox) -> None:
+    """If DAGMan dies while FINAL sends the message of a `stop`, it does not return, and `stop` sends the message."""
+    campaign = make(wait_s=600)
+    campaign.submit()
+    campaign.wait(lambda: campaign.jobs(status=2))
+    lock = database.QueueLock(f"{campaign.folder}/{layout.OUTBOX_LOCK}", 5)
+    try:
+        with ThreadPoolExecutor(1) as other:
+            stopping = other.submit(campaign.command, "stop", "--yes")
+            campaign.wait(lambda: campaign.state() == "removed")
+            for pid in campaign.dagman_pids():
+                os.kill(pid, signal.SIGKILL)
+            campaign.wait(lambda: not campaign.processes())
+            lock.close()
+            said = stopping.result()
+    finally:
+        with suppress(OSError):
+            lock.close()
+    assert (said.returncode, campaign.wait_end()) == (0, "removed"), said.stderr
+    assert campaign.unsound() == []
+    assert len(subjects(mailbox)) == 1
+    assert "removed" in subjects(mailbox)[0]
 
 
 @ON_POOL

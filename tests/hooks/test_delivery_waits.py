@@ -20,7 +20,7 @@ from worlds import altered
 
 from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
-from faser_align.operations import notify_retry
+from faser_align.operations import without_dagman
 from faser_align.state import queries, verify
 
 pytestmark = pytest.mark.slow
@@ -274,7 +274,7 @@ def test_a_server_that_never_answers_does_not_keep_final(kind: str, tmp_path: Pa
         assert world.took_s["final"] < ALARM_FINAL_S + SLACK_S
         assert len(world.letters()) == 1
         with mattermost(port) as back:
-            notify_retry.deliver(world.record["folder"])
+            without_dagman.deliver(world.record["folder"])
             assert len(back.posts) == 1
         assert len(world.letters()) == 1
 

@@ -21,7 +21,7 @@ from faser_align.campaign import layout
 from faser_align.dag.create import make_folders
 from faser_align.fsm import exit_codes, table
 from faser_align.hooks import post, pre, skip_guard
-from faser_align.operations import notify_retry
+from faser_align.operations import without_dagman
 from faser_align.state import queries, spool, verify
 
 # A process between this one and the hook, like a restarted DAGMan.
@@ -99,7 +99,7 @@ def test_what_is_asked_for_by_hand_waits_for_no_back_off(tmp_path: Path) -> None
     for words in (("hold", node, "13.0", 0), ("hold", node, "13.0", 0), ("final", layout.FINAL_NODE, 4, 0)):
         hook(words[0], folder, *words[1:])
         tries.append(_tries(folder))
-    for by_hand in (notify_retry.take_in, notify_retry.deliver):
+    for by_hand in (without_dagman.take_in, without_dagman.deliver):
         by_hand(folder)
         tries.append(_tries(folder))
     assert tries == [[1], [1], [2, 1], [2, 1], [3, 2]]
@@ -111,7 +111,7 @@ def test_what_is_only_to_be_taken_in_is_not_told(tmp_path: Path) -> None:
     folder = make_campaign(tmp_path / "told", files=1, config={"notify": notify})["folder"]
     take(folder, PRE, {**PRE, "phase": "hold", "job_id": "13.0", "hold_time": "2026-11-24 08:00:01", "reason": "quota"})
     tries = []
-    for by_hand in (notify_retry.take_in, notify_retry.deliver):
+    for by_hand in (without_dagman.take_in, without_dagman.deliver):
         by_hand(folder)
         tries.append(_tries(folder))
     assert tries == [[0], [1]]

@@ -1,0 +1,37 @@
+"""Do the scripts' work from a command, if there is no DAGMan to run a script."""
+
+import os
+
+from faser_align.fsm.errors import CampaignError
+from faser_align.system import bounded
+
+DELIVERY_S_MAX = 120.0  # the hooks limit their own sending to half a minute
+
+
+def deliver(folder: str) -> None:
+    """Deliver due messages.
+
+    Raises:
+        CampaignError: the messages could not be delivered.
+    """
+    _work(folder, "the messages could not be delivered", send=True)
+
+
+def take_in(folder: str) -> None:
+    """Ingest the event queue.
+
+    Raises:
+        CampaignError: the database could not be written.
+    """
+    _work(folder, f"the state database of {folder} could not be written", send=False)
+
+
+def _work(folder: str, failed: str, *, send: bool) -> None:
+    """Let the hooks, the only writers of the state database, work in a process that can be killed."""
+    environment = {key: os.environ[key] for key in ("PATH", "HOME", "USER", "LANG") if key in os.environ}
+    with bounded.Worker(environment) as worker:
+        ended = worker.call("faser_align.hooks.delivery", "without_dagman", folder, send, wait_s=DELIVERY_S_MAX)
+    if ended.late:
+        raise CampaignError(f"{failed}: this took longer than {DELIVERY_S_MAX:.0f} s")
+    if ended.problem:
+        raise CampaignError(f"{failed}: {ended.problem}")
