@@ -23,7 +23,7 @@ from faser_align.notifiers.formats import (
     with_unit,
 )
 from faser_align.notifiers.view import Change, Item, Limits, Listing, Table, View, Words
-from faser_align.system.formatting import NONE, number, plus_minus, shift, symbols, value
+from faser_align.system.formatting import NONE, number, shift, significant, symbols, value
 
 Listed = TypeVar("Listed")
 
@@ -190,12 +190,11 @@ def _half(group: Mapping[str, Any], when: str) -> Mapping[str, Any]:
 def _largest(value: object) -> str:
     if not isinstance(value, Mapping):
         return NONE
-    error = above_zero(value.get("error"))
+    error, unit = above_zero(value.get("error")), symbols(line(value.get("unit"), 12))
     known = error and number(value.get("value")) != NONE
-    digits = plus_minus(value["value"], error) if known else size(value.get("value"), ".1f")
-    shown = with_unit(digits, symbols(line(value.get("unit"), 12)))
+    shown = significant(value["value"], error, unit) if known else with_unit(size(value.get("value"), ".1f"), unit)
     place = " ".join(part for part in (line(value.get("dof"), 24), line(value.get("where"), 24)) if part)
-    return f"{shown} ({place})" if place else shown
+    return f"{shown} of {place}" if place else shown
 
 
 def _table(rows: Sequence[Row], staged: bool) -> Table:

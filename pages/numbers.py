@@ -3,7 +3,7 @@
 import math
 import re
 
-from faser_align.system.formatting import with_error
+from faser_align.system import formatting
 
 _MINUS = re.compile(r"(?<![\w.)-])-(?=[\d.])")
 
@@ -15,12 +15,12 @@ def signed(text: str) -> str:
 
 def measured(value: float, error: float | None, unit: str = "") -> str:
     """Return a value with error and unit, by the rule of the Particle Data Group: ``−0.4 ± 1.2 µm``."""
-    return signed(" ".join(filter(None, (" ± ".join(filter(None, with_error(value, error))), unit))))
+    return signed(" ".join(filter(None, (" ± ".join(filter(None, formatting.with_error(value, error))), unit))))
 
 
 def significant(value: float, error: float | None, unit: str = "") -> str:
-    """Return the same with the number of standard deviations, ``290 ± 40 µm (7.1 σ)``; without an error the value only."""
-    return f"{measured(value, error, unit)} ({abs(value) / error:.1f} σ)" if error else measured(value, error, unit)
+    """Return the same with the number of standard deviations: ``−290 ± 40 µm (7.1 σ)``; without an error the value only."""
+    return signed(formatting.significant(value, error, unit))
 
 
 def beside(value: float, other: float) -> str:

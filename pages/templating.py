@@ -5,6 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import faser_align.templates
+from faser_align.alignment.quality.notes import solver_end
 from faser_align.fsm import table
 from faser_align.pages import nodetimes
 from faser_align.pages.numbers import beside, measured, signed, significant
@@ -34,6 +35,7 @@ def environment() -> Environment:
         "significant": significant,
         "beside": beside,
         "shift": shift,
+        "solver_end": solver_end,
     }
     return made
 

@@ -93,6 +93,17 @@ def with_sigma(value: float, error: float | None) -> str:
     return number(value / error, ".1f") if error else NONE
 
 
+def in_sigma(value: float, error: float | None) -> str:
+    """Return `` (4.2 sigma)`` or `` (31 sigma)``, a value's size in units of its error, to follow it; empty without an error."""
+    return f" ({number(abs(value) / error, '.1f' if abs(value) < 9.95 * error else ',.0f')} sigma)" if error else ""
+
+
+def significant(value: float, error: float | None, unit: str = "") -> str:
+    """Return a value with error, unit and number of standard deviations, ``280 ± 40 µm (7.1 σ)``; without an error the value."""
+    shown = f"{' ± '.join(filter(None, with_error(value, error)))} {unit}".rstrip()
+    return symbols(shown + in_sigma(value, error))
+
+
 def plus_minus(value: float, error: float | None, form: str = "") -> str:
     """Return a value with its error, ``276±65``, or alone in a format of its own."""
     digits, known = with_error(value, error)
@@ -130,13 +141,14 @@ def symbols(text: str) -> str:
 
 
 def largest(found: Mapping[str, object] | None) -> str:
-    """Return the largest correction of an iteration: size with its error, direction, and module or layer: ``120±8 um y 003``."""
+    """Return the largest correction of an iteration, with its element: ``120±8 um (15 sigma) y 003``, or ``120 um y 003``."""
     if not found:
         return NONE
     value, error = found.get("value"), found.get("error")
-    known = isinstance(value, int | float) and isinstance(error, int | float) and error > 0
-    shown = plus_minus(float(value), float(error)) if known else size(value)  # type: ignore[arg-type]
-    return f"{shown} {found.get('unit', '')} {direction(found.get('dof'))} {found.get('where', '')}"
+    shown, sigma = size(value), ""
+    if isinstance(value, int | float) and isinstance(error, int | float) and error > 0:
+        shown, sigma = plus_minus(value, error), in_sigma(value, error)
+    return f"{shown} {found.get('unit', '')}{sigma} {direction(found.get('dof'))} {found.get('where', '')}"
 
 
 def direction(dof: object) -> str:

@@ -23,7 +23,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm.metrics import Metrics, Module
 from faser_align.fsm.plural import count, first_of
 from faser_align.fsm.quality import Grade, Line, Quality
-from faser_align.system.formatting import percent, rounded, size, with_error, with_sigma
+from faser_align.system.formatting import in_sigma, percent, rounded, size, with_error
 
 ACROSS_UM, ALONG_UM = 23.1, 580.0  # resolution of a hit across the strips, of a space point along them
 RESOLUTIONS = {  # um, urad, by degree of freedom of modules and layers; none for rotations that hits hardly show
@@ -213,7 +213,7 @@ def _residual_means(limits: Limits, subject: Subject) -> _Found | None:
         grade = "bad"
     short = f": rms {rounded(rms)} um" + (f" (before: {rounded(rms_before)})" if rms_before is not None else "")
     shown = " +- ".join(filter(None, with_error(largest, error)))
-    text = f"{short[2:]}; largest of {count(len(now), 'module')} {shown} um ({with_sigma(abs(largest), error)} sigma), module {where}"
+    text = f"{short[2:]}; largest of {count(len(now), 'module')} {shown} um{in_sigma(largest, error)}, module {where}"
     values = {
         "rms_um": rms,
         "rms_before_um": rms_before,

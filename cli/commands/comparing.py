@@ -102,7 +102,7 @@ def _blocks(compared: "Comparison") -> "list[Block]":
                     r.dof,
                     str(r.elements),
                     formatting.shift(r.rms),
-                    formatting.plus_minus(r.largest, r.error),
+                    formatting.plus_minus(r.largest, r.error) + formatting.in_sigma(r.largest, r.error),
                     r.where,
                 ),
                 formatting.number(r.sigma, ".2g"),

@@ -116,7 +116,7 @@ def show_solution(folder: str, stage: int, iteration: int, metrics: "Metrics", *
 
     console.say(f"{os.path.basename(folder)}: {solver_end(metrics['solver'])}")
     for dof, found in metrics["corrections"].items():
-        rms, largest = figures.correction(metrics, dof).split(", ")
+        rms, largest = figures.correction(metrics, dof)
         console.say(f"  {dof}: rms {rms} {found['unit']}, largest {largest}")
     console.say(f"constants: {layout.result_file(folder, stage, iteration)}")
 

@@ -16,7 +16,8 @@ from faser_align.system import formatting
 
 Row = Mapping[str, Any]
 
-DOFS_ABREAST = 4  # degrees of freedom per table on 80 columns
+CORRECTIONS = "corrections: rms; largest ± error (in sigma), its module (3 digits) or layer"
+DOFS_ABREAST = 3  # degrees of freedom per table on 80 columns
 
 
 def tables(seen: Row) -> list[Block]:
@@ -26,7 +27,7 @@ def tables(seen: Row) -> list[Block]:
     blocks: list[Block] = [_fit(rows, staged), Line(), _use(rows, staged)]
     dofs = list(dict.fromkeys(dof for row in rows for dof in row["metrics"].get("corrections", {})))
     if dofs:
-        blocks += [Line(), Line("corrections: rms, and the largest with its module (3 digits) or layer", "bold")]
+        blocks += [Line(), Line(CORRECTIONS, "bold")]
     for at in range(0, len(dofs), DOFS_ABREAST):
         blocks.append(_corrections(rows, dofs[at : at + DOFS_ABREAST], staged))
     solvers = [row["metrics"].get("solver", {}) for row in rows[-1:]]
@@ -92,18 +93,24 @@ def _rejects(metrics: Metrics) -> int | None:
 def _corrections(rows: Sequence[Row], dofs: Sequence[str], staged: bool) -> Grid:
     units = {dof: c.get("unit", "") for row in rows for dof, c in row["metrics"].get("corrections", {}).items()}
     columns = ("iter", *(f">{dof}\n{units[dof]}" for dof in dofs))
-    return Grid(columns, [(_name(row, staged), *(correction(row["metrics"], dof) for dof in dofs)) for row in rows])
+    return Grid(columns, [(_name(row, staged), *(_cell(row["metrics"], dof) for dof in dofs)) for row in rows])
 
 
-def correction(metrics: Metrics, dof: str) -> str:
-    """Return the rms of a degree of freedom's corrections, and the largest with its error and element."""
+def _cell(metrics: Metrics, dof: str) -> str:
+    return ", ".join(filter(None, correction(metrics, dof))).replace(" sigma", "")
+
+
+def correction(metrics: Metrics, dof: str) -> tuple[str, str]:
+    """Return the rms of a degree of freedom's corrections, and the largest with its element: ``280±40 (7.1 sigma) 014``."""
     found = metrics.get("corrections", {}).get(dof)
     if not found:
-        return formatting.NONE
+        return formatting.NONE, ""
     key, largest = found.get("where"), found.get("largest")
     error = facts.error_of_correction(metrics, dof, key) if key and largest is not None else None
-    shown = formatting.plus_minus(largest, error) if error and largest is not None else formatting.size(largest)
-    return f"{formatting.shift(found.get('rms'))}, {shown}{f' {key}' if key else ''}"
+    shown = formatting.size(largest)
+    if error and largest is not None:
+        shown = formatting.plus_minus(largest, error) + formatting.in_sigma(largest, error)
+    return formatting.shift(found.get("rms")), f"{shown} {key or ''}".rstrip()
 
 
 def records(seen: Row) -> list[dict[str, Any]]:

@@ -137,7 +137,7 @@ def test_a_shifted_module_is_named() -> None:
     line = graded(metrics(sides=sides))["residual_means"]
     assert (line["values"]["where"], line["values"]["largest_um"], line["values"]["modules"]) == ("014", 26.0, 23)
     assert line["values"]["largest_error_um"] == pytest.approx(25.0 / 1000**0.5)
-    assert line["text"].endswith("; largest of 23 modules 26.0 +- 0.8 um (32.9 sigma), module 014")
+    assert line["text"].endswith("; largest of 23 modules 26.0 +- 0.8 um (33 sigma), module 014")
 
 
 def test_no_weak_mode_is_a_sentence() -> None:

@@ -154,13 +154,16 @@ def test_metrics_that_are_missing() -> None:
 
 
 def test_many_degrees_of_freedom_are_told_below_each_other() -> None:
-    """Eleven degrees of freedom make three tables, none wider than 80 columns."""
+    """Eleven degrees of freedom with errors make four tables, none wider than 80 columns."""
     corrections = {
-        f"module.dof{n:02d}": {"rms": 1234.0, "largest": -6543.0, "where": "003", "unit": "urad"} for n in range(11)
+        f"module{n:02d}.rz": {"rms": 1234.0, "largest": -654.3, "where": "003", "unit": "urad"} for n in range(11)
     }
-    blocks = figures.tables(snapshot(iterations=[iteration(corrections=corrections)]))
-    assert sum(isinstance(block, Grid) for block in blocks) == 2 + 3
-    assert max(len(line) for line in lines(blocks)) <= 80
+    errors = {"003": [0.0, 0.0, 0.0, 0.0, 0.0, 25.2]}
+    blocks = figures.tables(snapshot(iterations=[iteration(corrections=corrections, constant_errors=errors)]))
+    assert sum(isinstance(block, Grid) for block in blocks) == 2 + 4
+    found = lines(blocks)
+    assert max(map(len, found)) <= 80
+    assert found[-1].split(None, 1)[1] == "  ".join(2 * ["1,234, -654±25 (26) 003"])
 
 
 def test_text_is_never_cut_or_interpreted() -> None:

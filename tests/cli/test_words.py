@@ -70,6 +70,15 @@ def test_numbers_that_are_none() -> None:
     )
 
 
+def test_the_largest_correction_has_its_error_and_its_size_in_errors() -> None:
+    """The largest correction is shown with its error and the number of standard deviations, which has no sign."""
+    found = {"dof": "module.y", "where": "014", "value": -276.3, "unit": "um", "error": 40.2}
+    assert formatting.largest(found) == "-280±40 um (6.9 sigma) y 014"
+    assert formatting.significant(-276.3, 40.2, "µm") == "-280 ± 40 µm (6.9 σ)"
+    assert formatting.significant(276.3, 8.9, "µm") == "276 ± 9 µm (31 σ)"
+    assert formatting.significant(276.3, None, "µm") == "276 µm"
+
+
 @pytest.mark.parametrize(
     ("given", "shown"),
     [(None, "-"), (0.0003439, "0.000344"), (1352.45, "1,352"), (17215.0, "17,215"), (2.5e12, "2.5e+12")],

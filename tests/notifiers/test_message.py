@@ -75,14 +75,14 @@ Progress: iteration 4 of 10
 χ²/ndf: 1.003, before 1.004
 Expected residual shift: 0.20 µm, before 0.41 µm
 Expected Δχ² per parameter: 0.02, before 0.041
-Largest correction: 2.6 µm (module.y 003), before 5.3 µm (module.y 003)
+Largest correction: 2.6 µm of module.y 003, before 5.3 µm of module.y 003
 
 Iterations
 iteration  files  tracks  χ²/ndf  residual shift [µm]  largest correction
-        1    6/6  16,999   1.310                 9.10  118.3 µm (module.y 003)
-        2    6/6  16,998   1.050                 1.20  15.6 µm (module.y 003)
-        3    5/6  16,997   1.004                 0.41  5.3 µm (module.y 003)
-        4    5/6  16,996   1.003                 0.20  2.6 µm (module.y 003)
+        1    6/6  16,999   1.310                 9.10  118.3 µm of module.y 003
+        2    6/6  16,998   1.050                 1.20  15.6 µm of module.y 003
+        3    5/6  16,997   1.004                 0.41  5.3 µm of module.y 003
+        4    5/6  16,996   1.003                 0.20  2.6 µm of module.y 003
 
 Dropped files: 1
 - file 417 (reco_s1_i03_00417): raw file missing or unreadable
@@ -121,7 +121,7 @@ def test_every_event_says_the_same_in_all_parts(facts: dict[str, Any], event: st
     words = [
         message.subject.removeprefix("[faser-align] "),
         symbols(facts["reason"]),
-        "118.3 µm (module.y 003)",
+        "118.3 µm of module.y 003",
         "16,999",
     ]
     words += ["reco_s1_i04_00418", "memory use exceeded the request", "mille_s1_i04", "no solution", "STOP 26"]
@@ -204,9 +204,16 @@ def test_small_numbers_are_not_nothing(facts: dict[str, Any]) -> None:
     facts["rows"][-1]["largest"]["value"] = -0.0005123
     facts["rows"][-1]["effect_um"] = 0.00354
     text = compose(facts).text
-    assert text.count("-0.00051 µm (module.y 003)") == 2
+    assert text.count("-0.00051 µm of module.y 003") == 2
     assert "Expected residual shift: <0.01 µm, before 0.41 µm\n" in text
     assert " <0.01  -0.00051 µm" in text
+
+
+def test_the_largest_correction_has_its_error_and_its_size_in_errors(facts: dict[str, Any]) -> None:
+    """Every part shows the largest correction with its error, where it is known, and the number of standard deviations."""
+    facts["rows"][-1]["largest"] |= {"value": -276.3, "error": 40.2}
+    for part in _parts(compose(facts)):
+        assert "-280 ± 40 µm (6.9 σ) of module.y 003" in part
 
 
 def test_logs_that_are_left_out_are_counted(facts: dict[str, Any]) -> None:

@@ -163,6 +163,19 @@ def test_without_its_script_the_page_says_the_same(found: Facts, browser: Browse
     assert page.locator(".controls").is_hidden()
 
 
+def test_warnings_of_the_solver_are_explained(found: Facts, browser: Browser, tmp_path: Path) -> None:
+    """The page says what caused a warning of the solver, and whether it matters."""
+    for row, rejected in zip(found.judged, (0, 300, 0), strict=True):
+        solver = {"end_code": 1, "end_text": "Warned", "records": 9000, "chi2_per_ndf": 1.0}
+        row["metrics"]["solver"] |= {**solver, "rejects": {"cut": rejected}}
+    page = look(browser, written(found, tmp_path / "page.html"), 360, "light").page
+    lines = page.locator("section[aria-labelledby=solver] li").all_text_contents()
+    assert lines[0].endswith(
+        "1 Warned: harmless, constraints of fixed parameters bind nothing; 0 of 9,000 records rejected, χ²/ndf 1.000"
+    )
+    assert "300 of 9,000 records rejected (3.3%), which the solution leaves out" in lines[1]
+
+
 def test_without_matplotlib_the_page_says_so(found: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where matplotlib is missing, the page has its tables and one sentence that names the interpreter and the fix."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
