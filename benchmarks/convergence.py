@@ -19,6 +19,7 @@ from known_truth import Case, forget, make, misplace, solve_iteration, true_cons
 
 from faser_align.alignment.parameters.constants import write_constants
 from faser_align.campaign import layout
+from faser_align.fsm.plural import in_percent
 from faser_align.fsm.rules import Rules
 from faser_align.fsm.verdict import judge
 
@@ -132,12 +133,12 @@ def rows(found: dict[str, History]) -> list[tuple[str, str]]:
         ),
         (
             "significance alone converges beside the truth (85 um, cut 0.05)",
-            f"at {beside}: chi2/ndf {at_end['chi2_per_ndf']:.3g}, worst module has {_worst_cut(at_end):.1%} of its hits cut",
+            f"at {beside}: chi2/ndf {at_end['chi2_per_ndf']:.3g}, worst module has {in_percent(_worst_cut(at_end), 1)} of its hits cut",
         ),
         ("the condition on cut hits catches it", f"verdict converged at {passes(narrow, Rules())}"),
         (
             "with cuts [0.5, 0.05] it does not happen",
-            f"converged at {passes(wide, Rules())}: chi2/ndf {wide[-1]['chi2_per_ndf']:.4g}, worst module {_worst_cut(wide[-1]):.1%}",
+            f"converged at {passes(wide, Rules())}: chi2/ndf {wide[-1]['chi2_per_ndf']:.4g}, worst module {in_percent(_worst_cut(wide[-1]), 1)}",
         ),
         (
             "two fixed layers: significance passes about the layers' z only",

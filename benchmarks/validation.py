@@ -37,6 +37,7 @@ from faser_align.alignment.parameters.labels import KEYS
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import make_record, write_record
 from faser_align.config.schema import Config
+from faser_align.fsm.plural import in_percent
 from faser_align.fsm.rules import Rules
 from faser_align.fsm.validation import Limits, confirm
 from faser_align.fsm.verdict import Verdict, judge
@@ -66,7 +67,7 @@ class Kind(NamedTuple):
         return min(PER_FILE, self.tracks)
 
     def __str__(self) -> str:
-        noise = f", {self.outliers:.0%} outliers" if self.outliers else ""
+        noise = f", {in_percent(self.outliers)} outliers" if self.outliers else ""
         fixed = f", fix {' '.join(self.fix)}" if self.fix else ""
         return f"{self.tracks:,} tracks, from {self.start_um:g} um{noise}{fixed}"
 

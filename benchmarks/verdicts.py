@@ -35,6 +35,7 @@ from faser_align.alignment.parameters.constants import ZERO, Constants
 from faser_align.alignment.parameters.labels import KEYS
 from faser_align.alignment.quality.notes import FIELD_SIGMA_MAX, MAGNETS, field_sigma
 from faser_align.fsm.metrics import Metrics
+from faser_align.fsm.plural import in_percent
 from faser_align.simulation import geometry as geo
 from faser_align.simulation import reconstruct as fit
 from faser_align.simulation.tracks import USUAL, USUAL_BEAM, Beam, Hits, Response, simulate_file
@@ -192,7 +193,7 @@ def _duplicated(world: World, case: Case, rng: Any) -> None:
 
 def _lost(world: World, case: Case, rng: Any) -> None:
     world.lost_from = round(case.amount)
-    world.naming = ("file 0 was dropped", "errors are about 10% larger")
+    world.naming = ("file 0 was dropped", "errors are about 10 % larger")
 
 
 def _field(world: World, case: Case, rng: Any) -> None:
@@ -487,7 +488,7 @@ def summary(outcomes: Sequence[Outcome]) -> list[str]:
     limit = upper_limit(false, len(converged))
     lines = [
         f"ends: {', '.join(f'{count} {name}' for name, count in ends.most_common())}",
-        f"false converged (above {FALSE:g} stat): {false} of {len(converged)}, below {limit:.1%} with 95 % confidence",
+        f"false converged (above {FALSE:g} stat): {false} of {len(converged)}, below {in_percent(limit, 1)} with 95 % confidence",
         f"good but refused: {refused} of {sum(one.pull <= FALSE for one in outcomes)} good ones",
     ]
     if converged:

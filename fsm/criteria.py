@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from faser_align.fsm import criteria_hits
 from faser_align.fsm.criteria_files import between_files
 from faser_align.fsm.extrapolation import remaining, rise, wider
-from faser_align.fsm.plural import count, shift
+from faser_align.fsm.plural import count, in_percent, shift
 from faser_align.fsm.rules import NAMES, Criterion, Rules, digits, number
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def tracks(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     best = max(_tracks_of_as_many_files(m, history[-1]) for m in history)
     least = rules.starved_fraction * best
     left = records >= least
-    share = f"{rules.starved_fraction:.0%}"
+    share = in_percent(rules.starved_fraction)
     of = f"{best:,.0f}" + (", which as many files had" if _lost(history[0]) != _lost(history[-1]) else "")
     text = f"{records:,.0f} tracks are left of {of}, at least {share}"
     if not left:

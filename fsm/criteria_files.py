@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from faser_align.fsm.plural import in_percent
 from faser_align.fsm.rules import Criterion, Rules, number
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def between_files(rules: Rules, metrics: "Metrics") -> list[Criterion]:
     if "share" in (shared := files.get("duplicates", {})):
         share, pairs = shared["share"], shared["pairs"]
         passed = share <= rules.duplicates_max
-        text = f"at most {share:.0%} of a file's tracks are in another file (limit {rules.duplicates_max:.0%})"
+        text = f"at most {in_percent(share)} of a file's tracks are in another file (limit {in_percent(rules.duplicates_max)})"
         if not passed:
             text = _duplicated([pair for pair in pairs if float(pair[2]) > rules.duplicates_max])
         found.append(Criterion("duplicates", share, rules.duplicates_max, passed, text))
@@ -64,7 +65,7 @@ def _difference(worst: "Difference", limit: float) -> str:
 def _duplicated(pairs: Sequence[Sequence[str | float]]) -> str:
     """Return which files have the same tracks, and what to do."""
     named = [
-        f"{float(share):.0%} of the tracks of file {file} are "
+        f"{in_percent(float(share))} of the tracks of file {file} are "
         + ("in it twice" if file == of else f"also in file {of}")
         for file, of, share in pairs
     ]

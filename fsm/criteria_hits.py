@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from faser_align.fsm.plural import count
+from faser_align.fsm.plural import count, in_percent
 from faser_align.fsm.rules import Criterion, Rules
 
 if TYPE_CHECKING:
@@ -56,15 +56,15 @@ def cuts(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     text = "no module has more of its hits cut by residual than the median module"
     if share > 0:
         kept, cut = modules[worst]
-        text = f"module {worst} has {cut / (kept + cut):.1%} of its hits cut by residual, {share:.1%} more than the median "
-        text += f"module (limit {rules.module_cut_max:.0%})"
+        text = f"module {worst} has {in_percent(cut / (kept + cut), 1)} of its hits cut by residual, {in_percent(share, 1)} more than the median "
+        text += f"module (limit {in_percent(rules.module_cut_max)})"
     if share > rules.module_cut_max:
         off = started_off(history, worst)
         text += f"{off}{_KEEP}" if off else ": it is not where its constants say, or has noisy strips"
     kept, cut = (sum(hits[part] for hits in modules.values()) for part in (0, 1))
     of_all = cut / (kept + cut) if kept + cut else 0.0
     limit = rules.detector_cut_max
-    total = f"{of_all:.1%} of all hits are cut by residual (limit {limit:.0%})"
+    total = f"{in_percent(of_all, 1)} of all hits are cut by residual (limit {in_percent(limit)})"
     return [
         Criterion("module_cut", share, rules.module_cut_max, share <= rules.module_cut_max, text),
         Criterion("detector_cut", of_all, limit, of_all <= limit, total),

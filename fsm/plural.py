@@ -1,4 +1,4 @@
-"""Format counts, lists and lengths for sentences."""
+"""Format counts, lists, fractions and lengths for sentences."""
 
 from collections.abc import Sequence
 
@@ -12,6 +12,11 @@ def first_of(names: Sequence[str], most: int) -> str:
     """Return at most this many names, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def in_percent(share: float, decimals: int = 0, sign: str = "") -> str:
+    """Return a fraction in percent: ``12 %``; with ``+`` as its sign ``+0.3 %``."""
+    return f"{share:{sign}.{decimals}%}".replace("%", " %")
 
 
 SHIFT_UM_MIN = 0.01  # smallest residual shift that is shown: hits are known to 20 um, their means to about 0.1 um

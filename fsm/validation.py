@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from faser_align.fsm.plural import count, first_of
+from faser_align.fsm.plural import count, first_of, in_percent
 from faser_align.fsm.rules import Criterion
 from faser_align.fsm.verdict import Verdict
 
@@ -167,12 +167,15 @@ def _modules(limits: Limits, name: str, group: "Group", fit: _Fit | None) -> Cri
     wider = [key for key in above if rises[key][0] > rises[key][1]]
     worst, limit = rises[above[0]] if above else (None, limits.module_rise_max)
     if wider:
-        named = first_of([f"{key} by {rises[key][0]:.0%} (limit {rises[key][1]:.0%})" for key in wider], NAMED_AT_MOST)
+        named = first_of(
+            [f"{key} by {in_percent(rises[key][0])} (limit {in_percent(rises[key][1])})" for key in wider],
+            NAMED_AT_MOST,
+        )
         text = f"residuals {_of_files(name)} became wider in module {named}"
     elif worst is None:
         text = f"no module has {limits.module_hits_min} hits {_of_files(name)}"
     else:
-        text = f"no module's residuals {_of_files(name)} became wider by more than {limit:.0%}"
+        text = f"no module's residuals {_of_files(name)} became wider by more than {in_percent(limit)}"
     return Criterion(f"modules_{name}", worst, limit, not wider, text)
 
 

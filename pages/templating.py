@@ -65,7 +65,7 @@ def _number(value: object, form: str = ".4g") -> str:
     """Return a number, a large one without an exponent where that is readable; a dash if there is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "–"
-    text = format(value, f",{form}" if form[-1] == "g" else form)
+    text = format(value, f",{form}" if form[-1] == "g" else form).replace("%", " %")
     return signed(format(value, ",.0f") if "e+0" in text else text)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from faser_align.fsm import plural
 
-count = plural.count
+count, in_percent = plural.count, plural.in_percent
 
 NONE = "-"
 
@@ -160,7 +160,7 @@ def percent(share: float | None) -> str:
     """Return a fraction in percent, with at least one significant digit."""
     if share is None:
         return NONE
-    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}" if share >= 0.01 or share == 0 else f"{share:.2%}"
+    return in_percent(share, 0 if share >= 0.1 else 1 if share >= 0.01 or share == 0 else 2)
 
 
 def bytes_of(size: int) -> str:

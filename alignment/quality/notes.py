@@ -7,7 +7,7 @@ from typing import Any
 from faser_align.campaign.layout import raw_name
 from faser_align.fsm.criteria_files import between_files
 from faser_align.fsm.metrics import Magnet, Metrics, Solver
-from faser_align.fsm.plural import count, first_of
+from faser_align.fsm.plural import count, first_of, in_percent
 from faser_align.fsm.rules import Rules
 
 NEAR_END_UM = 2.0  # residual shift of a correction below which a stage may end soon
@@ -78,7 +78,7 @@ def derivative_cut(cut: int, read: int) -> str:
     if cut <= DERIVATIVE_CUT_MAX * read:
         return ""
     return (
-        f"{cut / read:.0%} of the hits are cut by mille.derivative_max, for the most part hits of tilted layers, which "
+        f"{in_percent(cut / read)} of the hits are cut by mille.derivative_max, for the most part hits of tilted layers, which "
         f"the alignment then does without; {RAISE_IT}"
     )
 
@@ -101,7 +101,7 @@ def _outliers(metrics: Metrics) -> str:
     share = metrics.get("hits", {}).get("outliers") or 0.0
     if share < OUTLIERS_MIN:
         return ""
-    return f"{share:.1%} of the hits are more than 0.2 mm from their tracks, in all layers: outliers or noisy strips"
+    return f"{in_percent(share, 1)} of the hits are more than 0.2 mm from their tracks, in all layers: outliers or noisy strips"
 
 
 def _scatter(scatter: float | None) -> str:
@@ -165,7 +165,7 @@ def _dropped(metrics: Metrics) -> str:
     names = first_of([raw_name(file) for file in lost], NAMED_MAX)
     return (
         f"file{'s' * (len(lost) > 1)} {names} {'were' if len(lost) > 1 else 'was'} dropped: {used:,} of "
-        f"{used + len(lost):,} files are used, and statistical errors are about {math.sqrt(1 + len(lost) / used) - 1:.0%} larger"
+        f"{used + len(lost):,} files are used, and statistical errors are about {in_percent(math.sqrt(1 + len(lost) / used) - 1)} larger"
     )
 
 
@@ -185,7 +185,7 @@ def solver_end(solver: Solver) -> str:
     share = f"{rejected:,} of {records:,} records rejected"
     many, unusual = rejected > REJECTED_MAX * records, not PEDE_CHI2_MIN <= round(chi2, 2) <= PEDE_CHI2_MAX
     causes = [
-        f"{share} ({rejected / records:.1%}), which the solution leaves out; above a few percent, look at the cuts"
+        f"{share} ({in_percent(rejected / records, 1)}), which the solution leaves out; above a few percent, look at the cuts"
     ] * many
     causes += [f"chi2/ndf {chi2:.3f} is outside 0.9 to 1.1; errors of the constants are scaled by it"] * unusual
     harmless = f"harmless, constraints of fixed parameters bind nothing; {share}, chi2/ndf {chi2:.3f}"
@@ -229,7 +229,7 @@ def _change(since: Mapping[str, Any], name: str, sign: str) -> tuple[float, str]
     """Return the relative change of the momenta of a charge, and its description; a change of sign counts as 100 %."""
     change = since.get(f"momentum_change_{name}")
     if change is not None:
-        return change, f"those of {sign} tracks by {change:+.1%}"
+        return change, f"those of {sign} tracks by {in_percent(change, 1, '+')}"
     before, now = since.get(f"median_q_over_p_{name}", (None, None))
     if before is None or now is None:
         return 0.0, ""

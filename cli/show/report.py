@@ -116,9 +116,8 @@ def _validation(seen: Row) -> list[Block]:
     momentum = shown.get("momentum", {})
     changes = [momentum.get(f"momentum_change_{sign}") for sign in ("plus", "minus")]
     if None not in changes:
-        blocks.append(
-            Line(f"median momentum of the same tracks: positive {changes[0]:+.2%}, negative {changes[1]:+.2%}")
-        )
+        plus, minus = (formatting.in_percent(change, 2, "+") for change in changes)
+        blocks.append(Line(f"median momentum of the same tracks: positive {plus}, negative {minus}"))
     before, after = (shown[when]["modules"] for when in screens.WHEN)
     common = sorted(before.keys() & after.keys(), key=lambda key: -abs(after[key]["rms_um"] - before[key]["rms_um"]))
     columns = ("module", ">hits", ">mean before\num", ">mean after\num", ">rms before\num", ">rms after\num")

@@ -122,7 +122,7 @@ def _progress(seen: Row) -> list[Block]:
     if row is None or row["verdict"] or not row["nodes"]:
         return []
     done, nodes = row["nodes"].get("done", 0) + row["nodes"].get("skipped", 0), sum(row["nodes"].values())
-    return [Bar(done, nodes, f"{int(100 * done / nodes)}% of iteration {row['iteration']}")]
+    return [Bar(done, nodes, f"{int(100 * done / nodes)} % of iteration {row['iteration']}")]
 
 
 def iterations(seen: Row, latest: int = ITERATIONS_MAX) -> Grid:
@@ -150,7 +150,7 @@ def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
 
 def _nodes(done: int, nodes: int) -> str:
     """Return how many nodes are done: ``4/7``, or a percentage, which is below 100 % unless all are done."""
-    return f"{done}/{nodes}" if nodes <= WRITTEN_OUT_MAX else f"{int(1000 * done / nodes) / 10:g}%"
+    return f"{done}/{nodes}" if nodes <= WRITTEN_OUT_MAX else f"{int(1000 * done / nodes) / 10:g} %"
 
 
 def _files(used: int | None, expected: int | None) -> str:

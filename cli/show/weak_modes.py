@@ -95,7 +95,7 @@ def _surveyed(row: Row, staged: bool) -> list[Block]:
     lines = [
         (
             mode["name"],
-            f"{mode['overlap']:.0%}",
+            formatting.in_percent(mode["overlap"]),
             "yes" if mode["weak"] else "no",
             "undetermined" if mode["error_sigma"] is None else formatting.size(mode["error_sigma"]),
             formatting.size(mode["drift_sigma"]),
@@ -126,4 +126,4 @@ def _momentum(row: Row, staged: bool) -> tuple[str, ...]:
 
 
 def _change(change: float | None) -> str:
-    return formatting.NONE if change is None else f"{change:+.2%}"
+    return formatting.NONE if change is None else formatting.in_percent(change, 2, "+")

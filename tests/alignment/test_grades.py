@@ -151,7 +151,7 @@ def test_modules_that_became_worse_are_named() -> None:
     line = graded(metrics(), validation=validation(worse), verdict="confirmed")["validation"]
     assert line["grade"] == "look"
     assert line["text"] == (
-        "on 2 unused files: chi2/ndf 1.291 -> 1.003, 21 of 24 modules better, 2 worse; wider residuals: 004 by 25%, 003 by 5.0%"
+        "on 2 unused files: chi2/ndf 1.291 -> 1.003, 21 of 24 modules better, 2 worse; wider residuals: 004 by 25 %, 003 by 5.0 %"
     )
     assert graded(metrics(), validation=validation(), verdict="refuted")["validation"]["grade"] == "bad"
 
@@ -206,7 +206,7 @@ def test_momenta_are_kept() -> None:
         since = {"since_first": {"momentum_change_plus": change, "momentum_change_minus": None}}
         assert graded(metrics(momentum=since))["momenta"]["grade"] == grade
     since = {"since_first": {"momentum_change_plus": 0.6156, "momentum_change_minus": -0.0034}}
-    assert graded(metrics(momentum=since))["momenta"]["text"].endswith("positive +62%, negative -0.34%")
+    assert graded(metrics(momentum=since))["momenta"]["text"].endswith("positive +62 %, negative -0.34 %")
     magnets = {
         "1": {"deviation": 0.02, "error": 0.001, "chi2": 3.0},
         "2": {"deviation": 0.1, "error": 0.001, "chi2": 9.0},
@@ -222,7 +222,7 @@ def test_dropped_data_are_named() -> None:
     assert graded(good)["dropped"]["grade"] == "good"
     assert graded(good)["dropped"]["short"] == ""
     lost = {"expected": 6, "used": 5, "lost": [403]}
-    assert graded(metrics(files=lost))["dropped"]["text"].startswith("1 of 6 files (403); 0.41% of the hits")
+    assert graded(metrics(files=lost))["dropped"]["text"].startswith("1 of 6 files (403); 0.41 % of the hits")
     assert graded(metrics(files=lost))["dropped"]["grade"] == "look"
     assert graded(metrics(files={"expected": 6, "used": 4, "lost": [402, 403]}))["dropped"]["grade"] == "bad"
     for cut, grade in ((2_400, "good"), (2_500, "look"), (7_500, "bad")):

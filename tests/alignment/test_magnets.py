@@ -98,7 +98,7 @@ def test_a_dropped_file_is_named_with_its_effect() -> None:
     files = {"lost": [400], "used": 5}
     metrics: Any = {"stage": 1, "files": files}
     assert notes(metrics, 0.03) == [
-        "file 400 was dropped: 5 of 6 files are used, and statistical errors are about 10% larger"
+        "file 400 was dropped: 5 of 6 files are used, and statistical errors are about 10 % larger"
     ]
     files.update(lost=list(range(400, 408)), used=92)
     (text,) = notes(metrics, 0.03)

@@ -77,7 +77,7 @@ def test_a_drift_is_told_in_one_sentence() -> None:
     )
     other = {"momentum": {"since_first": since}, "steps": [{"parts": {"modes": [{**mode, "name": "twist about z"}]}}]}
     assert notes(other, 0.01)[0].startswith("momenta moved since iteration 1: those of")
-    assert "those of positive tracks by +3.1% and those of negative tracks by -2.8%; 3 tracks left" in told
+    assert "those of positive tracks by +3.1 % and those of negative tracks by -2.8 %; 3 tracks left" in told
     flipped = {"median_q_over_p_plus": [0.002, -0.001], "momentum_change_plus": None, "momentum_change_minus": -0.001}
     assert "the curvature of positive tracks changed its sign" in notes({"momentum": {"since_first": flipped}}, 0.01)[0]
     assert "ten times the cut" in notes({"converted_again": True, "residual_max_mm": 0.5}, 0.01)[0]
@@ -87,7 +87,7 @@ def test_a_cut_by_derivative_that_takes_much_is_told() -> None:
     """A derivative cut that rejects more than three percent of the hits is reported with the key and the fix."""
     assert notes({"hits": {"read": 1000, "cut": {"residual": 500, "derivative": 30}}}, 0.01) == []
     (told,) = notes({"hits": {"read": 1000, "cut": {"residual": 0, "derivative": 103}}}, 0.01)
-    assert told.startswith("10% of the hits are cut by mille.derivative_max")
+    assert told.startswith("10 % of the hits are cut by mille.derivative_max")
     assert 'mille.pivot = "layer"' in told
 
 
@@ -110,7 +110,7 @@ def test_a_cut_by_derivative_that_takes_much_is_told() -> None:
             21.7,
             0.95,
             0.029,
-            "2.9% of the hits are more than 0.2 mm from their tracks, in all layers: outliers or noisy",
+            "2.9 % of the hits are more than 0.2 mm from their tracks, in all layers: outliers or noisy",
         ),
         (21.7, 1.20, 0.029, "noisy strips; hits scatter about their tracks by 1.20 times their errors"),
         (1.44, 1.00, 0.0, "1.44 instead of about 1: something is not aligned; "),
@@ -146,7 +146,7 @@ def test_an_unusual_chi2_is_explained_near_the_end(chi2: float, scatter: float, 
         ),
         (
             {"end_code": 1, "end_text": "Warned", "records": 9000, "chi2_per_ndf": 1.0, "rejects": {"huge_chi2": 276}},
-            "1 Warned: 276 of 9,000 records rejected (3.1%), which the solution leaves out; above a few percent, look at the cuts",
+            "1 Warned: 276 of 9,000 records rejected (3.1 %), which the solution leaves out; above a few percent, look at the cuts",
         ),
         (
             {"end_code": 1, "end_text": "Warned", "records": 9000, "chi2_per_ndf": 1.234, "rejects": None},

@@ -60,7 +60,7 @@ def test_checks_on_a_terminal(shown: Any) -> None:
 def test_a_pipe_gets_words_only(shown: Any, plain: bool) -> None:
     """Without a terminal, or plain, there is no symbol, no colour and no bar."""
     rows = [listed("a", "converged"), listed("b", "reconstructing", nodes_held=2, lost=1)]
-    for blocks in (explain.checks(CHECKS), screens.campaigns(rows), [draw.Bar(1, 2, "50%")]):
+    for blocks in (explain.checks(CHECKS), screens.campaigns(rows), [draw.Bar(1, 2, "50 %")]):
         for out in (io.StringIO(), *([Terminal()] if plain else [])):
             text = shown(out, blocks, plain=plain)
             assert text.replace("─", "-").isascii()
@@ -70,10 +70,10 @@ def test_a_pipe_gets_words_only(shown: Any, plain: bool) -> None:
 
 def test_a_terminal_without_symbols(shown: Any) -> None:
     """A terminal whose encoding lacks the symbols gets ASCII ones."""
-    text = shown(Ascii(), [*explain.checks(CHECKS), draw.Bar(1, 2, "50%")], colour=False)
+    text = shown(Ascii(), [*explain.checks(CHECKS), draw.Bar(1, 2, "50 %")], colour=False)
     assert "+ ok" in text
     assert "x failed" in text
-    assert f"  {'=' * 15}{'-' * 15} 50%\n" in text
+    assert f"  {'=' * 15}{'-' * 15} 50 %\n" in text
 
 
 def test_the_list_marks_what_needs_attention(shown: Any) -> None:
@@ -91,10 +91,10 @@ def test_the_list_marks_what_needs_attention(shown: Any) -> None:
 
 def test_a_bar_of_the_current_iteration(shown: Any) -> None:
     """The bar is as long as the share of nodes that are done, and fits a narrow terminal."""
-    assert f"{'━' * 10}{'─' * 20} 33% of iteration 2" in shown(
-        Terminal(), [draw.Bar(1, 3, "33% of iteration 2")], colour=False
+    assert f"{'━' * 10}{'─' * 20} 33 % of iteration 2" in shown(
+        Terminal(), [draw.Bar(1, 3, "33 % of iteration 2")], colour=False
     )
-    assert len(shown(Terminal(), [draw.Bar(1, 3, "33% of iteration 2")], 30, colour=False).rstrip()) <= 30
+    assert len(shown(Terminal(), [draw.Bar(1, 3, "33 % of iteration 2")], 30, colour=False).rstrip()) <= 30
 
 
 def test_errors_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

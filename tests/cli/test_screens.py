@@ -400,7 +400,7 @@ def test_counts_of_a_large_iteration_stay_short() -> None:
     """Of thousands of nodes a percentage is shown, 100 % only when all are done; of files the number used."""
     row = iteration() | {"nodes": {"done": 9999, "failed": 1}, "files_used": 9_999, "files_expected": 10_000}
     many = screens.iterations(snapshot(iterations=[row], stages=1)).rows[0]
-    assert many[1:3] == ("99.9%", "9,999")
+    assert many[1:3] == ("99.9 %", "9,999")
     few = screens.iterations(snapshot(iterations=[iteration()], stages=1)).rows[0]
     assert few[1:3] == ("7/7", "6/6")
 

@@ -89,7 +89,7 @@ def test_large_values_are_written_out(given: float | None, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "shown"), [(None, "-"), (0, "0.0%"), (0.0021, "0.21%"), (0.051, "5.1%"), (0.4, "40%")]
+    ("share", "shown"), [(None, "-"), (0, "0.0 %"), (0.0021, "0.21 %"), (0.051, "5.1 %"), (0.4, "40 %")]
 )
 def test_shares(share: float | None, shown: str) -> None:
     """A fraction keeps at least one significant digit."""

@@ -35,7 +35,7 @@ def test_a_better_description_is_confirmed() -> None:
     [
         (compared((half(1.0), half(1.01))), "chi2/ndf of all files went from 1 to 1.01 (it may rise by 0.003)"),
         (compared((half(1.3), half(1.0)), (half(1.0), half(1.2))), "of files that were not used went from 1 to 1.2"),
-        (compared((half(1.3), half(1.0, 30.0))), "became wider in module 000 by 20% (limit 5%)"),
+        (compared((half(1.3), half(1.0, 30.0))), "became wider in module 000 by 20 % (limit 5 %)"),
         (compared((half(1.3), half(None))), "chi2/ndf of all files is unknown"),
     ],
 )
@@ -264,7 +264,7 @@ def test_hits_far_from_their_tracks_widen_residuals_by_chance(width_um: float, n
 def test_widths_are_taken_about_zero() -> None:
     """A module whose residuals only moved away from zero became wider; metrics without sides show it about the mean."""
     metrics = newer({"1030": 20.0, "1031": 20.0}, before=0.0)
-    assert "became wider in module 103 by 41% (limit 5%)" in confirm(LIMITS, metrics).reason
+    assert "became wider in module 103 by 41 % (limit 5 %)" in confirm(LIMITS, metrics).reason
     for group in metrics["groups"].values():
         for when in ("before", "after"):
             del group[when]["sides"]

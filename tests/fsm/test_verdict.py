@@ -192,7 +192,7 @@ def test_a_dropped_file_does_not_starve_the_others() -> None:
     assert judge(RULES, after(12000), limit=10).name == "go_on"
     said = judge(RULES, after(11999), limit=10)
     assert said.name == "starved"
-    assert said.reason == "only 11,999 tracks are left of 15,000, which as many files had, below 80%"
+    assert said.reason == "only 11,999 tracks are left of 15,000, which as many files had, below 80 %"
 
 
 def test_diverged_needs_two_bad_iterations_running() -> None:
@@ -222,7 +222,7 @@ def test_the_reason_names_what_really_forbids_convergence() -> None:
     assert reason(one, rules=RULES._replace(require="all")) == f"{chi2} 0.03 is not below 0.01"
     assert "but the minimum is 5 iterations" in reason(one, one, rules=RULES._replace(min_iterations=5))
     cut = metrics(hits={"modules": {"017": [85, 15], "001": [9000, 0]}})
-    why = "module 017 has 15.0% of its hits cut by residual, 15.0% more than the median module (limit 10%): it "
+    why = "module 017 has 15.0 % of its hits cut by residual, 15.0 % more than the median module (limit 10 %): it "
     why += "is not where its constants say, or has noisy strips"
     assert reason(MOVING, cut) == why
     assert reason(MOVING, cut, limit=2) == f"iteration 2 of 2 was the last: {why}"
@@ -348,7 +348,7 @@ def test_the_module_that_still_moves_is_named() -> None:
     assert judge(RULES, [step(9.0, 40.0), step(8.0, 40.0)], limit=10).reason.endswith("by 4.2 times its error")
     lost = step(0.01, -548.2) | {"hits": {"modules": {"110": [20, 80], "111": [9000, 0]}}}
     assert judge(RULES, [lost, lost], limit=10).reason.endswith(
-        "than the median module (limit 10%), and started about 1.10 mm off; a larger first value of mille.residual_max keeps "
+        "than the median module (limit 10 %), and started about 1.10 mm off; a larger first value of mille.residual_max keeps "
         "its hits"
     )
 
@@ -487,7 +487,7 @@ def test_files_that_differ_are_named_with_what_to_do(changes: dict[str, Any], wo
 def test_files_with_the_same_tracks_are_named_with_what_to_do() -> None:
     """The decision names both files of each pair above the limit, the effect, and what to do."""
     assert reason(metrics(**shared(0.98))) == (
-        "98% of the tracks of file 401 are also in file 400; 49% of the tracks of file 405 are in it twice: they count "
+        "98 % of the tracks of file 401 are also in file 400; 49 % of the tracks of file 405 are in it twice: they count "
         "twice, and errors are too small; leave out one file of each pair (`submit -f FILES`), or reconstruct a file that "
         "has its tracks twice"
     )

@@ -34,4 +34,4 @@ def test_a_moved_module_and_a_duplicated_file_are_in_the_metrics(make_campaign: 
     assert metrics["files"]["duplicates"]["pairs"] == [["402", "401", 1.0]]
     moved, twice = metrics["notes"][-2:]
     assert "from file 401 on. Something moved" in moved
-    assert twice.startswith("100% of the tracks of file 402 are also in file 401")
+    assert twice.startswith("100 % of the tracks of file 402 are also in file 401")

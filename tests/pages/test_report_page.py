@@ -173,7 +173,7 @@ def test_warnings_of_the_solver_are_explained(found: Facts, browser: Browser, tm
     assert lines[0].endswith(
         "1 Warned: harmless, constraints of fixed parameters bind nothing; 0 of 9,000 records rejected, χ²/ndf 1.000"
     )
-    assert "300 of 9,000 records rejected (3.3%), which the solution leaves out" in lines[1]
+    assert "300 of 9,000 records rejected (3.3 %), which the solution leaves out" in lines[1]
 
 
 def test_without_matplotlib_the_page_says_so(found: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
