@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from faser_align.alignment.parameters.constants import DOFS
+from faser_align.alignment.parameters.differences import element
 from faser_align.alignment.parameters.labels import KEYS, LAYERS, MODULES, constants_key
 from faser_align.alignment.quality.grades import module_means
 from faser_align.fsm.metrics import Half, Metrics
@@ -147,7 +148,7 @@ def significance(of: Mapping[str, Mapping[str, Measured]]) -> str:
     dof, key = max(pulls, key=lambda at: abs(pulls[at].value) / (pulls[at].error or math.inf))
     rms = _rms([one.value / one.error for one in pulls.values() if one.error])
     most = significant(*pulls[dof, key], unit(dof))
-    return f"In units of their errors, the rms is {rounded(rms)} σ and the largest {dof} of {key}: {most}."
+    return f"In units of their errors, their rms is {rounded(rms)} σ; the largest is {dof} of {element(key)}, {most}."
 
 
 def from_truth(source: Source) -> Plot | None:

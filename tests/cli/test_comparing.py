@@ -95,7 +95,7 @@ def test_the_page_begins_with_the_most_significant_difference(two: tuple[str, st
     assert apart["x"] == {"003": (pytest.approx(6.0), pytest.approx(3.0))}
     assert apart["y"] == {"003": (0.0, pytest.approx(150.0))}
     page = render([first, other], written_utc="2026-01-01T00:00:00Z")
-    words = "b minus a: in units of their errors, the rms is 1.4 σ and the largest x of 003: 6.0 ± 3.0 µm (2.0 σ)."
+    words = "b minus a: in units of their errors, their rms is 1.4 σ; the largest is x of module 3 of layer 0 of station 0, 6.0 ± 3.0 µm (2.0 σ)."
     assert 0 < page.index(words) < page.index("Table: constants of b")
 
 
