@@ -17,9 +17,14 @@ def register(app: typer.Typer) -> None:
 def why(
     campaign: Campaign,
     iteration: Annotated[
-        int, typer.Option("--iteration", "-i", min=0, help="Iteration; 0: the latest one with a decision.")
+        int,
+        typer.Option(
+            "--iteration", "-i", min=0, help="Iteration [default: the latest with a decision].", show_default=False
+        ),
     ] = 0,
-    stage: Annotated[int, typer.Option(min=0, help="Stage; 0: that of the latest decision.")] = 0,
+    stage: Annotated[
+        int, typer.Option(min=0, help="Stage [default: that of the latest decision].", show_default=False)
+    ] = 0,
     validation: Annotated[
         bool, typer.Option("--validation", help="Explain the validation pass instead of an iteration.")
     ] = False,
