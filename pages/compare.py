@@ -20,7 +20,7 @@ from faser_align.pages.figures import comparison as comparing
 from faser_align.pages.figures import elements, style
 from faser_align.pages.figures import page as drawing
 from faser_align.pages.templating import environment
-from faser_align.system.formatting import number, shift
+from faser_align.system.formatting import chi2, number, shift
 
 MOVERS_MAX, MISSING_MAX = 10, 1
 NOT_COMPARED = ("campaign.folder", "campaign.name", "storage.data", "notify", "report")
@@ -213,7 +213,7 @@ def _summary(campaigns: Sequence[Facts]) -> list[tuple[str, tuple[str, ...]]]:
         ("files dropped", tuple(str(c.files_dropped) for c in campaigns)),
         ("iterations", tuple(str(count) for count in solved)),
         ("tracks", numbers("tracks", ",")),
-        ("chi2/ndf", numbers("chi2_per_ndf", ".4f")),
+        ("chi2/ndf", tuple(chi2(row.get("chi2_per_ndf")) for row in last)),
         ("expected residual shift (um)", tuple(shift(row.get("effect_um")) for row in last)),
         ("expected delta chi2 per parameter", numbers("significance", ".3g")),
     ]

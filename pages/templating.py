@@ -34,7 +34,7 @@ def environment() -> Environment:
         "measured": measured,
         "significant": significant,
         "beside": beside,
-        "shift": shift,
+        "shift": lambda um: shift(um) if isinstance(um, int | float) else "–",
         "solver_end": solver_end,
     }
     return made

@@ -5,11 +5,12 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
-from browsing import SIZES, look
+from browsing import SIZES, look, reached_with_tab
 from campaigns import make_campaign, metrics, run_iteration, write_metrics
 from largecampaigns import make_large
 from playwright.sync_api import Browser
 
+from faser_align.alignment.parameters.constants import ZERO
 from faser_align.fsm import table
 from faser_align.pages import compare
 from faser_align.pages.collect import Facts, collect
@@ -199,6 +200,37 @@ def test_an_index_of_hundreds_of_campaigns(browser: Browser, tmp_path: Path) -> 
     assert "No campaign is published here yet" in page.locator("main").inner_text()
 
 
+@pytest.mark.parametrize("width", [360, 1600])
+def test_the_index_is_used_with_the_keyboard(browser: Browser, tmp_path: Path, width: int) -> None:
+    """The tabulator reaches filter, headings and links; a filter is typed, Enter sorts a column and opens a campaign."""
+    published = [entry(number, state) for number, state in enumerate(("converged", "failed", "converged"))]
+    for number, one in enumerate(published):
+        one["chi2_per_ndf"] = (1.2, None, 1.1)[number]
+    path = tmp_path / "index.html"
+    path.write_text(index(published, written_utc=NOW), encoding="utf-8")
+    (tmp_path / "2.html").write_text("<title>campaign-2</title>", encoding="utf-8")
+    page = look(browser, path, width, "light").page
+    reached, wanted = reached_with_tab(page)
+    assert reached == wanted
+    links = page.locator("tbody tr:visible a")
+    if width > 360:  # on a phone a campaign is a block, and the table has no headings
+        for order in (["campaign-2", "campaign-0", "campaign-1"], ["campaign-0", "campaign-2", "campaign-1"]):
+            page.locator("th button", has_text="χ²/ndf").focus()
+            page.keyboard.press("Enter")
+            assert links.all_text_contents() == order
+        assert page.locator("th[aria-sort=descending]").inner_text().startswith("χ²/ndf")
+    page.locator("#filter").focus()
+    page.keyboard.type("converged campaign-2")
+    assert links.all_text_contents() == ["campaign-2"]
+    assert page.locator("#found").inner_text() == "1 of 3"
+    reached, wanted = reached_with_tab(page)
+    assert reached == wanted
+    links.focus()
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert page.title() == "campaign-2"
+
+
 def entry(number: int, state: str) -> Entry:
     """Return the entry of a campaign in the index."""
     return {
@@ -228,3 +260,26 @@ def test_a_comparison_is_sound(browser: Browser, campaigns: Path, tmp_path: Path
     for width, scheme in SIZES:
         page = look(browser, path, width, scheme, axe=True).page
         assert page.locator("svg.chart").count() == 3
+
+
+def test_a_comparison_is_used_with_the_keyboard(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
+    """The tabulator reaches each heading, fold and table; Enter sorts and opens, and arrows scroll a table on a phone."""
+    path = tmp_path / "both.html"
+    found = [collect(str(campaigns / name)) for name in ("converged", "one")]
+    start = {"003": (0.0, 0.005, 0.0, 0.0, 0.0, 0.0), "004": (0.0, 0.0, 0.0, 0.0, 0.0, 0.002)}
+    found = [of._replace(found=start if at else dict.fromkeys(start, ZERO)) for at, of in enumerate(found)]
+    path.write_text(compare.render(found, written_utc=NOW), encoding="utf-8")
+    page = look(browser, path, 360, "light").page
+    reached, wanted = reached_with_tab(page)
+    assert reached == wanted
+    grid = page.locator("[aria-label='Table: constants of one']")
+    for order in (["rz", "y"], ["y", "rz"]):
+        grid.locator("th button", has_text="degree of freedom").focus()
+        page.keyboard.press("Enter")
+        assert grid.locator("tbody td:nth-child(2)").all_text_contents() == order
+    grid.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.activeElement.scrollLeft > 0")
+    page.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("details[open] li").first.is_visible()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import look
+from browsing import look, reached_with_tab
 from campaigns import make_campaign, metrics, run_iteration
 from playwright.sync_api import Browser, Page
 
@@ -71,16 +71,8 @@ def test_tables_sort_by_what_numbers_mean(found: Facts, browser: Browser, tmp_pa
 def test_all_is_reached_with_the_keyboard(found: Facts, browser: Browser, tmp_path: Path) -> None:
     """Links, folds, buttons and scrolled tables are reached with the tabulator; a fold opens with Enter."""
     page = look(browser, written(found, tmp_path / "page.html"), 360, "light").page
-    page.evaluate(
-        "[...document.querySelectorAll('a[href], button, summary, select, input, [tabindex]')]"
-        ".filter(e => e.checkVisibility()).forEach((e, at) => e.dataset.at = at)"
-    )
-    marked = page.locator("[data-at]").count()
-    reached = set()
-    for _ in range(2 * marked):
-        page.keyboard.press("Tab")
-        reached.add(page.evaluate("document.activeElement.dataset.at"))
-    assert {str(at) for at in range(marked)} <= reached
+    reached, wanted = reached_with_tab(page)
+    assert reached == wanted
     page.locator("summary").first.focus()
     page.keyboard.press("Enter")
     assert page.locator("details").first.get_attribute("open") is not None

@@ -55,6 +55,23 @@ class Seen:
         return [f"{v['id']}: {v['nodes'][0]['html']}" for v in found]
 
 
+def reached_with_tab(page: Page) -> tuple[int, int]:
+    """Return how many visible elements the tabulator reaches, and how many should be: links, buttons, folds, scrolled parts."""
+    marked = page.evaluate(
+        """() => {
+          const all = [...document.querySelectorAll('a[href], button, summary, select, input, [tabindex]')]
+            .filter(element => element.checkVisibility());
+          all.forEach((element, at) => element.dataset.at = at);
+          return all.length;
+        }"""
+    )
+    reached = set()
+    for _ in range(2 * marked):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.dataset.at"))
+    return len(reached - {None}), marked
+
+
 def look(browser: Browser, path: Path, width: int, scheme: str, *, axe: bool = False) -> Seen:
     """Open a file and check it: no requests, no errors, it fits the screen; with ``axe``, which is slow, accessible."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
