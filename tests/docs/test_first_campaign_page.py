@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,8 +138,11 @@ class Desk:
         return left
 
     def message(self) -> str:
-        """Return the text of the last message."""
-        text = self.mailbox.messages()[-1].get_body(("plain",))
+        """Return the text of the message about the end; FINAL may still be sending it when `wait` returns."""
+        end = time.monotonic() + 300
+        while "converged" not in (last := self.mailbox.messages()[-1])["Subject"] and time.monotonic() < end:
+            time.sleep(0.2)
+        text = last.get_body(("plain",))
         assert text is not None
         return str(text.get_content())
 
