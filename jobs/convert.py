@@ -3,10 +3,8 @@
 ``python -I -m faser_align.jobs.convert CAMPAIGN STAGE ITERATION FILE``, at the end of a job wrapper.
 """
 
-import sys
-
 from faser_align.fsm import exit_codes
-from faser_align.jobs.program import open_raw, run
+from faser_align.jobs.program import main, open_raw
 from faser_align.jobs.reconstruct import convert_tracks
 
 
@@ -17,4 +15,4 @@ def convert(folder: str, stage: int, number: int, file: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(convert, "CAMPAIGN STAGE ITERATION FILE", exit_codes.CONVERSION))
+    main(convert, "CAMPAIGN STAGE ITERATION FILE", exit_codes.CONVERSION)

@@ -4,14 +4,13 @@
 """
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
-from faser_align.jobs.program import Iteration, failing, open_raw, raw_path, reading_constants, run
+from faser_align.jobs.program import Iteration, failing, main, open_raw, raw_path, reading_constants
 from faser_align.system.atomic import temporary
 
 
@@ -94,4 +93,4 @@ def convert_tracks(iteration: Iteration, file: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(reconstruct, "CAMPAIGN STAGE ITERATION FILE", exit_codes.CRASHED))
+    main(reconstruct, "CAMPAIGN STAGE ITERATION FILE", exit_codes.CRASHED)

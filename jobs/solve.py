@@ -46,7 +46,7 @@ from faser_align.jobs.equations import first_constants
 from faser_align.jobs.figures import keep_solution
 from faser_align.jobs.grading import grade, read_history
 from faser_align.jobs.plot import plot
-from faser_align.jobs.program import Iteration, failing, lost_files, open_iteration, reading_constants, run
+from faser_align.jobs.program import Iteration, failing, lost_files, main, open_iteration, reading_constants
 from faser_align.jobs.steps import run_steps
 from faser_align.pages.figures import style
 from faser_align.state.database import utc
@@ -294,4 +294,4 @@ def _versions(folder: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run(solve, "CAMPAIGN STAGE ITERATION", exit_codes.SOLVER))
+    main(solve, "CAMPAIGN STAGE ITERATION", exit_codes.SOLVER)

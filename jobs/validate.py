@@ -6,7 +6,6 @@ script decides.
 
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from faser_align.fsm.metrics import Group, Half, Metrics
 from faser_align.jobs.checksums import validation_facts
 from faser_align.jobs.figures import keep_half
 from faser_align.jobs.grading import grade, read_history
-from faser_align.jobs.program import Iteration, failing, lost_files, open_iteration, reading_constants, run
+from faser_align.jobs.program import Iteration, failing, lost_files, main, open_iteration, reading_constants
 from faser_align.system.atomic import write_text
 
 FORMAT = 1
@@ -132,4 +131,4 @@ def _summary(counts: Counts) -> Half:
 
 
 if __name__ == "__main__":
-    sys.exit(run(validate, "CAMPAIGN STAGE ITERATION", exit_codes.SOLVER))
+    main(validate, "CAMPAIGN STAGE ITERATION", exit_codes.SOLVER)

@@ -9,7 +9,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import dropped_files, events, table
 from faser_align.fsm.errors import StoreError
 from faser_align.fsm.rows import Columns, NewNode
-from faser_align.state import database, publish, redolog, schema, spool
+from faser_align.state import database, publish, redolog, spool
 
 
 def create_store(folder: str, record: Manifest) -> None:
@@ -22,6 +22,8 @@ def create_store(folder: str, record: Manifest) -> None:
     Raises:
         StoreError: the database cannot be created there.
     """
+    from faser_align.state import schema  # sqlite-utils takes half a second with pandas, which it loads if it is there
+
     try:
         os.makedirs(f"{folder}/{layout.SPOOL}", exist_ok=True)
         schema.migrate(f"{folder}/{layout.STATE}")

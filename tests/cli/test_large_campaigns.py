@@ -102,6 +102,14 @@ def test_plain_words_need_no_pydantic() -> None:
         assert done.stdout.splitlines()[-1] == "[]", done
 
 
+def test_only_a_new_database_needs_sqlite_utils() -> None:
+    """Commands for existing campaigns load neither sqlite-utils nor the NumPy and pandas that it would load."""
+    code = "import sys; from faser_align.operations import extension, lifecycle, notify_retry; from faser_align.state import create; "
+    loaded = "print(sorted({'sqlite_utils', 'numpy', 'pandas'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code + loaded], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_numbers_are_still_checked(plain_command: Command) -> None:
     """A word instead of a number gives one sentence."""
     wrong = plain_command("list", "--year", "soon")

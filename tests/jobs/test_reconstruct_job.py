@@ -4,6 +4,7 @@ import json
 import operator
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,15 @@ def test_later_iterations_cut_at_50_um(make_campaign: Make, run_job: Run) -> Non
         assert run_job("reconstruct", folder, 1, iteration, 400).returncode == 0
         mille = layout.mille_file(str(folder), 1, iteration, "011705", 400)
         assert read_counts(f"{mille}.json").hits_cut_residual > 20
+
+
+def test_a_process_ends_with_its_last_line(make_campaign: Make) -> None:
+    """A job ends without freeing its objects; its last line and exit status arrive through a pipe all the same."""
+    words = [str(make_campaign()), "1", "1", "999"]
+    program = [sys.executable, "-I", "-m", "faser_align.jobs.reconstruct"]
+    done = subprocess.run([*program, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == exit_codes.CONFIG
+    assert done.stderr.startswith("raw file 999 does not belong to the campaign "), done
 
 
 def test_three_stations(make_campaign: Make, run_job: Run) -> None:
