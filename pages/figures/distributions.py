@@ -229,9 +229,18 @@ def stability(source: Source) -> Plot | None:
     return Plot(
         "files",
         "χ²/ndf of each raw file",
-        "A step or an outlier means that the detector moved, or that a file is damaged.",
+        f"A step or an outlier means that the detector moved, or that a file is damaged.{_tracks_of_files(source)}",
         Curves("raw file", "χ²/ndf", "", curves, lines=False, names=names, before=len(curves) > 1),
     )
+
+
+def _tracks_of_files(source: Source) -> str:
+    """Return the smallest and the largest number of tracks of a raw file in the last iteration; empty for many files."""
+    rows = source.last.data.files if source.last.data is not None else ()
+    if not rows or any(row.files > 1 for row in rows):
+        return ""
+    least, most = (choose(rows, key=lambda row: row.tracks) for choose in (min, max))
+    return f" Tracks of a file: {least.tracks:,} ({least.first}) to {most.tracks:,} ({most.first})."
 
 
 def drift_over_files(source: Source) -> Plot | None:

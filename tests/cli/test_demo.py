@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from nowhere import until
+from playwright.sync_api import Browser
 from standin import make_pede
 
 from faser_align.cli.commands.demonstration import LOOK_AT
@@ -37,8 +38,11 @@ def program(*words: str, status: int = 0) -> str:
     return done.stdout
 
 
-def test_the_demonstration_converges_and_is_told(pool: personal.Pool) -> None:
-    """The demonstration converges early, runs no job of a later iteration, delivers one mail, and its hints work."""
+def test_the_demonstration_converges_and_is_told(pool: personal.Pool, browser: Browser) -> None:
+    """The demonstration converges early, runs no job of a later iteration, delivers one mail, and its hints work.
+
+    Its page, with all figures, has fewer than eight sheets of paper.
+    """
     shown = program("demo")
     seen = json.loads(program("status", "demo-1", "--json"))
     assert (seen["state"], seen["ended"]) == ("converged", True)
@@ -60,6 +64,9 @@ def test_the_demonstration_converges_and_is_told(pool: personal.Pool) -> None:
     assert all(question in shown and where in shown for question, where in LOOK_AT)
     for question, answer in QUESTIONS.items():
         assert re.search(answer, page, re.DOTALL), question
+    paper = browser.new_page()
+    paper.goto(address)
+    assert 0 < len(re.findall(rb"/Type\s*/Page\b", paper.pdf(format="A4"))) < 8
     # A pool that ran before keeps running.
     nothing = {"idle": 0, "running": 0, "held": 0, "other": 0}
     until(lambda: personal.status(pool.folder).jobs == nothing)  # a job leaves the queue a moment after its end

@@ -370,9 +370,10 @@ def test_the_largest_drift_of_a_name_is_drawn(source: Source) -> None:
 
 
 def test_files_have_their_names_on_the_axis(filled: Source) -> None:
-    """Stability over files has a point per file under its name."""
+    """Stability over files has a point per file under its name; the caption has the fewest and the most tracks of a file."""
     plot = drawn(distributions.stability(filled))
     assert [row[:1] + row[4:5] for row in plot.table()[1]][-3:] == [("400", 1.0), ("401", 2.0), ("402", 3.0)]
+    assert re.search(r"Tracks of a file: [\d,]+ \(40\d\) to [\d,]+ \(40\d\)\.$", plot.caption)
     (axes,) = plot.figure("FASER Internal").axes
     assert [label.get_text() for label in axes.get_xticklabels()][:1] == ["400"]
 
