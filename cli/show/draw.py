@@ -5,6 +5,7 @@ as the rest of a command; it is imported only for live displays.
 """
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -29,6 +30,8 @@ BAR_MAX = 30  # columns of a progress bar
 PLAIN = "FASER_ALIGN_PLAIN"  # environment variable: any value means plain output
 
 _SYMBOLS = "µχ²Δσ±→"
+_UNIT = re.compile(r"(?<=\d) (?=[%µσ]|u(?:m|rad)\b|sigma\b)")  # between a number and its unit
+_BOUND = "\N{NO-BREAK SPACE}"
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
@@ -291,10 +294,10 @@ def _name(column: str) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Wrap a line, with further lines indented like the first; paths are not cut, so that they can be copied."""
+    """Wrap a line, with further lines indented like the first; paths are not cut, and units stay with their numbers."""
     indent = text[: len(text) - len(text.lstrip())]
     wrapper = textwrap.TextWrapper(width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return wrapper.wrap(text) or [""]
+    return [part.replace(_BOUND, " ") for part in wrapper.wrap(_UNIT.sub(_BOUND, text))] or [""]
 
 
 def _table(grid: Grid, width: int) -> Iterator[Line]:
@@ -381,7 +384,8 @@ def _folded(cell: str, size: int) -> list[str]:
     """Wrap a cell to lines of limited width, between words if possible."""
     if _size(cell) <= size and "\n" not in cell:
         return [cell]
-    return [part for line in cell.split("\n") for part in textwrap.wrap(line, size, break_on_hyphens=False) or [""]]
+    wrapped = (textwrap.wrap(_UNIT.sub(_BOUND, line), size, break_on_hyphens=False) for line in cell.split("\n"))
+    return [part.replace(_BOUND, " ") for parts in wrapped for part in parts or [""]]
 
 
 def _size(text: str) -> int:

@@ -1,6 +1,7 @@
 """Test symbols and colours: on a terminal only, and only beside words that say the same."""
 
 import io
+import re
 import sys
 from typing import Any
 
@@ -111,3 +112,11 @@ def test_errors_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", plain)
     console.error("no")
     assert plain.getvalue() == "error: no\n"
+
+
+def test_units_stay_with_their_numbers(shown: Any) -> None:
+    """Neither a line nor a cell is wrapped between a number and its unit."""
+    text = "positive +0.33 %, negative -0.34 %; moved by 11.0 um or 24 urad, 3.1 sigma of its error"
+    for columns in range(20, 60):
+        found = shown(Terminal(), [draw.Line(text), draw.Grid(("name", "text"), [("a", text)])], columns, colour=False)
+        assert not re.search(r"^ *(%|µm|µrad|σ)", found, re.MULTILINE), found

@@ -33,7 +33,7 @@ def test_a_failed_campaign_says_what_failed(browser: Browser, workdir: Path, pag
     assert failed.locator("li").inner_text().startswith("file 401 in iteration 2: raw file missing or unreadable")
     assert failed.locator(".next code").all_text_contents() == ["faser-align resume c", "faser-align analyze c"]
     assert facts["largest correction of the last iteration"] == "−120 µm, y of module 003"
-    assert facts["χ²/ndf"] == "1.2"
+    assert facts["χ²/ndf"] == "1.200"
     assert facts["iterations"] == "1 of at most 4"
     assert facts["next"].startswith("faser-align resume c")
 
