@@ -30,6 +30,7 @@ PRINTED = [
     "CKF2Alignment                   FATAL  no alignment constants for run 11705",
     "ApplicationMgr                   INFO  Application Manager Terminated with error code 1",
 ]
+ERRORS = {"003": [1.7, 41.0, 0.0, 0.0, 0.0, 0.0], "004": [0.0, 0.0, 0.0, 0.0, 0.0, 48.0]}  # um, urad
 HELD = "Job has gone over cgroup memory limit of 4000 megabytes. Last measured usage: 3998 megabytes."
 
 
@@ -63,7 +64,7 @@ def _failed(root: Path, notification: dict[str, Any]) -> str:
     record = _made(root, "Y2023_R011705_F400-405", files=6, notify=notification)
     folder = str(record["folder"])
     for iteration in (1, 2):
-        run_iteration(record, iteration)
+        run_iteration(record, iteration, constant_errors=ERRORS)
     for file in (401, 402, 404):
         node = layout.reco_node(1, 3, file)
         log = layout.job_log(folder, node, "log")
