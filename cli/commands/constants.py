@@ -1,7 +1,7 @@
 """Define commands for constants: ``constants show``, ``diff``, ``add``, ``correction``, ``export``."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
 WithErrors = Annotated[bool, typer.Option("--errors", help="As JSON or CSV: write the statistical errors, too.")]
+InSigma = Annotated[bool, typer.Option("--sigma", help="Show each value in units of its error.")]
 Constants = Annotated[
     Path, typer.Argument(help="Constants file (inputforalign.txt), or a campaign (its latest constants).")
 ]
@@ -29,7 +30,13 @@ def register(app: typer.Typer) -> None:
     app.add_typer(commands, name="constants")
 
 
-def show(constants: Constants, plain: Plain = False, as_json: Json = False, errors: WithErrors = False) -> None:
+def show(
+    constants: Constants,
+    plain: Plain = False,
+    as_json: Json = False,
+    errors: WithErrors = False,
+    sigma: InSigma = False,
+) -> None:
     """Show constants as a table, in um and urad.
 
     Shows statistical errors if an iteration of a campaign made the constants.
@@ -40,7 +47,14 @@ def show(constants: Constants, plain: Plain = False, as_json: Json = False, erro
     from faser_align.operations import known_errors
 
     path = _file_of(constants)
-    _show(read_constants(path), known_errors.errors_of(path), plain=plain, as_json=as_json, with_errors=errors)
+    _show(
+        read_constants(path),
+        known_errors.errors_of(path),
+        plain=plain,
+        as_json=as_json,
+        with_errors=errors,
+        in_sigma=sigma,
+    )
 
 
 def diff(
@@ -51,6 +65,7 @@ def diff(
     plain: Plain = False,
     as_json: Json = False,
     errors: WithErrors = False,
+    sigma: InSigma = False,
 ) -> None:
     """Show the difference between two sets of constants.
 
@@ -66,8 +81,10 @@ def diff(
     paths = [_file_of(path) for path in (before, after)]
     first, second = map(read_constants, paths)
     known = known_errors.errors_of_difference(*paths)
-    if everything or as_json:
-        _show(subtract_constants(second, first), known, plain=plain, as_json=as_json, with_errors=errors)
+    if everything or as_json or sigma:
+        _show(
+            subtract_constants(second, first), known, plain=plain, as_json=as_json, with_errors=errors, in_sigma=sigma
+        )
     else:
         differing.show(first, second, largest, known, plain=plain)
 
@@ -209,19 +226,35 @@ def _in_mm(errors: "Errors") -> dict[str, list[float | None]]:
     }
 
 
-def _show(constants: Mapping[str, "Six"], errors: "Errors", *, plain: bool, as_json: bool, with_errors: bool) -> None:
-    """Write constants with errors (um, urad); as JSON in mm and rad, with errors if they are requested."""
+def _in_sigma(six: "Six", errors: Sequence[float | None]) -> list[float | None]:
+    """Divide six constants by their errors; None where the error is unknown, or 0 because the constant was fixed."""
+    return [value / error if error else None for value, error in zip(six, errors, strict=True)]
+
+
+def _show(
+    constants: Mapping[str, "Six"], errors: "Errors", *, plain: bool, as_json: bool, with_errors: bool, in_sigma: bool
+) -> None:
+    """Write constants with errors (um, urad), or in units of them; as JSON in mm and rad, with both if requested."""
+    from functools import partial
+
+    from faser_align.alignment.parameters.constants import DOFS
+    from faser_align.fsm.errors import UserError
     from faser_align.system import formatting
 
+    if in_sigma and not errors:
+        raise UserError("--sigma: no errors are known, because no iteration made these constants; leave out --sigma")
     if as_json:
-        console.show_json({"constants": constants, "errors": _in_mm(errors)} if with_errors else constants)
+        known = _in_mm(errors)
+        sigmas = {key: _in_sigma(six, known[key]) for key, six in constants.items() if key in known}
+        both = {"constants": constants, "errors": known, "sigma": sigmas}
+        console.show_json(both if with_errors or in_sigma else constants)
         return
-    columns = ["key", ">x um", ">y um", ">z um", ">rx urad", ">ry urad", ">rz urad"]
+    units = ["sigma"] * 6 if in_sigma else ["um"] * 3 + ["urad"] * 3
+    cell = formatting.with_sigma if in_sigma else partial(formatting.plus_minus, form=",.2f")
     rows = []
     for key, six in constants.items():
         scaled = [value * (1e3 if place < 3 else 1e6) for place, value in enumerate(six)]
-        known = errors.get(key) or (None,) * 6
-        rows.append([key, *(formatting.plus_minus(value, e, ",.2f") for value, e in zip(scaled, known, strict=True))])
-    console.table(columns, rows, plain=plain)
+        rows.append([key, *map(cell, scaled, errors.get(key) or (None,) * 6)])
+    console.table(["key", *(f">{dof} {unit}" for dof, unit in zip(DOFS, units, strict=True))], rows, plain=plain)
     if errors:
         console.say("errors are statistical; a constant without one was fixed, or its error is unknown")

@@ -84,6 +84,26 @@ def test_constants_are_shown_with_errors(campaign: Path, plain_command: Command)
     assert both["errors"]["001"][1] is None
 
 
+def test_constants_are_shown_in_units_of_their_errors(campaign: Path, plain_command: Command) -> None:
+    """--sigma writes numbers of standard deviations, with a dash for a constant without an error; JSON has them, too."""
+    shown = plain_command("constants", "show", "camp", "--sigma").out
+    assert re.search(r"000 +20\.8 +8\.3 +- +- +- +-\n", shown)
+    assert re.search(r"001 +0\.0 +- +- +- +- +-\n", shown)
+    start = layout.constants_file(str(campaign), 1, 1)
+    assert plain_command("constants", "diff", start, "camp", "--sigma").out == shown
+    both: dict[str, Any] = json.loads(plain_command("constants", "show", "camp", "--json", "--errors").out)
+    assert both["sigma"]["000"] == [
+        pytest.approx(20.8342, abs=1e-3),
+        pytest.approx(8.2728, abs=1e-3),
+        None,
+        None,
+        None,
+        None,
+    ]
+    unknown = plain_command("constants", "show", start, "--sigma")
+    assert (unknown.status, "leave out --sigma" in unknown.err) == (2, True)
+
+
 def test_constants_are_exported_with_errors(campaign: Path, plain_command: Command, here: Path) -> None:
     """export --errors writes errors as JSON and CSV; Calypso's format and constants without errors are refused."""
     said = plain_command("constants", "export", "camp", "-o", "c.txt", "--errors")
