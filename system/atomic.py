@@ -14,17 +14,16 @@ Name = str | os.PathLike[str]
 
 
 @contextlib.contextmanager
-def replacing(path: Name, *, mode: int = 0o666, buffering: int = -1) -> Iterator[BinaryIO]:
+def replacing(path: Name, *, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Open a file that replaces ``path`` when the block succeeds, and is removed when it fails.
 
     Args:
         path: the file to write.
         mode: permissions of the file, before the umask.
-        buffering: size of the buffer (bytes); -1: the usual one.
     """
     with temporary(path) as name:
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with os.fdopen(descriptor, "wb", buffering) as file:
+        with os.fdopen(descriptor, "wb") as file:
             yield file
 
 

@@ -7,12 +7,12 @@ Derivatives that are exactly zero as float32, and hits without an error, are omi
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -37,12 +37,12 @@ from faser_align.system.atomic import replacing
 
 __all__ = ["Counts", "Cuts", "Records", "convert", "convert_and_count", "read_counts", "read_records", "write_counts"]
 
-_BUFFER_BYTES = 1 << 20  # of the output file
 _BUFFER_WORDS = 5000  # as in Mille.cpp; a hit that does not fit is dropped and counted in word 0
-_WORDS_PER_HIT = 2 + len(LOCAL_BRANCHES) + len(GLOBAL_BRANCHES)
-_BLOCK_TRACKS = 1000  # that are converted at a time: arrays that stay in the processor's cache and in the heap
+_BLOCK_TRACKS = 500  # whose records are made at a time: arrays that stay in the processor's cache and in the heap
 _LOCALS = len(LOCAL_BRANCHES)
 _RESIDUAL, _ERROR = "fitParam_align_local_residual_x", "fitParam_align_local_measured_xe"
+_WORDS = (_RESIDUAL, *LOCAL_BRANCHES, _ERROR, *GLOBAL_BRANCHES)  # of a hit
+_WORDS_PER_HIT = len(_WORDS)
 _BY_LAYER = "fitParam_align_global_derivation_y_"
 _BY_LAYER_Y = f"{_BY_LAYER}y"
 _P_MIN_GEV = 10.0  # smaller momenta count as this one, so that sums stay exact
@@ -124,12 +124,10 @@ def convert(
     placed = None if cuts.pivot == "calypso" else constants or {}
     reading = partial(read_tracks, any_element=any_element and placed is None, measured=placed is not None)
     try:
-        with replacing(output, buffering=_BUFFER_BYTES) as file:
-            for tracks in chain.from_iterable(map(_blocks, chain.from_iterable(map(reading, inputs)))):
+        with replacing(output) as file:
+            for tracks in chain.from_iterable(map(reading, inputs)):
                 used, kept, counted = apply_cuts(tracks, cuts)
-                records, measurements = _words(used, kept, placed)
-                file.writelines(records)
-                counts += Counts(**counted, tracks_written=len(measurements), measurements=int(measurements.sum()))
+                counts += Counts(**counted | _write(file, used, kept, placed))
                 if passed is not None:
                     passed(used)
             counts = replace(counts, files_uncompressed=sum(not is_compressed(source) for source in inputs))
@@ -209,14 +207,6 @@ def _nothing_left(inputs: Sequence[str | os.PathLike[str]], counts: Counts) -> s
         f"{counts.tracks_cut_pz} by pz, {counts.tracks_cut_hits} by hits, and {counts.hits_cut_residual} hits of the "
         f"others by residual, {counts.hits_cut_derivative} by derivative; widen the cuts, or reconstruct again"
     )
-
-
-def _blocks(tracks: Tracks) -> Iterator[Tracks]:
-    """Yield the tracks of a chunk in blocks."""
-    ends = np.cumsum(tracks.lengths)
-    for start in range(0, len(ends), _BLOCK_TRACKS):
-        part = slice(start, start + _BLOCK_TRACKS)
-        yield tracks.part(part, slice(int(ends[start] - tracks.lengths[start]), int(ends[part][-1])))
 
 
 def apply_cuts(tracks: Tracks, cuts: Cuts) -> tuple[Tracks, npt.NDArray[np.bool_], dict[str, Any]]:
@@ -340,28 +330,40 @@ def _by_side(sides: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | No
     return np.bincount(sides, weights, minlength=193)[:192]
 
 
+def _write(
+    file: BinaryIO, tracks: Tracks, kept: npt.NDArray[np.bool_], constants: Mapping[str, Six] | None
+) -> dict[str, Any]:
+    """Write the records of the kept hits, block by block, and return the counts of these records."""
+    written = {"tracks_written": 0, "measurements": 0}
+    ends = np.cumsum(tracks.lengths)
+    for start in range(0, len(ends), _BLOCK_TRACKS):
+        block = slice(start, start + _BLOCK_TRACKS)
+        of_block = slice(int(ends[start] - tracks.lengths[start]), int(ends[block][-1]))
+        records, hits = _words(tracks.part(block, of_block), kept[of_block], constants)
+        file.write(records)
+        written["tracks_written"] += len(hits)
+        written["measurements"] += int(hits.sum())
+    return written
+
+
 def _words(
     tracks: Tracks, kept: npt.NDArray[np.bool_], constants: Mapping[str, Six] | None
-) -> tuple[Sequence[bytes | memoryview], npt.NDArray[np.int64]]:
-    """Return the records of the kept hits in pieces, and the number of measurements in each written record."""
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Return the records of the kept hits, and the number of measurements in each."""
     kept = kept & (tracks.hits[_ERROR] > _SMALLEST)
     values = hit_words(tracks, kept, constants)
     labels = _labels_of_elements().take(tracks.ids[kept], axis=0)
     absent = values == 0
     absent[:, (0, _LOCALS + 1)] = False  # measured values and errors are always written
-    zeros = np.flatnonzero(absent)
-    words = _WORDS_PER_HIT - np.bincount(zeros // _WORDS_PER_HIT, minlength=len(values))
     hits = _in_tracks(kept, tracks.lengths)
-    of_tracks = _in_tracks(words, hits)
     errors = np.zeros(len(hits), np.int64)
-    if (of_tracks >= _BUFFER_WORDS - _WORDS_PER_HIT).any():
-        fits = _fitting(words, hits)
-        values, labels, absent, words = values[fits], labels[fits], absent[fits], words[fits]
+    if (hits * _WORDS_PER_HIT >= _BUFFER_WORDS - _WORDS_PER_HIT).any():
+        fits = _fitting(_WORDS_PER_HIT - np.count_nonzero(absent, axis=1), hits)
+        values, labels, absent = values[fits], labels[fits], absent[fits]
         fitting = _in_tracks(fits, hits)
         errors, hits = hits - fitting, fitting
-        of_tracks = _in_tracks(words, hits)
-    stored = ~absent if len(zeros) else ...
-    return _records(values[stored].ravel(), labels[stored].ravel(), of_tracks, errors), hits[hits > 0]
+    errors, hits = errors[hits > 0], hits[hits > 0]
+    return _records(values, labels, np.flatnonzero(absent), hits, errors), hits
 
 
 def _in_tracks(values: npt.NDArray[Any], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -379,16 +381,17 @@ def hit_words(
     With ``constants``, the derivatives by rotations of layers are those of the constants.
     """
     chosen = np.flatnonzero(kept)
-    turned: dict[str, npt.NDArray[np.float64]] = {}
+    words = np.empty((len(kept), _WORDS_PER_HIT), np.float32)
+    for place, branch in enumerate(_WORDS):
+        words[:, place] = tracks.hits[branch]
+    words = words.take(chosen, axis=0)
     if constants is not None:
         written = {dof: tracks.hits[_BY_LAYER + dof][chosen] for dof in DOFS}
         measured = tracks.hits.get(MEASURED_BRANCH)  # older files lack it: the middle of the sensor
         at = np.zeros(len(chosen)) if measured is None else measured[chosen]
         by_dof = constants_derivatives(written, tracks.ids[chosen], at, constants)
-        turned = {_BY_LAYER + dof: column for dof, column in by_dof.items()}
-    words = np.empty((len(chosen), _WORDS_PER_HIT), np.float32)
-    for place, branch in enumerate((_RESIDUAL, *LOCAL_BRANCHES, _ERROR, *GLOBAL_BRANCHES)):
-        words[:, place] = turned[branch] if branch in turned else tracks.hits[branch][chosen]
+        for dof, column in by_dof.items():
+            words[:, _WORDS.index(_BY_LAYER + dof)] = column
     return words
 
 
@@ -402,28 +405,40 @@ def _fitting(words: npt.NDArray[np.int64], hits: npt.NDArray[np.int64]) -> npt.N
 def _records(
     values: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int32],
-    words: npt.NDArray[np.int64],
+    absent: npt.NDArray[np.int64],
+    hits: npt.NDArray[np.int64],
     errors: npt.NDArray[np.int64],
-) -> Sequence[bytes | memoryview]:
-    """Return one little-endian record for each track that has hits, in four pieces.
+) -> npt.NDArray[np.int32]:
+    """Return one little-endian record for each track.
 
     Args:
-        values, labels: words of all tracks, in order.
-        words: number of words of each track.
+        values, labels: words of all hits, in order, shape (hits, 14).
+        absent: places in the flattened words of those that are omitted.
+        hits: number of hits of each track, at least 1.
         errors: word 0 of each track.
     """
-    written = words > 0
-    sizes = 4 * words[written]
-    ends = np.cumsum(sizes)
-    places = list(map(slice, (ends - sizes).tolist(), ends.tolist()))
-    heads = np.zeros((len(places), 2), "<i4")  # the length, and word 0 of the values, which is zero
-    heads[:, 0] = 2 * (words[written] + 1)
-    parts: list[bytes | memoryview] = [b""] * (4 * len(places))
-    parts[0::4] = heads.view("V8").ravel().tolist()
-    parts[1::4] = map(memoryview(values.astype("<f4", copy=False)).cast("B").__getitem__, places)
-    parts[2::4] = errors[written].astype("<i4").view("V4").tolist()
-    parts[3::4] = map(memoryview(labels.astype("<i4", copy=False)).cast("B").__getitem__, places)
-    return parts
+    if not len(hits):
+        return np.zeros(0, np.int32)
+    sizes = _WORDS_PER_HIT * hits  # with the words that are omitted
+    ends = np.cumsum(2 * sizes + 3)
+    starts, middles = ends - 2 * sizes - 3, ends - sizes - 1
+    track = np.repeat(np.arange(len(hits)), hits)
+    row = _WORDS_PER_HIT * np.arange(len(values)) - (np.cumsum(sizes) - sizes)[track]  # of each hit within its track
+    hit, place = np.divmod(absent, _WORDS_PER_HIT)
+    records = np.zeros(ends[-1], "<i4")  # word 0 of the values is zero
+    written = np.ones(len(records), np.bool_)
+    # One element for the 14 words from each word on, so that the words of a hit are copied at once.
+    rows = np.ndarray((len(records) - _WORDS_PER_HIT + 1,), f"V{4 * _WORDS_PER_HIT}", records, strides=(4,))
+    for first, words in (
+        (starts + 2, values.astype("<f4", copy=False)),
+        (middles + 1, labels.astype("<i4", copy=False)),
+    ):
+        at = first[track] + row
+        rows[at] = words.view(rows.dtype)[:, 0]
+        written[at[hit] + place] = False
+    records[starts] = 2 * (sizes - np.bincount(track[hit], minlength=len(hits)) + 1)
+    records[middles] = errors
+    return records[written]
 
 
 @cache
