@@ -4,12 +4,12 @@
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
+from faser_align.jobs.convert import convert_tracks
 from faser_align.jobs.program import Iteration, failing, main, open_raw, raw_path, reading_constants
 from faser_align.system.atomic import temporary
 
@@ -63,33 +63,6 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
         with temporary(path) as name:
             if not kfalignment.write(name, fits):
                 raise NodeError(f"no track of raw file {file} has {fit.HITS_MIN} hits", exit_codes.NO_OUTPUT)
-
-
-def convert_tracks(iteration: Iteration, file: int) -> None:
-    """Write the Mille binary of a raw file's tracks, its counts, its histograms, its momenta and its sums.
-
-    Raises NodeError: CONVERSION, or COPY if they cannot be written, which a retry may solve.
-    """
-    from faser_align.alignment.mille.conversion import convert_and_count
-    from faser_align.alignment.quality.momenta import write_momenta
-    from faser_align.jobs.sums import write_file_sums
-
-    with failing(exit_codes.CONFIG):
-        cuts = iteration.cuts(iteration.residual_max_mm)
-    with reading_constants():
-        constants = iteration.constants()
-    path = iteration.mille_file(file)
-    with failing(exit_codes.CONVERSION, file_system=exit_codes.COPY):
-        Path(iteration.sums_file(file)).unlink(missing_ok=True)
-        write_momenta(iteration.kfalignment_file(file), iteration.momenta_file(file))
-        convert_and_count(
-            [iteration.kfalignment_file(file)],
-            path,
-            cuts,
-            constants=constants,
-            histograms=layout.histograms_file(path),
-        )
-    write_file_sums(iteration, file)
 
 
 if __name__ == "__main__":

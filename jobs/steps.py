@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from faser_align.alignment.arrays import IntArray
-from faser_align.alignment.mille.conversion import convert_and_count
 from faser_align.alignment.mille.counts import Counts
 from faser_align.alignment.parameters.constants import Constants
 from faser_align.alignment.pede.runner import NotStartedError, run_pede, sourced
@@ -20,14 +19,14 @@ from faser_align.alignment.quality.metrics import Step
 from faser_align.alignment.solver.builtin import solve as run_builtin
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.alignment.solver.sums.total import Total
-from faser_align.campaign import layout
 from faser_align.config.stored_types import Solver
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
 from faser_align.fsm.plural import first_of
+from faser_align.jobs.convert import write_mille
 from faser_align.jobs.counted_files import rows_of_files
 from faser_align.jobs.equations import equations, frozen_directions
-from faser_align.jobs.program import Iteration, failing, reading_constants
+from faser_align.jobs.program import Iteration, failing
 from faser_align.jobs.sums import read_total
 
 # End codes of pede.
@@ -73,7 +72,8 @@ def run_steps(iteration: Iteration, used: list[int], constants: Constants) -> So
     again = failed is not None and failed.end_code == TOO_MANY_REJECTS
     if again:
         mille_file = iteration.wide_mille_file
-        _convert_again(iteration, used)
+        for file in used:
+            write_mille(iteration, file, iteration.wide_mille_file(file), WIDER * iteration.residual_max_mm)
         counts, side_residuals, rows = _counts(mille_file, used)
         attempt = _attempt(iteration, used, mille_file, WIDER * iteration.residual_max_mm, constants)
         steps, steering, failed, normal = attempt
@@ -104,22 +104,6 @@ def _counts(mille_file: MilleFile, used: list[int]) -> tuple[Counts, IntArray, l
         side_residuals: list[IntArray] = []
         total, rows = rows_of_files(mille_file, used, lambda counts: side_residuals.append(counts.side_residuals))
         return total, np.stack(side_residuals), rows
-
-
-def _convert_again(iteration: Iteration, used: list[int]) -> None:
-    cuts = iteration.cuts(WIDER * iteration.residual_max_mm)
-    with reading_constants():
-        constants = iteration.constants()
-    for file in used:
-        path = iteration.wide_mille_file(file)
-        with failing(exit_codes.CONVERSION, file_system=exit_codes.COPY):
-            convert_and_count(
-                [iteration.kfalignment_file(file)],
-                path,
-                cuts,
-                constants=constants,
-                histograms=layout.histograms_file(path),
-            )
 
 
 class _Attempt(NamedTuple):
