@@ -136,6 +136,16 @@ def published(pages: Path, campaigns: list[str]) -> str:
     return (pages / "index.html").read_text(encoding="utf-8")
 
 
+def forms(name: str, page: str, width: int, height: int | None) -> list[Shot]:
+    """Return the pictures of a page in light and dark mode, on a phone and on paper."""
+    return [
+        Shot(name, page, width, height),
+        Shot(f"{name}-dark", page, width, height, scheme="dark"),
+        Shot(f"{name}-phone", page, 360, 1000),
+        Shot(f"{name}-print", page, 740, height and 1050, media="print"),
+    ]
+
+
 def shots(scratch: Path) -> list[Shot]:
     """Run the demonstration and the other campaigns in ``scratch``; return the pictures to take."""
     faser_align("demo")
@@ -160,12 +170,11 @@ def shots(scratch: Path) -> list[Shot]:
         Shot("report-print", report, 740, 1050, media="print"),
         Shot("report-failed", failed, 1000, 1020),
         Shot("report-held", held, 1000, 420),
-        Shot("compare", written(scratch / "both.html", "compare", first, other), 1000, 900),
-        Shot("index", index, 1600, None),
-        Shot("index-phone", index, 360, 800, scheme="dark"),
+        *forms("compare", written(scratch / "both.html", "compare", first, other), 1000, 900),
+        *forms("index", index, 1600, None),
         Shot("mail-failed", letter(scratch / pictured.MAIL), 640, None),
         Shot("mattermost", (scratch / pictured.POST).read_text(encoding="utf-8"), 720, None),
-        Shot("mail", letter(demo / "demo-1.mail"), 640, None),
+        *forms("mail", letter(demo / "demo-1.mail"), 640, None),
     ]
 
 

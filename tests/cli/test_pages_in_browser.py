@@ -180,7 +180,7 @@ def test_index_leads_to_every_page(browser: Browser, campaigns: Path, tmp_path: 
 
 
 def test_an_index_of_hundreds_of_campaigns(browser: Browser, tmp_path: Path) -> None:
-    """The index of 500 campaigns fits every screen, is below 1 MB and is filtered at once; the empty one says how it is filled."""
+    """The index of 500 campaigns fits screens and paper, is below 1 MB and is filtered at once; the empty one says how it is filled."""
     published = [entry(number, state) for number, state in zip(range(500), cycle(table.STATES), strict=False)]
     path = tmp_path / "index.html"
     path.write_text(index(published, written_utc=NOW), encoding="utf-8")
@@ -195,6 +195,9 @@ def test_an_index_of_hundreds_of_campaigns(browser: Browser, tmp_path: Path) -> 
         assert colour != other
         assert page.locator("#found").inner_text() == "36 of 500"
         page.context.close()
+    page = look(browser, path, 718, "light").page  # A4 within its margins
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") == 718
     path.write_text(index([], written_utc=NOW), encoding="utf-8")
     page = look(browser, path, 360, "dark", axe=True).page
     assert "No campaign is published here yet" in page.locator("main").inner_text()

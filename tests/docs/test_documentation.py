@@ -1,6 +1,7 @@
 """Test that the documentation agrees with the code."""
 
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -74,10 +75,12 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_pictures_are_small() -> None:
-    """The pictures of the documentation exist and are small."""
+    """The documentation shows pages and mail in light and dark mode, on a phone and on paper; its pictures are small."""
     pictures = {path.name: path.stat().st_size for path in (DOCS / "images").glob("*.png")}
-    assert {"report.png", "report-failed.png", "status.png", "index.png", "compare.png", "mail.png"} <= set(pictures)
+    forms = product(("report", "compare", "index", "mail"), ("", "-dark", "-phone", "-print"))
+    assert {"report-failed.png", "status.png", *(f"{page}{form}.png" for page, form in forms)} <= set(pictures)
     assert max(pictures.values()) < 150_000
+    assert sum(pictures.values()) < 1_600_000
 
 
 def test_every_picture_is_shown_and_described() -> None:
