@@ -175,7 +175,7 @@ def _plot(iteration: Iteration, history: Sequence[Metrics]) -> str:
     """Draw the convergence beside the iteration's metrics; return why there is no picture, or nothing."""
     limits = limits_of(convergence_of(iteration.record, iteration.stage))
     path = layout.plot_file(iteration.folder, iteration.stage, iteration.number)
-    return plot(path, iteration.record["name"], history, limits, style.label(iteration.config))
+    return plot(path, history, limits, style.label(iteration.config))
 
 
 def _publish(iteration: Iteration) -> None:

@@ -27,7 +27,7 @@ SECTIONS = {
     "validation": (elements.validation, distributions.validation),
     "momenta": (distributions.momentum, distributions.momentum_change, distributions.asymmetry, distributions.magnets),
     "data": (elements.occupancy, distributions.stability, distributions.drift_over_files),
-    "convergence": (convergence.chi2_per_ndf, convergence.expected_shift),
+    "convergence": (convergence.convergence,),
 }
 """The functions that make figures, by section of the report. Each returns a figure, several, or None without data."""
 

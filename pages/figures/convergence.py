@@ -1,28 +1,102 @@
-"""Make the figures of the convergence: the judged quantities against the iteration. Pure."""
+"""Make the figure of the convergence: the judged quantities and the corrections against the iteration. Pure."""
 
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from faser_align.alignment.quality import describe
+from faser_align.fsm.metrics import Metrics
 from faser_align.pages.figures.plot import Plot
-from faser_align.pages.figures.shapes import Curve, Curves, Measured
-from faser_align.pages.figures.source import Source
+from faser_align.pages.figures.shapes import Curve, Curves, Measured, Stack
+from faser_align.system.formatting import symbols
+
+if TYPE_CHECKING:
+    from faser_align.pages.figures.source import Source
+
+_JUDGED = {
+    "effect_um": "residual shift [µm]",
+    "significance": "Δχ² per parameter",
+    "relative": "relative",
+}
+KINDS_MAX = 12  # of corrections: as many as degrees of freedom of modules and layers
 
 
-def expected_shift(source: Source) -> Plot | None:
-    """Expected rms shift of the residuals of each iteration."""
-    return _curve(source, "effect_um", "expected-shift", "expected residual shift", "µm", log=True)
+def convergence(source: "Source") -> Plot | None:
+    """The judged quantities of each iteration of the stage."""
+    return of([one.metrics for one in source.iterations], source.limits)
 
 
-def chi2_per_ndf(source: Source) -> Plot | None:
-    """Chi2/ndf of the reconstruction of each iteration."""
-    return _curve(source, "chi2_per_ndf", "chi2-per-ndf", "χ²/ndf", "", log=False)
+def of(history: Sequence[Metrics], limits: Mapping[str, float]) -> Plot | None:
+    """Return the figure of iterations, oldest first; None if they have no numbers.
 
-
-def _curve(source: Source, key: str, name: str, label: str, unit: str, *, log: bool) -> Plot | None:
-    values: list[tuple[int, Any]] = [(of.number, of.metrics.get(key)) for of in source.iterations]
-    points = [(at, Measured(float(value))) for at, value in values if value is not None and (value > 0 or not log)]
-    if not points:
+    Args:
+        history: metrics; missing values and values that are not finite leave a gap.
+        limits: limits of the convergence criteria, named as in ``fsm.rules.limits_of``.
+    """
+    names = _names(history)
+    absolute = any(key.startswith("largest_") for key in limits)
+    frames = [
+        ("χ²/ndf", [_curve("", [row.get("chi2_per_ndf") for row in history])], False),
+        (
+            "expected",
+            [
+                _curve(words, [row.get(key) for row in history], limits.get(key), log=True)
+                for key, words in _JUDGED.items()
+                if key != "relative" or key in limits
+            ],
+            True,
+        ),
+        (f"correction, {'largest' if absolute else 'rms'}", _corrections(history, limits, absolute=absolute), True),
+    ]
+    shown = [
+        Curves("iteration", label, "", found, log=log, names=names)
+        for label, curves, log in frames
+        if (found := [curve for curve in curves if curve.x])
+    ]
+    if not shown:
         return None
-    curve = Curve("", [at for at, _ in points], [measured for _, measured in points])
-    title = f"{label[:1].upper()}{label[1:]} of each iteration"
-    return Plot(name, title, f"{describe.words(key)}.", Curves("iteration", label, unit, [curve], log=log, whole=True))
+    caption = (
+        "χ²/ndf of the reconstruction, what further corrections would change, and the corrections. Dashed: limits."
+    )
+    return Plot("convergence", "Convergence", caption, Stack(shown))
+
+
+def _corrections(history: Sequence[Metrics], limits: Mapping[str, float], *, absolute: bool) -> list[Curve]:
+    """Return a curve for each kind of correction: its rms, or its largest with the limit of its unit."""
+    curves = []
+    for kind in sorted({kind for row in history for kind in _mapping(row.get("corrections"))})[:KINDS_MAX]:
+        found = [_mapping(_mapping(row.get("corrections")).get(kind)) for row in history]
+        unit = next((str(one["unit"]) for one in found if "unit" in one), "")
+        values = [_size(one.get("largest" if absolute else "rms")) for one in found]
+        curves.append(_curve(f"{kind} [{symbols(unit)}]", values, limits.get(f"largest_{unit}"), log=True))
+    return curves
+
+
+def _curve(name: str, values: Sequence[object], limit: float | None = None, *, log: bool = False) -> Curve:
+    """Return a curve of the values that can be drawn, at 1, 2, ..."""
+    known = [(at, size) for at, value in enumerate(values, 1) if (size := _number(value)) is not None]
+    points = [(at, value) for at, value in known if value > 0 or not log]
+    return Curve(
+        name, [at for at, _ in points], [Measured(value) for _, value in points], limit if limit and limit > 0 else None
+    )
+
+
+def _names(history: Sequence[Metrics]) -> list[str]:
+    """Return the numbers of iterations, with several stages as stage.number."""
+    staged = len({row.get("stage") for row in history}) > 1
+    return [f"{row.get('stage')}." * staged + f"{row.get('iteration')}" for row in history]
+
+
+def _size(value: object) -> float | None:
+    number = _number(value)
+    return None if number is None else abs(number)
+
+
+def _number(value: object) -> float | None:
+    """Return ``value`` as a float, or None, which is not drawn."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

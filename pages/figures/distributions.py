@@ -192,7 +192,7 @@ def magnets(source: Source) -> Plot | None:
             curves.append(Curve(of.name, [at for at, _ in points], [measured for _, measured in points]))
     if not curves:
         return None
-    odd = [f"magnet {x}: {significant(y.value, y.error, '%')}" for x, y in zip(*curves[-1][1:], strict=True)]
+    odd = [f"magnet {x}: {significant(y.value, y.error, '%')}" for x, y in zip(curves[-1].x, curves[-1].y, strict=True)]
     return Plot(
         "magnets",
         "Fields of the magnets",

@@ -12,14 +12,30 @@ from faser_align.alignment.histograms import Histogram
 from faser_align.alignment.parameters.labels import LAYERS, MODULES, STATIONS, constants_key
 from faser_align.alignment.quality.figure_data import centre_of
 from faser_align.pages.figures import scale, style
-from faser_align.pages.figures.shapes import Arrows, Band, ByElement, Curves, Histograms, Map, Maps, Measured, bins_of
+from faser_align.pages.figures.shapes import (
+    Arrows,
+    Band,
+    ByElement,
+    Curves,
+    Histograms,
+    Map,
+    Maps,
+    Measured,
+    Stack,
+    bins_of,
+)
 from faser_align.pages.numbers import measured, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BAND, RIDGE, STRIP = 110.0, 34.0, 84.0  # heights of a panel of elements, a histogram among many, a picture (points)
+BAND, RIDGE, STRIP, FRAME = (
+    110.0,
+    34.0,
+    84.0,
+    130.0,
+)  # heights of a panel: elements, one of many histograms, map, curves (points)
 ROW, LEGEND_ROW, SIGN = 20.0, 16.0, 6.8  # heights above the axes, mean width of a character (points)
 LABEL_AT = 0.16  # distance of a y axis's name from the axis, in widths of the axes
 _UNNAMED = ("", "error")
@@ -239,34 +255,52 @@ def curves(data: Curves, experiment: str) -> "Figure":
     """Draw curves with points and errors."""
     with style.look():
         figure, grid = style.frame(height=style.HEIGHT + 14 * max(0, len(data.curves) - 3))
-        axes = grid[0, 0]
-        colours = [style.BEFORE, *style.COLOURS] if data.before else list(style.COLOURS)
-        for number, curve in enumerate(data.curves):
-            line = "-" if data.lines else "none"
-            _points(axes, curve.x, curve.y, curve.name, colours[number % len(colours)], line=line)
-        if data.limit:
-            axes.axhline(data.limit[1], color=style.BAD, linestyle="--", linewidth=1)
-            axes.text(
-                0.01, data.limit[1], data.limit[0], color=style.BAD, va="bottom", transform=axes.get_yaxis_transform()
-            )
-        if data.log:
-            axes.set_yscale("log")
-            low, high = axes.get_ylim()
-            axes.set_ylim(low, 1.6 * high if data.limit else high)  # room for the limit's name
-            _plain_decades(axes)
-        elif data.pulls:
-            _in_sigmas(axes)
-        elif data.from_zero:
-            axes.set_ylim(0.0, max(1.05 * axes.get_ylim()[1], 1e-3))
-        elif axes.get_ylim()[0] < 0 < axes.get_ylim()[1]:
-            axes.axhline(0.0, color=style.SOFT, linewidth=0.6)
-        _label_x(axes, data)
-        axes.set_xlabel(data.x_label)
-        axes.set_ylabel(_with_unit(data.y_label, data.unit))
-        axes.yaxis.set_label_coords(-LABEL_AT, 1.0)
-        _legend(axes, [curve.name for curve in data.curves])
+        _curves(grid[0, 0], data)
         style.name(figure, experiment)
     return figure  # type: ignore[no-any-return]
+
+
+def stack(data: Stack, experiment: str) -> "Figure":
+    """Draw frames of curves above one another."""
+    with style.look():
+        heights = [1.0 + 0.12 * max(0, len(frame.curves) - 1) for frame in data.frames]
+        high = FRAME * sum(heights)
+        figure, grid = style.frame(len(data.frames), 1, height=high, sharex=True, height_ratios=heights)
+        for axes, frame in zip(grid[:, 0], data.frames, strict=True):
+            _curves(axes, frame)
+            axes.label_outer()
+        style.name(figure, experiment)
+    return figure  # type: ignore[no-any-return]
+
+
+def _curves(axes: "Axes", data: Curves) -> None:
+    colours = [style.BEFORE, *style.COLOURS] if data.before else list(style.COLOURS)
+    for number, curve in enumerate(data.curves):
+        line, colour = "-" if data.lines else "none", colours[number % len(colours)]
+        _points(axes, curve.x, curve.y, curve.name, colour, line=line)
+        if curve.limit is not None:
+            axes.axhline(curve.limit, color=colour, linestyle="--", linewidth=1)
+    if data.limit:
+        axes.axhline(data.limit[1], color=style.BAD, linestyle="--", linewidth=1)
+        axes.text(
+            0.01, data.limit[1], data.limit[0], color=style.BAD, va="bottom", transform=axes.get_yaxis_transform()
+        )
+    if data.log:
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, 1.6 * high if data.limit else high)  # room for the limit's name
+        _plain_decades(axes)
+    elif data.pulls:
+        _in_sigmas(axes)
+    elif data.from_zero:
+        axes.set_ylim(0.0, max(1.05 * axes.get_ylim()[1], 1e-3))
+    elif axes.get_ylim()[0] < 0 < axes.get_ylim()[1]:
+        axes.axhline(0.0, color=style.SOFT, linewidth=0.6)
+    _label_x(axes, data)
+    axes.set_xlabel(data.x_label)
+    axes.set_ylabel(_with_unit(data.y_label, data.unit))
+    axes.yaxis.set_label_coords(-LABEL_AT, 1.0)
+    _legend(axes, [curve.name for curve in data.curves])
 
 
 def _label_x(axes: "Axes", data: Curves) -> None:

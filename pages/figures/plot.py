@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from faser_align.pages.figures import drawing
-from faser_align.pages.figures.shapes import ByElement, Curves, Histograms, Maps, Table
+from faser_align.pages.figures.shapes import ByElement, Curves, Histograms, Maps, Stack, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Data = ByElement | Curves | Histograms | Maps
+Data = ByElement | Curves | Histograms | Maps | Stack
 
 
 class Plot(NamedTuple):
@@ -42,4 +42,5 @@ _DRAW: dict[type, Callable[..., "Figure"]] = {
     Curves: drawing.curves,
     Histograms: drawing.histograms,
     Maps: drawing.maps,
+    Stack: drawing.stack,
 }

@@ -84,11 +84,12 @@ def bins_of(histogram: Histogram) -> Bins:
 
 
 class Curve(NamedTuple):
-    """A series of points with errors, None where they are unknown."""
+    """A series of points with errors, None where they are unknown; ``limit`` is a line of its colour."""
 
     name: str
     x: Sequence[float]
     y: Sequence[Measured]
+    limit: float | None = None
 
 
 class Curves(NamedTuple):
@@ -127,6 +128,17 @@ class Curves(NamedTuple):
             for curve in self.curves
             for x, measured in zip(curve.x, curve.y, strict=True)
         ]
+
+
+class Stack(NamedTuple):
+    """Frames of curves above one another, with a common x axis."""
+
+    frames: Sequence[Curves]
+
+    def table(self) -> Table:
+        """Return columns and rows."""
+        tables = [frame.table() for frame in self.frames]
+        return tables[0][0], [row for _, rows in tables for row in rows]
 
 
 class Map(NamedTuple):

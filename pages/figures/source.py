@@ -8,8 +8,10 @@ from faser_align.alignment.parameters.constants import DOFS, ZERO, Constants, su
 from faser_align.alignment.parameters.differences import UM, URAD
 from faser_align.alignment.quality.figure_data import FigureData
 from faser_align.campaign import layout
+from faser_align.campaign.manifest import convergence_of
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.metrics import Metrics
+from faser_align.fsm.rules import limits_of
 from faser_align.pages.collect import Facts, Solution
 from faser_align.pages.figures.shapes import Measured
 
@@ -37,6 +39,7 @@ class Source(NamedTuple):
         truth: the simulated detector's constants; None for real data.
         validation: metrics of the validation; empty without one.
         halves: histograms of the validation with the first and the last constants.
+        limits: limits of the stage's convergence criteria, named as in ``fsm.rules.limits_of``.
     """
 
     iterations: list[Iteration]
@@ -45,6 +48,7 @@ class Source(NamedTuple):
     truth: Constants | None
     validation: Metrics
     halves: Mapping[str, FigureData] = MappingProxyType({})
+    limits: Mapping[str, float] = MappingProxyType({})
 
     @property
     def first(self) -> Iteration:
@@ -111,6 +115,7 @@ def source(facts: Facts, stage: int = 0, iteration: int = 0, *, reference: Refer
             for name, half in (("before", layout.BEFORE), ("after", layout.AFTER))
             if (layout.VALIDATION, half) in facts.figures
         },
+        limits_of(convergence_of(facts.record, number)),
     )
 
 

@@ -72,7 +72,7 @@ def test_the_plot_is_shown_and_all_is_told(tmp_path: Path) -> None:
 
 def test_without_matplotlib_the_message_says_so(tmp_path: Path) -> None:
     """Without a plot the message says why, and attaches nothing, not even an older picture."""
-    why = "matplotlib is not installed for the jobs' Python (/usr/bin/python3): install faser-align[plot] there"
+    why = "figures need matplotlib, which is not installed for /usr/bin/python3; install faser-align[plot] there"
     letter, _ = told(tmp_path, no_plot=why)
     assert f"Plot: none: {why}\n" in text_of(letter)
     assert list(letter.iter_attachments()) == []

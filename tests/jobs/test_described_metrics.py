@@ -199,7 +199,7 @@ def test_tables_read_what_is_said(history: list[Metrics]) -> None:
 def test_the_picture_reads_what_is_said(history: list[Metrics], tmp_path: Path) -> None:
     """The convergence plot reads the metrics whose descriptions say so."""
     metrics, seen = watched(history)
-    assert plot(str(tmp_path / "picture.png"), "name", metrics, {"effect_um": 0.5, "significance": 0.01}) == ""
+    assert plot(str(tmp_path / "picture.png"), metrics, {"effect_um": 0.5, "significance": 0.01}) == ""
     assert looked_at(seen, describe.METRICS) == read_by(["plot"], describe.METRICS.values())
 
 

@@ -497,7 +497,7 @@ def test_without_matplotlib_there_is_no_plot_and_nothing_fails(reconstructed: Ma
         f"solve({str(campaign)!r}, 1, 1)\n"
     )
     subprocess.run([sys.executable, "-I", str(script)], check=True)
-    assert "matplotlib is not installed for the jobs' Python" in metrics(campaign)["no_plot"]
+    assert "figures need matplotlib, which is not installed for" in metrics(campaign)["no_plot"]
     assert not picture.exists()
 
 
