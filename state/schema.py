@@ -45,6 +45,15 @@ def applied(db: sqlite3.Connection) -> list[str]:
     return [name for (name,) in db.execute(sql, (SET,))]
 
 
+def newer(db: sqlite3.Connection) -> int:
+    """Return ``PRAGMA user_version`` if a newer program has migrated the database, else 0.
+
+    Such a program has recorded a migration that this one does not know; without one the number is damage.
+    """
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return version if version > database.SCHEMA and not set(applied(db)) <= set(names()) else 0
+
+
 def names() -> list[str]:
     """Return the names of all known migrations, in order."""
     with contextlib.closing(sqlite3.connect(":memory:")) as empty:

@@ -86,10 +86,11 @@ def _copy(folder: str, name: str, target: str) -> None:
 
 
 def _findings_of(path: str, folder: str, *, files: bool) -> tuple[list[str], int]:
+    from faser_align.state import schema
+
     with contextlib.closing(sqlite3.connect(path)) as db:
         with contextlib.suppress(sqlite3.DatabaseError):
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version > database.SCHEMA and not redolog.compare(db, folder).differences:
+            if version := schema.newer(db):
                 raise StoreError(database.newer(f"{folder}/{os.path.basename(path)}", version))
         found = findings(db, folder, files=files)
         try:

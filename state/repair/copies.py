@@ -41,9 +41,9 @@ def examine(folder: str, record: Manifest, scratch: str, name: str, file: str) -
     try:
         with opened(path) as db:
             # Only a newer program can repair its database.
+            if newer := schema.newer(db):
+                raise StoreError(database.newer(f"{folder}/{file}", newer))
             version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version > database.SCHEMA:
-                raise StoreError(database.newer(f"{folder}/{file}", version))
         if os.path.getsize(path) == 0:
             return Copy(name, path, (f"{file} is empty",))
         schema.migrate(path)

@@ -87,6 +87,6 @@ def test_records_are_those_of_a_plain_loop(tmp_path: Path, seed: int) -> None:
         tree.extend(tracks | jagged)
     counts = convert([tmp_path / "in.root"], tmp_path / "out.bin", CUTS)
     assert (tmp_path / "out.bin").read_bytes() == loop(lengths, tracks, hits)
-    assert len(read_records(tmp_path / "out.bin").offsets) - 1 == counts.tracks_written > TRACKS / 2
+    assert len(read_records(tmp_path / "out.bin").offsets) - 1 == counts.tracks_written > TRACKS / 4
     assert counts.tracks_read == TRACKS
     assert counts.hits_read - counts.hits_cut_residual - counts.hits_cut_derivative >= counts.measurements

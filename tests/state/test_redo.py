@@ -85,6 +85,13 @@ def test_flipped_bytes_are_found(seed: int, ended: Record, tmp_path: Path) -> No
     assert found or not changed
 
 
+def test_a_damaged_schema_number_is_no_newer_program(ended: Record, tmp_path: Path) -> None:
+    """A schema number that no migration explains is damage, and not a reason to ask for a newer program."""
+    folder = copied(ended, tmp_path)
+    change(f"{folder}/{layout.STATE}", "PRAGMA user_version = 162")
+    assert verify.check(folder).findings[0] == "its schema is 162, and 2 migrations were applied"
+
+
 def test_a_changed_value_is_named(ended: Record, tmp_path: Path) -> None:
     """A changed value that no other check covers is named by table, row and column."""
     folder = copied(ended, tmp_path)

@@ -20,7 +20,7 @@ import soaked
 from campaigns import hook, make_campaign, run_iteration, write_output
 from properties import SOAK
 from recorded import CASES, TEXTS, jobstate_of, picture, unpack
-from stored import change, change_by_hand, dump, findings, rows
+from stored import LATER, change, change_by_hand, dump, findings, rows
 from taking import BASE, DONE, FAILED, FINAL, HOLD, PRE
 
 from faser_align.campaign import changes, layout, submissions
@@ -598,7 +598,9 @@ def test_the_metrics_of_another_configuration(tmp_path: Path) -> None:
 def test_a_newer_store_is_refused(tmp_path: Path) -> None:
     """A newer program's database is not changed."""
     record = unpack("converged", tmp_path / "c")
-    change(Path(record["folder"], layout.STATE), "PRAGMA user_version = 99")
+    store = Path(record["folder"], layout.STATE)
+    change(store, LATER)
+    change(store, "PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="has schema 99, and this faser-align knows schemas up to"):
         rebuilt(record, tmp_path / "s")
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 from commandline import faser_align
-from stored import change, change_by_hand, dump, rows
+from stored import LATER, change, change_by_hand, dump, rows
 
 from faser_align.campaign import layout
 from faser_align.fsm.errors import StoreError
@@ -178,6 +178,7 @@ def test_a_migration_that_is_killed_rolls_back(begin: str, tmp_path: Path) -> No
 def newer(tmp_path: Path) -> dict[str, Any]:
     """Provide a campaign whose database a newer program has changed."""
     record = make_campaign(tmp_path / "campaign", files=2)
+    change(Path(record["folder"], layout.STATE), LATER)
     change_by_hand(Path(record["folder"], layout.STATE), f"PRAGMA user_version = {FUTURE}")
     publish.publish(record["folder"])
     return record
@@ -194,6 +195,7 @@ def test_a_hook_leaves_a_newer_store_alone(newer: dict[str, Any]) -> None:
     assert Path(folder, layout.STATE).read_bytes() == before
     assert [spool.read(folder, name)["phase"] for name in spool.waiting(folder)] == ["pre", "post"]
     # The program that knows the schema ingests the queued event.
+    change(Path(folder, layout.STATE), "DELETE FROM _sqlite_migrations WHERE id = 99")
     change(Path(folder, layout.STATE), f"PRAGMA user_version = {database.SCHEMA}")
     assert hook("final", folder, "final", 2, 1).returncode == 2
     assert spool.waiting(folder) == []

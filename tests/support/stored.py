@@ -29,6 +29,9 @@ def change(path: Path | str, sql: str, *values: Any) -> None:
         db.execute(sql, values)
 
 
+LATER = "INSERT INTO _sqlite_migrations VALUES (99, 'faser_align', '0099_later', '')"  # what a newer program records
+
+
 def change_by_hand(store: Path, sql: str) -> None:
     """Change a state database, and restart its redo log with the change."""
     change(store, sql)
