@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from faser_align.fsm.metrics import Metrics
 from faser_align.pages.figures import convergence, style
-from faser_align.system.atomic import temporary
+from faser_align.system.atomic import replacing
 
 
 def plot(path: str, history: Sequence[Metrics], limits: Mapping[str, float], label: str = style.LABEL) -> str:
@@ -28,7 +28,7 @@ def plot(path: str, history: Sequence[Metrics], limits: Mapping[str, float], lab
             return "no iteration has numbers to draw"
         content = style.written(found.figure(label), "png")
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with temporary(path) as name, open(name, "wb") as file:
+        with replacing(path) as file:
             file.write(content)
     except Exception as problem:  # noqa: BLE001 -- as the docstring says
         return f"the plot could not be drawn: {type(problem).__name__}: {problem}"
