@@ -1,6 +1,5 @@
 """Test jobs that run according to the state database but not in HTCondor's queue."""
 
-import contextlib
 import json
 import os
 import re
@@ -16,7 +15,7 @@ import pytest
 from campaigns import hook, make_campaign
 from commandline import Command
 from nowhere import until
-from poolcampaigns import PoolCampaign, making, own_pool
+from poolcampaigns import PoolCampaign, kill, making, own_pool
 
 from faser_align.campaign import layout
 from faser_align.dag import queue
@@ -56,12 +55,6 @@ def make(ground: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
         yield one
 
 
-def kill(pids: list[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
 def job_of(campaign: PoolCampaign, node: str) -> str:
     (job,) = (f"{ad['ClusterId']}.{ad['ProcId']}" for ad in campaign.jobs() if ad["FaserNode"] == node)
     return job
@@ -71,14 +64,12 @@ def end_unseen(campaign: PoolCampaign, node: str) -> None:
     """End the node's job, and truncate its event in DAGMan's log as a full disk does."""
     dagman = campaign.dagman_pids()
     jobs = len(campaign.jobs())
-    for pid in dagman:
-        os.kill(pid, signal.SIGSTOP)
+    kill(*dagman, by=signal.SIGSTOP)
     (campaign.orders / f"{node}.wait_s").write_text("0.1")
     campaign.wait(lambda: len(campaign.jobs()) == jobs - 1)
     log = campaign.folder / layout.NODES_LOG
     os.truncate(log, log.read_bytes().rindex(b"\n005 ") + 40)
-    for pid in dagman:
-        os.kill(pid, signal.SIGCONT)
+    kill(*dagman, by=signal.SIGCONT)
 
 
 @ON_POOL
@@ -140,8 +131,8 @@ def test_the_whole_pool_is_killed(make: Make, plain_command: Command, ground: Pa
     campaign = make()
     assert "disconnected" not in plain_command("status", campaign.name).out
     job, began = job_of(campaign, FIRST), time.time()
-    kill([daemon.pid for daemon in processes.daemons(ground / "pool" / "condor_config")])
-    kill([*campaign.job_pids(), *campaign.dagman_pids()])
+    kill(*(daemon.pid for daemon in processes.daemons(ground / "pool" / "condor_config")))
+    kill(*campaign.job_pids(), *campaign.dagman_pids())
     personal.start(ground / "pool", cpus=8)
     htcondor2.reload_config()
     status = until(lambda: "nodes done, 2 disconnected" in (out := plain_command("status", campaign.name).out) and out)

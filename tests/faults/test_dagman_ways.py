@@ -12,7 +12,7 @@ from typing import Any
 import htcondor2
 import pytest
 from campaigns import hook, make_campaign
-from poolcampaigns import PoolCampaign, making, own_pool
+from poolcampaigns import PoolCampaign, kill, making, own_pool
 from receivers import notify
 
 from faser_align.campaign import layout
@@ -78,8 +78,7 @@ def test_dagman_killed_while_final_runs(make: Make, mailbox: Mailbox) -> None:
     lock = database.QueueLock(f"{campaign.folder}/{layout.STATE_LOCK}", 5)
     try:
         campaign.wait(lambda: b"final" in b"".join(_arguments(pid) for pid in campaign.hook_pids()))
-        for pid in campaign.dagman_pids():
-            os.kill(pid, signal.SIGKILL)
+        kill(*campaign.dagman_pids())
     finally:
         lock.close()
     assert campaign.wait_end() == "exhausted"
@@ -99,8 +98,7 @@ def test_dagman_killed_while_a_removed_campaign_ends(make: Make, mailbox: Mailbo
         with ThreadPoolExecutor(1) as other:
             stopping = other.submit(campaign.command, "stop", "--yes")
             campaign.wait(lambda: campaign.state() == "removed")
-            for pid in campaign.dagman_pids():
-                os.kill(pid, signal.SIGKILL)
+            kill(*campaign.dagman_pids())
             campaign.wait(lambda: not campaign.processes())
             lock.close()
             said = stopping.result()
@@ -122,8 +120,7 @@ def test_dagman_killed_after_final_has_run(make: Make, mailbox: Mailbox, end: st
     campaign.submit()
     log = campaign.folder / layout.JOBSTATE_LOG
     campaign.wait(lambda: log.exists() and f"{layout.FINAL_NODE} SUBMIT" in log.read_text())
-    for pid in campaign.dagman_pids():
-        os.kill(pid, signal.SIGKILL)
+    kill(*campaign.dagman_pids())
     assert campaign.wait_end() == end
     assert campaign.unsound() == []
     assert len(subjects(mailbox)) == 1
@@ -137,8 +134,7 @@ def test_nodes_are_passed_over_after_a_restart(make: Make, mailbox: Mailbox) -> 
     campaign.submit()
     for i in (2, 3):
         campaign.wait(lambda i=i: (campaign.nodes()[layout.reco_node(1, i, 401)]["state"]) == "skipped")
-        for pid in campaign.dagman_pids():
-            os.kill(pid, signal.SIGKILL)
+        kill(*campaign.dagman_pids())
     assert campaign.wait_end() == "exhausted"
     assert campaign.unsound() == []
     assert [row["file"] for row in _lost(campaign)] == [401]
@@ -160,8 +156,7 @@ def test_a_job_held_twice_and_dagman_restarted(make: Make, mailbox: Mailbox) -> 
         assert "1 job on hold" in said
         assert "condor_release" in said
         if count == 2:
-            for pid in campaign.dagman_pids():
-                os.kill(pid, signal.SIGKILL)
+            kill(*campaign.dagman_pids())
             campaign.wait(lambda: campaign.dagman_pids())
             (campaign.orders / "wait_s").write_text("0.1")
         campaign.wait(lambda job=job: campaign.act(htcondor2.JobAction.Release, job))
@@ -209,8 +204,7 @@ def test_a_job_that_vanished(make: Make, restarted: bool) -> None:
     assert campaign.nodes()[NODE]["state"] == "running"
     (campaign.orders / "wait_s").write_text("0.1")
     if restarted:
-        for pid in campaign.dagman_pids():
-            os.kill(pid, signal.SIGKILL)
+        kill(*campaign.dagman_pids())
         assert campaign.wait_end() == "failed"
         assert "the DAG ended: DAGMan met an error" in campaign.command("status").stdout
     else:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -276,6 +277,19 @@ def processes_in(folder: Path) -> list[tuple[int, str]]:
             if process.name.isdigit() and os.readlink(process / "cwd") == str(folder):
                 found.append((int(process.name), (process / "comm").read_text().strip()))
     return found
+
+
+def kill(*pids: int, by: signal.Signals = signal.SIGKILL) -> bool:
+    """Send a signal to processes; return whether one of them still existed.
+
+    A script that DAGMan has just forked has DAGMan's name for an instant.
+    """
+    met = False
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, by)
+            met = True
+    return met
 
 
 def is_hook(pid: int) -> bool:

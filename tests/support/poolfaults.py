@@ -4,10 +4,7 @@ The same seed gives the same plan. Whether a fault hits anything (a running job,
 faults that did are counted.
 """
 
-import contextlib
-import os
 import random
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import htcondor2
-from poolcampaigns import PoolCampaign, children, is_hook
+from poolcampaigns import PoolCampaign, children, is_hook, kill
 
 from faser_align.pool import processes
 
@@ -105,7 +102,7 @@ class Injector:
                 self.campaign.act(htcondor2.JobAction.Release, f"{dagman.cluster}.0")
 
     def _kill_dagman(self, fault: Fault) -> bool:
-        return _meet(lambda: _kill(*self.campaign.dagman_pids()))
+        return _meet(lambda: kill(*self.campaign.dagman_pids()))
 
     def _kill_hook(self, fault: Fault) -> bool:
         """Kill the next hook at a random moment; polling must not take the CPU that it needs."""
@@ -115,20 +112,20 @@ class Injector:
             hooks = [pid for dagman in dagmans for pid in children(dagman) if is_hook(pid)]
             if hooks:
                 time.sleep(0.08 * fault.choice)
-            return _kill(*(pid for pid in hooks if is_hook(pid)))
+            return kill(*(pid for pid in hooks if is_hook(pid)))
 
         return _meet(meet, poll_s=0.01)
 
     def _kill_job(self, fault: Fault) -> bool:
         def meet() -> bool:
             pids = self.campaign.job_pids()
-            return bool(pids) and _kill(_one(pids, fault))
+            return bool(pids) and kill(_one(pids, fault))
 
         return _meet(meet)
 
     def _kill_schedd(self, fault: Fault) -> bool:
         daemons = processes.daemons(self.pool / "condor_config")
-        return _kill(*(daemon.pid for daemon in daemons if daemon.name == "condor_schedd"))
+        return kill(*(daemon.pid for daemon in daemons if daemon.name == "condor_schedd"))
 
     def _hold_dagman(self, fault: Fault) -> bool:
         dagmans = self.campaign.dagmans()
@@ -181,7 +178,7 @@ class Injector:
         job = f"{dagmans[0].cluster}.0"
         if not self.campaign.act(htcondor2.JobAction.Remove, job):
             return False
-        _kill(*pids)
+        kill(*pids)
         return self.campaign.act(htcondor2.JobAction.RemoveX, job)
 
     def _change(self, fault: Fault) -> bool:
@@ -199,7 +196,7 @@ class Injector:
         daemons = processes.daemons(self.pool / "condor_config")
         names = ("condor_master", "condor_collector", "condor_shared_port", "condor_procd")
         spared = [name[:15] for name in names]  # the kernel shows at most 15 characters
-        return _kill(*(daemon.pid for daemon in daemons if daemon.name not in spared))
+        return kill(*(daemon.pid for daemon in daemons if daemon.name not in spared))
 
 
 def _meet(what: Callable[[], bool], poll_s: float = 0.1) -> bool:
@@ -211,13 +208,3 @@ def _meet(what: Callable[[], bool], poll_s: float = 0.1) -> bool:
 
 def _one(found: list[Any], fault: Fault) -> Any:
     return found[int(fault.choice * len(found))]
-
-
-def _kill(*pids: int) -> bool:
-    """Kill processes; return whether one of them still existed."""
-    met = False
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-            met = True
-    return met
