@@ -125,20 +125,18 @@ def frame(
     return made, axes
 
 
-def name(figure: "Figure", experiment: str, right: str = "") -> None:
-    """Write the experiment above the axes, its first word bold and the others slanted, and ``right`` at the other end."""
+def name(figure: "Figure", experiment: str) -> None:
+    """Write the experiment above the axes, its first word bold and the others slanted."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)
     width, height = (float(inches) * POINTS for inches in figure.get_size_inches())
-    margin, end, top = figure.subplotpars.left, figure.subplotpars.right, 1 - 14 / height
+    margin, top = figure.subplotpars.left, 1 - 14 / height
     bold, _, others = experiment.partition(" ")
     written = figure.text(margin, top, bold, weight="bold", fontsize=13.0, parse_math=False)
     if others:
         wide = written.get_window_extent(canvas.get_renderer()).width * POINTS / figure.dpi
         figure.text(margin + (wide + 4) / width, top, others, style="italic", parse_math=False)
-    if right:
-        figure.text(end, top, right, ha="right", color=SOFT, parse_math=False)
 
 
 def written(figure: "Figure", form: str) -> bytes:
