@@ -13,7 +13,7 @@ from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.quality.constant_errors import errors_of, merged
 from faser_align.alignment.quality.figure_data import Correction, Files, Mode, ParameterRow, Spectrum
 from faser_align.alignment.quality.metrics import Step
-from faser_align.alignment.quality.weak_modes import UNDETERMINED, WEAK, name
+from faser_align.alignment.quality.weak_modes import UNDETERMINED, WEAK, distinct, name
 from faser_align.alignment.solver.normal_equations import Normal
 
 CUT = Categories("cut", "hits by cut", ("used", "residual", "derivative", "chi2"))
@@ -121,9 +121,11 @@ def _spectrum(step: Step, normal: Normal, factor: float) -> Spectrum:
     median = float(np.median(1 / np.sqrt(values)))
     weak, undetermined = (1 / (limit * median) ** 2 for limit in (WEAK, UNDETERMINED))
     along = np.nan_to_num(directions.T @ normal.in_um(step.moved), posinf=0.0, neginf=0.0)
+    names = distinct(name(normal.labels, direction) for direction in directions.T[values < weak])
+    names += [""] * (len(values) - len(names))
     modes = tuple(
-        Mode(_short(value), _short(moved), name(normal.labels, direction) if value < weak else "")
-        for value, moved, direction in zip(values.tolist(), along.tolist(), directions.T, strict=True)
+        Mode(_short(value), _short(moved), words)
+        for value, moved, words in zip(values.tolist(), along.tolist(), names, strict=True)
     )
     return Spectrum(step.name, _short(weak), _short(undetermined), modes)
 

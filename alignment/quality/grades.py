@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from faser_align.alignment.parameters.constants import DOFS
 from faser_align.alignment.quality.notes import FIELD_SIGMA_MAX, MAGNETS, field_sigma
+from faser_align.alignment.quality.weak_modes import kinds_of
 from faser_align.alignment.solver.normal_equations import LAYER_LEVER_MM, STRIP_LEVER_MM
 from faser_align.campaign.data import HOLD_BACK_MIN
 from faser_align.campaign.layout import raw_name
@@ -305,7 +306,7 @@ def _weak_modes(limits: Limits, subject: Subject) -> _Found | None:
     if not weak:
         return _Found("good", f"none of {modes.get('directions')} directions is weak", ": none", values)
     found = [mode for mode in modes.get("modes", ()) if mode["weak"]]
-    names = list(dict.fromkeys(mode["name"] for mode in found))
+    names = kinds_of(mode["name"] for mode in found)
     most = max(found, key=lambda mode: mode["drift_sigma"], default=None)
     where = f" ({most['name']}: {size(most['drift_um'])} um of {_element(most['where'])})" if most else ""
     listed = f" ({first_of(names, 2)})" if names else ""

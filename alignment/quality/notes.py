@@ -239,7 +239,7 @@ def _change(since: Mapping[str, Any], name: str, sign: str) -> tuple[float, str]
 def _bending(metrics: Metrics) -> str:
     """Return the weak mode that changes momenta; empty if the data determine it well."""
     modes = [mode for step in metrics.get("steps", ()) for mode in step.get("parts", {}).get("modes", ())]
-    bending = [mode for mode in modes if mode["name"] == "curvature in y"]
+    bending = [mode for mode in modes if mode["name"].startswith("curvature in y")]
     if not bending:
         return ""
     chosen = max(bending, key=lambda mode: mode["moved_um"])

@@ -17,7 +17,7 @@ from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.constants import STEREO_RAD, ZERO, Six
 from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS
 from faser_align.alignment.pede.steering_text import Frozen
-from faser_align.alignment.quality.weak_modes import MODULE_CONSTANTS, named
+from faser_align.alignment.quality.weak_modes import MODULE_CONSTANTS, distinct, named
 from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.normal_equations import Normal, scale
 from faser_align.fsm.metrics import SurveyedMode, WeakModes
@@ -62,6 +62,10 @@ class Spectrum:
             kinds[kind][3 * int(key[0]) + int(key[1]), int(key[2:] or 0)] = size
         return named(kinds)
 
+    def names(self, count: int) -> list[str]:
+        """Return distinct names of the ``count`` directions with the largest errors."""
+        return distinct(self.named(at)[0] for at in range(count))
+
     def displacements_um(self, moved_um: FloatArray) -> dict[str, float]:
         """Return by how much each layer and module moves (um) by a displacement of the labels."""
         squares: dict[str, float] = {}
@@ -105,13 +109,15 @@ def weak_modes(
     along = found.directions[:, weak] @ moved[weak]
     shifts = found.displacements_um(along)
     order = sorted(range(len(moved)), key=lambda at: (not weak[at], -abs(moved[at]) if weak[at] else at))
+    listed = order[:LISTED_MAX]
+    names = found.names(max(listed, default=-1) + 1)
     return {
         "directions": len(moved),
         "weak": int(weak.sum()),
         "errors": [_error(error) for error in found.errors.tolist()],
         "drift_sigma": float(np.abs(moved[weak]).max(initial=0.0)),
         "drift_um": float(np.sqrt(np.mean(np.square(list(shifts.values()))))) if shifts else 0.0,
-        "modes": [_mode(found, at, float(moved[at]), weak=bool(weak[at])) for at in order[:LISTED_MAX]],
+        "modes": [_mode(found, at, names[at], float(moved[at]), weak=bool(weak[at])) for at in listed],
     }
 
 
@@ -139,23 +145,22 @@ def freeze(
     found = spectrum(normal, free, survey)
     moved = found.rows.T @ displacement_um(found.labels, now, first)
     frozen = []
-    for at in np.flatnonzero(found.errors > above):
+    for at, name in enumerate(found.names(int((found.errors > above).sum()))):
         row = found.rows[:, at] / [scale(label) for label in found.labels]
         largest = float(np.abs(row).max())
         factors = {
             label: factor for label, factor in zip(found.labels, row / largest, strict=True) if abs(factor) > 1e-9
         }
-        frozen.append(Frozen(found.named(int(at))[0], float(-moved[at]) / largest, factors))
+        frozen.append(Frozen(name, float(-moved[at]) / largest, factors))
     return tuple(frozen)
 
 
-def _mode(found: Spectrum, at: int, moved: float, *, weak: bool) -> SurveyedMode:
-    name, overlap = found.named(at)
+def _mode(found: Spectrum, at: int, name: str, moved: float, *, weak: bool) -> SurveyedMode:
     shifts = found.displacements_um(found.directions[:, at] * moved)
     where = max(shifts, key=lambda key: shifts[key])
     return {
         "name": name,
-        "overlap": round(overlap, 2),
+        "overlap": round(found.named(at)[1], 2),
         "weak": weak,
         "error_sigma": _error(float(found.errors[at])),
         "drift_sigma": abs(moved),

@@ -12,7 +12,8 @@ global rotations.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -23,7 +24,9 @@ from faser_align.fsm.metrics import Part, Parts
 
 WEAK, MEASURED, UNDETERMINED = 10.0, 100.0, 1000.0
 NAMED_MAX = 5
+PAIR_MIN = 0.15  # share above which the two largest modules of a pattern are named
 MODULE_CONSTANTS = ("module u", "module v", "module rz")  # across the strips, along them, about z
+_LARGEST = ", largest in "
 _LAYER_Z_MM = np.array([z + pitch for z in (-1860.15, 47.4, 1237.4, 2427.4) for pitch in (-31.5, 0.0, 31.5)])
 _SHAPES = ("shift", "slope along z", "curvature")
 # names of shapes of a layer's degree of freedom; the others are "<kind> <shape>"
@@ -66,13 +69,14 @@ def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> 
     lost = errors > UNDETERMINED * median
     along = directions.T @ normal.in_um(moved)
     modes = sorted(np.flatnonzero(weak), key=lambda at: -abs(along[at]))[:NAMED_MAX]
+    names = distinct(name(normal.labels, direction) for direction in directions.T[weak])
     return {
         "significant": _part(along, values, ~weak, len(normal.positions(free))),
         "weak": _part(along, values, weak, len(normal.positions(free))),
         "undetermined": int(lost.sum()),
         "modes": [
             {
-                "name": name(normal.labels, directions[:, at]),
+                "name": names[at],
                 "error_um": None if lost[at] else float(errors[at]),
                 "moved_um": abs(float(along[at])),
             }
@@ -85,6 +89,32 @@ def determined(values: FloatArray, limit: float = MEASURED) -> BoolArray:
     """Return which directions the data determine, by eigenvalue: errors up to ``limit`` times the median."""
     errors = _errors(values)
     return np.asarray(errors <= limit * np.median(errors)) if len(errors) else np.zeros(0, np.bool_)
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """Return the names of directions, largest error first; if one repeats, it has a number: "layer.rx of station 1 (2)".
+
+    A direction hardly changes its error between iterations, and so keeps its number. The modules with the largest part
+    may change: see ``without_modules``.
+    """
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        known = without_modules(name)
+        seen[known] += 1
+        number = f" ({seen[known]})" if seen[known] > 1 else ""
+        found.append(f"{known}{number}{name.removeprefix(known)}")
+    return found
+
+
+def without_modules(name: str) -> str:
+    """Return the part of a name that a direction keeps in all iterations."""
+    return name.partition(_LARGEST)[0]
+
+
+def kinds_of(names: Iterable[str]) -> list[str]:
+    """Return the different names without numbers and modules, for lists that may be long."""
+    return list(dict.fromkeys(without_modules(name).partition(" (")[0] for name in names))
 
 
 def name(labels: Sequence[int], direction: FloatArray) -> str:
@@ -133,14 +163,20 @@ def named(kinds: Mapping[str, FloatArray]) -> tuple[str, float]:
 
 
 def _pattern(name: str, part: FloatArray, total: float) -> tuple[str, float]:
-    """Return the name and the overlap of a pattern; a single module is named if it has more than half of it."""
+    """Return the name and the overlap of a pattern, with the module, the two modules or the station of most of it."""
     squares: FloatArray = np.square(part)
-    layer, module = np.unravel_index(int(np.argmax(squares)), (12, 8))
-    largest, everything = float(np.max(squares)), float(np.sum(squares))
+    order = np.argsort(squares, axis=None)[::-1].tolist()
+    keys = [constants_key(at // 24, at // 8 % 3, at % 8) for at in order[:2]]
+    largest, second = squares.flat[order[:2]].tolist()
     if largest > 0.5 * total:
-        key = constants_key(int(layer) // 3, int(layer) % 3, int(module))
-        return f"{name.removeprefix('pattern of ')} of module {key}", largest / total
-    return name, everything / total
+        return f"{name.removeprefix('pattern of ')} of module {keys[0]}", largest / total
+    overlap = float(squares.sum()) / total
+    if largest + second > PAIR_MIN * total:
+        return f"{name}{_LARGEST}{' and '.join(sorted(keys))}", overlap
+    stations = [float(part.sum()) for part in np.split(squares, 4)]
+    if max(stations) > 0.5 * total:
+        return f"{name}{_LARGEST}station {stations.index(max(stations))}", overlap
+    return name, overlap
 
 
 def _shape(course: FloatArray) -> tuple[str, float]:

@@ -3,6 +3,7 @@
 import math
 
 from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.quality.weak_modes import kinds_of, without_modules
 from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Measured
 from faser_align.pages.figures.source import Source
@@ -23,7 +24,7 @@ def spectrum(source: Source) -> list[Plot]:
         weak = [mode.name for mode in of.modes if mode.eigenvalue < of.weak]
         if not errors:
             continue
-        names = "; ".join(dict.fromkeys(filter(None, weak)))
+        names = "; ".join(kinds_of(filter(None, weak)))
         above = f"{count(len(weak), 'direction')} of {len(of.modes)}" if weak else f"None of {len(of.modes)} directions"
         undetermined = f" {lost} directions that the data do not determine are not drawn." if lost else ""
         made.append(
@@ -49,11 +50,11 @@ def drift(source: Source) -> Plot | None:
     """Drift of the constants along named weak modes since the start of the campaign, against the iteration."""
     rows = [(of.number, of.metrics.get("weak_modes", {}).get("modes", [])) for of in source.iterations]
     last = next((modes for _, modes in reversed(rows) if modes), [])
-    names = list(dict.fromkeys(mode["name"] for mode in last))[:DRIFTS]
-    weak = [mode["name"] for mode in last if mode["weak"]]
+    names = list(dict.fromkeys(without_modules(mode["name"]) for mode in last))[:DRIFTS]
+    weak = [without_modules(mode["name"]) for mode in last if mode["weak"]]
     curves = []
     for name in names:
-        points = {at: [mode["drift_sigma"] for mode in modes if mode["name"] == name] for at, modes in rows}
+        points = {at: [of["drift_sigma"] for of in modes if without_modules(of["name"]) == name] for at, modes in rows}
         largest_of = {at: max(drifts) for at, drifts in sorted(points.items()) if drifts}
         words = f"{name} (weak)" if name in weak else name
         curves.append(Curve(words, list(largest_of), [Measured(drift) for drift in largest_of.values()]))

@@ -44,6 +44,17 @@ def test_a_drift_has_a_name_and_a_size() -> None:
     assert found["errors"][1] == pytest.approx(1 / 60.0, rel=0.01)
 
 
+def test_modes_of_one_name_are_numbered_by_their_error() -> None:
+    """Modes are listed by drift, but numbered by error: the numbers do not depend on the drift."""
+    rx = tuple(layer_label(1, layer, 3) for layer in range(3))
+    normal = Normal(rx, np.diag([4e-9, 1e-9, 2e-9]), np.zeros(3), np.zeros((0, 3)))
+    for drifts in ((1.0, 2.0, 3.0), (3.0, 2.0, 1.0)):
+        now = {f"1{layer}": (0.0, 0.0, 0.0, 1e-3 * drift, 0.0, 0.0) for layer, drift in enumerate(drifts)}
+        found = {mode["where"]: mode["name"] for mode in weak_modes(normal, rx, now, {}, SURVEY)["modes"]}
+        shape = "layer.rx of station 1"
+        assert found == {"11": shape, "12": f"{shape} (2)", "10": f"{shape} (3)"}
+
+
 def test_what_the_tracks_determine_is_no_drift() -> None:
     """A large misalignment that the tracks determine does not count, whatever its size."""
     tilt = 300.0 * (LAYER_Z - LAYER_Z.mean()) / 2500.0

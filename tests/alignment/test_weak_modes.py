@@ -9,11 +9,11 @@ import pytest
 from faser_align.alignment.mille.conversion import Cuts, convert
 from faser_align.alignment.parameters.constants import Constants, read_constants
 from faser_align.alignment.parameters.fix_rules import fix_rules
-from faser_align.alignment.parameters.labels import PARAMETERS, layer_label, module_x_label
+from faser_align.alignment.parameters.labels import PARAMETERS, layer_label, module_rz_label, module_x_label
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.quality.held_fixed import held_fixed
 from faser_align.alignment.quality.pivot import pivot_doubt, tilt_doubt
-from faser_align.alignment.quality.weak_modes import name, split
+from faser_align.alignment.quality.weak_modes import distinct, kinds_of, name, split
 from faser_align.alignment.solver.builtin import solve
 from faser_align.alignment.solver.normal_equations import Normal, normal_equations
 from faser_align.alignment.solver.steering import SolverOptions, write_steering
@@ -116,6 +116,31 @@ def test_modules_modes_have_names() -> None:
     assert name(labels, along / np.linalg.norm(along)) == "mean module v, which is layer x"
     pattern = np.array([1.0 if (m + layer) % 2 else -1.0 for _, layer, m, _ in sides])
     assert name(labels, pattern / np.linalg.norm(pattern)) == "pattern of module u"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({20: 3.0, 3: -3.0, 21: 1.0}, "pattern of module rz, largest in 003 and 024"),
+        ({at: (-1.0) ** at for at in range(48, 72)}, "pattern of module rz, largest in station 2"),
+        ({3: 3.0, 20: 1.0}, "module rz of module 003"),
+    ],
+)
+def test_patterns_name_where_they_are_largest(sizes: dict[int, float], expected: str) -> None:
+    """A pattern has the name of its two largest modules or of the station with most of it; one module has its own name."""
+    labels = [module_rz_label(at // 24, at // 8 % 3, at % 8) for at in range(96)]
+    assert name(labels, np.array([sizes.get(at, 0.0) for at in range(96)])) == expected
+
+
+def test_repeated_names_have_numbers() -> None:
+    """Names are numbered in the order of errors, whatever modules are largest, so that a mode keeps its number."""
+    names = ["pattern of module v, largest in 000 and 010", "tilt in x", "pattern of module v, largest in 003 and 013"]
+    assert distinct([*names, "tilt in x"]) == [
+        *names[:2],
+        "pattern of module v (2), largest in 003 and 013",
+        "tilt in x (2)",
+    ]
+    assert kinds_of(distinct(names * 2)) == ["pattern of module v", "tilt in x"]
 
 
 def test_layers_that_turn_about_calypsos_pivot_are_doubted() -> None:

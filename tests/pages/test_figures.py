@@ -369,6 +369,25 @@ def test_the_largest_drift_of_a_name_is_drawn(source: Source) -> None:
     assert axes.get_ylim()[0] == 0
 
 
+def test_a_mode_is_followed_by_its_number(source: Source) -> None:
+    """The drift of a mode is one curve although its largest modules change from one iteration to the next."""
+
+    def iteration(*drifts: tuple[str, float]) -> Iteration:
+        rows = [{"name": n, "weak": True, "drift_sigma": of, "drift_um": 4.0, "where": "010"} for n, of in drifts]
+        return source.last._replace(metrics={"weak_modes": {"modes": rows}})  # type: ignore[typeddict-item]
+
+    kind = "pattern of module v"
+    first = iteration((f"{kind}, largest in 010 and 023", 0.2), (f"{kind} (2), largest in 000 and 010", 0.9))
+    last = iteration((f"{kind} (2), largest in 007 and 010", 1.1), (f"{kind}, largest in 000 and 010", 0.5))
+    plot = drawn(modes.drift(source._replace(iterations=[first._replace(number=1), last])))
+    assert [row[:2] + row[4:5] for row in plot.table()[1]] == [
+        (1, f"{kind} (2) (weak)", 0.9),
+        (2, f"{kind} (2) (weak)", 1.1),
+        (1, f"{kind} (weak)", 0.2),
+        (2, f"{kind} (weak)", 0.5),
+    ]
+
+
 def test_files_have_their_names_on_the_axis(filled: Source) -> None:
     """Stability over files has a point per file under its name; the caption has the fewest and the most tracks of a file."""
     plot = drawn(distributions.stability(filled))
