@@ -286,3 +286,16 @@ def test_a_comparison_is_used_with_the_keyboard(browser: Browser, campaigns: Pat
     page.locator("summary").first.focus()
     page.keyboard.press("Enter")
     assert page.locator("details[open] li").first.is_visible()
+
+
+def test_long_names_are_readable_on_a_phone(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
+    """Names of two compared campaigns wrap after underscores, so that a phone shows both without scrolling."""
+    path = tmp_path / "both.html"
+    long = {"converged": "Y2023_R011705_F400-450", "one": "Y2024_R014321_F000-150_frame"}
+    found = [collect(str(campaigns / folder)) for folder in long]
+    found = [of._replace(record={**of.record, "name": name}) for of, name in zip(found, long.values(), strict=True)]
+    path.write_text(compare.render(found, written_utc=NOW), encoding="utf-8")
+    page = look(browser, path, 390, "light").page
+    table = page.locator("[aria-label='Table: summary']")
+    assert table.locator("thead th").all_text_contents() == list(long.values())
+    assert table.evaluate("of => of.scrollWidth <= of.clientWidth")
