@@ -1,11 +1,15 @@
 """Test a mail received by SMTP: parts, headers, and its HTML in a real browser."""
 
+import base64
+import io
+import re
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import SIZES, look
+from PIL import Image
 from playwright.sync_api import Browser
 from sending import ask, deliver
 
@@ -68,6 +72,27 @@ def test_a_letter_in_the_browser(browser: Browser, smtp_server: Mailbox, tmp_pat
             "https://align.example.org/a.html"
         ]
         seen.page.context.close()
+
+
+@pytest.mark.parametrize(("scheme", "background"), [("light", (255, 255, 255)), ("dark", (23, 23, 23))])
+def test_the_plot_is_as_dark_as_the_letter(
+    browser: Browser,
+    smtp_server: Mailbox,
+    tmp_path: Path,
+    facts: dict[str, Any],
+    scheme: str,
+    background: tuple[int, ...],
+) -> None:
+    """The white background of the plot is dark in dark mode."""
+    plot = io.BytesIO()
+    Image.new("RGB", (40, 40), "white").save(plot, "PNG")
+    message = compose(facts | {"picture": plot.getvalue(), "plot": "/data/convergence.png"})
+    assert deliver(Target("me", smtp_server.url("me@example.org")), message, key="1", thread="t") is None
+    data = f"data:image/png;base64,{base64.b64encode(plot.getvalue()).decode()}"
+    path = tmp_path / "letter.html"
+    path.write_text(re.sub(r"cid:[^\"]*", data, html_of(smtp_server.messages()[0])), encoding="utf-8")
+    shown = look(browser, path, 640, scheme).page.locator("img").screenshot()
+    assert Image.open(io.BytesIO(shown)).convert("RGB").getpixel((20, 20)) == background
 
 
 def test_a_hostile_letter_in_the_browser(browser: Browser, tmp_path: Path, facts: dict[str, Any]) -> None:
