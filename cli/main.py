@@ -3,6 +3,7 @@
 A command's module is imported at the start, its dependencies only when it runs.
 """
 
+import functools
 import os
 import re
 import sys
@@ -159,13 +160,20 @@ def _given(problem: Any) -> str:
     return ""
 
 
+@functools.cache
+def root() -> Any:
+    """Return the program as one click command."""
+    command = typer.main.get_command(app)
+    quick.words_stay_words(command)
+    return command
+
+
 def main() -> None:
     """Run the command line; an error becomes one sentence on standard error, never a traceback."""
     streams.prepare()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one is all that the solver uses, and starting more takes time
     try:
-        command: Any = typer.main.get_command(app)
-        quick.words_stay_words(command)
-        status = command(standalone_mode=False)
+        status = root()(standalone_mode=False)
         _warn_if_unread()
         sys.stdout.flush()
         sys.exit(status)

@@ -8,10 +8,12 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-import sqlite_utils
-from sqlite_utils.migrations import Migrations
-
 from faser_align.state import database, views
+from faser_align.system import libraries
+
+with libraries.without("numpy", "pandas"):  # half a second, for types that no migration uses
+    import sqlite_utils
+    from sqlite_utils.migrations import Migrations
 
 SET = "faser_align"
 BUSY_S_MAX = 20.0

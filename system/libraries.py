@@ -1,6 +1,9 @@
-"""Add the virtual environment's libraries in hooks, which start without them and rarely need them."""
+"""Load as few libraries as possible: hooks start without any, and some libraries load others only because they exist."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 def site_packages() -> None:
@@ -15,3 +18,18 @@ def site_packages() -> None:
     import site
 
     site.main()
+
+
+@contextmanager
+def without(*names: str) -> Iterator[None]:
+    """Make libraries that are imported meanwhile find none of these, which they would load if they are installed.
+
+    What is loaded already stays.
+    """
+    hidden: dict[str, Any] = {name: None for name in names if name not in sys.modules}
+    sys.modules.update(hidden)
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)

@@ -27,6 +27,9 @@ LAYERS = (0, 1, 2)
 MODULES = (0, 1, 2, 3, 4, 5, 6, 7)
 SIDES = (0, 1)
 
+# rms distances (mm): along a strip of +-63 mm; in x or y over the bore of 100 mm radius (SCTBRLSENSOR, DIPOLEGENERAL)
+STRIP_LEVER_MM, LAYER_LEVER_MM = 36.4, 50.0
+
 Kind = Literal["layer.x", "layer.y", "layer.rx", "layer.ry", "layer.rz", "module.x", "module.rz"]
 LAYER_KINDS: tuple[Kind, ...] = ("layer.x", "layer.y", "layer.rx", "layer.ry", "layer.rz")
 MODULE_KINDS: tuple[Kind, ...] = ("module.x", "module.rz")

@@ -13,7 +13,8 @@ from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.quality.constant_errors import errors_of, merged
 from faser_align.alignment.quality.figure_data import Correction, Files, Mode, ParameterRow, Spectrum
 from faser_align.alignment.quality.metrics import Step
-from faser_align.alignment.quality.weak_modes import UNDETERMINED, WEAK, distinct, name
+from faser_align.alignment.quality.mode_names import distinct
+from faser_align.alignment.quality.weak_modes import UNDETERMINED, WEAK, name
 from faser_align.alignment.solver.normal_equations import Normal
 
 CUT = Categories("cut", "hits by cut", ("used", "residual", "derivative", "chi2"))

@@ -15,9 +15,9 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from faser_align.alignment.parameters.constants import DOFS
+from faser_align.alignment.parameters.labels import LAYER_LEVER_MM, STRIP_LEVER_MM
+from faser_align.alignment.quality.mode_names import kinds_of
 from faser_align.alignment.quality.notes import FIELD_SIGMA_MAX, MAGNETS, field_sigma
-from faser_align.alignment.quality.weak_modes import kinds_of
-from faser_align.alignment.solver.normal_equations import LAYER_LEVER_MM, STRIP_LEVER_MM
 from faser_align.campaign.data import HOLD_BACK_MIN
 from faser_align.campaign.layout import raw_name
 from faser_align.campaign.manifest_types import Manifest

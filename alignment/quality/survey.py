@@ -17,7 +17,8 @@ from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.constants import STEREO_RAD, ZERO, Six
 from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS
 from faser_align.alignment.pede.steering_text import Frozen
-from faser_align.alignment.quality.weak_modes import MODULE_CONSTANTS, distinct, named
+from faser_align.alignment.quality.mode_names import distinct
+from faser_align.alignment.quality.weak_modes import MODULE_CONSTANTS, named
 from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.normal_equations import Normal, scale
 from faser_align.fsm.metrics import SurveyedMode, WeakModes

@@ -12,13 +12,13 @@ global rotations.
 """
 
 import math
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from faser_align.alignment.arrays import BoolArray, FloatArray
 from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS, constants_key
+from faser_align.alignment.quality.mode_names import LARGEST, distinct
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.fsm.metrics import Part, Parts
 
@@ -26,7 +26,6 @@ WEAK, MEASURED, UNDETERMINED = 10.0, 100.0, 1000.0
 NAMED_MAX = 5
 PAIR_MIN = 0.15  # share above which the two largest modules of a pattern are named
 MODULE_CONSTANTS = ("module u", "module v", "module rz")  # across the strips, along them, about z
-_LARGEST = ", largest in "
 _LAYER_Z_MM = np.array([z + pitch for z in (-1860.15, 47.4, 1237.4, 2427.4) for pitch in (-31.5, 0.0, 31.5)])
 _SHAPES = ("shift", "slope along z", "curvature")
 # names of shapes of a layer's degree of freedom; the others are "<kind> <shape>"
@@ -91,32 +90,6 @@ def determined(values: FloatArray, limit: float = MEASURED) -> BoolArray:
     return np.asarray(errors <= limit * np.median(errors)) if len(errors) else np.zeros(0, np.bool_)
 
 
-def distinct(names: Iterable[str]) -> list[str]:
-    """Return the names of directions, largest error first; if one repeats, it has a number: "layer.rx of station 1 (2)".
-
-    A direction hardly changes its error between iterations, and so keeps its number. The modules with the largest part
-    may change: see ``without_modules``.
-    """
-    seen: Counter[str] = Counter()
-    found = []
-    for name in names:
-        known = without_modules(name)
-        seen[known] += 1
-        number = f" ({seen[known]})" if seen[known] > 1 else ""
-        found.append(f"{known}{number}{name.removeprefix(known)}")
-    return found
-
-
-def without_modules(name: str) -> str:
-    """Return the part of a name that a direction keeps in all iterations."""
-    return name.partition(_LARGEST)[0]
-
-
-def kinds_of(names: Iterable[str]) -> list[str]:
-    """Return the different names without numbers and modules, for lists that may be long."""
-    return list(dict.fromkeys(without_modules(name).partition(" (")[0] for name in names))
-
-
 def name(labels: Sequence[int], direction: FloatArray) -> str:
     """Name a direction by its dominant degree of freedom and its shape along z.
 
@@ -172,10 +145,10 @@ def _pattern(name: str, part: FloatArray, total: float) -> tuple[str, float]:
         return f"{name.removeprefix('pattern of ')} of module {keys[0]}", largest / total
     overlap = float(squares.sum()) / total
     if largest + second > PAIR_MIN * total:
-        return f"{name}{_LARGEST}{' and '.join(sorted(keys))}", overlap
+        return f"{name}{LARGEST}{' and '.join(sorted(keys))}", overlap
     stations = [float(part.sum()) for part in np.split(squares, 4)]
     if max(stations) > 0.5 * total:
-        return f"{name}{_LARGEST}station {stations.index(max(stations))}", overlap
+        return f"{name}{LARGEST}station {stations.index(max(stations))}", overlap
     return name, overlap
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
-from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.parameters.labels import LAYER_LEVER_MM, PARAMETERS, STRIP_LEVER_MM
 from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.passes import Pass, run_pass
 from faser_align.alignment.solver.problem import Problem, define_problem, make_problem
@@ -25,9 +25,6 @@ from faser_align.alignment.solver.steering import Steering, parse_steering
 from faser_align.alignment.solver.sums.total import NotExactError, Total
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import replacing
-
-# rms distances (mm): along a strip of +-63 mm; in x or y over the bore of 100 mm radius (SCTBRLSENSOR, DIPOLEGENERAL)
-STRIP_LEVER_MM, LAYER_LEVER_MM = 36.4, 50.0
 
 
 @dataclass(frozen=True)

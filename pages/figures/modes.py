@@ -3,7 +3,7 @@
 import math
 
 from faser_align.alignment.parameters.labels import PARAMETERS
-from faser_align.alignment.quality.weak_modes import kinds_of, without_modules
+from faser_align.alignment.quality.mode_names import kinds_of, without_modules
 from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Measured
 from faser_align.pages.figures.source import Source

@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 
 from faser_align.alignment.parameters.fix_rules import fix_rules
-from faser_align.alignment.parameters.labels import PARAMETERS, layer_label, module_rz_label, module_x_label
+from faser_align.alignment.parameters.labels import (
+    LAYER_LEVER_MM,
+    PARAMETERS,
+    STRIP_LEVER_MM,
+    layer_label,
+    module_rz_label,
+    module_x_label,
+)
 from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
 from faser_align.alignment.quality.constant_errors import errors_of
-from faser_align.alignment.solver.normal_equations import LAYER_LEVER_MM, STRIP_LEVER_MM, Normal, in_um
+from faser_align.alignment.solver.normal_equations import Normal, in_um
 from faser_align.alignment.solver.steering import parse_steering
 
 SIDES = (module_x_label(0, 0, 3, 0), module_x_label(0, 0, 3, 1))

@@ -102,12 +102,21 @@ def test_plain_words_need_no_pydantic() -> None:
         assert done.stdout.splitlines()[-1] == "[]", done
 
 
-def test_only_a_new_database_needs_sqlite_utils() -> None:
-    """Commands for existing campaigns load neither sqlite-utils nor the NumPy and pandas that it would load."""
-    code = "import sys; from faser_align.operations import extension, lifecycle, notify_retry; from faser_align.state import create; "
-    loaded = "print(sorted({'sqlite_utils', 'numpy', 'pandas'} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("modules", "expected"),
+    [
+        ("operations.extension operations.lifecycle operations.notify_retry state.create", []),
+        ("operations.submission state.schema", ["sqlite_utils"]),
+        ("notifiers.message state.facts alignment.quality.grades", []),
+    ],
+    ids=["an existing campaign", "a new one", "a message"],
+)
+def test_libraries_that_take_long_are_not_loaded(modules: str, expected: list[str]) -> None:
+    """Only a new database needs sqlite-utils, which would load pandas; messages and their grades need no NumPy."""
+    code = f"import sys; {'; '.join(f'import faser_align.{module}' for module in modules.split())}; "
+    loaded = "print(*sorted({'sqlite_utils', 'numpy', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code + loaded], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split() == expected
 
 
 def test_numbers_are_still_checked(plain_command: Command) -> None:
