@@ -37,6 +37,7 @@ def pytest_configure() -> None:
     # A shell makes its background processes ignore Ctrl-C, and their children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else every process that loads numpy starts threads
     load_profile()
 
 

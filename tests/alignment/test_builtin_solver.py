@@ -102,6 +102,7 @@ def test_undetermined_modes_are_named(pede_case: Case) -> None:
         assert solution.values[102] == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cache", "layouts"), [(0, 0), (500_000, 100_000), (0, 1 << 20)])
 def test_records_need_not_fit_into_memory(
     pede_case: Case, monkeypatch: pytest.MonkeyPatch, cache: int, layouts: int

@@ -58,6 +58,7 @@ def write_tree(
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("compression", "per_basket"),
     [

@@ -64,6 +64,7 @@ def as_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sparse_matrix, "_BLOCK", 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lines",
     [

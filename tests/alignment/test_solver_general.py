@@ -71,6 +71,7 @@ def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: i
         assert_is(run(tmp_path, pack(case), ""), *dense(case))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lines", "without_records"),
     [

@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 import forking
 import pytest
-import typer
 from campaigns import hook
 from commandline import Result
 from desk import IFT_LOCAL_TOML
@@ -97,7 +96,7 @@ def desk(pool: Pool, workdir: Path) -> Iterator[Desk]:
 
 def commands_with_json(command: Any = None, name: str = "") -> Iterator[str]:
     """Yield the names of all commands that can write JSON."""
-    command = command or typer.main.get_command(main.app)
+    command = command or main.root()
     for word, inner in getattr(command, "commands", {}).items():
         yield from commands_with_json(inner, f"{name} {word}".strip())
     if any("--json" in parameter.opts for parameter in command.params):

@@ -59,6 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BROKEN)
 def test_metrics_that_are_none_are_named(kind: str, folder: str) -> None:
     """Malformed metrics are named on the page and not judged."""

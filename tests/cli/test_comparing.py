@@ -31,11 +31,13 @@ def solved(
     return record
 
 
-@pytest.fixture
-def two(workdir: Path) -> tuple[str, str]:
-    solved(workdir, "a", files=4, shift_mm=0.010, patience=2)
-    solved(workdir, "b", files=3, shift_mm=0.016, patience=3)
-    return f"{workdir}/a", f"{workdir}/b"
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Provide two campaigns, which tests only read."""
+    folder = tmp_path_factory.mktemp("two")
+    solved(folder, "a", files=4, shift_mm=0.010, patience=2)
+    solved(folder, "b", files=3, shift_mm=0.016, patience=3)
+    return f"{folder}/a", f"{folder}/b"
 
 
 def test_what_differs_is_told(two: tuple[str, str], command: Command) -> None:
@@ -149,8 +151,9 @@ def test_campaigns_of_one_name_are_told_apart(workdir: Path, command: Command, t
     assert (again.status, again.err) == (2, f"error: {folders[0]}/ is named twice; name each campaign once\n")
 
 
-def test_what_cannot_be_read_is_told(two: tuple[str, str], command: Command, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_told(command: Command, tmp_path: Path) -> None:
     """Damaged constants are named with their campaign, on the terminal and on the page."""
+    two = [str(solved(tmp_path, name, shift_mm=0.010)["folder"]) for name in ("a", "b")]
     path = Path(layout.result_file(two[1], 1, 1))
     path.write_text("garbage")
     page = tmp_path / "both.html"

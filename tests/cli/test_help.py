@@ -3,12 +3,11 @@
 import re
 
 import pytest
-import typer.main
 from commandline import Command, commands
 
 from faser_align.cli import main
 
-COMMANDS = sorted(commands(typer.main.get_command(main.app)))
+COMMANDS = sorted(commands(main.root()))
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import forking
 import pytest
-import typer
 from campaigns import hook, make_campaign, run_iteration
 from commandline import commands
 
@@ -106,7 +105,7 @@ def run(words: list[str], place: Path, redirection: str = "", **environment: str
 
 def test_every_command_is_tried() -> None:
     """The table above has every command of the program."""
-    assert {" ".join(path) for path in commands(typer.main.get_command(main.app))} == set(WORDS)
+    assert {" ".join(path) for path in commands(main.root())} == set(WORDS)
 
 
 @pytest.mark.parametrize("command", WORDS)

@@ -128,6 +128,7 @@ def test_nobody_is_notified_from_elsewhere(
     assert len(subjects(mailbox)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ["pending", "claimed"])
 def test_what_a_killed_final_left_is_sent(
     left: str, tmp_path: Path, mailbox: Mailbox, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -79,6 +79,7 @@ def test_an_end_that_was_resumed_is_none(tmp_path: Path) -> None:
     assert waiting.wait(record["folder"], timeout_s=0.1, interval_s=0.05) == (None, "")
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_just_being_made_is_waited_for(tmp_path: Path) -> None:
     """Between a hook's recording of a resumption and its snapshot the old end is ignored."""
     record = make_campaign(tmp_path / "c", files=1)

@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
-from faser_align.cli.main import app
+from faser_align.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -17,7 +16,7 @@ PAGES = [
 
 def unknown(typed: str) -> list[str]:
     """Return words of a command (without ``faser-align``) that the program does not know."""
-    command, found = typer.main.get_command(app), []
+    command, found = main.root(), []
     for word in (word.strip(",.:;()[]") for word in typed.split()):
         inner = getattr(command, "commands", None)
         if inner is not None:

@@ -37,6 +37,7 @@ def test_a_worker_that_dies_is_replaced() -> None:
         assert worker.call("sending", "counting", 1, wait_s=60.0).found == [1]
 
 
+@pytest.mark.slow
 def test_a_function_that_no_signal_reaches_is_killed(tmp_path: Path) -> None:
     """A function that waits in the C library is killed at its time limit, its values count, and the next call works."""
     with Worker() as worker:
@@ -50,6 +51,7 @@ def test_a_function_that_no_signal_reaches_is_killed(tmp_path: Path) -> None:
     assert call("sending", "counting", 1, wait_s=-1.0) == ([], True, "")
 
 
+@pytest.mark.slow
 def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     """The kernel kills a worker whose parent was killed."""
     file = tmp_path / "process"

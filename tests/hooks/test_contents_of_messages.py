@@ -51,6 +51,7 @@ def test_a_cure_that_resumes_nothing_is_told_as_it_is(tmp_path: Path) -> None:
     assert lost["cure"] == "compare the cuts of [mille] with the counts in the reason, then submit a new campaign"
 
 
+@pytest.mark.slow
 def test_each_kind_of_failure_has_its_log(tmp_path: Path) -> None:
     """Of nodes with the same failure the first one's log is shown, and that of a different failure, however late."""
     notify = {"targets": ["me"], "events": ["end"]}
@@ -142,6 +143,7 @@ def test_notes_are_told(tmp_path: Path) -> None:
     assert due(record["folder"])["notes"] == [note]
 
 
+@pytest.mark.slow
 def test_constants_that_were_changed_by_hand_are_told(tmp_path: Path) -> None:
     """History, status and every later message name the iteration whose constants somebody changed."""
     notify = {"targets": ["me"], "events": ["end"], "file": str(tmp_path / "targets.toml")}

@@ -70,6 +70,7 @@ def test_the_plot_is_shown_and_all_is_told(tmp_path: Path) -> None:
     assert 'href="https://align.example.org/pages/%C5%81%C3%B3d%C5%BA.html"' in html.get_content()
 
 
+@pytest.mark.slow
 def test_without_matplotlib_the_message_says_so(tmp_path: Path) -> None:
     """Without a plot the message says why, and attaches nothing, not even an older picture."""
     why = "figures need matplotlib, which is not installed for /usr/bin/python3; install faser-align[plot] there"
@@ -89,6 +90,7 @@ def test_a_picture_that_cannot_be_attached(tmp_path: Path, content: bytes | None
     assert found == ({} if content is None else {"no_plot": f"{path} is no picture that the Millepede job drew"})
 
 
+@pytest.mark.slow
 def test_metrics_that_lack_everything(tmp_path: Path) -> None:
     """Metrics without steps, times and corrections give a message that omits them."""
     nothing: dict[str, Any] = {"steps": [{"parts": {}}, {}], "corrections": {}, "reconstruction": {}, "cpu_s": None}
@@ -99,6 +101,7 @@ def test_metrics_that_lack_everything(tmp_path: Path) -> None:
     assert "not needed" in text
 
 
+@pytest.mark.slow
 def test_templates_of_the_user_in_a_hook(tmp_path: Path) -> None:
     """A hook uses the user's templates, and logs in hooks.log which one it could not use."""
     mine = tmp_path / "mine"

@@ -98,6 +98,7 @@ def test_what_jobs_write_is_described(history: list[Metrics], validated: Metrics
         assert undescribed(metrics, names_of(metrics)) == []
 
 
+@pytest.mark.slow
 def test_what_is_described_is_written(history: list[Metrics], last_stage: Metrics, validated: Metrics) -> None:
     """Each description is of an existing metric, except those that need HTCondor's log, a failure, or an import."""
     elsewhere = {"reconstruction.cpu_s", "reconstruction.jobs", "steps[].undetermined[].PARAMETER", "imported"}

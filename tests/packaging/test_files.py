@@ -4,11 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
-MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+from sources import MODULES, tree
 
 # Exceptions: where a file is written or renamed differently, by module and function, and why.
 ALLOWED = {
@@ -85,15 +81,11 @@ def places(module: Path) -> Iterator[tuple[str, str, int]]:
                 yield str(module), function, child.lineno
             yield from walk(child, inside)
 
-    return walk(ast.parse((ROOT / module).read_bytes()), "")
+    return walk(tree(module), "")
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_files_are_written_in_one_way(module: Path) -> None:
-    """Only ``system.atomic`` writes or renames files, except with a documented reason."""
-    assert [f"{where}:{line} in {name}" for where, name, line in places(module) if (where, name) not in ALLOWED] == []
-
-
-def test_no_exception_is_left_over() -> None:
-    """Each listed exception exists and writes a file."""
-    assert {(where, name) for module in MODULES for where, name, _ in places(module)} >= set(ALLOWED)
+def test_files_are_written_in_one_way() -> None:
+    """Only ``system.atomic`` writes or renames files, except with a documented reason; each exception exists."""
+    found = [place for module in MODULES for place in places(module)]
+    assert [f"{where}:{line} in {name}" for where, name, line in found if (where, name) not in ALLOWED] == []
+    assert {(where, name) for where, name, _ in found} >= set(ALLOWED)

@@ -4,9 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from sources import MODULES, PACKAGES, text, tree
 
 # A package may import those of lower rank; packages of the same rank do not import each other.
 RANKS = {
@@ -34,18 +32,10 @@ RANKS = {
 # Hooks run inside a campaign and never make one.
 FORBIDDEN = {("hooks", "dag")}
 
-# The example scripts are a user's programs.
-MODULES = sorted(
-    path.relative_to(ROOT)
-    for package in RANKS
-    for path in (ROOT / package).rglob("*.py")
-    if package != "examples" or path.name == "__init__.py"
-)
-
 
 def imported(module: Path) -> Iterator[tuple[str, int]]:
     """Yield our packages that a module imports anywhere, including functions, with the line."""
-    for node in ast.walk(ast.parse((ROOT / module).read_bytes())):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -59,21 +49,20 @@ def imported(module: Path) -> Iterator[tuple[str, int]]:
                 yield package, node.lineno
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_imports_point_inwards(module: Path) -> None:
+def test_imports_point_inwards() -> None:
     """A module imports its own package and packages of lower rank, and none that is forbidden to it."""
-    package = module.parts[0]
     wrong = [
         f"{module}:{line} imports faser_align.{other}"
+        for module in MODULES
         for other, line in imported(module)
-        if other != package and (RANKS[other] >= RANKS[package] or (package, other) in FORBIDDEN)
+        if other != (own := module.parts[0]) and (RANKS[other] >= RANKS[own] or (own, other) in FORBIDDEN)
     ]
     assert wrong == []
 
 
 def test_every_package_has_a_rank() -> None:
     """Every package has a rank."""
-    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(RANKS)
+    assert set(PACKAGES) == set(RANKS)
 
 
 # Ranks inside packages: commands import the show package; in the engine the solver reads pede's texts and Mille records,
@@ -84,19 +73,21 @@ INSIDE = {
 }
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module.parts[0] in INSIDE], ids=str)
-def test_inner_packages_point_inwards(module: Path) -> None:
+def test_inner_packages_point_inwards() -> None:
     """An inner package imports only those of lower rank."""
-    package, inner = module.parts[:2]
-    names, text = INSIDE[package], (ROOT / module).read_text()
-    higher = names[names.index(inner) + 1 :] if inner in names else ()
-    assert [name for name in higher if f"faser_align.{package}.{name}" in text] == []
+    wrong = []
+    for module in (module for module in MODULES if module.parts[0] in INSIDE):
+        package, inner = module.parts[:2]
+        names = INSIDE[package]
+        higher = names[names.index(inner) + 1 :] if inner in names else ()
+        wrong += [f"{module}: {name}" for name in higher if f"faser_align.{package}.{name}" in text(module)]
+    assert wrong == []
 
 
 def imported_modules(module: Path) -> set[str]:
     """Return our modules that a module imports at run time, including inside functions."""
     names: set[str] = set()
-    for node in runtime(ast.parse((ROOT / module).read_bytes())):
+    for node in runtime(tree(module)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

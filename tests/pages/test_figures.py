@@ -178,6 +178,7 @@ def test_figures_of_a_page_share_no_ids(source: Source) -> None:
         assert len(text) < 60_000
 
 
+@pytest.mark.slow
 def test_the_command_writes_figures_and_numbers(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`plots` writes each figure as SVG, PNG, PDF and CSV, also a second time, and names what an iteration lacks."""
     monkeypatch.chdir(workdir)
@@ -326,6 +327,7 @@ def test_iterations_with_different_numbers_of_tracks_are_compared(filled: Source
     assert plot.caption.endswith("Tracks: 364 in iteration 1, 364 in iteration 2.")
 
 
+@pytest.mark.slow
 def test_names_above_the_axes_do_not_meet(filled: Source) -> None:
     """Names of series have a row of their own where they have no room beside the experiment's label."""
     for names in (
@@ -397,6 +399,7 @@ def test_files_have_their_names_on_the_axis(filled: Source) -> None:
     assert [label.get_text() for label in axes.get_xticklabels()][:1] == ["400"]
 
 
+@pytest.mark.slow
 def test_every_figure_can_be_drawn_as_every_file(filled: Source) -> None:
     """Every figure of the catalogue is drawn, has a table, and is explained on the page of figures."""
     explained = (Path(__file__).parents[2] / "docs" / "figures.md").read_text(encoding="utf-8")

@@ -63,6 +63,7 @@ def test_a_lost_database_comes_back_as_it_was(ended: Record, tmp_path: Path) -> 
     assert differences(folder) == redolog.Comparison([])  # its new redo log continues
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_flipped_bytes_are_found(seed: int, ended: Record, tmp_path: Path) -> None:
     """Seven flipped bytes in one page of the database are found, unless schema and rows are unaffected."""

@@ -105,6 +105,7 @@ def test_a_sound_store_is_left_as_it_is(case: str, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("back", ["the store", "the published copy"])
 def test_an_older_copy_is_brought_up_to_date(case: str, back: str, tmp_path: Path) -> None:
@@ -428,6 +429,7 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
     assert replay.missing(str(known), [one._replace(spooled="") for one in events]) == ([], [Replayable(late)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_scripts_add_nothing_to_a_complete_history(seed: int, tmp_path: Path) -> None:
     """Whichever killed scripts committed, the logs complete a copy of any moment in order, and add nothing to the last one."""
@@ -768,6 +770,7 @@ def test_a_node_that_failed_without_output(told: Record, tmp_path: Path) -> None
     assert found == [("failed", "no output")]
 
 
+@pytest.mark.slow
 def test_what_was_changed_on_the_way(tmp_path: Path) -> None:
     """An extension's nodes are restored, and each iteration is judged with the limits of its time."""
     record = make_campaign(tmp_path / "c", files=1, config={"campaign": {"iterations": 2}})

@@ -223,6 +223,7 @@ def _number(folder: str) -> str:
     return Path(folder, f"{layout.PUBLISHED}.next").read_text()
 
 
+@pytest.mark.slow
 def test_copies_take_a_twentieth_of_the_time(record: dict[str, Any]) -> None:
     """The interval between snapshots is nineteen times the copy's duration, at most 4 s, with any clock."""
     folder = record["folder"]
@@ -343,6 +344,7 @@ def test_a_store_is_found_whatever_its_folder_is_called(tmp_path: Path) -> None:
         assert queries.campaign(copy)["stage"] == 7
 
 
+@pytest.mark.slow
 def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, Any]) -> None:
     """The end of a campaign is one message per target, with the data of its iterations."""
     folder = record["folder"]
@@ -364,6 +366,7 @@ def test_an_end_puts_one_message_per_target_into_the_outbox(record: dict[str, An
     assert about["key"] == f"{NAME}/{letter.history_ids[0]}"
 
 
+@pytest.mark.slow
 def test_a_late_message_has_the_numbers_of_its_time(workdir: Path) -> None:
     """A late message about an iteration has the numbers and constants of its time."""
     notify = {"targets": ["me"], "events": ["iteration"]}
@@ -441,6 +444,7 @@ def _back_off_s(folder: str, letter: outbox.Claim, problem: str) -> float:
     return queries.seconds(later) - before
 
 
+@pytest.mark.slow
 def test_many_holds_are_one_message_and_the_end_comes_after_it(record: dict[str, Any]) -> None:
     """Consecutive holds are one message before the campaign's end, with the state of their time."""
     folder = record["folder"]

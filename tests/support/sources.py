@@ -1,0 +1,27 @@
+"""Read the program's own source, each module once."""
+
+import ast
+import functools
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+# The example scripts are a user's programs.
+MODULES = sorted(
+    path.relative_to(ROOT)
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
+    if package != "examples" or path.name == "__init__.py"
+)
+
+
+@functools.cache
+def text(module: Path) -> str:
+    """Return the text of a module."""
+    return (ROOT / module).read_text(encoding="utf-8")
+
+
+@functools.cache
+def tree(module: Path) -> ast.Module:
+    """Return the parsed module."""
+    return ast.parse(text(module))
