@@ -15,7 +15,8 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import events, exit_codes, table
 from faser_align.state import control_requests, create, dagmanlogs, database, joblogs, judging
 from faser_align.state.dagmanlogs import Logs
-from faser_align.state.repair.runs import UNENDED, UNKNOWN, ScriptRun, script_runs
+from faser_align.state.repair.order import script_runs
+from faser_align.state.repair.runs import UNENDED, UNKNOWN, ScriptRun
 
 SECOND = len("2026-11-24T07:30:00")  # precision of times in the logs
 PROVED = "proved"  # marks an end without a script, which a later event proves

@@ -11,7 +11,7 @@ from faser_align.fsm import events, table
 from faser_align.state import create, queries, schema, spool, writer
 from faser_align.state.repair.copies import DELIVERY_UNKNOWN, opened
 from faser_align.state.repair.events import PROVED, UNDECIDED, UNSURE, Replayable, is_new_dagman
-from faser_align.state.repair.runs import NEAR_S
+from faser_align.state.repair.order import NEAR_S
 
 
 def begin(path: str, record: Manifest) -> None:

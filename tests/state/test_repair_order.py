@@ -12,8 +12,8 @@ from stored import rows
 from faser_align.campaign import changes, layout
 from faser_align.state.create import create_store
 from faser_align.state.repair import rebuild as repair
+from faser_align.state.repair.order import script_runs
 from faser_align.state.repair.report import report, sentences
-from faser_align.state.repair.runs import script_runs
 
 Record = dict[str, Any]
 AT_S = 1795604944
