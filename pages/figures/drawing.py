@@ -9,33 +9,16 @@ import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.histograms import Histogram
-from faser_align.alignment.parameters.labels import LAYERS, MODULES, STATIONS, constants_key
 from faser_align.alignment.quality.figure_data import centre_of
-from faser_align.pages.figures import scale, style
-from faser_align.pages.figures.shapes import (
-    Arrows,
-    Band,
-    ByElement,
-    Curves,
-    Histograms,
-    Map,
-    Maps,
-    Measured,
-    Stack,
-    bins_of,
-)
+from faser_align.pages.figures import style
+from faser_align.pages.figures.shapes import Band, ByElement, Curves, Histograms, Measured, Stack, bins_of
 from faser_align.pages.numbers import measured, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BAND, RIDGE, STRIP, FRAME = (
-    110.0,
-    34.0,
-    84.0,
-    130.0,
-)  # heights of a panel: elements, one of many histograms, map, curves (points)
+BAND, RIDGE, FRAME = 110.0, 34.0, 130.0  # heights of a panel: elements, one of many histograms, curves (points)
 ROW, LEGEND_ROW, SIGN = 20.0, 16.0, 6.8  # heights above the axes, mean width of a character (points)
 LABEL_AT = 0.16  # distance of a y axis's name from the axis, in widths of the axes
 _UNNAMED = ("", "error")
@@ -71,7 +54,7 @@ def _band(axes: "Axes", band: Band, keys: Sequence[str], colours: Mapping[str, s
     for left, right in pairwise(keys):
         if left[0] != right[0]:
             axes.axvline(place[right] - 0.5, color=style.LINE, linewidth=0.8)
-    _titled(axes, _with_unit(band.label, band.unit))
+    _titled(axes, style.with_unit(band.label, band.unit))
     axes.set_ylim(low, high + 0.25 * (high - low))
     _in_thousands(axes)
 
@@ -148,7 +131,7 @@ def _frames(data: Histograms, experiment: str) -> "Figure":
         if columns == 2:
             axes.tick_params(labelleft=False)
     _trim(grid[0, 0], data)
-    grid[-1, -1].set_xlabel(_with_unit(data.label, data.unit))
+    grid[-1, -1].set_xlabel(style.with_unit(data.label, data.unit))
     grid[0, 0].set_ylabel(f"share of {data.of}" if data.of else "entries")
     grid[0, 0].yaxis.set_label_coords(-LABEL_AT if columns == 1 else -0.05, 1.0)
     _in_thousands(grid[0, 0])
@@ -232,7 +215,7 @@ def _ridges(data: Histograms, experiment: str) -> "Figure":
     axes.set_ylim(-0.05, len(data.panels) + 0.02)
     axes.set_yticks([len(data.panels) - 0.7 - row for row in range(len(data.panels))], [p.label for p in data.panels])
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(_with_unit(data.label, data.unit))
+    axes.set_xlabel(style.with_unit(data.label, data.unit))
     style.name(figure, experiment)
     _legend_above(figure, names, head)
     return figure  # type: ignore[no-any-return]
@@ -298,7 +281,7 @@ def _curves(axes: "Axes", data: Curves) -> None:
         axes.axhline(0.0, color=style.SOFT, linewidth=0.6)
     _label_x(axes, data)
     axes.set_xlabel(data.x_label)
-    axes.set_ylabel(_with_unit(data.y_label, data.unit))
+    axes.set_ylabel(style.with_unit(data.y_label, data.unit))
     axes.yaxis.set_label_coords(-LABEL_AT, 1.0)
     _legend(axes, [curve.name for curve in data.curves])
 
@@ -313,97 +296,6 @@ def _label_x(axes: "Axes", data: Curves) -> None:
         last = max(round(x) for curve in data.curves for x in curve.x)
         axes.set_xticks(range(1, last + 1, math.ceil(last / 10)))
         axes.set_xlim(0.8, max(last, 2) + 0.2)
-
-
-def maps(data: Maps, experiment: str) -> "Figure":
-    """Draw the detector once for each quantity: modules, and a bar for each layer, coloured about zero."""
-    with style.look():
-        figure, grid = style.frame(len(data.maps), 1, height=34 + STRIP * len(data.maps), left=8)
-        figure.subplots_adjust(bottom=4 / (34 + STRIP * len(data.maps)), hspace=0.1)
-        for axes, of in zip(grid[:, 0], data.maps, strict=True):
-            _detector(axes, of.label, of.unit)
-            if isinstance(of, Arrows):
-                _arrows(axes, of)
-            else:
-                _map(axes, of)
-        style.name(figure, experiment)
-    return figure  # type: ignore[no-any-return]
-
-
-def _places() -> dict[str, float]:
-    """Return the x coordinate of each layer in pictures of the detector, in widths of a module."""
-    return {
-        constants_key(station, layer): 2.3 * (3 * number + layer) + 0.7 * number
-        for number, station in enumerate(STATIONS)
-        for layer in LAYERS
-    }
-
-
-def _detector(axes: "Axes", label: str, unit: str) -> None:
-    """Prepare a picture of the detector: its layers' names below, and what it shows above."""
-    places = _places()
-    for key, x in places.items():
-        axes.text(x + 1, -0.2, key, ha="center", va="top", color=style.SOFT)
-    axes.set_xlim(0, max(places.values()) + 2)
-    axes.set_ylim(-1.5, 6.1)
-    axes.set_axis_off()
-    axes.text(0, 4.9, _with_unit(label, unit), va="bottom")
-
-
-def _map(axes: "Axes", of: Map) -> None:
-    from matplotlib.collections import PolyCollection
-
-    squares, colours = [], []
-    for layer, x in _places().items():
-        if any(len(key) == 2 for key in of.values):
-            squares.append(_square(x, 0, 1.94, 3.94))
-            colours.append(_shade(of, layer))
-            continue
-        if not any(key.startswith(layer) for key in of.values):
-            squares.append(_square(x, 0, 1.94, 3.94))
-            colours.append(style.BACK)
-            continue
-        for module in MODULES:
-            column, row = divmod(module, 4)
-            squares.append(_square(x + column, row, 0.94, 0.94))
-            colours.append(_shade(of, f"{layer}{module}"))
-    axes.add_collection(PolyCollection(squares, facecolors=colours, edgecolors=style.LINE, linewidths=0.4))
-    steps = np.linspace(-1.0, 1.0, 21)
-    left, width = axes.get_xlim()[1] - 8.0, 0.18
-    axes.text(left - 0.4, 4.9, f"−{_end(of.most)}", ha="right", va="bottom")
-    axes.text(left + width * len(steps) + 0.4, 4.9, f"+{_end(of.most)}", va="bottom")
-    shades = [scale.colour(float(share)) for share in steps]
-    bars = [_square(left + width * at, 5.1, width, 0.6) for at in range(len(steps))]
-    axes.add_collection(PolyCollection(bars, facecolors=shades, edgecolors=shades, linewidths=0.4))
-
-
-def _arrows(axes: "Axes", of: Arrows) -> None:
-    """Draw the shift of each layer from its middle; x points to the left, as seen along the beam."""
-    from matplotlib.collections import PolyCollection
-
-    places = _places()
-    frames = [_square(x, 0, 1.94, 3.94) for x in places.values()]
-    axes.add_collection(PolyCollection(frames, facecolors=style.BACK, edgecolors=style.LINE, linewidths=0.4))
-    length = 1.9 / of.most if of.most else 0.0
-    arrow = {"arrowstyle": "-|>", "color": style.AFTER, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
-    for key, (x, y) in of.values.items():
-        start = places[key] + 0.97, 1.97
-        axes.annotate("", (start[0] - length * x, start[1] + length * y), start, arrowprops=arrow)
-    axes.text(axes.get_xlim()[1], 4.9, f"longest {_end(of.most)}", ha="right", va="bottom")
-
-
-def _end(most: float) -> str:
-    """Return the end of a scale with three digits and without an exponent."""
-    return f"{float(f'{most:.3g}'):,g}"
-
-
-def _shade(of: Map, key: str) -> str:
-    value = of.values.get(key)
-    return style.BACK if value is None else scale.colour(value / of.most if of.most else 0.0)
-
-
-def _square(x: float, y: float, width: float, height: float) -> list[tuple[float, float]]:
-    return [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
 
 
 def _colours(count: int) -> list[str]:
@@ -503,7 +395,3 @@ def _in_thousands(axes: "Axes") -> None:
     """Label the ticks of a y axis with large numbers in thousands, for which there is room."""
     if max(map(abs, axes.get_ylim())) >= 1e4 and axes.get_yscale() == "linear":
         axes.yaxis.set_major_formatter(lambda value, _place: signed(f"{value / 1e3:g}k") if value else "0")
-
-
-def _with_unit(label: str, unit: str) -> str:
-    return f"{label} [{unit}]" if unit else label

@@ -139,6 +139,11 @@ def name(figure: "Figure", experiment: str) -> None:
         figure.text(margin + (wide + 4) / width, top, others, style="italic", parse_math=False)
 
 
+def with_unit(label: str, unit: str) -> str:
+    """Return the name of an axis or panel with its unit."""
+    return f"{label} [{unit}]" if unit else label
+
+
 def written(figure: "Figure", form: str) -> bytes:
     """Return a figure as the content of a file: ``svg``, ``png`` or ``pdf``, without the time at which it was made."""
     file = io.BytesIO()
