@@ -12,7 +12,7 @@ from recorded import CASES, unpack
 from faser_align.campaign import layout
 from faser_align.state import dagmanlogs, joblogs
 from faser_align.state.dagmanlogs import Logs
-from faser_align.state.repair import events, runs
+from faser_align.state.repair import events, order, runs
 from faser_align.state.repair.rebuild import read_logs
 
 LOGS = (layout.JOB_LOG, layout.DAG + layout.ENDING_DAGMAN_LOG)
@@ -51,7 +51,7 @@ def test_one_log_is_enough(case: str, kept: tuple[str, ...], tmp_path: Path) -> 
     def ends(found: list[runs.ScriptRun]) -> set[tuple[str, str, str, int | None]]:
         return {(one.dag_id, one.node, one.job_id, one.ret) for one in found if one.phase == "post"}
 
-    assert ends(runs.script_runs(alone)) == ends(runs.script_runs(logs))
+    assert ends(order.script_runs(alone)) == ends(order.script_runs(logs))
 
 
 def test_a_job_that_failed_or_was_removed(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_what_only_one_log_tells_stands_behind_its_second() -> None:
     """What a second log alone tells comes after all of the same second in the first, and in its own order."""
     first = [runs.ScriptRun(at_s, "7.0", "pre", f"first{number}") for number, at_s in enumerate((10, 10, 12, 11, 13))]
     second = [runs.ScriptRun(at_s, "7.0", "pre", f"second{at_s}{place}") for at_s in (9, 10, 11) for place in "ba"]
-    found = [one.node for one in runs._complete(first, second)]
+    found = [one.node for one in order._complete(first, second)]
     assert found == [
         *("second9b", "second9a", "first0", "first1", "second10b", "second10a", "second11b", "second11a"),
         *("first2", "first3", "first4"),
@@ -122,8 +122,8 @@ def test_runs_of_one_script_pair_in_order() -> None:
     first = [one, post, one._replace(at_s=42)]
     lost = one._replace(at_s=29, status=runs.UNENDED)
     second = [lost, one._replace(at_s=33), post, one._replace(at_s=44)]
-    assert runs._complete([*first], second) == [lost, *first]
-    assert runs._complete([lost, *first], [one, post]) == [lost, *first]
+    assert order._complete([*first], second) == [lost, *first]
+    assert order._complete([lost, *first], [one, post]) == [lost, *first]
 
 
 def test_changes_stand_behind_what_scripts_did_and_before_a_resumption(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_lines_that_are_none(tmp_path: Path) -> None:
     """Malformed lines are skipped."""
     rubbish = "\n\0\n...\n012 (\n*** Node=\n1795604017 x\n11/25/26 10:50:43\nINTERNAL\n"
     assert dagmanlogs.jobstate(rubbish) == dagmanlogs.dagman_out(rubbish) == dagmanlogs.scripts(rubbish) == []
-    assert runs.script_runs(Logs(rubbish, rubbish, rubbish, rubbish, rubbish)) == []
+    assert order.script_runs(Logs(rubbish, rubbish, rubbish, rubbish, rubbish)) == []
 
 
 @pytest.mark.parametrize("case", CASES)
