@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import ctypes
 import functools
+import gc
 import importlib
 import io
 import json
@@ -202,6 +203,7 @@ def _modules(package: str, but: tuple[str, ...] = ()) -> list[str]:
 def _load(names: "tuple[str, ...] | list[str]") -> None:
     for name in names:
         importlib.import_module(name)
+    gc.freeze()  # a collection in a fork would touch, and so copy, everything
 
 
 def _run(question: dict[str, Any]) -> int:
