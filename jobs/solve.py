@@ -172,7 +172,12 @@ def _truth(iteration: Iteration) -> Constants | None:
 
 
 def _plot(iteration: Iteration, history: Sequence[Metrics]) -> str:
-    """Draw the convergence beside the iteration's metrics; return why there is no picture, or nothing."""
+    """Draw the convergence beside the iteration's metrics; return why there is no picture, or nothing.
+
+    Drawing takes as long as a small solution, and only e-mails show the picture.
+    """
+    if not iteration.config["notify"]["targets"]:
+        return "the campaign sends no messages"
     limits = limits_of(convergence_of(iteration.record, iteration.stage))
     path = layout.plot_file(iteration.folder, iteration.stage, iteration.number)
     return plot(path, history, limits, style.label(iteration.config))

@@ -80,7 +80,7 @@ def solved(run_job: Run, campaign: Path, iteration: int = 1) -> dict[str, Any]:
 
 def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None:
     """The job writes correction, sum and metrics, and the next iteration starts from the sum."""
-    campaign = reconstructed(simulation={"tracks": 1000})
+    campaign = reconstructed(simulation={"tracks": 1000}, notify={"targets": ["me"]})
     done = run_job("solve", campaign, 1, 1)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     folder = solution_folder(campaign)
@@ -478,14 +478,17 @@ def test_an_older_iteration_before_is_compared_by_its_result(reconstructed: Make
     del older["constants"]
     Path(layout.metrics_file(str(campaign), 1, 1)).write_text(json.dumps(older))
     reconstruct(str(campaign), 1, 2, 400)
-    assert not solved(run_job, campaign, 2)["constants"]["changed_by_hand"]
+    second = solved(run_job, campaign, 2)
+    assert not second["constants"]["changed_by_hand"]
+    assert second["no_plot"] == "the campaign sends no messages"
+    assert not os.path.exists(layout.plot_file(str(campaign), 1, 2))
     change_by_hand(layout.constants_file(str(campaign), 1, 2))
     assert solved(run_job, campaign, 2)["constants"]["changed_by_hand"]
 
 
 def test_without_matplotlib_there_is_no_plot_and_nothing_fails(reconstructed: Make, tmp_path: Path) -> None:
     """Without matplotlib the job succeeds, says why there is no plot, and removes an older one."""
-    campaign = reconstructed(simulation={"tracks": 1000})
+    campaign = reconstructed(simulation={"tracks": 1000}, notify={"targets": ["me"]})
     picture = Path(layout.plot_file(str(campaign), 1, 1))
     picture.parent.mkdir(parents=True, exist_ok=True)
     picture.write_bytes(b"of an earlier attempt")
