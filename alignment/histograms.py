@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from faser_align.alignment.arrays import FloatArray, IntArray
 
-WRITER = "faser-align"
 WIDTH_FRACTIONS = (0.158655, 0.5, 0.841345)  # median and plus or minus one standard deviation of a normal distribution
 
 
