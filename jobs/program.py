@@ -20,6 +20,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.stored_types import Config
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import CampaignError, NodeError
+from faser_align.system.libraries import without
 
 if TYPE_CHECKING:
     from faser_align.alignment.mille.conversion import Cuts
@@ -196,9 +197,8 @@ def main(work: Callable[..., None], usage: str, crashed: int) -> NoReturn:
     Most of a short job's CPU time is that of loading and freeing libraries.
     """
     gc.set_threshold(100_000)  # loading makes many objects and no garbage
-    absent: Any = None
-    sys.modules["pyarrow"] = absent  # awkward would load it, and no job needs it
-    status = run(work, usage, crashed)
+    with without("pyarrow"):  # awkward would load it, and no job needs it
+        status = run(work, usage, crashed)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # without freeing every object

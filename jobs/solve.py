@@ -177,7 +177,7 @@ def _plot(iteration: Iteration, history: Sequence[Metrics]) -> str:
     Drawing takes as long as a small solution, and only e-mails show the picture.
     """
     if not iteration.config["notify"]["targets"]:
-        return "the campaign sends no messages"
+        return "notify.targets was empty when the iteration was solved"
     limits = limits_of(convergence_of(iteration.record, iteration.stage))
     path = layout.plot_file(iteration.folder, iteration.stage, iteration.number)
     return plot(path, history, limits, style.label(iteration.config))

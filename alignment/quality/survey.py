@@ -63,9 +63,11 @@ class Spectrum:
             kinds[kind][3 * int(key[0]) + int(key[1]), int(key[2:] or 0)] = size
         return named(kinds)
 
-    def names(self, count: int) -> list[str]:
-        """Return distinct names of the ``count`` directions with the largest errors."""
-        return distinct(self.named(at)[0] for at in range(count))
+    def names(self, count: int) -> list[tuple[str, float]]:
+        """Return distinct names of the ``count`` directions with the largest errors, and their overlaps."""
+        found = [self.named(at) for at in range(count)]
+        names = distinct(name for name, _ in found)
+        return [(name, overlap) for name, (_, overlap) in zip(names, found, strict=True)]
 
     def displacements_um(self, moved_um: FloatArray) -> dict[str, float]:
         """Return by how much each layer and module moves (um) by a displacement of the labels."""
@@ -118,7 +120,7 @@ def weak_modes(
         "errors": [_error(error) for error in found.errors.tolist()],
         "drift_sigma": float(np.abs(moved[weak]).max(initial=0.0)),
         "drift_um": float(np.sqrt(np.mean(np.square(list(shifts.values()))))) if shifts else 0.0,
-        "modes": [_mode(found, at, names[at], float(moved[at]), weak=bool(weak[at])) for at in listed],
+        "modes": [_mode(found, at, *names[at], float(moved[at]), weak=bool(weak[at])) for at in listed],
     }
 
 
@@ -146,7 +148,7 @@ def freeze(
     found = spectrum(normal, free, survey)
     moved = found.rows.T @ displacement_um(found.labels, now, first)
     frozen = []
-    for at, name in enumerate(found.names(int((found.errors > above).sum()))):
+    for at, (name, _) in enumerate(found.names(int((found.errors > above).sum()))):
         row = found.rows[:, at] / [scale(label) for label in found.labels]
         largest = float(np.abs(row).max())
         factors = {
@@ -156,12 +158,12 @@ def freeze(
     return tuple(frozen)
 
 
-def _mode(found: Spectrum, at: int, name: str, moved: float, *, weak: bool) -> SurveyedMode:
+def _mode(found: Spectrum, at: int, name: str, overlap: float, moved: float, *, weak: bool) -> SurveyedMode:
     shifts = found.displacements_um(found.directions[:, at] * moved)
     where = max(shifts, key=lambda key: shifts[key])
     return {
         "name": name,
-        "overlap": round(found.named(at)[1], 2),
+        "overlap": round(overlap, 2),
         "weak": weak,
         "error_sigma": _error(float(found.errors[at])),
         "drift_sigma": abs(moved),

@@ -480,7 +480,7 @@ def test_an_older_iteration_before_is_compared_by_its_result(reconstructed: Make
     reconstruct(str(campaign), 1, 2, 400)
     second = solved(run_job, campaign, 2)
     assert not second["constants"]["changed_by_hand"]
-    assert second["no_plot"] == "the campaign sends no messages"
+    assert second["no_plot"] == "notify.targets was empty when the iteration was solved"
     assert not os.path.exists(layout.plot_file(str(campaign), 1, 2))
     change_by_hand(layout.constants_file(str(campaign), 1, 2))
     assert solved(run_job, campaign, 2)["constants"]["changed_by_hand"]

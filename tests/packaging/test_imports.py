@@ -4,7 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from sources import MODULES, PACKAGES, text, tree
+import sources
+from sources import PACKAGES, text, tree
 
 # A package may import those of lower rank; packages of the same rank do not import each other.
 RANKS = {
@@ -31,6 +32,9 @@ RANKS = {
 }
 # Hooks run inside a campaign and never make one.
 FORBIDDEN = {("hooks", "dag")}
+
+# The example scripts are a user's programs.
+MODULES = [path for path in sources.MODULES if path.parts[0] != "examples" or path.name == "__init__.py"]
 
 
 def imported(module: Path) -> Iterator[tuple[str, int]]:
