@@ -115,9 +115,7 @@ def _lines(descriptor: int, deadline: float) -> Iterator[bytes]:
 def serve(parent: int) -> None:
     """Run the functions that standard input names; the main program of a ``Worker``."""
     import ctypes
-    import gc
 
-    gc.set_threshold(100_000)  # loading libraries makes many objects and no garbage
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit("the parent is gone")
