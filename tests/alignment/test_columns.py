@@ -214,7 +214,7 @@ def test_a_damaged_basket_names_branch_and_entry(tracks: Any, tmp_path: Path, co
 
 
 @given(at=st.integers(0, 10**6), bits=st.integers(1, 255))
-@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(75), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_damage_is_an_error_or_harmless(tmp_path: Path, at: int, bits: int) -> None:
     """A changed byte gives other numbers or a sentence with the file, and leaves no partial output."""
     source = tmp_path / "whole.root"

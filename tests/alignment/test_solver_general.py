@@ -60,7 +60,7 @@ def assert_is(solution: Solution, values: np.ndarray, errors: np.ndarray) -> Non
 
 @pytest.mark.slow
 @given(seed=st.integers(0, 10**6), places=st.sampled_from([0, 16]), words=st.sampled_from([50, 1 << 22]))
-@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: int) -> None:
     """Records of all shapes give the result of a dense fit, in any pieces and by any method."""
     case = make_case(seed)
@@ -389,7 +389,7 @@ def test_records_without_local_parameters_are_code_28(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_damaged_binaries_have_an_end_code(tmp_path: Path, data: st.DataObject) -> None:
     """Whatever bytes of a binary are changed, the solver ends with a code of pede and writes it."""
     content = bytearray(pack(make_case(14, n_records=20), double=data.draw(st.booleans())))

@@ -267,7 +267,7 @@ texts = st.one_of(
 @given(texts)
 @example("entries 1e308 1 -1e308")
 @example("entries 1e999 1 0")
-@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_text_is_read_or_refused(folder: Path, text: str) -> None:
     """Any text is parsed or rejected with a code of pede and one sentence."""
     code, message = 13, ""

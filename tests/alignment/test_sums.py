@@ -89,7 +89,7 @@ def assert_equal(summed: Solution, full: Solution) -> None:
 
 @pytest.mark.slow
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(10), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_sums_give_the_solution_of_the_records(tmp_path: Path, seed: int) -> None:
     """Sums and records give the same solution for random methods, cuts, constraints, entry limits and weights."""
     steering, binaries = write_problem(tmp_path, seed)

@@ -31,10 +31,13 @@ def written(folder: Path, facts: Facts) -> Path:
 
 @pytest.mark.parametrize("name", ["converged", "failed", "removed", "running", "held", "lost", "created", "one"])
 def test_report_of_every_campaign_is_sound(name: str, browser: Browser, campaigns: Path, tmp_path: Path) -> None:
-    """The report of every campaign is valid on a phone in dark mode and on a large screen in light mode."""
+    """The report of every campaign fits a phone in dark mode and a large screen in light mode.
+
+    It is accessible on the phone, and that of a whole campaign on both.
+    """
     path = written(tmp_path, collect(str(campaigns / name)))
     for width, scheme in SIZES:
-        seen = look(browser, path, width, scheme, axe=True)
+        seen = look(browser, path, width, scheme, axe=scheme == "dark" or name == "converged")
         assert name.split("-")[0] in seen.page.title()
         seen.page.context.close()
 

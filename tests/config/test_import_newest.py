@@ -96,7 +96,7 @@ def test_every_version_is_imported_or_refused_with_its_problems(version: str) ->
     st.sampled_from([*NEWEST, "config_readme.json"]),
     st.lists(st.tuples(st.integers(0, 99), JUNK), min_size=1, max_size=3),
 )
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(100))
 def test_any_value_is_taken_or_refused_in_sentences(name: str, changes: list[tuple[int, Any]]) -> None:
     """Any value of a key is imported or refused with one-line sentences, never with another error."""
     old = read(name)

@@ -21,7 +21,7 @@ def taken(sequence: list[Event], *, lost_max: int = 1) -> Memory:
     return memory
 
 
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(100))
 @given(st.lists(events(), max_size=40))
 def test_no_sequence_leaves_the_table(sequence: list[Event]) -> None:
     """Each change in the history is a row of a table that begins where the last one ended; only two events leave an end."""
@@ -43,7 +43,7 @@ def test_no_sequence_leaves_the_table(sequence: list[Event]) -> None:
     }
 
 
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(100))
 @given(st.lists(events(), max_size=40))
 def test_counts_follow_from_rows(sequence: list[Event]) -> None:
     """A node counts its attempts, at most its last one is open, and a campaign counts its dropped files within the limit."""
@@ -55,7 +55,7 @@ def test_counts_follow_from_rows(sequence: list[Event]) -> None:
     assert memory.campaign["lost"] == len(lost) <= memory.campaign["lost_max"]
 
 
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(100))
 @given(st.lists(events(), max_size=25))
 def test_an_event_taken_in_twice_in_a_row_changes_nothing(sequence: list[Event]) -> None:
     """A script that runs again at once gets the first run's exit status and changes nothing."""
@@ -68,7 +68,7 @@ def test_an_event_taken_in_twice_in_a_row_changes_nothing(sequence: list[Event])
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(100))
 @given(st.data())
 def test_events_of_different_nodes_commute(data: st.DataObject) -> None:
     """The reconstructions of an iteration may report in any order."""

@@ -655,7 +655,7 @@ with tempfile.TemporaryDirectory() as _folder:
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(75))
 @given(st.lists(memory.events(), max_size=40))
 def test_a_sequence_of_events_leaves_the_database_as_it_leaves_memory(sequence: list[Event]) -> None:
     """The database is sound after every sequence of events, and holds what the same changes make of rows in memory."""
@@ -684,7 +684,7 @@ class StoriesOnDisk(Stories):
 
 
 Stories.TestCase.settings = settings(
-    max_examples=4000 if SOAK else 150,
+    max_examples=4000 if SOAK else 75,
     stateful_step_count=60 if SOAK else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
