@@ -4,15 +4,15 @@
 """
 
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import forking
 import pytest
 from calypso import Lxplus
-from desk import COMMAND, EXAMPLES, IFT_LOCAL_TOML, Desk
+from desk import EXAMPLES, IFT_LOCAL_TOML, Desk
 from nowhere import no_job_begins
 from properties import SOAK
 from standin import make_pede
@@ -76,10 +76,10 @@ def end(desk: Desk, worlds: list[World]) -> None:
 RECONSTRUCTION = {
     "token": (["cp:refused", "klist:expired"], {}, exit_codes.TOKEN, "Permission denied"),
     "stale": ([], {"silent": True}, exit_codes.NO_OUTPUT, "ended well but left no"),
-    "setup": ([], {"setup": False}, exit_codes.ENVIRONMENT, "setup.sh"),
 }
 if SOAK:
     RECONSTRUCTION |= {
+        "setup": ([], {"setup": False}, exit_codes.ENVIRONMENT, "setup.sh"),
         "refused": (["cp:refused"], {}, exit_codes.COPY, "cannot be written"),
         "truncated": (["cp:truncated"], {}, exit_codes.COPY, "is not what was sent"),
         "quota": (["cp:quota"], {}, exit_codes.NO_SPACE, "Disk quota exceeded"),
@@ -87,15 +87,20 @@ if SOAK:
     }
 PEDE_DOES = {
     "aborts": ("echo '   26   Aborted, too many rejects' > millepede.end", "ended with code 26"),
-    "crashes": ("kill -SEGV $$", "exit status -11"),
-    **({"ends": ("echo '    5   Ended without solution' > millepede.end", "ended with code 5")} if SOAK else {}),
 }
 # Ways to corrupt the constants of the second iteration.
 CONSTANTS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "missing": ("No such file", Path.unlink),
-    "nan": ("finite number", lambda path: path.write_text('"00": [0, nan, 0, 0, 0, 0]')),
-    **({"empty": ("is empty", lambda path: path.write_text(""))} if SOAK else {}),
 }
+if SOAK:
+    PEDE_DOES |= {
+        "crashes": ("kill -SEGV $$", "exit status -11"),
+        "ends": ("echo '    5   Ended without solution' > millepede.end", "ended with code 5"),
+    }
+    CONSTANTS |= {
+        "nan": ("finite number", lambda path: path.write_text('"00": [0, nan, 0, 0, 0, 0]')),
+        "empty": ("is empty", lambda path: path.write_text("")),
+    }
 
 
 def bad_reconstruction(desk: Desk, name: str) -> World:
@@ -151,7 +156,7 @@ def test_60_tracks_end_as_starved(desk: Desk) -> None:
         )
         assert f"resume {name}" not in found
     for command in (("resume", name), ("extend", name, "-i", "1")):
-        done = subprocess.run([*COMMAND, *command], cwd=desk.folder, capture_output=True, text=True, check=False)
+        done = forking.run(list(command), folder=desk.folder)
         assert done.returncode == 2
         assert f"{name} is starved: {failure}" in done.stderr
         assert cure in done.stderr

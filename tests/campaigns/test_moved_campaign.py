@@ -4,14 +4,14 @@ import json
 import subprocess
 from pathlib import Path
 
-from desk import COMMAND, NOTIFY, SIMULATION, Desk
+from desk import COMMAND, SIMULATION, Desk
 from killing import STRACE, fault_at
 from nowhere import no_job_begins
 
 from faser_align.campaign import layout
 
 NAME = "moves"
-CONFIG = f"""{SIMULATION}{NOTIFY}
+CONFIG = f"""{SIMULATION}
 [storage]
 data = "{{first}}"
 keep_iterations = 1

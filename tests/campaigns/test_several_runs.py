@@ -13,7 +13,7 @@ CONFIG = (
 constants = "{examples}/ift_misplaced.txt"
 [simulation]
 truth = "{examples}/align_2025.txt"
-tracks = 300
+tracks = 200
 [reconstruction]
 raw = "{folder}/raw_{{run}}_{{file}}"
 min_files = 0.6

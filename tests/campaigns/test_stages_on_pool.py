@@ -67,7 +67,7 @@ def configure(desk: Desk, **parts: str) -> None:
     parts = {
         "constants": "ift_misplaced.txt",
         "campaign": "",
-        "tracks": "1000",
+        "tracks": "500",
         "cut": "0.5",
         "convergence": "",
         "more": "",
@@ -129,7 +129,7 @@ def test_a_rejected_campaign_is_extended(desk: Desk) -> None:
         "module_cut_max = 1.0\ndetector_cut_max = 1.0\n"
     )
     # With a tight cut on residuals, the first iteration corrects only a part of the misalignment.
-    configure(desk, cut="0.05", tracks="2000", convergence=easy, more=STRICT)
+    configure(desk, cut="0.05", tracks="1000", convergence=easy, more=STRICT)
     desk.run(*SUBMIT, desk.name, "-i", "2")
     desk.wait(desk.name, status=14)
     assert verdicts(desk) == [(1, 1, "converged")]

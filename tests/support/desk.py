@@ -15,7 +15,7 @@ from receivers import Mattermost
 
 from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
-from faser_align.state import joblogs
+from faser_align.state import joblogs, queries
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 IFT_LOCAL_TOML = """
@@ -74,9 +74,8 @@ class Desk:
         return json.loads(self.run(*words, "--json"))
 
     def history(self) -> list[dict[str, Any]]:
-        rows = self.read("history", self.name)
-        found: list[dict[str, Any]] = rows["history"] if isinstance(rows, dict) else rows
-        return found
+        with queries.published(str(self.campaign)) as db:
+            return queries.history(db)
 
     def events(self) -> list[str]:
         """Return the campaign's own transitions, in order."""
