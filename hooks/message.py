@@ -66,7 +66,7 @@ def _send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
     facts = message_facts(folder, claimed)
     # A program may have printed secrets: remove them from the log, and from the reason, which is its last line.
     foreign = redact_all({key: value for key, value in facts.items() if key in FOREIGN}, targets.values())
-    message = compose(facts | foreign, record["config"]["notify"].get("templates", ""))
+    message = compose(facts | foreign, record["config"]["notify"].get("templates", ""), target.forms)
     for problem in message.problems:
         log.write(folder, f"message: {redact_all(problem, targets.values())}")
     for found in notifier.send(target, message, facts["key"], facts["thread"], claimed.reached):

@@ -6,6 +6,7 @@ and the order of its parts are in its own template (``converged.j2``), the three
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from faser_align.campaign.message_facts import Facts
@@ -16,13 +17,14 @@ from faser_align.notifiers.wording import names, view
 
 _SUBJECT_MAX = 180  # characters; a mail client shows fewer than half of them
 MARKDOWN_MAX = 16_000  # characters; Mattermost accepts 16,383 per post
+FORMS = ("txt", "html", "md")
 TONES = ("info", "success", "warning", "failure")
 _CHAT_LIMITS = (Limits(), Limits(log_lines=4, sentence=200), Limits(items=3, log_lines=0, sentence=200))
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message in three forms with the same content.
+    """One message in three forms with the same content; a form that its target does not show is empty.
 
     ``tone`` is one of apprise's message types: info, success, warning, failure. ``picture`` is the plot of the
     convergence (PNG) for services that accept attachments. ``problems`` are sentences about templates of the user that
@@ -38,8 +40,8 @@ class Message:
     problems: tuple[str, ...] = ()
 
 
-def compose(facts: Facts, folder: str = "") -> Message:
-    """Write the message about an event of a campaign.
+def compose(facts: Facts, folder: str = "", forms: Collection[str] = FORMS) -> Message:
+    """Write the message about an event of a campaign, in the wanted forms.
 
     Names, reasons and log lines of ``facts`` may contain anything: they cannot become a header, a tag, a link or a mention.
     Templates in ``folder`` replace ours of the same name; ``problems`` names each one that cannot be used.
@@ -50,9 +52,9 @@ def compose(facts: Facts, folder: str = "") -> Message:
     picture = facts.get("picture")
     return Message(
         subject=line(f"[faser-align] {seen.headline}", _SUBJECT_MAX),
-        text=_tidy(templates.render(_event(facts), "txt", seen)),
-        html=templates.render(_event(facts), "html", seen),
-        markdown=_short_markdown(facts, words, templates),
+        text=_tidy(templates.render(_event(facts), "txt", seen)) if "txt" in forms else "",
+        html=templates.render(_event(facts), "html", seen) if "html" in forms else "",
+        markdown=_short_markdown(facts, words, templates) if "md" in forms else "",
         tone=seen.tone,
         picture=picture if isinstance(picture, bytes) else None,
         problems=tuple(templates.problems),

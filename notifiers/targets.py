@@ -78,6 +78,11 @@ class Target:
         """Whether messages are sent to a Mattermost server."""
         return self.scheme in _MATTERMOST_SCHEMES
 
+    @property
+    def forms(self) -> Collection[str]:
+        """The forms of a message that its service shows, by the names of ``notifiers.message.FORMS``."""
+        return ("md",) if self.is_mattermost else ("txt", "html") if self.is_mail else ("txt",)
+
     def wants(self, event: str) -> bool:
         """Return whether this target receives an event; it always receives test messages."""
         if not self.events or event == "test":

@@ -9,7 +9,7 @@ import pytest
 from faser_align.fsm import table
 from faser_align.notifiers import templates
 from faser_align.notifiers.message import MARKDOWN_MAX, compose
-from faser_align.notifiers.targets import EVENTS
+from faser_align.notifiers.targets import EVENTS, Target
 
 OURS = Path(templates.__file__).parents[1] / "templates" / "messages"
 FORMS = {"txt": "text", "html": "html", "md": "markdown"}
@@ -143,3 +143,23 @@ def test_an_event_cannot_name_a_file(facts: dict[str, Any], tmp_path: Path) -> N
     (tmp_path / "in").mkdir()
     (tmp_path / "x.txt.j2").write_text("outside")
     assert "outside" not in compose(facts | {"event": "../x"}, str(tmp_path / "in")).text
+
+
+@pytest.mark.parametrize(
+    ("address", "forms"),
+    [
+        ("mailto://me@example.org", {"txt", "html"}),
+        ("mmosts://mattermost.web.cern.ch/token", {"md"}),
+        ("json://localhost", {"txt"}),
+    ],
+)
+def test_only_the_forms_that_a_target_shows_are_written(
+    facts: dict[str, Any], tmp_path: Path, address: str, forms: set[str]
+) -> None:
+    """The other forms stay empty, and broken templates of theirs are not reported."""
+    for form in FORMS.keys() - forms:
+        (tmp_path / f"message.{form}.j2").write_text("{% if %}")
+    message, ours = compose(facts, str(tmp_path), Target("me", address).forms), compose(facts)
+    assert message.problems == ()
+    for form, part in FORMS.items():
+        assert getattr(message, part) == (getattr(ours, part) if form in forms else "")
