@@ -7,6 +7,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # Two jobs at a time on any machine, so that a campaign always takes the same course.
 _PROCESSORS = 2
 _BEGAN = time.monotonic()
+_POOL = ExitStack()  # what ends with the pool of this process
+_ON_POOL = pytest.StashKey[set[Path]]()  # the files with tests on a pool
 # The slowest tests (90 s to 4 min) start first, because a worker that starts one of them late finishes last.
 _LONGEST = (
     *("test_dagman_ways", "test_stuck_jobs", "test_calypso_campaign", "test_credentials_on_pool"),
@@ -39,9 +42,10 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # else every process that loads numpy starts threads
     load_profile()
+    gc.disable()  # until the tests are collected
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that need the pool, so that ``-m "not pool"`` deselects them, and those with a browser as slow.
 
     `make test` runs eight tests at a time, each worker with a pool of its own. Files with tests on a pool come first, the
@@ -53,7 +57,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
     on_pool = {item.path for item in items if item.get_closest_marker("pool")}
+    config.stash[_ON_POOL] = on_pool
     items.sort(key=lambda item: (item.path not in on_pool, item.path.stem not in _LONGEST))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Stop the pool before the first file that has no test on it, because an idle one takes 1 % of a processor.
+
+    No other follows, except in `make soak`, where a worker takes tests from another.
+    """
+    if not SOAK and item.path not in item.config.stash[_ON_POOL]:
+        _POOL.close()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -81,6 +95,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_collection_finish() -> None:
     """Exempt the collected tests from garbage collection, which would visit them again and again."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -114,13 +129,14 @@ def pool(session_folder: Path) -> Iterator[personal.Pool]:
     if os.geteuid() == 0:
         pytest.fail("HTCondor refuses jobs of root: use `make test`, which runs the tests as an ordinary user", False)
     folder = session_folder / "pool"
-    with pytest.MonkeyPatch.context() as patch:
+    with _POOL:
+        patch = _POOL.enter_context(pytest.MonkeyPatch.context())
+        _POOL.callback(personal.stop, folder)
         started = personal.start(folder, cpus=_PROCESSORS)
         for name, value in personal.environment(folder).items():
             patch.setenv(name, value)
         personal.use(folder)
         yield started
-        personal.stop(folder)
 
 
 @pytest.fixture(scope="module")  # only one Playwright can run at a time

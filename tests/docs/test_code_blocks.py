@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas
 import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command, in_process
@@ -183,6 +182,8 @@ def test_python_on_the_pages_runs(desk: Path, command: Command) -> None:
     command("export", "demo-2", "--format", "csv", "-o", "exported")
     for block in those_of("test_python_on_the_pages_runs"):
         exec(compile(block.text, block.page, "exec"), {})  # noqa: S102
+    import pandas  # slow, and nothing else needs it
+
     assert list(pandas.read_parquet("iterations.parquet")["iteration"]) == [1, 2, 3, 4]
 
 
