@@ -256,15 +256,15 @@ def test_a_clock_that_is_set_back(record: Record) -> None:
         ({}, exit_codes.CONVERGED, "converged"),
     ],
 )
-def test_a_verdict_without_a_store(record: Record, changes: dict[str, Any], answer: int, state: str) -> None:
+def test_a_verdict_without_a_store(tmp_path: Path, changes: dict[str, Any], answer: int, state: str) -> None:
     """POST of a Millepede node returns the decision while the database is locked; later the history has it."""
+    record = make_campaign(tmp_path / "campaign", files=1)
     for i in (1, 2, 3):
         run_iteration(record, i)
-    for file in record["files"]:
-        hook("pre", record["folder"], layout.reco_node(1, 4, file), 0, 2)
+    hook("pre", record["folder"], layout.reco_node(1, 4, 400), 0, 2)
     mille = layout.mille_node(1, 4)
     hook("pre", record["folder"], mille, 0, 2)
-    write_metrics(record, metrics(4, files=3, **changes))
+    write_metrics(record, metrics(4, files=1, **changes))
     with holding(SQLITE, f"{record['folder']}/{layout.STATE}"):
         said = hook("post", record["folder"], mille, 0, 2, 0, "904.0", 0, interpreter=IMPATIENT)
         assert said.returncode == answer, said.stderr
@@ -353,7 +353,7 @@ def _benchmark(name: str) -> ModuleType:
 
 def test_a_storm(tmp_path: Path) -> None:
     """Twenty simultaneous hooks lose and duplicate no event, and print nothing."""
-    found = _benchmark("storm").storm(tmp_path / "campaign", 800 if SOAK else 160)
+    found = _benchmark("storm").storm(tmp_path / "campaign", 800 if SOAK else 80)
     assert (found.lost, found.doubled, found.said, found.findings) == (0, 0, [], [])
 
 
@@ -361,7 +361,7 @@ def test_a_storm_on_a_slow_disk(tmp_path: Path) -> None:
     """The same is true if each fsync takes 10 ms longer."""
     strace = shutil.which("strace")
     program = Path(__file__).parents[2] / "benchmarks" / "storm.py"
-    words = [sys.executable, str(program), "--events", "400" if SOAK else "60", *(["--fsync-ms", "10"] * bool(strace))]
+    words = [sys.executable, str(program), "--events", "400" if SOAK else "40", *(["--fsync-ms", "10"] * bool(strace))]
     said = subprocess.run(
         words, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False
     )

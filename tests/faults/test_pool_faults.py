@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from poolcampaigns import PoolCampaign
+from properties import SOAK
 from receivers import notify
 from soaked import Record
 from trials import END_S, Laboratory, Trial, folder_with_pool, seeds, timeout_s
@@ -20,7 +21,8 @@ from faser_align.state import queries
 
 pytestmark = pytest.mark.pool
 
-SEEDS = seeds(8, first=8088)
+SEEDS = seeds(4, first=8091)  # together they have each case and each kind of fault
+FILES = 4 if SOAK else 2
 LEFT_S = 60.0  # HTCondor's own processes end a moment after the jobs
 
 # Kinds of campaigns: how each is made, and how it ends.
@@ -29,7 +31,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "converges": ("converged", {"quiet_from": 2}),
     "is exhausted": ("exhausted", {"iterations": 2}),
     "fails": ("failed", {"fails": {BROKEN: 61}}),
-    "loses a file": ("exhausted", {"fails": {BROKEN: 61}, "config": {"reconstruction": {"min_files": 0.75}}}),
+    "loses a file": ("exhausted", {"fails": {BROKEN: 61}, "config": {"reconstruction": {"min_files": 0.5}}}),
 }
 
 
@@ -40,7 +42,7 @@ class Disturbed(Laboratory):
         super().__init__(root)
         self.mailbox = mailbox
         self.notify = notify(root, mailbox, "held", "lost", "end")
-        campaigns = {case: self._made(case, f"undisturbed-{number}") for number, case in enumerate(CASES)}
+        campaigns = {case: self._made(case, f"undisturbed-{number}", {}) for number, case in enumerate(CASES)}
         for campaign in campaigns.values():
             campaign.submit()
         self.expected = {}
@@ -49,15 +51,15 @@ class Disturbed(Laboratory):
             assert campaign.unsound() == []
             self.expected[case] = campaign.picture()
 
-    def _made(self, case: str, name: str) -> PoolCampaign:
-        made = {"iterations": 3, **CASES[case][1]}
-        return PoolCampaign(self.root / name, **(made | {"config": {**made.get("config", {}), "notify": self.notify}}))
+    def _made(self, case: str, name: str, messages: dict[str, Any]) -> PoolCampaign:
+        made = {"files": FILES, "iterations": 3, **CASES[case][1]}
+        return PoolCampaign(self.root / name, **(made | {"config": {**made.get("config", {}), "notify": messages}}))
 
     def campaign(self, trial: Trial) -> PoolCampaign:
         """Return one of the cases, by the trial's seed."""
         trial.case = list(CASES)[trial.seed % len(CASES)]
         trial.counts.update({"events lost": 0, "events doubled": 0, "messages repeated with their key": 0})
-        return self._made(trial.case, f"trial-{trial.seed}")
+        return self._made(trial.case, f"trial-{trial.seed}", self.notify)
 
     def next_command(self, campaign: PoolCampaign, trial: Trial, *, faults_left: bool) -> tuple[str, ...] | None:
         """Resume what was stopped or has failed."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from poolcampaigns import PoolCampaign
+from properties import SOAK
 from receivers import Mattermost, mattermost, notify, words_of
 
 from faser_align.campaign import layout
@@ -68,7 +69,7 @@ def held(campaign: PoolCampaign) -> list[str]:
     return [row["node"] for row in json.loads(said.stdout)["held"]]
 
 
-@pytest.mark.parametrize("files", [9, 200])
+@pytest.mark.parametrize("files", [9, 200] if SOAK else [40])
 def test_one_cause_is_one_message(pool: Pool, workdir: Path, files: int) -> None:
     """Jobs held by one condor_hold are one mail and one post with their number, and `status` shows all of them."""
     with world(workdir, files) as w:

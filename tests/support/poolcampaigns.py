@@ -193,7 +193,7 @@ class PoolCampaign:
                 dagman = self.folder / layout.DAGMAN_OUT
                 told = dagman.read_text()[-3000:] if dagman.exists() else "no DAGMan began"
                 raise AssertionError(f"not within {wait_s:.0f} s; {self.state()}: {told}")
-            time.sleep(0.1)
+            time.sleep(0.25)
         return found
 
     def wait_end(self, wait_s: float = WAIT_S) -> str:
