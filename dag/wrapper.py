@@ -6,6 +6,7 @@ It contains its values, so that an expert can read and run it; ``jobs.inputs`` p
 import os
 import shlex
 import string
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -20,6 +21,7 @@ TEMPLATE = "reconstruct.sh.j2"
 CONDITIONS = ((2023, "FASERNU-04", "OFLCOND-FASER-05"), (0, "FASERNU-03", "OFLCOND-FASER-04"))
 
 
+@cache
 def environment(**options: Any) -> Environment:
     """Return an environment without escaping, in which a missing value is an error.
 

@@ -4,6 +4,7 @@ Scripts of reconstruction nodes use the table itself, which costs nothing to imp
 goes through this machine. A test holds the two equal.
 """
 
+from functools import cache
 from typing import Any
 
 from transitions import Machine, MachineError
@@ -41,6 +42,7 @@ class CampaignMachine:
         return self.state
 
 
+@cache
 def campaign_after(state: str, event: str) -> str | None:
     """Return a campaign's state after ``event`` according to the machine (see ``table.campaign_after``)."""
     return CampaignMachine(state).send(event)

@@ -1,5 +1,6 @@
 """Load the templates of pages, with filters for numbers and times."""
 
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,8 +15,9 @@ from faser_align.system.formatting import shift, symbols
 TEMPLATES = Path(faser_align.templates.__file__).parent
 
 
+@cache
 def environment() -> Environment:
-    """Return the Jinja environment of pages, which escapes every value."""
+    """Return the Jinja environment of pages, which escapes every value and compiles each template once."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,

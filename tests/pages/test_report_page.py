@@ -4,6 +4,7 @@ import json
 import re
 import sys
 import tomllib
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ def written(found: Facts, path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def report(found: Facts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the report of that campaign."""
+    return written(found, tmp_path_factory.mktemp("report") / "page.html")
+
+
 def sorted_by(page: Page, table: str, heading: str) -> list[str]:
     """Return the first column after pressing the heading with the keyboard."""
     button = page.locator(f"[aria-label='Table: {table}'] th button", has_text=heading).first
@@ -58,9 +65,9 @@ def sorted_by(page: Page, table: str, heading: str) -> list[str]:
     return page.locator(f"[aria-label='Table: {table}'] tbody tr td:first-child").all_text_contents()
 
 
-def test_tables_sort_by_what_numbers_mean(found: Facts, browser: Browser, tmp_path: Path) -> None:
+def test_tables_sort_by_what_numbers_mean(report: Path, browser: Browser) -> None:
     """Thousands, missing numbers and signed sizes sort by value; missing ones come last in both orders."""
-    page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
+    page = look(browser, report, 1600, "light").page
     assert sorted_by(page, "Iterations", "tracks") == ["2", "3", "1"]
     assert sorted_by(page, "Iterations", "tracks") == ["1", "3", "2"]
     assert sorted_by(page, "Iterations", "shift (µm)") == ["3", "2", "1"]
@@ -68,9 +75,9 @@ def test_tables_sort_by_what_numbers_mean(found: Facts, browser: Browser, tmp_pa
     assert sorted_by(page, "Iterations", "largest correction") == ["3", "2", "1"]
 
 
-def test_all_is_reached_with_the_keyboard(found: Facts, browser: Browser, tmp_path: Path) -> None:
+def test_all_is_reached_with_the_keyboard(report: Path, browser: Browser) -> None:
     """Links, folds, buttons and scrolled tables are reached with the tabulator; a fold opens with Enter."""
-    page = look(browser, written(found, tmp_path / "page.html"), 360, "light").page
+    page = look(browser, report, 360, "light").page
     reached, wanted = reached_with_tab(page)
     assert reached == wanted
     page.locator("summary").first.focus()
@@ -78,18 +85,18 @@ def test_all_is_reached_with_the_keyboard(found: Facts, browser: Browser, tmp_pa
     assert page.locator("details").first.get_attribute("open") is not None
 
 
-def test_every_table_of_rows_sorts(found: Facts, browser: Browser, tmp_path: Path) -> None:
+def test_every_table_of_rows_sorts(report: Path, browser: Browser) -> None:
     """Each table with several rows of the same kind can be sorted."""
-    page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
+    page = look(browser, report, 1600, "light").page
     still = page.eval_on_selector_all(
         "table:not(.sortable)", "tables => tables.filter(t => t.rows.length > 2).map(t => t.parentElement.ariaLabel)"
     )
     assert set(still) <= {"Table: Times"}
 
 
-def test_what_is_drawn_stands_in_tables(found: Facts, browser: Browser, tmp_path: Path) -> None:
+def test_what_is_drawn_stands_in_tables(report: Path, browser: Browser) -> None:
     """Tables have the numbers of charts and picture: corrections of each iteration, modules of the last."""
-    page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
+    page = look(browser, report, 1600, "light").page
     rows = page.locator("[aria-label='Table: Corrections'] tbody tr").all_text_contents()
     assert rows[:2] == ["1module.y30−120003µm", "1module.rz80200004µrad"]
     assert len(rows) == 2 * len(TRACKS)
@@ -106,6 +113,7 @@ def test_medians_of_layers_have_their_errors(found: Facts, browser: Browser, tmp
     axes = (Categories("module", "module", keys), Categories("side", "side", ("0", "1")), bins)
     data = FigureData(1, 3, 0.5, histograms={"residuals": Histogram(axes, contents)})
     (centre,) = (data.layer_medians() or {}).values()
+    found = deepcopy(found)
     for at, row in enumerate(found.judged):
         row["metrics"]["residuals"] = {"00": {"median_um": -6.0 + at, "width_um": centre.width_um}}
     path = written(found._replace(figures={(1, 3): data}), tmp_path / "page.html")
@@ -128,11 +136,10 @@ def test_names_sort_by_their_numbers(browser: Browser, workdir: Path) -> None:
     assert sorted_by(page, "Iterations", "iteration")[-3:] == ["1.9", "1.10", "1.11"]
 
 
-def test_paper_is_short_and_not_dark(found: Facts, browser: Browser, tmp_path: Path) -> None:
+def test_paper_is_short_and_not_dark(report: Path, browser: Browser) -> None:
     """A print of three iterations has fewer than eight pages: what is folded stays folded, and text is dark on white."""
-    path = written(found, tmp_path / "page.html")
     page = browser.new_context(color_scheme="dark", viewport={"width": 760, "height": 1000}).new_page()
-    page.goto(path.as_uri())
+    page.goto(report.as_uri())
     page.emulate_media(media="print")
     assert page.locator("details:not([open])").count() > 0
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 31, 36)"
@@ -145,10 +152,10 @@ def test_paper_is_short_and_not_dark(found: Facts, browser: Browser, tmp_path: P
     assert 0 < pages < 8
 
 
-def test_without_its_script_the_page_says_the_same(found: Facts, browser: Browser, tmp_path: Path) -> None:
+def test_without_its_script_the_page_says_the_same(report: Path, browser: Browser) -> None:
     """Without scripts the page shows the last iteration's picture with its scale, and no dead controls."""
     page = browser.new_context(java_script_enabled=False).new_page()
-    page.goto(written(found, tmp_path / "page.html").as_uri())
+    page.goto(report.as_uri())
     assert page.locator("#shown").text_content() == "hits, iteration 3"
     assert page.locator("#most").text_content() == "1,002"
     assert page.locator("figure svg.figure").first.is_visible()
@@ -157,6 +164,7 @@ def test_without_its_script_the_page_says_the_same(found: Facts, browser: Browse
 
 def test_warnings_of_the_solver_are_explained(found: Facts, browser: Browser, tmp_path: Path) -> None:
     """The page says what caused a warning of the solver, and whether it matters."""
+    found = deepcopy(found)
     for row, rejected in zip(found.judged, (0, 300, 0), strict=True):
         solver = {"end_code": 1, "end_text": "Warned", "records": 9000, "chi2_per_ndf": 1.0}
         row["metrics"]["solver"] |= {**solver, "rejects": {"cut": rejected}}
@@ -221,9 +229,9 @@ def test_limits_are_those_of_the_rules(
     assert page.get_by_text(words).count() == 1
 
 
-def test_a_colleague_can_repeat_it(found: Facts, browser: Browser, tmp_path: Path) -> None:
+def test_a_colleague_can_repeat_it(found: Facts, report: Path, browser: Browser) -> None:
     """The page has the command, a valid configuration, the initial constants, checksums and versions."""
-    page = look(browser, written(found, tmp_path / "page.html"), 1600, "light").page
+    page = look(browser, report, 1600, "light").page
     command, toml, start = page.locator("section[aria-labelledby=repeat] pre").all_text_contents()
     assert command == "faser-align submit -y 2023 -r 011705 -f 400 --config faser-align.toml --constants start.txt"
     config = Config.model_validate(tomllib.loads(toml))

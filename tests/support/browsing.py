@@ -67,6 +67,8 @@ def reached_with_tab(page: Page) -> tuple[int, int]:
     )
     reached = set()
     for _ in range(2 * marked):
+        if len(reached - {None}) == marked:
+            break
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.dataset.at"))
     return len(reached - {None}), marked
