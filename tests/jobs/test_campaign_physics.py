@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 FILES = tuple(range(400, 406))
 TRACKS = 1000
-ITERATIONS = 4
+ITERATIONS = 3
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ def test_alignment_finds_the_truth(campaign: Path) -> None:
     metrics = iterate(campaign, ITERATIONS, FILES)
     chi2 = [row["chi2_per_ndf"] for row in metrics]
     assert 1.2 < chi2[0] < 1.45
-    assert chi2[1:] == pytest.approx([1.0] * 3, abs=0.02)
+    assert chi2[1:] == pytest.approx([1.0] * 2, abs=0.02)
     effect = [row["effect_um"] for row in metrics]
     assert effect[0] > 6.0
     assert effect[0] > 20 * effect[1] > 40 * effect[2]
     assert metrics[0]["significance"] > 100
-    assert max(row["significance"] for row in metrics[2:]) < 0.01
-    assert [row["residual_max_final"] for row in metrics] == [False, True, True, True]
+    assert metrics[2]["significance"] < 0.01
+    assert [row["residual_max_final"] for row in metrics] == [False, True, True]
 
     truth = read_constants(json.loads((campaign / layout.RECORD).read_text())["config"]["simulation"]["truth"])
     start = distance_to_truth(read_constants(layout.constants_file(str(campaign), 1, 1)), truth)

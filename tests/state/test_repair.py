@@ -70,6 +70,7 @@ def repaired(record: Record) -> Repaired:
     return Repaired(made, said)
 
 
+STRIDE = 1 if SOAK else 17  # of the lines at which logs are cut and repairs are killed
 BREAK = "UPDATE nodes SET state = 'running' WHERE node = 'mille_s1_i01'"  # this contradicts the history
 
 
@@ -113,12 +114,7 @@ def test_an_older_copy_is_brought_up_to_date(case: str, back: str, tmp_path: Pat
     record, _, store = unpacked(case, tmp_path)
     original = picture(store)
     events = _events(record)
-    numbers = (
-        range(1, len(events))
-        if os.environ.get("FASER_ALIGN_SOAK")
-        else random.Random(case).sample(range(1, len(events)), 3)
-    )
-    for number in numbers:
+    for number in range(1, len(events)) if SOAK else [random.Random(case + back).randrange(1, len(events))]:
         known = _store_after(record, events[:number], tmp_path / f"{number}.db")
         store.unlink(missing_ok=True)
         shutil.copy(known, Path(record["folder"], layout.STATE if back == "the store" else layout.PUBLISHED))
@@ -430,7 +426,7 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(12 if SOAK else 2))
 def test_killed_scripts_add_nothing_to_a_complete_history(seed: int, tmp_path: Path) -> None:
     """Whichever killed scripts committed, the logs complete a copy of any moment in order, and add nothing to the last one."""
     from faser_align.state.repair import replay
@@ -652,7 +648,7 @@ def test_killed_at_any_line_it_leaves_the_old_store_or_the_new(tmp_path: Path, r
     )
     old = store.read_bytes()
     outcomes = set()
-    for line in itertools.count(1, 1 if SOAK else 7):
+    for line in itertools.count(1, STRIDE):
         shutil.rmtree(tmp_path / "copy", ignore_errors=True)
         shutil.copytree(folder, tmp_path / "copy")
         if not _killed_at(line, {**record, "folder": folder}, str(tmp_path / "copy")):
@@ -662,7 +658,7 @@ def test_killed_at_any_line_it_leaves_the_old_store_or_the_new(tmp_path: Path, r
         assert now == old or rows(tmp_path / "copy" / layout.STATE, "SELECT state FROM campaign") == [("failed",)]
         assert findings(tmp_path / "copy" / layout.STATE) == []
     assert line > 20
-    record_property("kills", line // (1 if SOAK else 7))
+    record_property("kills", line // STRIDE)
     assert outcomes == {True, False}
     shutil.rmtree(tmp_path / "copy")
     shutil.copytree(folder, tmp_path / "copy")
@@ -707,7 +703,7 @@ def test_logs_cut_anywhere(case: str, tmp_path: Path) -> None:
     Path(folder, layout.STATE).unlink()
     texts = {name: Path(folder, name).read_text().splitlines(keepends=True) for name in TEXTS}
     draw = random.Random(case)
-    for number in range(200 if os.environ.get("FASER_ALIGN_SOAK") else 12):
+    for number in range(200 if SOAK else 4):
         for name, lines in texts.items():
             begin, end = sorted(draw.randrange(len(lines) + 1) for _ in range(2))
             kept = [lines[:end], lines[begin:], lines[:begin] + lines[end:], []][draw.randrange(4)]
@@ -729,9 +725,8 @@ def test_a_cut_at_every_line_of_the_main_log(tmp_path: Path) -> None:
         Path(folder, name).unlink()
     log = Path(folder, layout.JOBSTATE_LOG)
     lines = log.read_text().splitlines(keepends=True)
-    step = 1 if os.environ.get("FASER_ALIGN_SOAK") else 7
     attempts = []
-    for end in range(0, len(lines) + 1, step):
+    for end in range(0, len(lines) + 1, STRIDE):
         log.write_text("".join(lines[:end]))
         made = rebuilt(record, tmp_path / "s")
         assert findings(made.path) == [], end
