@@ -20,6 +20,7 @@ from faser_align.system.atomic import write_text
 from faser_align.system.attempt import wait_until
 
 YEAR, RUN, FILES, ITERATIONS = 2023, "011705", "400-405", 10
+VALIDATED = "406-407"
 RECIPIENT = "you@localhost.localdomain"
 END_S = 900  # far longer than necessary; a campaign that hangs must not block a build machine forever
 # Questions of a newcomer, and the places on the page that answer them.
@@ -49,7 +50,7 @@ name = "IFT fix layer"
 fix = ["layer", "3ST"]
 
 [validation]
-files = "406-407"
+files = "{validated}"
 
 [notify]
 targets = ["mailbox"]
@@ -203,7 +204,7 @@ def _write_configuration(place: Place, address: str, pede: str | None) -> None:
     if pede:
         paths["pede"], text = pede, text + _WITH_PEDE
     quoted = {key: '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"' for key, path in paths.items()}
-    write_text(place.configuration, text.format(name=place.name, **quoted))
+    write_text(place.configuration, text.format(name=place.name, validated=VALIDATED, **quoted))
 
 
 @contextlib.contextmanager

@@ -1,20 +1,25 @@
 """Test the demonstration as a person runs it, on the pool of this test run."""
 
 import json
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from email import message_from_bytes
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pytest
+from commandline import Command, faser_align
 from nowhere import until
 from playwright.sync_api import Browser
+from properties import SOAK
 from standin import make_pede
 
-from faser_align.cli.commands.demonstration import LOOK_AT
+from faser_align.cli.commands import demonstration
 from faser_align.pool import personal
+
+# As typed in `make soak`; in `make test` one file instead of six, and with pede one iteration.
+SMALLER: dict[str, object] = {} if SOAK else {"FILES": "400", "VALIDATED": "406"}
+DATA = "6 raw files: 2023, run 011705 files 400-405" if SOAK else "1 raw files: 2023, run 011705 files 400"
 
 # Questions of a newcomer, and the places on the demonstration's page that answer them.
 QUESTIONS = {
@@ -23,22 +28,31 @@ QUESTIONS = {
     "in which iteration": r"<tr><td>\d</td>(?:(?!</tr>).)*<td>converged</td>",
     "which module moved most": r"Largest displacements.*?<li>\d{3}: −?\d+ ± \d+ µm \([\d.]+ σ\), from \S+ to \S+: module \d of layer \d of station 0, y</li>",
     "which module moved most, at a glance": r"<dt>moved most, from start to end</dt><dd>−?\d+ ± \d+ µm \([\d.]+ σ\), y of module \d{3}</dd>",
-    "was a file lost": r"6 raw files: 2023, run 011705 files 400-405. None dropped",
+    "was a file lost": rf"{DATA}. None dropped",
     "what is weakly determined": r"Weak modes and fixed parameters</h2>.*?<p>Of the directions [^<]* none is poorly determined",
     "which command comes next": r"<dt>next</dt><dd><code>\S+ constants export demo-1 -o demo-1.txt</code>",
 }
 
 
-def program(*words: str, status: int = 0) -> str:
+@pytest.fixture
+def program(plain_command: Command, pool: personal.Pool, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run ``faser-align`` under its typed name and return its output."""
-    command = [sys.executable, "-I", "-m", "faser_align.cli", *words]
-    variables = {**os.environ, "FASER_ALIGN_COMMAND": "build/faser-align"}
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=800, check=False)
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout
+    assert pool.master_pid
+    monkeypatch.setenv("FASER_ALIGN_COMMAND", "build/faser-align")
+    for name, value in SMALLER.items():
+        monkeypatch.setattr(demonstration, name, value)
+
+    def run(*words: str, status: int = 0) -> str:
+        left = plain_command(*words)
+        assert left.status == status, left
+        return left.out
+
+    return run
 
 
-def test_the_demonstration_converges_and_is_told(pool: personal.Pool, browser: Browser) -> None:
+def test_the_demonstration_converges_and_is_told(
+    program: Callable[..., str], pool: personal.Pool, browser: Browser
+) -> None:
     """The demonstration converges early, runs no job of a later iteration, delivers one mail, and its hints work.
 
     Its page, with all figures, has fewer than eight sheets of paper.
@@ -61,7 +75,7 @@ def test_the_demonstration_converges_and_is_told(pool: personal.Pool, browser: B
     assert last.startswith("Open it in a browser: file://")
     address = last.split()[-1]
     page = Path(unquote(urlsplit(address).path)).read_text(encoding="utf-8")
-    assert all(question in shown and where in shown for question, where in LOOK_AT)
+    assert all(question in shown and where in shown for question, where in demonstration.LOOK_AT)
     for question, answer in QUESTIONS.items():
         assert re.search(answer, page, re.DOTALL), question
     paper = browser.new_page()
@@ -72,12 +86,16 @@ def test_the_demonstration_converges_and_is_told(pool: personal.Pool, browser: B
     until(lambda: personal.status(pool.folder).jobs == nothing)  # a job leaves the queue a moment after its end
 
 
-def test_the_demonstration_runs_with_pede(pool: personal.Pool, tmp_path: Path) -> None:
-    """With pede (a stand-in whose exit status is always 0) it converges too, and its metrics name the solver."""
-    shown = program("demo", "--pede", make_pede(tmp_path))
+def test_the_demonstration_runs_with_pede(
+    program: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With pede (a stand-in whose exit status is always 0) it ends as well, and its metrics name the solver."""
+    if not SOAK:
+        monkeypatch.setattr(demonstration, "ITERATIONS", 1)
+    shown = program("demo", "--pede", make_pede(tmp_path), status=0 if SOAK else 1)
     name = next(line.split()[-1] for line in shown.splitlines() if line.startswith("$ build/faser-align watch "))
     seen = json.loads(program("status", name, "--json"))
-    assert seen["state"] == "converged"
+    assert seen["state"] == ("converged" if SOAK else "exhausted")
     metrics = json.loads((Path(seen["folder"]) / "iter01" / "3millepede" / "metrics.json").read_text())
     assert metrics["solver"]["backend"] == "pede"
     assert metrics["hits"]["cut"]["derivative"] < 0.01 * metrics["hits"]["read"]
@@ -85,5 +103,5 @@ def test_the_demonstration_runs_with_pede(pool: personal.Pool, tmp_path: Path) -
 
 def test_a_demonstration_needs_a_pede_that_runs(pool: personal.Pool, tmp_path: Path) -> None:
     """A missing program, or one that is not pede, is refused before anything starts."""
-    program("demo", "--pede", str(tmp_path / "pede"), status=2)
-    program("demo", "--pede", "/bin/true", status=2)
+    for pede in (str(tmp_path / "pede"), "/bin/true"):
+        assert faser_align("demo", "--pede", pede).status == 2
