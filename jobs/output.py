@@ -11,6 +11,7 @@ import zlib
 from faser_align.alignment.mille.kfalignment import read_tracks
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import CampaignError
+from faser_align.system.libraries import without
 from faser_align.system.root_file import problem
 
 
@@ -36,7 +37,8 @@ def adler32(path: str) -> str:
 
 
 if __name__ == "__main__":
-    wrong = check(sys.argv[1]) if len(sys.argv) == 2 else "expected FILE"
+    with without("pyarrow"):  # awkward would load it
+        wrong = check(sys.argv[1]) if len(sys.argv) == 2 else "expected FILE"
     if wrong:
         sys.stderr.write(f"{wrong}\n")
         sys.exit(exit_codes.NO_OUTPUT)

@@ -42,12 +42,14 @@ def simulate(name, stations):
     """Write tracks: faster than the original, since the detector is that of faser_align's simulation."""
     from faser_align.alignment.parameters.constants import parse_constants, read_constants
     from faser_align.simulation import geometry, kfalignment, reconstruct, tracks
+    from faser_align.system.libraries import without
 
     believed = geometry.build(parse_constants(constants, "the database"))
     truth = geometry.build(read_constants(does["truth"]))
     response = tracks.Response(inefficiency=0.005, noise=0.0, outliers=0.0)
     hits = tracks.simulate_file(truth, does["tracks"], 1, int(run), int(file), response)
-    kfalignment.write(name, (reconstruct.reconstruct(h, believed, stations) for h in hits))
+    with without("pyarrow"):  # as in the jobs
+        kfalignment.write(name, (reconstruct.reconstruct(h, believed, stations) for h in hits))
 
 
 name = f"Faser-Physics-{run}-{file}-kfalignment.root"
