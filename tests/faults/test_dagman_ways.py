@@ -13,6 +13,7 @@ import htcondor2
 import pytest
 from campaigns import hook, make_campaign
 from poolcampaigns import PoolCampaign, kill, making, own_pool
+from properties import SOAK
 from receivers import notify
 
 from faser_align.campaign import layout
@@ -32,6 +33,8 @@ def ground(session_folder: Path) -> Iterator[Path]:
     root = session_folder / "ways"
     root.mkdir()
     with own_pool(root / "pool", 64):
+        with open(root / "pool" / "condor_config", "a") as config:
+            config.write("DAGMAN_MAX_PRE_SCRIPTS = 1\n")  # by default 20: many PREs wait only in a large campaign
         yield root
 
 
@@ -43,10 +46,14 @@ def mailbox(ground: Path, request: pytest.FixtureRequest) -> Iterator[Mailbox]:
 
 
 @pytest.fixture
-def make(ground: Path, mailbox: Mailbox, request: pytest.FixtureRequest) -> Iterator[Make]:
-    """Provide a function that makes campaigns of two files and one iteration with messages about holds and the end."""
-    config = {"notify": notify(ground, mailbox, "held", "lost", "end")}
-    with making(ground, request.node.name, files=2, iterations=1, config=config) as function:
+def make(ground: Path, request: pytest.FixtureRequest) -> Iterator[Make]:
+    """Provide a function that makes campaigns of one file and one iteration.
+
+    In a test that uses ``mailbox`` they send messages about holds, dropped files and the end.
+    """
+    told = "mailbox" in request.fixturenames
+    config = {"notify": notify(ground, request.getfixturevalue("mailbox"), "held", "lost", "end")} if told else {}
+    with making(ground, request.node.name, files=1, iterations=1, config=config) as function:
         yield function
 
 
@@ -130,7 +137,7 @@ def test_dagman_killed_after_final_has_run(make: Make, mailbox: Mailbox, end: st
 def test_nodes_are_passed_over_after_a_restart(make: Make, mailbox: Mailbox) -> None:
     """A DAGMan restarted after it skipped a node skips it again and ends, without an assertion on its own numbers."""
     lost = {layout.reco_node(1, i, 401): 61 for i in (1, 2, 3)}
-    campaign = make(iterations=3, fails=lost, config={"reconstruction": {"min_files": 0.5}})
+    campaign = make(files=2, iterations=3, fails=lost, config={"reconstruction": {"min_files": 0.5}})
     campaign.submit()
     for i in (2, 3):
         campaign.wait(lambda i=i: (campaign.nodes()[layout.reco_node(1, i, 401)]["state"]) == "skipped")
@@ -189,12 +196,10 @@ def test_what_befalls_a_job(make: Make) -> None:
 
 
 @ON_POOL
-@pytest.mark.parametrize(
-    "restarted", [True, False] if os.environ.get("FASER_ALIGN_SOAK") else [True]
-)  # a stop takes 2 min
+@pytest.mark.parametrize("restarted", [True, False] if SOAK else [True])  # a stop takes 2 min
 def test_a_job_that_vanished(make: Make, restarted: bool) -> None:
     """A job that vanishes leaves its node running until a stop and resume, also after a restarted DAGMan gave up."""
-    campaign = make(files=1, wait_s=100)
+    campaign = make(wait_s=100)
     campaign.submit()
     job = campaign.wait(runs(campaign, NODE))
     log = f'"{campaign.folder}/elsewhere.log"'
@@ -251,11 +256,11 @@ def test_the_schedd_is_killed(make: Make, ground: Path, mailbox: Mailbox) -> Non
 
 # Times of the end: number of files, which node is slow, and what to wait for first.
 PHASES: dict[str, tuple[int, str, Callable[[PoolCampaign], Any]]] = {
-    "before a hook": (2, NODE, lambda c: True),
-    "many PREs wait": (40, NODE, lambda c: events(c, NODE)),
-    "jobs run": (2, NODE, lambda c: runs(c, NODE)()),
-    "a job is held": (2, NODE, lambda c: _held(c)),
-    "the solution runs": (2, MILLE, lambda c: runs(c, MILLE)()),
+    "before a hook": (1, NODE, lambda c: True),
+    "many PREs wait": (10, NODE, lambda c: events(c, NODE)),
+    "jobs run": (1, NODE, lambda c: runs(c, NODE)()),
+    "a job is held": (1, NODE, lambda c: _held(c)),
+    "the solution runs": (1, MILLE, lambda c: runs(c, MILLE)()),
 }
 RESUMED = ("before a hook", "jobs run", "the solution runs")  # wait until the end; others only have this choice
 
@@ -296,7 +301,7 @@ def test_a_campaign_is_ended_in_every_phase(make: Make) -> None:
             phase,
         )
         assert campaign.unsound() == [], (way, phase)
-    resumed = [campaign for (_, phase), campaign in made.items() if phase in RESUMED]
+    resumed = [campaign for (_, phase), campaign in made.items() if phase in RESUMED][:: 1 if SOAK else 2]
     for campaign in resumed:
         for slow in campaign.orders.glob("*.wait_s"):
             slow.unlink()
