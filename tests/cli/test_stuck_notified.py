@@ -24,7 +24,7 @@ from faser_align.state import control_requests, database, publish, queries, spoo
 
 ON_POOL = pytest.mark.pool
 NODE, MILLE = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
-RETRIES = 3
+RETRIES = 1
 
 
 @pytest.fixture

@@ -112,6 +112,8 @@ def waiting(command: Command, name: str, files: str, jobs: int) -> Iterator[Path
     config.write_text(config.read_text().replace("[htcondor.reco]\n", nowhere))
     done = command("submit", "-y", "2023", "-r", "11705", "-f", files, "-i", "2", "--name", name)
     assert done.status == 0, done.err
+    idle = f'FaserCampaign == "{name}" && JobUniverse == 5 && JobStatus == 1'
+    until(lambda: len(htcondor2.Schedd().query(idle, ["ClusterId"])) == jobs)  # cheaper than a command
     until(lambda: f"{jobs} waiting in the queue" in command("status", name).out)
     yield Path(name).absolute()
     command("stop", name, "--yes")
