@@ -108,21 +108,22 @@ def test_why_a_job_failed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ret", sorted(exit_codes.DAGMAN_FAILURES))
-def test_each_value_of_dagman_has_its_fix(ret: int, tmp_path: Path) -> None:
+def test_each_value_of_dagman_has_its_fix(tmp_path: Path) -> None:
     """A node that failed with a value of DAGMan has its sentence and fix in message, `status` and `analyze`."""
     notify = {"targets": ["me"], "events": ["end"]}
-    folder = make_campaign(tmp_path / "campaign", files=1, config={"notify": notify})["folder"]
-    hook("pre", folder, NODE, 2, 2)
-    assert hook("post", folder, NODE, 2, 2, ret, "13.0", 0).returncode == 1
-    hook("final", folder, "final", 2, 1)
-    name, _, cure = exit_codes.DAGMAN_FAILURES[ret]
-    (failed,) = due(folder)["failed"]
-    assert (failed["why"], failed["cure"]) == (name, cure)
-    (shown,) = snapshot.take(folder)["failed"]
-    assert (shown["why"], shown["cure"]) == (name, cure)
-    (attempt,) = failures.attempts(folder, ())
-    assert (attempt["name"], attempt["cure"]) == (name, cure)
+    values = sorted(exit_codes.DAGMAN_FAILURES)
+    folder = make_campaign(tmp_path / "campaign", files=len(values), config={"notify": notify})["folder"]
+    fixes = {}
+    for file, ret in enumerate(values, start=400):
+        node = layout.reco_node(1, 1, file)
+        name, _, cure = exit_codes.DAGMAN_FAILURES[ret]
+        fixes[node] = (name, cure)
+        hook("pre", folder, node, 2, 2)
+        assert hook("post", folder, node, 2, 2, ret, f"{file}.0", 0).returncode == 1
+    hook("final", folder, "final", 2, len(values))
+    assert {row["node"]: (row["why"], row["cure"]) for row in due(folder)["failed"]} == fixes
+    assert {row["node"]: (row["why"], row["cure"]) for row in snapshot.take(folder)["failed"]} == fixes
+    assert {row["node"]: (row["name"], row["cure"]) for row in failures.attempts(folder, ())} == fixes
 
 
 def campaign_history(folder: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import SIZES, look
+from browsing import look, look_everywhere
 from PIL import Image
 from playwright.sync_api import Browser
 from sending import ask, deliver
@@ -64,14 +64,10 @@ def test_a_letter_in_the_browser(browser: Browser, smtp_server: Mailbox, tmp_pat
     assert deliver(Target("me", smtp_server.url("me@example.org")), message, key="1", thread="t") is None
     path = tmp_path / "letter.html"
     path.write_text(html_of(smtp_server.messages()[0]), encoding="utf-8")
-    for width, scheme in SIZES:
-        seen = look(browser, path, width, scheme, axe=True)
-        assert seen.page.locator("h1").inner_text() == message.subject.removeprefix("[faser-align] ")
-        assert seen.page.locator("table.rows tbody tr").count() == {"submitted": 0, "converged": 3}.get(event, 2)
-        assert seen.page.locator("a").evaluate_all("all => all.map(a => a.href)") == [
-            "https://align.example.org/a.html"
-        ]
-        seen.page.context.close()
+    for page in look_everywhere(browser, path, axe=True):
+        assert page.locator("h1").inner_text() == message.subject.removeprefix("[faser-align] ")
+        assert page.locator("table.rows tbody tr").count() == {"submitted": 0, "converged": 3}.get(event, 2)
+        assert page.locator("a").evaluate_all("all => all.map(a => a.href)") == ["https://align.example.org/a.html"]
 
 
 @pytest.mark.parametrize(("scheme", "background"), [("light", (255, 255, 255)), ("dark", (23, 23, 23))])

@@ -75,15 +75,15 @@ def test_the_worst_is_within_the_limits(mattermost_server: Any, facts: dict[str,
     name = "|@channel ``` \N{ROCKET}\n" * 40
     facts |= {"campaign": name, "reason": name, "solver": name, "notes": [name] * 50, "event": "failed"}
     facts["failed"] = [
-        {"node": f"n{i}", "why": f"{spelled(i)}{name}", "cure": name, "log": [name] * 50} for i in range(3000)
+        {"node": f"n{i}", "why": f"{spelled(i)}{name}", "cure": name, "log": [name] * 50} for i in range(1000)
     ]
-    facts["held"] = [{"node": f"n{i}", "reason": f"{spelled(i)}{name}"} for i in range(3000)]
-    facts["files_lost"] = [{"file": i, "why": f"{spelled(i)}{name}"} for i in range(3000)]
+    facts["held"] = [{"node": f"n{i}", "reason": f"{spelled(i)}{name}"} for i in range(1000)]
+    facts["files_lost"] = [{"file": i, "why": f"{spelled(i)}{name}"} for i in range(1000)]
     facts["weak"] = [{"name": f"{spelled(i)}{name}", "moved_um": 1.0} for i in range(300)]
     facts["rows"] = [row | {"largest": {"value": 1.0, "where": name, "dof": name}} for row in facts["rows"] * 30]
     post = post_of(mattermost_server, facts)
     assert len(check(post)) == 14  # twelve iterations, the column names, and the line below them
-    assert "**Failed: 3,000**" in words_of(post)
+    assert "**Failed: 1,000**" in words_of(post)
     assert "The 108 iterations before these are not shown." in words_of(post)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import SIZES, look
+from browsing import look, look_everywhere
 from campaigns import make_campaign
 from largecampaigns import make_large
 from playwright.sync_api import Browser, Page
@@ -105,11 +105,9 @@ def test_every_node_of_the_log_is_drawn(case: str, browser: Browser, recorded_pa
     """Each submitted node has its line, and each failed attempt its cross, on any screen."""
     path = recorded_page(case)
     nodes = nodetimes.read(str(path.with_suffix("")), {}, None)
-    for width, scheme in SIZES:
-        page = look(browser, path, width, scheme, axe=SOAK or case == "killed").page
+    for page in look_everywhere(browser, path, axe=SOAK or case == "killed"):
         lines = [line for picture in _lines(page) for line in picture]
         assert sorted(line["node"] for line in lines) == sorted(node.name for node in nodes)
-        page.context.close()
     crossed = {line["node"] for line in lines if "×" in line["signs"]}
     assert crossed == {
         "removed": {"reco_s1_i01_00401"},

@@ -19,7 +19,7 @@ from faser_align.state.repair import rebuild as repair
 
 Record = dict[str, Any]
 FLIPS = 7
-SEEDS = range(2000 if os.environ.get("FASER_ALIGN_SOAK") else 80)
+SEEDS = range(2000 if os.environ.get("FASER_ALIGN_SOAK") else 20)
 
 
 @pytest.fixture(scope="module")

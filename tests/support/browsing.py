@@ -43,6 +43,14 @@ class Seen:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.asked.append(request.url))
 
+    def check(self, *, axe: bool = False) -> None:
+        """Check the page: no requests, no errors, it fits the screen; with ``axe``, which is slow, accessible."""
+        assert [url for url in self.asked if url != self.page.url and not url.startswith("data:")] == []
+        assert self.complaints == []
+        assert not axe or self.violations() == []
+        width = self.page.viewport_size["width"]  # type: ignore[index]
+        assert self.page.evaluate("document.documentElement.scrollWidth") <= width
+
     def violations(self) -> list[str]:
         """Return what axe-core finds, also in parts that are folded."""
         self.page.evaluate(
@@ -75,13 +83,22 @@ def reached_with_tab(page: Page) -> tuple[int, int]:
 
 
 def look(browser: Browser, path: Path, width: int, scheme: str, *, axe: bool = False) -> Seen:
-    """Open a file and check it: no requests, no errors, it fits the screen; with ``axe``, which is slow, accessible."""
+    """Open a file and check it."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
     context.set_default_timeout(PATIENCE_MS)
     seen = Seen(context.new_page())
     seen.page.goto(path.as_uri())
-    assert [url for url in seen.asked if url != path.as_uri() and not url.startswith("data:")] == []
-    assert seen.complaints == []
-    assert not axe or seen.violations() == []
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    seen.check(axe=axe)
     return seen
+
+
+def look_everywhere(browser: Browser, path: Path, *, axe: bool = False) -> Iterator[Page]:
+    """Check a file on a phone in dark mode, then on a large screen in light mode; close it at the end."""
+    (width, scheme), other = SIZES
+    seen = look(browser, path, width, scheme, axe=axe)
+    yield seen.page
+    seen.page.set_viewport_size({"width": other[0], "height": 900})
+    seen.page.emulate_media(color_scheme=other[1])  # type: ignore[arg-type]
+    seen.check(axe=axe)
+    yield seen.page
+    seen.page.context.close()
