@@ -87,7 +87,7 @@ style_types_and() {
     provide "${target/tests/test}"
     environment test
     check_style || failed+=(style)
-    scratch_folder
+    scratch_folder "$(in_memory)"
     (
         trap - INT TERM HUP
         [[ -z $lock ]] || exec {lock}>&-
@@ -110,7 +110,7 @@ quick_tests() {
 # The tests named (all without names), eight at a time on two processors: most tests on a pool wait, and what needs the processor
 # runs beside them. The folder has a short name, since each worker lengthens it.
 run_tests() {
-    short=$(mktemp -d /var/tmp/fa-XXXX)
+    short=$(mktemp -d "${scratch%/*}/fa-XXXX")
     FASER_ALIGN_TEST_FOLDER=$scratch run "$here/.venv/bin/python" -m pytest --numprocesses 8 --dist "${dist:-loadfile}" \
         --no-loadscope-reorder --basetemp "$short/t" "$@"
 }
@@ -121,7 +121,7 @@ soak() {
     local files
     provide soak
     environment test
-    scratch_folder
+    scratch_folder "$(in_memory)"
     export FASER_ALIGN_SOAK=1 FASER_ALIGN_TRIALS=${TRIALS:-200} FASER_ALIGN_SEED=${SEED:-0}
     read -ra files <<<"${TESTS:-$(soaked | tr '\n' ' ')}"
     dist=worksteal # a hook's kills take minutes: not two hooks to the same worker while the other has none
@@ -156,13 +156,37 @@ check_style() {
     return "$status"
 }
 
-# A short path outside /tmp, where DAGMan refuses to work. It goes with this script; what has its name was left by one that
-# was killed and had the same number.
-scratch_folder() {
-    scratch=/var/tmp/faser-align-$(id -un)-$$
-    [[ ! -O $scratch ]] || remove_scratch "$scratch"
+# A short path outside /tmp, where DAGMan refuses to work. It goes with this script; what was left by one that was killed goes
+# before it.
+scratch_folder() { # [FOLDER]
+    remove_left
+    scratch=${1:-/var/tmp}/faser-align-$(id -un)-$$
     mkdir -m 700 -- "$scratch"
     trap '[[ -z $types ]] || kill "$types" 2>/dev/null || true; remove_scratch "$scratch"' EXIT
+}
+
+# The folder of files in memory, if it has room and may hold programs. Thousands of tests sync files to the disk, for nothing.
+in_memory() {
+    local free program
+    program=/dev/shm/faser-align-$(id -un)-$$
+    free=$(df --output=avail --block-size=1M /dev/shm 2>/dev/null | tail -n 1) || true
+    if ((${free:-0} >= 4096)) && cp -- /bin/true "$program" 2>/dev/null && "$program" 2>/dev/null; then
+        echo /dev/shm
+    else
+        echo /var/tmp
+    fi
+    rm -f -- "$program"
+}
+
+# The folders of scripts that were killed.
+remove_left() {
+    local left
+    for left in {/var/tmp,/dev/shm}/faser-align-"$(id -un)"-*; do
+        [[ -O $left ]] || continue
+        if [[ ${left##*-} == $$ ]] || ! kill -0 "${left##*-}" 2>/dev/null; then
+            remove_scratch "$left"
+        fi
+    done
 }
 
 # pytest stops the pool by itself unless it was killed. What ends just now may write a last file while its folder goes; that
@@ -199,11 +223,7 @@ working_python() {
 clean() {
     local state=${XDG_STATE_HOME:-$HOME/.local/state}/faser-align left
     local pool=${FASER_ALIGN_POOL:-$state/pool}
-    for left in /var/tmp/faser-align-"$(id -un)"-*; do
-        if [[ -O $left ]] && ! kill -0 "${left##*-}" 2>/dev/null; then
-            remove_scratch "$left"
-        fi
-    done
+    remove_left
     if stop_pool "$pool" "$state/demo"; then
         rm -rf -- "$pool" "$state/demo"
         # The registry forgets the campaigns of demonstrations as well.
