@@ -109,7 +109,7 @@ def test_records_need_not_fit_into_memory(
 ) -> None:
     """Results do not depend on the sizes of blocks, cache and layouts."""
     folder = pede_case(DAMPED)
-    monkeypatch.setattr(source, "BLOCK_BYTES", 40_000)
+    monkeypatch.setattr(source, "BLOCK_BYTES", 160_000)
     monkeypatch.setattr(source, "CACHE_BYTES", cache)
     monkeypatch.setattr(source, "LAYOUT_BYTES", layouts)
     solution = solve(folder / "str.txt")
