@@ -78,6 +78,7 @@ def test_a_torn_log(make: Make, plain_command: Command) -> None:
     campaign = make()
     name, job = campaign.name, job_of(campaign, FIRST)
     end_unseen(campaign, FIRST)
+    time.sleep(queued.UNSEEN_S)  # before that a command would be in vain
     status = until(lambda: "vanished" in (out := plain_command("status", name).out) and out)
     assert "iteration 1: 0 of 3 nodes done, 1 running, 1 without a job" in status
     assert "1 job vanished from HTCondor's queue: DAGMan waits in vain\n" in status
@@ -91,6 +92,8 @@ def test_a_torn_log(make: Make, plain_command: Command) -> None:
     ]
 
     (campaign.orders / "wait_s").write_text("0.1")
+    campaign.wait(lambda: not campaign.jobs())
+    time.sleep(queued.UNSEEN_S)
     until(lambda: plain_command("wait", name, "--timeout", "0").status == waiting.STUCK)
     waits = "its DAGMan waits for 2 jobs that left HTCondor's queue without an event in its log: no script will run any more"
     status = plain_command("status", name).out

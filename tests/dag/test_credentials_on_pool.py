@@ -1,5 +1,6 @@
 """Test Kerberos credentials on a real pool with a condor_credd."""
 
+import json
 import os
 import re
 import shutil
@@ -253,32 +254,40 @@ def test_elsewhere_nothing_is_asked(pool: personal.Pool) -> None:
     assert credentials.path() == ""
 
 
-def test_a_campaign_is_extended_and_resumed(desk: Desk, kinit: Site) -> None:
+def test_a_campaign_is_extended_and_resumed(kinit: Site, workdir: Path) -> None:
     """A campaign runs to its end; `extend` and `resume` store a new ticket, and change nothing without one."""
-    first = cluster_of(desk.run(*SUBMIT, "-i", "1"))
-    desk.wait(NAME, status=10)
-    until(no_dagman)
+    campaign = PoolCampaign(workdir / NAME, files=1, iterations=1)
+
+    def command(*words: str, status: int = 0) -> str:
+        said = campaign.command(*words)
+        assert said.returncode == status, said.stdout + said.stderr
+        return said.stdout
+
+    first = campaign.submit()
+    assert campaign.wait_end() == "exhausted"
     kinit.ticket.unlink()
-    desk.run("extend", NAME, "-i", "2", status=2)
-    assert layout.dag_files(str(desk.campaign)) == [layout.DAG]
-    assert desk.read("status", NAME)["limit"] == 1
+    command("extend", "-i", "2", status=2)
+    assert layout.dag_files(str(campaign.folder)) == [layout.DAG]
+    assert json.loads(command("status", "--json"))["limit"] == 1
     kinit.kinit()
-    second = cluster_of(desk.run("extend", NAME, "-i", "2"))
-    desk.run("stop", NAME, "--after", "iteration")
-    desk.wait(NAME, status=16)
-    until(no_dagman)
+    slow = campaign.orders / f"{layout.mille_node(1, 2)}.wait_s"
+    slow.write_text("600")
+    second = cluster_of(command("extend", "-i", "2"))
+    command("stop", "--after", "iteration")
+    slow.write_text("0.1")
+    assert campaign.wait_end() == "removed"
     kinit.ticket.unlink()
-    desk.run("resume", NAME, status=2)
-    assert desk.read("status", NAME)["state"] == "removed"
+    command("resume", status=2)
+    assert campaign.state() == "removed"
     kinit.kinit(7200)
-    third = cluster_of(desk.run("resume", NAME))
-    desk.wait(NAME, status=10)
-    until(no_dagman)
-    assert desk.events()[-1] == "limit"
+    third = cluster_of(command("resume"))
+    assert campaign.wait_end() == "exhausted"
+    assert {node["state"] for node in campaign.nodes().values()} == {"done"}
     assert [marks(cluster) for cluster in (first, second, third)] == [(True, {True})] * 3
     assert kinit.calls() == [f"FILE:{kinit.ticket}"] * 5
     assert Path(credentials.path()).with_suffix(".cred").read_bytes() == kinit.ticket.read_bytes()
-    assert not (desk.campaign / layout.HOOKS_LOG).exists()
+    assert campaign.unsound() == []
+    assert not (campaign.folder / layout.HOOKS_LOG).exists()
 
 
 def test_the_probe_looks_for_the_credential(desk: Desk, kinit: Site) -> None:

@@ -86,17 +86,22 @@ def test_start_status_stop(own: Path) -> None:
     assert personal.stop(own) is False
 
 
-def test_two_pools_do_not_meet(pool: personal.Pool, own: Path, workdir: Path) -> None:
-    """A second pool runs its own jobs; querying it does not change this process's pool, and a stop spares the first."""
-    personal.start(own, cpus=1)
-    before = os.environ["CONDOR_CONFIG"]
-    personal.status(own)
-    assert os.environ["CONDOR_CONFIG"] == before
+def test_two_pools_do_not_meet(pool: personal.Pool, workdir: Path) -> None:
+    """A second pool runs its own jobs; querying it does not change this process's pool, and a stop spares the first.
+
+    Its folder may have a path longer than a socket name can be.
+    """
+    folder = workdir / ("x" * 100) / "pool"
     try:
-        assert run(schedd.schedd(folder=own), workdir, "echo $_CONDOR_SCRATCH_DIR").startswith(str(own / "execute"))
+        personal.start(folder, cpus=1)
+        before = os.environ["CONDOR_CONFIG"]
+        personal.status(folder)
+        assert os.environ["CONDOR_CONFIG"] == before
+        said = run(schedd.schedd(folder=folder), workdir, "echo $_CONDOR_SCRATCH_DIR")
+        assert said.startswith(str(folder / "execute"))
     finally:
         personal.use(pool.folder)
-    personal.stop(own)
+        personal.stop(folder)
     assert personal.status(pool.folder).running
 
 
@@ -143,17 +148,15 @@ def test_stop_ends_a_start_whose_parent_was_killed(own: Path) -> None:
     assert processes.daemons(own / "condor_config") == []
 
 
-def test_the_pool_outlives_its_terminal(own: Path) -> None:
+def test_the_pool_outlives_its_terminal(pool: personal.Pool) -> None:
     """The daemons have their own session, which neither Ctrl-C nor a closed terminal reaches."""
-    started = personal.start(own, cpus=1)
-    assert os.getsid(started.master_pid) != os.getsid(0)
+    assert os.getsid(pool.master_pid) != os.getsid(0)
 
 
-def test_nothing_listens_to_the_network(own: Path) -> None:
+def test_nothing_listens_to_the_network(pool: personal.Pool) -> None:
     """Every socket on which a daemon listens is bound to loopback."""
-    personal.start(own, cpus=1)
     sockets = set()
-    for daemon in processes.daemons(own / "condor_config"):
+    for daemon in processes.daemons(pool.folder / "condor_config"):
         with contextlib.suppress(FileNotFoundError):  # a child that has ended
             for descriptor in os.listdir(f"/proc/{daemon.pid}/fd"):
                 with contextlib.suppress(FileNotFoundError):  # a file that was closed meanwhile
@@ -163,17 +166,6 @@ def test_nothing_listens_to_the_network(own: Path) -> None:
     rows = [line.split() for table in tables if table.exists() for line in table.read_text().splitlines()]
     bound = {row[1].partition(":")[0] for row in rows if row[3] == listening and f"socket:[{row[9]}]" in sockets}
     assert bound == {"0100007F"}
-
-
-def test_a_long_path(pool: personal.Pool, workdir: Path) -> None:
-    """A folder may have a path longer than a socket name can be."""
-    folder = workdir / ("x" * 100) / "pool"
-    try:
-        personal.start(folder, cpus=1)
-        assert run(schedd.schedd(folder=folder), workdir, "echo far") == "far\n"
-    finally:
-        personal.use(pool.folder)
-        personal.stop(folder)
 
 
 def test_the_queue_survives_a_stop(own: Path, workdir: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,13 +19,22 @@ from campaigns import make_campaign, metrics
 from nowhere import until
 
 from faser_align.campaign import layout
+from faser_align.campaign.manifest import write_record
 from faser_align.dag.render import render
 from faser_align.dag.submit import DagmanJob, dagman_jobs, submit_dag
 from faser_align.fsm.errors import CampaignError
 from faser_align.pool import personal
 from faser_align.state import create, queries, registry, verify
 
-STUB = Path(__file__).with_name("stub.py")
+# Called as `job -I -m faser_align.jobs.KIND . STAGE ITERATION [FILE]` in the campaign's folder.
+JOB = f"""#!/bin/sh
+case $3 in
+    *reconstruct) node=$(printf 'reco_s%d_i%02d_%05d' "$5" "$6" "$7") ;;
+    *) node=$(printf 'mille_s%d_i%02d' "$5" "$6") ;;
+esac
+exec {sys.executable} -I -S {Path(__file__).with_name("stub.py")} orders "$node"
+"""
+MORE = 6  # iterations by which a campaign may be extended
 RETRIES = 12  # a fault costs an attempt; none may fail a campaign
 WAIT_S = 240.0  # enough for a busy machine
 
@@ -112,14 +122,17 @@ class PoolCampaign:
         (self.orders / "wait_s").write_text(str(wait_s))
         for node, status in (fails or {}).items():
             (self.orders / node).write_text(str(status))
-        for i in range(1, iterations + 1):
+        for i in range(1, iterations + MORE + 1):
             value = metrics(3 if i >= quiet_from else 2, files=files) | {"iteration": i, "residual_max_final": True}
             if i < quiet_from:
                 value["effect_um"] = 20.0 / i
             (self.orders / f"metrics_{i}.json").write_text(json.dumps(value))
-        text = render(self.record)
-        text = re.sub(r'arguments = ".*"', f'arguments = "-I -S {STUB} {self.orders} $(JOB)"', text)
-        (folder / layout.DAG).write_text(text)
+        job = folder / "job"
+        job.write_text(JOB)
+        job.chmod(0o755)
+        self.record["job_python"] = str(job)
+        write_record(str(folder / layout.RECORD), self.record)
+        (folder / layout.DAG).write_text(render(self.record))
         self.schedd = until(self._schedd)
         registry.add(self.name, str(folder))
 
