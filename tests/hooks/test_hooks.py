@@ -21,8 +21,8 @@ from faser_align.state import database, holds, queries, writer
 
 @pytest.fixture
 def record(tmp_path: Path) -> dict[str, Any]:
-    """Return a campaign of three files in a folder with a space, a percent sign, and text like an encoded space."""
-    return make_campaign(tmp_path / "a b 100%20" / "campaign", files=3)
+    """Return a campaign of two files in a folder with a space, a percent sign, and text like an encoded space."""
+    return make_campaign(tmp_path / "a b 100%20" / "campaign", files=2)
 
 
 def state(record: dict[str, Any]) -> str:
@@ -355,7 +355,7 @@ def test_a_verdict_does_not_need_the_store(record: dict[str, Any]) -> None:
         write_output(record, 1, 4, file)
         hook("post", record["folder"], name, 0, 2, 0, f"{file}.0", 0)
     hook("pre", record["folder"], layout.mille_node(1, 4), 0, 2)
-    write_metrics(record, metrics(4, files=3))
+    write_metrics(record, metrics(4, files=2))
     store = Path(record["folder"], layout.STATE)
     store.rename(f"{store}.away")
     answer = hook("post", record["folder"], layout.mille_node(1, 4), 0, 2, 0, "13.0", 0)

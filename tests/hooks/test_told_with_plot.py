@@ -21,15 +21,14 @@ MODES = [
 ]
 
 
-def told(tmp_path: Path, *, drawn: bytes | None = PNG, report: dict[str, str] | None = None, **changes: Any) -> Any:
+def told(tmp_path: Path, *, report: dict[str, str] | None = None, **changes: Any) -> Any:
     """Run a campaign that converges in its fourth iteration; return its mail and its manifest."""
     with Mailbox(tmp_path / "mail") as mailbox:
         table = notify(tmp_path, mailbox, "end", templates=changes.pop("templates", ""))
         config = {"notify": table, "report": report or {}, "campaign": {"iterations": 10}}
         record = make_campaign(tmp_path / "a b", files=1, config=config, name="Łódź")
         for iteration in (1, 2, 3, 4):
-            if drawn is not None:
-                Path(layout.plot_file(record["folder"], 1, iteration)).write_bytes(drawn)
+            Path(layout.plot_file(record["folder"], 1, iteration)).write_bytes(PNG)
             used = {"reconstruction": {"cpu_s": 3600, "jobs": 1}, "cpu_s": 60.0}
             run_iteration(record, iteration, **(used | changes))
         (letter,) = mailbox.messages()
@@ -72,10 +71,18 @@ def test_the_plot_is_shown_and_all_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_without_matplotlib_the_message_says_so(tmp_path: Path) -> None:
-    """Without a plot the message says why, and attaches nothing, not even an older picture."""
+    """Without a plot the message says why, and attaches nothing, not even an older picture.
+
+    It omits what metrics without steps, times and corrections lack.
+    """
     why = "figures need matplotlib, which is not installed for /usr/bin/python3; install faser-align[plot] there"
-    letter, _ = told(tmp_path, no_plot=why)
-    assert f"Plot: none: {why}\n" in text_of(letter)
+    nothing: dict[str, Any] = {"steps": [{"parts": {}}, {}], "corrections": {}, "reconstruction": {}, "cpu_s": None}
+    letter, _ = told(tmp_path, no_plot=why, **nothing)
+    text = text_of(letter)
+    assert f"Plot: none: {why}\n" in text
+    assert "Weak modes" not in text
+    assert "CPU time" not in text
+    assert "not needed" in text
     assert list(letter.iter_attachments()) == []
     assert letter.get_content_type() == "multipart/alternative"
 
@@ -88,17 +95,6 @@ def test_a_picture_that_cannot_be_attached(tmp_path: Path, content: bytes | None
         path.write_bytes(content)
     found = picture({"plot": str(path), "no_plot": ""})
     assert found == ({} if content is None else {"no_plot": f"{path} is no picture that the Millepede job drew"})
-
-
-@pytest.mark.slow
-def test_metrics_that_lack_everything(tmp_path: Path) -> None:
-    """Metrics without steps, times and corrections give a message that omits them."""
-    nothing: dict[str, Any] = {"steps": [{"parts": {}}, {}], "corrections": {}, "reconstruction": {}, "cpu_s": None}
-    letter, _ = told(tmp_path, drawn=None, **nothing)
-    text = text_of(letter)
-    assert "Weak modes" not in text
-    assert "CPU time" not in text
-    assert "not needed" in text
 
 
 @pytest.mark.slow

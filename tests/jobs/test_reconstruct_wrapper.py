@@ -147,14 +147,6 @@ def test_the_six_steps(make_job: Callable[..., Job]) -> None:
     assert not list(job.folder.glob("iter01/1reco/logs/*.log"))
 
 
-def test_three_stations(make_job: Callable[..., Job]) -> None:
-    """With three stations the reconstruction leaves out the IFT."""
-    job = make_job(campaign={"stations": 3})
-    assert job.run().returncode == 0
-    counts = read_counts(layout.mille_file(job.record["data"], 1, 1, "011705", 400) + ".json")
-    assert counts.modules[:3].sum() == 0 < counts.modules[3:].sum()
-
-
 # Faults, the status that names each, and words of the sentence. Faults in a raw file occur in the reconstruction, the
 # others in a stand-in.
 WRONG = [
@@ -588,10 +580,13 @@ def test_a_campaign_without_the_new_keys(make_job: Callable[..., Job]) -> None:
     assert Path(f"{job.lxplus.raw(400)}.options").read_text() == "--alignment --noBackward --output_level INFO"
 
 
-def test_a_raw_file_of_another_run(make_job: Callable[..., Job]) -> None:
-    """In a campaign of several runs a job reconstructs its own run's file, and its tracks have that run's name."""
+def test_another_run_and_three_stations(make_job: Callable[..., Job]) -> None:
+    """In a campaign of several runs a job reconstructs its own run's file, and its tracks have that run's name.
+
+    With three stations the reconstruction leaves out the IFT.
+    """
     file = 11706 * layout.RUN + 1
-    job = make_job(numbers=(11705 * layout.RUN + 400, file))
+    job = make_job(numbers=(11705 * layout.RUN + 400, file), campaign={"stations": 3})
     raw = job.lxplus.raw(400)
     other = raw.parents[1] / "011706" / "Faser-Physics-011706-00001.raw"
     other.parent.mkdir()
@@ -606,3 +601,5 @@ def test_a_raw_file_of_another_run(make_job: Callable[..., Job]) -> None:
         "mp2input_011706_00001.momenta.npy",
         "mp2input_011706_00001.sums",
     ]
+    counts = read_counts(layout.mille_file(job.record["data"], 1, 1, "011706", 1) + ".json")
+    assert counts.modules[:3].sum() == 0 < counts.modules[3:].sum()
