@@ -4,6 +4,7 @@ import doctest
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -25,11 +26,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 DATA = Path(__file__).parents[1] / "data"
 
 
-@pytest.fixture
-def converged(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def converged(session_folder: Path) -> Iterator[Path]:
     """Return the campaign of the examples: four iterations, registered by name."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
-    record = make_campaign(workdir / NAME, files=2)
+    root = session_folder / "api"
+    record = make_campaign(root / NAME, files=2)
     assert [run_iteration(record, i) for i in range(1, 5)] == [0, 0, 0, 42]
     write_constants(layout.constants_file(record["folder"], 1, 1), {"003": ZERO})
     assert hook("final", record["folder"], "final", 0, 0).returncode == 0
@@ -39,14 +40,16 @@ def converged(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tracks,) = read_tracks(DATA / "mille" / "kfalignment_4st.root")
     histograms = Distributions.of(tracks).histograms()
     write_figures(layout.figures_file(record["folder"], 1, 4), FigureData(1, 4, 0.05, histograms=histograms))
-    registry.add(NAME, record["folder"])
-    return workdir
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(root / "state"))
+        registry.add(NAME, record["folder"])
+        yield root
 
 
 @pytest.fixture
-def files(converged: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def files(converged: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the examples' folder: constants, reconstructed tracks, and a steering text that frees IFT modules."""
-    folder = converged / "here"
+    folder = workdir / "here"
     folder.mkdir()
     shutil.copy(EXAMPLES / "align_2025.txt", folder / "inputforalign.txt")
     shutil.copy(DATA / "mille" / "kfalignment_4st.root", folder / "kfalignment.root")

@@ -40,9 +40,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return f"{folder}/a", f"{folder}/b"
 
 
-def test_what_differs_is_told(two: tuple[str, str], command: Command) -> None:
+def test_what_differs_is_told(two: tuple[str, str], plain_command: Command) -> None:
     """Configuration, common files, last metrics and constants are compared, the latter relative to their errors."""
-    found = json.loads(command("compare", *two, "--json").out)
+    found = json.loads(plain_command("compare", *two, "--json").out)
     assert found["common"] == "run 011705 files 400-402"
     assert found["shares"] == [{"campaigns": ["a"], "files": "run 011705 files 403"}]
     assert found["differences"] == [{"key": "convergence.patience", "values": ["2", "3"]}]
@@ -53,9 +53,9 @@ def test_what_differs_is_told(two: tuple[str, str], command: Command) -> None:
     assert row["sigma"] == pytest.approx(2.0)
 
 
-def test_the_screen_says_the_same(two: tuple[str, str], command: Command) -> None:
+def test_the_screen_says_the_same(two: tuple[str, str], plain_command: Command) -> None:
     """The terminal shows the tables."""
-    said = command("compare", *two).out
+    said = plain_command("compare", *two).out
     for text in (
         "files in common: run 011705 files 400-402",
         "only in a: run 011705 files 403",
@@ -65,29 +65,31 @@ def test_the_screen_says_the_same(two: tuple[str, str], command: Command) -> Non
     assert "constants of b minus those of a" in said
 
 
-def test_files_that_some_have_are_told_with_whose_they_are(workdir: Path, command: Command, tmp_path: Path) -> None:
+def test_files_that_some_have_are_told_with_whose_they_are(
+    workdir: Path, plain_command: Command, tmp_path: Path
+) -> None:
     """A file that two of three campaigns have is listed once with both."""
     for name, files in (("a", 4), ("b", 3), ("c", 2)):
         solved(workdir, name, files=files, shift_mm=0.010)
     three = [f"{workdir}/{name}" for name in "abc"]
-    said = command("compare", *three, "-o", str(tmp_path / "page.html")).out
+    said = plain_command("compare", *three, "-o", str(tmp_path / "page.html")).out
     assert "files in common of all 3: run 011705 files 400-401\nonly in a: run 011705 files 403\n" in said
     assert "\nonly in a and b: run 011705 files 402\n" in said
     assert "only in c" not in said
     page = (tmp_path / "page.html").read_text()
     assert "<li>only in a: run 011705 files 403</li><li>only in a and b: run 011705 files 402</li></ul>" in page
-    same = command("compare", *three[:2], "-o", str(tmp_path / "two.html"))
+    same = plain_command("compare", *three[:2], "-o", str(tmp_path / "two.html"))
     assert same.out.count("only in") == 1
 
 
-def test_a_page_is_written_on_request(two: tuple[str, str], command: Command, tmp_path: Path) -> None:
+def test_a_page_is_written_on_request(two: tuple[str, str], plain_command: Command, tmp_path: Path) -> None:
     """-o writes a page with overlaid curves; it replaces a file only with --force."""
     path = tmp_path / "both.html"
-    assert f"{path} written" in command("compare", *two, "-o", str(path)).out
+    assert f"{path} written" in plain_command("compare", *two, "-o", str(path)).out
     page = path.read_text()
     assert [page.count(f"<title>{name}, 1: ") for name in "ab"] == [3, 3]
-    assert command("compare", *two, "-o", str(path)).status == 2
-    assert command("compare", *two, "-o", str(path), "--force").status == 0
+    assert plain_command("compare", *two, "-o", str(path)).status == 2
+    assert plain_command("compare", *two, "-o", str(path), "--force").status == 0
 
 
 def test_the_page_begins_with_the_most_significant_difference(two: tuple[str, str]) -> None:
@@ -110,76 +112,76 @@ def test_equal_constants_are_said_to_be_equal(workdir: Path) -> None:
     assert "Table: constants of b" not in page
 
 
-def test_one_campaign_is_not_enough(two: tuple[str, str], command: Command) -> None:
+def test_one_campaign_is_not_enough(two: tuple[str, str], plain_command: Command) -> None:
     """A comparison needs two campaigns."""
-    said = command("compare", two[0])
+    said = plain_command("compare", two[0])
     assert said.status == 2
     assert "name two campaigns or more" in said.err
 
 
-def test_campaigns_without_numbers_compare(workdir: Path, two: tuple[str, str], command: Command) -> None:
+def test_campaigns_without_numbers_compare(workdir: Path, two: tuple[str, str], plain_command: Command) -> None:
     """A campaign without a solution has dashes, and no constants."""
     make_campaign(workdir / "c", name="c")
-    found = json.loads(command("compare", two[0], f"{workdir}/c", "--json").out)
+    found = json.loads(plain_command("compare", two[0], f"{workdir}/c", "--json").out)
     assert found["apart"] == {}
     assert ["chi2/ndf", ["1.200", "-"]] in found["summary"]
     assert metrics(1)["chi2_per_ndf"] == 1.2
 
 
-def test_how_each_converged_is_told(two: tuple[str, str], workdir: Path, command: Command) -> None:
+def test_how_each_converged_is_told(two: tuple[str, str], workdir: Path, plain_command: Command) -> None:
     """Terminal and JSON have the curves as numbers per iteration, also for campaigns of different lengths."""
     record = make_campaign(workdir / "c", name="c", files=1)
     for iteration in (1, 2):
         run_iteration(record, iteration)
-    said = command("compare", two[0], f"{workdir}/c", "--plain").out
+    said = plain_command("compare", two[0], f"{workdir}/c", "--plain").out
     assert "Expected residual shift, in um, by iteration" in said
-    found = json.loads(command("compare", two[0], f"{workdir}/c", "--json").out)
+    found = json.loads(plain_command("compare", two[0], f"{workdir}/c", "--json").out)
     assert found["curves"]["effect_um"] == {"a": [9.0], "c": [9.0, 4.5]}
 
 
-def test_campaigns_of_one_name_are_told_apart(workdir: Path, command: Command, tmp_path: Path) -> None:
+def test_campaigns_of_one_name_are_told_apart(workdir: Path, plain_command: Command, tmp_path: Path) -> None:
     """Campaigns with the same name are listed by folder, and none is compared with itself."""
     solved(workdir, "a", shift_mm=0.010)
     for number in (2, 3):
         solved(workdir, "x", shift_mm=0.010 * number, place=f"x{number}")
     folders = [f"{workdir}/{place}" for place in ("a", "x2", "x3")]
-    found = json.loads(command("compare", *folders, "--json").out)
+    found = json.loads(plain_command("compare", *folders, "--json").out)
     assert found["names"] == ["a", f"x ({workdir}/x2)", f"x ({workdir}/x3)"]
     assert [rows[0]["rms"] for rows in found["apart"].values()] == pytest.approx([10.0, 20.0])
-    assert command("compare", *folders, "-o", str(tmp_path / "p.html")).status == 0
-    again = command("compare", folders[0], folders[1], f"{folders[0]}/")
+    assert plain_command("compare", *folders, "-o", str(tmp_path / "p.html")).status == 0
+    again = plain_command("compare", folders[0], folders[1], f"{folders[0]}/")
     assert (again.status, again.err) == (2, f"error: {folders[0]}/ is named twice; name each campaign once\n")
 
 
-def test_what_cannot_be_read_is_told(command: Command, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_told(plain_command: Command, tmp_path: Path) -> None:
     """Damaged constants are named with their campaign, on the terminal and on the page."""
     two = [str(solved(tmp_path, name, shift_mm=0.010)["folder"]) for name in ("a", "b")]
     path = Path(layout.result_file(two[1], 1, 1))
     path.write_text("garbage")
     page = tmp_path / "both.html"
-    said = command("compare", *two, "-o", str(page), "--plain").out
+    said = plain_command("compare", *two, "-o", str(page), "--plain").out
     assert f"missing for b: {path}: expected" in said
     assert f"Missing of b: {path}: expected" in page.read_text()
 
 
-def test_limits_that_differ_are_told(workdir: Path, command: Command, tmp_path: Path) -> None:
+def test_limits_that_differ_are_told(workdir: Path, plain_command: Command, tmp_path: Path) -> None:
     """A common limit is drawn; different limits are listed above the chart."""
     solved(workdir, "a", shift_mm=0.010)
     solved(workdir, "b", shift_mm=0.010, effect_um_max=3.0)
     page = tmp_path / "both.html"
-    assert command("compare", f"{workdir}/a", f"{workdir}/b", "-o", str(page)).status == 0
+    assert plain_command("compare", f"{workdir}/a", f"{workdir}/b", "-o", str(page)).status == 0
     assert "Expected residual shift (limits: a 0.5; b 3)" in page.read_text()
     assert page.read_text().count("class='limit'") == 1
 
 
-def test_six_campaigns_with_odd_names(workdir: Path, command: Command, tmp_path: Path) -> None:
+def test_six_campaigns_with_odd_names(workdir: Path, plain_command: Command, tmp_path: Path) -> None:
     """Six campaigns, with blanks, special characters and other scripts in their names, fit on one page."""
     names = ["a b", "Łódź", "<b>bold</b>", '"q"', "=1+1", "naïve λ"]
     for at, name in enumerate(names):
         solved(workdir, name, shift_mm=0.001 * at, place=f"c{at}")
     page = tmp_path / "six.html"
     folders = [f"{workdir}/c{at}" for at in range(6)]
-    assert command("compare", *folders, "-o", str(page)).status == 0
+    assert plain_command("compare", *folders, "-o", str(page)).status == 0
     text = page.read_text()
     assert "<b>bold" not in text
     assert text.count("<table") == 6  # the metrics, and differences of five from the first

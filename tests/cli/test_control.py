@@ -1,4 +1,4 @@
-"""Test stopping and resuming: refusals, and real runs on a pool."""
+"""Test stopping, resuming and extending: refusals, and real runs on a pool."""
 
 import io
 import shutil
@@ -35,6 +35,23 @@ def test_resume_of_a_campaign_that_converged(command: Command) -> None:
     left = command("resume", "converged")
     assert left.status == 2
     assert left.err.startswith("error: converged is converged; there is nothing to resume. See `faser-align report")
+
+
+def test_what_extend_and_stop_after_refuse(command: Command, campaigns: Path) -> None:
+    """extend and stop --after are refused in the wrong state, and write nothing."""
+    for words, said in (
+        (("extend", "running", "-i", "2"), "running is reconstructing; only a campaign that has ended can be extended"),
+        (("extend", "converged", "-i", "2"), "converged is converged, so there is nothing to extend"),
+        (("extend", "failed", "-i", "96"), "-i 96: stage 1 has 4 iterations and may have 1 to 99"),
+        (("extend", "failed", "-i", "0"), "-i 0: stage 1 has 4 iterations"),
+        (("stop", "failed", "--after", "iteration"), "failed is already failed"),
+        (("stop", "running", "--after", "lunch"), "--after lunch: must be iteration or never"),
+    ):
+        left = command(*words)
+        assert left.status == 2
+        assert said in left.err
+    assert not (campaigns / "running" / layout.STOP).exists()
+    assert "continues with iteration 2" in command("extend", "failed", "-i", "1", "--dry-run").out
 
 
 def test_a_copy_of_a_campaign_is_only_read(command: Command, campaigns: Path, tmp_path: Path) -> None:

@@ -56,6 +56,18 @@ def ran(
     return folder
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Provide a campaign of four iterations, to copy."""
+    return ran(tmp_path_factory.mktemp("replay") / "c")
+
+
+@pytest.fixture
+def copy(original: Path, workdir: Path) -> Path:
+    """Provide a copy of the campaign, which a test may change."""
+    return Path(shutil.copytree(original, workdir / "c"))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_unchanged_rules_reproduce_every_recorded_decision(case: str, tmp_path: Path) -> None:
     """With the stored rules each decision of a recorded campaign is as stored, and each stage ends where it ended."""
@@ -124,15 +136,14 @@ def test_a_validation_is_judged_again(workdir: Path) -> None:
     assert [(one.stage, one.stored, one.now) for one in found.changed] == [(0, "confirmed", "refuted")]
 
 
-def test_an_earlier_end_has_its_saving_and_its_distance(workdir: Path, plain_command: Command) -> None:
+def test_an_earlier_end_has_its_saving_and_its_distance(copy: Path, plain_command: Command) -> None:
     """A stage that would have ended earlier shows what that saves and how far the constants were from the last ones."""
-    folder = ran(workdir / "c")
-    said = plain_command("replay", str(folder), "--set", "convergence.patience=1")
+    said = plain_command("replay", str(copy), "--set", "convergence.patience=1")
     assert (said.status, said.err) == (0, "")
     assert "would have ended after iteration 3 of 4 as converged: expected delta chi2 per parameter 0.004" in said.out
     assert "saves 1 iteration and 2.0 CPU h of reconstruction" in said.out
     assert "constants of iteration 4 minus those of iteration 3:" in said.out
-    (found,) = json.loads(plain_command("replay", str(folder), "--set", "convergence.patience=1", "--json").out)[
+    (found,) = json.loads(plain_command("replay", str(copy), "--set", "convergence.patience=1", "--json").out)[
         "campaigns"
     ]
     (stage,) = found["stages"]
@@ -143,7 +154,7 @@ def test_an_earlier_end_has_its_saving_and_its_distance(workdir: Path, plain_com
     ]
     assert [one["rms"] for one in stage["distances"]] == pytest.approx([10.0, 20.0])
     assert [one["largest"] for one in stage["distances"]] == pytest.approx([10.0, 20.0])
-    plain = plain_command("replay", str(folder), "--set", "convergence.patience=1", "--plain").out
+    plain = plain_command("replay", str(copy), "--set", "convergence.patience=1", "--plain").out
     assert "  would end after: 3\n  as: converged\n  iterations saved: 1\n  CPU h saved: 2.0\n" in plain
 
 
@@ -166,11 +177,10 @@ def test_normal_equations_give_the_increase_of_chi2(workdir: Path, plain_command
     assert "constants of iteration 4 minus those of iteration 3:" in said.out
 
 
-def test_iterations_that_never_ran_are_not_judged(workdir: Path, plain_command: Command) -> None:
+def test_iterations_that_never_ran_are_not_judged(copy: Path, workdir: Path, plain_command: Command) -> None:
     """A stage that would not have ended goes on after its last iteration, at the cost of an iteration so far."""
-    folder = ran(workdir / "c")
     said = plain_command(
-        "replay", str(folder), "--set", "convergence.min_iterations=9", "--set", "convergence.patience=3"
+        "replay", str(copy), "--set", "convergence.min_iterations=9", "--set", "convergence.patience=3"
     )
     assert said.status == 0
     # The stage's own limit of iterations still ends it.
@@ -312,10 +322,9 @@ def test_campaigns_are_given_by_name_or_folder_once(command: Command, campaigns:
     assert "the nearest is 'converged'" in command("replay", "convergd").err
 
 
-def test_many_campaigns_have_a_table_and_their_sum(workdir: Path, plain_command: Command) -> None:
+def test_many_campaigns_have_a_table_and_their_sum(copy: Path, workdir: Path, plain_command: Command) -> None:
     """More than a few campaigns are one table with the sum of what they save, with folders where names are equal."""
-    first = ran(workdir / "c")
-    folders = [first, *(shutil.copytree(first, workdir / f"c{number}") for number in range(5))]
+    folders = [copy, *(shutil.copytree(copy, workdir / f"c{number}") for number in range(5))]
     said = plain_command("replay", *map(str, folders), "--plain", "--set", "convergence.patience=1").out
     assert f"c ({workdir}/c3)" in said
     assert (

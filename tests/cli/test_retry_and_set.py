@@ -1,4 +1,4 @@
-"""Test ``notify retry``, ``set``, and refusals of ``extend`` and ``stop --after``, with and without a pool."""
+"""Test ``notify retry``, ``set`` and ``stop --after``, with and without a pool."""
 
 import json
 from collections.abc import Iterator
@@ -222,23 +222,6 @@ def test_what_set_refuses(words: tuple[str, ...], said: str, failed: dict[str, A
     assert left.status == 2
     assert said in left.err
     assert changes.read(failed["folder"]) == []
-
-
-def test_what_extend_and_stop_after_refuse(command: Command, campaigns: Path) -> None:
-    """extend and stop --after are refused in the wrong state, and write nothing."""
-    for words, said in (
-        (("extend", "running", "-i", "2"), "running is reconstructing; only a campaign that has ended can be extended"),
-        (("extend", "converged", "-i", "2"), "converged is converged, so there is nothing to extend"),
-        (("extend", "failed", "-i", "96"), "-i 96: stage 1 has 4 iterations and may have 1 to 99"),
-        (("extend", "failed", "-i", "0"), "-i 0: stage 1 has 4 iterations"),
-        (("stop", "failed", "--after", "iteration"), "failed is already failed"),
-        (("stop", "running", "--after", "lunch"), "--after lunch: must be iteration or never"),
-    ):
-        left = command(*words)
-        assert left.status == 2
-        assert said in left.err
-    assert not (campaigns / "running" / layout.STOP).exists()
-    assert "continues with iteration 2" in command("extend", "failed", "-i", "1", "--dry-run").out
 
 
 def test_stop_after_an_iteration_halts_before_the_next(tmp_path: Path, plain_command: Command) -> None:
