@@ -38,23 +38,27 @@ def solved(folder: Path, name: str) -> dict[str, Any]:
     return record
 
 
-@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
-def test_a_broken_entry_is_passed_over(text: str, workdir: Path) -> None:
+@pytest.fixture(scope="module")
+def record(session_folder: Path) -> dict[str, Any]:
+    """Provide a campaign with one iteration, which tests only read."""
+    return solved(session_folder / "published" / "c", "c")
+
+
+def test_broken_entries_are_passed_over(record: dict[str, Any], workdir: Path) -> None:
     """The index is written whatever files with an entry's suffix are in the folder."""
-    record = solved(workdir / "c", "c")
     pages = workdir / "pages"
     pages.mkdir()
-    (pages / "odd.json").write_text(text)
+    for name, text in ODD.items():
+        (pages / f"{name}.json").write_text(text)
+        with open(os.fsencode(pages) + b"/\xff" + name.encode() + b".json", "w") as file:
+            file.write(text)
     os.mkfifo(pages / "pipe.json")
-    with open(os.fsencode(pages) + b"/\xff.json", "w") as file:
-        file.write(text)
     publish(record["folder"], str(pages), written_utc=NOW)
     assert [entry["name"] for entry in entries(str(pages))] == ["c"]
 
 
-def test_what_is_none_of_ours_stays(workdir: Path) -> None:
+def test_what_is_none_of_ours_stays(record: dict[str, Any], workdir: Path) -> None:
     """A home page and a foreign file of the campaign's name are not replaced; one sentence names the file and the fix."""
-    record = solved(workdir / "c", "c")
     pages = workdir / "pages"
     pages.mkdir()
     home, page = pages / "index.html", pages / "c.html"
@@ -73,9 +77,9 @@ def test_what_is_none_of_ours_stays(workdir: Path) -> None:
     assert "Alignment campaigns" in home.read_text()
 
 
-def test_another_campaign_of_the_same_name_is_not_replaced(workdir: Path) -> None:
+def test_another_campaign_of_the_same_name_is_not_replaced(record: dict[str, Any], workdir: Path) -> None:
     """Two campaigns of one name cannot share a page; a moved or resubmitted one keeps its own."""
-    first, second = solved(workdir / "a" / "c", "c"), make_campaign(workdir / "b" / "c", files=1, name="c")
+    first, second = record, make_campaign(workdir / "b" / "c", files=1, name="c")
     pages = workdir / "pages"
     publish(first["folder"], str(pages), written_utc=NOW)
     before = (pages / "c.html").read_text()
@@ -91,7 +95,7 @@ def test_another_campaign_of_the_same_name_is_not_replaced(workdir: Path) -> Non
 
 def test_the_name_of_the_index_is_taken(workdir: Path) -> None:
     """A campaign called index is refused in one sentence, because its page would be the index."""
-    record = solved(workdir / "c", "index")
+    record = make_campaign(workdir / "c", files=1, name="index")
     with pytest.raises(CampaignError, match="a campaign with the name index cannot be published"):
         publish(record["folder"], str(workdir / "pages"), written_utc=NOW)
     assert not (workdir / "pages").exists()
