@@ -18,7 +18,7 @@ from nowhere import until
 from poolcampaigns import PoolCampaign, kill, making, own_pool
 
 from faser_align.campaign import layout
-from faser_align.dag import queue
+from faser_align.dag import queue, submit
 from faser_align.operations import queued, waiting
 from faser_align.pool import personal, processes
 
@@ -73,8 +73,9 @@ def end_unseen(campaign: PoolCampaign, node: str) -> None:
 
 
 @ON_POOL
-def test_a_torn_log(make: Make, plain_command: Command) -> None:
+def test_a_torn_log(make: Make, plain_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job whose end is truncated in DAGMan's log has vanished; the campaign is stuck once nothing else runs."""
+    monkeypatch.setattr(submit, "ENDS_WAIT_S", 3.0)  # this DAGMan never ends by itself
     campaign = make()
     name, job = campaign.name, job_of(campaign, FIRST)
     end_unseen(campaign, FIRST)
