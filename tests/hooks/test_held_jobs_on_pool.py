@@ -69,7 +69,7 @@ def held(campaign: PoolCampaign) -> list[str]:
     return [row["node"] for row in json.loads(said.stdout)["held"]]
 
 
-@pytest.mark.parametrize("files", [9, 200] if SOAK else [40])
+@pytest.mark.parametrize("files", [9, 200] if SOAK else [30])
 def test_one_cause_is_one_message(pool: Pool, workdir: Path, files: int) -> None:
     """Jobs held by one condor_hold are one mail and one post with their number, and `status` shows all of them."""
     with world(workdir, files) as w:
