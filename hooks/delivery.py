@@ -41,8 +41,8 @@ def send_due(folder: str, *, final: bool = False) -> int:
         folder: the campaign.
         final: no script comes after this one: do not wait for the back-off or a pause, and take a little longer.
 
-    The time for sending begins when no other process delivers and the sender has its libraries: on a busy machine both take
-    many seconds, and a server would have none left.
+    The time for sending begins when no other process delivers and the sender has its libraries, also after a silent server,
+    with whom its process ends: on a busy machine both take many seconds, and a server would have none left.
 
     Returns:
         The number of messages that were accepted.
@@ -61,7 +61,7 @@ def send_due(folder: str, *, final: bool = False) -> int:
         if not lock.acquired:
             return 0
         with Worker() as worker:
-            worker.call("faser_align.hooks.message", "prepare", wait_s=PREPARATION_S_MAX)
+            _prepare(worker)
             return _deliver_with_lock(worker, folder, time.monotonic() + budget_s, final=final)
     finally:
         lock.close()
@@ -94,6 +94,7 @@ def _deliver_with_lock(worker: Worker, folder: str, deadline: float, *, final: b
             break
         if final or not claimed.behind or claimed.tries >= PASSED_AT:
             seen.update(claimed.ids)
+        deadline += _prepare(worker)
         # A silent server may use its own share of the time, not that of other targets or of the campaign's end.
         share_s = (deadline - time.monotonic()) / claimed.shares
         started = time.monotonic()
@@ -107,6 +108,15 @@ def _deliver_with_lock(worker: Worker, folder: str, deadline: float, *, final: b
         outbox.mark(folder, claimed, outcome.problem, outcome.reached)
         sent += outcome.problem is None
     return sent
+
+
+def _prepare(worker: Worker) -> float:
+    """Start the sender unless it runs; return how long that took (s)."""
+    if worker.running:
+        return 0.0
+    began = time.monotonic()
+    worker.call("faser_align.hooks.message", "prepare", wait_s=PREPARATION_S_MAX)
+    return time.monotonic() - began
 
 
 def _attempt(worker: Worker, folder: str, claimed: Claim, budget_s: float) -> Outcome:

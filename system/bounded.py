@@ -55,6 +55,11 @@ class Worker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._end()
 
+    @property
+    def running(self) -> bool:
+        """Whether the next call finds a process that an earlier one started."""
+        return self._child is not None
+
     def call(self, module: str, function: str, *arguments: object, wait_s: float) -> Ended:
         """Run a function that returns an iterable or None for at most ``wait_s``.
 

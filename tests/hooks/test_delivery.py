@@ -21,7 +21,6 @@ from faser_align.state.outbox import Claim
 from faser_align.system.bounded import Ended, Worker
 
 CLAIM = Claim((1,), (1,), "me", "held", 1, 1, ("first",))
-NOBODY = cast(Worker, None)  # which these tests do not need
 
 
 @pytest.fixture
@@ -90,15 +89,18 @@ def test_what_a_library_raises_is_named_without_its_words(
 
 
 class Tries:
-    """A sender with a simulated clock: ``slow`` uses its whole share, ``group`` wants nothing.
+    """A sender with a simulated clock: ``slow`` uses its whole share and ends the process, ``group`` wants nothing.
 
     Attributes:
         made: (target, kind, share of the time, who has it already) of each attempt.
+        worker: its process, which takes ``start_s`` to start.
+        running: whether it runs.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, start_s: float = 0.0) -> None:
         self.made: list[tuple[str, str, float, tuple[str, ...]]] = []
-        self._now = 0.0
+        self.worker, self.running = cast(Worker, self), True
+        self._now, self._start_s = 0.0, start_s
         monkeypatch.setattr(delivery, "_attempt", self)
         monkeypatch.setattr(delivery.time, "monotonic", lambda: self._now)
         monkeypatch.setattr(outbox, "BACKOFF_S", 1e6)  # longer than any test
@@ -106,17 +108,28 @@ class Tries:
     def __call__(self, worker: Worker, folder: str, claimed: Claim, share_s: float) -> Outcome:
         self.made.append((claimed.target, claimed.kind, share_s, claimed.reached))
         self._now += share_s if claimed.target == "slow" else 1.0
+        self.running = claimed.target != "slow"
         if claimed.target == "group":
             return Outcome(None, (), wanted=False)
         return Outcome(
             "no answer" if claimed.target == "slow" else None, (*claimed.reached, f"one of {claimed.target}")
         )
 
+    def call(self, module: str, function: str, *, wait_s: float) -> None:
+        """Start the process."""
+        assert (module, function) == (message.__name__, "prepare")
+        self.running = True
+        self._now += self._start_s
 
-def test_each_target_has_its_share_of_the_time(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages keep the order of events; a silent target has only its share, and another attempt for the end."""
-    tries = Tries(monkeypatch)
-    assert delivery._deliver_with_lock(NOBODY, folder, 30.0, final=True) == 2
+
+@pytest.mark.parametrize("start_s", [0.0, 7.0])
+def test_each_target_has_its_share_of_the_time(folder: str, start_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages keep the order of events; a silent target has only its share, and another attempt for the end.
+
+    The start of the process after it costs no target its time.
+    """
+    tries = Tries(monkeypatch, start_s)
+    assert delivery._deliver_with_lock(tries.worker, folder, 30.0, final=True) == 2
     assert tries.made == [
         ("slow", "held", 5.0, ()),
         ("me", "held", 5.0, ()),
@@ -138,11 +151,11 @@ def test_each_target_has_its_share_of_the_time(folder: str, monkeypatch: pytest.
 def test_who_has_a_message_is_handed_on(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next attempt knows whom the previous one reached; it waits for its time, except in the last script."""
     tries = Tries(monkeypatch)
-    assert delivery._deliver_with_lock(NOBODY, folder, 12.0, final=False) == 2
+    assert delivery._deliver_with_lock(tries.worker, folder, 12.0, final=False) == 2
     tries.made.clear()
-    assert delivery._deliver_with_lock(NOBODY, folder, 100.0, final=False) == 0
+    assert delivery._deliver_with_lock(tries.worker, folder, 100.0, final=False) == 0
     assert tries.made == []
-    assert delivery._deliver_with_lock(NOBODY, folder, 1000.0, final=True) == 0
+    assert delivery._deliver_with_lock(tries.worker, folder, 1000.0, final=True) == 0
     assert [(*made[:2], made[3]) for made in tries.made] == [
         ("slow", "held", ("one of slow",)),
         ("slow", "failed", ("one of slow",)),
@@ -152,9 +165,9 @@ def test_who_has_a_message_is_handed_on(folder: str, monkeypatch: pytest.MonkeyP
 def test_the_time_that_all_have_ends(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time limit nothing is leased, and untried messages wait."""
     tries = Tries(monkeypatch)
-    assert delivery._deliver_with_lock(NOBODY, folder, 2.0, final=True) == 1
+    assert delivery._deliver_with_lock(tries.worker, folder, 2.0, final=True) == 1
     assert [made[:2] for made in tries.made] == [("slow", "held"), ("me", "held"), ("group", "held")]
-    assert delivery._deliver_with_lock(NOBODY, folder, 0.0, final=True) == 0
+    assert delivery._deliver_with_lock(tries.worker, folder, 0.0, final=True) == 0
 
 
 def test_the_last_script_tries_each_message_once_in_order(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -303,7 +303,7 @@ def test_a_silent_server_delays_no_hook_beyond_its_alarm(tmp_path: Path) -> None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    found = module.wait(tmp_path, alarm_s=ALARM_S, final_s=ALARM_FINAL_S, hooks=2)
+    found = module.wait(tmp_path, alarm_s=ALARM_S, final_s=ALARM_FINAL_S, hooks=3)
     assert found.statuses[-1] == 4
     assert set(found.statuses[:-1]) == {0}
     assert max(found.hold_s) < ALARM_S + SLACK_S
