@@ -28,6 +28,8 @@ pytestmark = pytest.mark.slow
 
 Make = Callable[..., Path]
 KFALIGNMENT = Path(__file__).parents[1] / "data" / "mille" / "kfalignment_4st.root"
+# A reconstruction without Calypso, for what comes after it.
+READY = {"backend": "command", "command": f'cp "{KFALIGNMENT}" {{output}}'}
 COMMAND = "cp {constants} seen.txt && program {raw} {run} {file} {stations} {iteration} {output}"
 
 
@@ -342,7 +344,7 @@ def test_tracks_that_cannot_be_converted(make_job: Callable[..., Job]) -> None:
 
 def test_xrdcp(make_job: Callable[..., Job], tmp_path: Path) -> None:
     """xrdcp can copy tracks to EOS with its checksum; a refusal and a wrong copy are reported, and leave no file."""
-    job = make_job({"copy_with": "xrdcp"})
+    job = make_job({**READY, "copy_with": "xrdcp"})
     job.end_with_the_copy()
     job.lxplus.orders("xrdcp:refused")
     job.fails(exit_codes.TOKEN, "Auth failed")
@@ -355,7 +357,7 @@ def test_xrdcp(make_job: Callable[..., Job], tmp_path: Path) -> None:
 
 def test_the_checksum_of_the_server(make_job: Callable[..., Job]) -> None:
     """On EOS the server's own checksum decides, after it had time to compute it; a server without one is trusted."""
-    job = make_job()
+    job = make_job(READY)
     job.end_with_the_copy()
     _compares_checksums(job, "xrdfs:none", "")
 
@@ -419,7 +421,7 @@ def test_a_scratch_area_that_is_full(make_job: Callable[..., Job], size: str) ->
 
 def test_a_copy_that_is_interrupted(make_job: Callable[..., Job]) -> None:
     """A terminated job removes its partial copy; after SIGKILL the next attempt does."""
-    job = make_job()
+    job = make_job(READY)
     job.end_with_the_copy()
     job.lxplus.orders("cp:stuck")
     place = job.place().parent

@@ -105,7 +105,7 @@ def test_every_node_of_the_log_is_drawn(case: str, browser: Browser, recorded_pa
     """Each submitted node has its line, and each failed attempt its cross, on any screen."""
     path = recorded_page(case)
     nodes = nodetimes.read(str(path.with_suffix("")), {}, None)
-    for page in look_everywhere(browser, path, axe=SOAK or case == "killed"):
+    for page in look_everywhere(browser, path, axe=SOAK or case == "gone"):
         lines = [line for picture in _lines(page) for line in picture]
         assert sorted(line["node"] for line in lines) == sorted(node.name for node in nodes)
     crossed = {line["node"] for line in lines if "×" in line["signs"]}
