@@ -19,6 +19,13 @@ def tracks(record: dict[str, Any], iteration: int) -> list[Path]:
 
 
 @pytest.fixture
+def command(plain_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Run the command line without a pool."""
+    monkeypatch.setenv("FASER_ALIGN_POOL", str(tmp_path / "no-pool"))
+    return plain_command
+
+
+@pytest.fixture
 def judged(workdir: Path) -> dict[str, Any]:
     """Provide a running campaign with two judged iterations and a third in reconstruction."""
     record = make_campaign(workdir / "c", files=2)
