@@ -93,7 +93,7 @@ def solved(run_job: Run, campaign: Path, iteration: int = 1) -> dict[str, Any]:
 
 def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None:
     """The job writes correction, sum and metrics, and the next iteration starts from the sum."""
-    campaign = reconstructed(simulation={"tracks": 1000}, notify={"targets": ["me"]})
+    campaign = reconstructed(notify={"targets": ["me"]})
     done = run_job("solve", campaign, 1, 1)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     folder = solution_folder(campaign)
@@ -318,7 +318,7 @@ def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run, f
 def test_the_record_says_what_is_open_and_what_was_held_fixed(reconstructed: Make, run_job: Run) -> None:
     """Every step's correction is split, and the last iteration has the gain from freeing fixed parameters."""
     step = {"steps": [{"name": "modules", "fix": ["layer", "3ST"]}]}
-    campaign = reconstructed(stages=[{"name": "one", "iterations": 1, **step}], simulation={"tracks": 1000})
+    campaign = reconstructed(stages=[{"name": "one", "iterations": 1, **step}])
     found = solved(run_job, campaign)
     parts = found["steps"][0]["parts"]
     assert parts["significant"]["directions"] == found["steps"][0]["free_parameters"]
@@ -330,7 +330,7 @@ def test_the_record_says_what_is_open_and_what_was_held_fixed(reconstructed: Mak
 
 def test_the_normal_equations_of_the_latest_iteration_are_stored(reconstructed: Make, run_job: Run) -> None:
     """They give the expected decrease by the correction; each iteration's file replaces that of the one before."""
-    campaign = reconstructed((400,), simulation={"tracks": 1000})
+    campaign = reconstructed((400,))
     found = solved(run_job, campaign)
     path = Path(layout.normal_file(str(campaign), 1, 1))
     assert path.stat().st_size < 1e6
@@ -501,7 +501,7 @@ def test_an_older_iteration_before_is_compared_by_its_result(reconstructed: Make
 
 def test_without_matplotlib_there_is_no_plot_and_nothing_fails(reconstructed: Make, tmp_path: Path) -> None:
     """Without matplotlib the job succeeds, says why there is no plot, and removes an older one."""
-    campaign = reconstructed(simulation={"tracks": 1000}, notify={"targets": ["me"]})
+    campaign = reconstructed(notify={"targets": ["me"]})
     picture = Path(layout.plot_file(str(campaign), 1, 1))
     picture.parent.mkdir(parents=True, exist_ok=True)
     picture.write_bytes(b"of an earlier attempt")
