@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Two jobs at a time on any machine, so that a campaign always takes the same course.
 _PROCESSORS = 2
 _BEGAN = time.monotonic()
+_IN_ORDER = "FASER_ALIGN_TEST_FOLDER" in os.environ and not SOAK  # whether files come as sorted here
 _POOL = ExitStack()  # what ends with the pool of this process
 _ON_POOL = pytest.StashKey[set[Path]]()  # the files with tests on a pool
 # The slowest tests (90 s to 4 min) start first, because a worker that starts one of them late finishes last.
@@ -64,9 +65,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Stop the pool before the first file that has no test on it, because an idle one takes 1 % of a processor.
 
-    No other follows, except in `make soak`, where a worker takes tests from another.
+    In `make test` no other follows; in `make soak`, and when typed otherwise, a worker may get any file next.
     """
-    if not SOAK and item.path not in item.config.stash[_ON_POOL]:
+    if _IN_ORDER and item.path not in item.config.stash[_ON_POOL]:
         _POOL.close()
 
 
