@@ -96,6 +96,15 @@ def _slots() -> list[Any]:
         return []
 
 
+def _idle(name: str) -> int:
+    """Return how many jobs of a campaign wait for a machine; none while the schedd is busy."""
+    try:
+        constraint = f'FaserCampaign == "{name}" && JobUniverse == 5 && JobStatus == 1'
+        return len(htcondor2.Schedd().query(constraint, ["ClusterId"]))
+    except (htcondor2.HTCondorException, KeyError):
+        return 0
+
+
 @contextmanager
 def waiting(command: Command, name: str, files: str, jobs: int) -> Iterator[Path]:
     """Provide the folder of a campaign in the current folder whose jobs wait; it is stopped at the end.
@@ -112,8 +121,7 @@ def waiting(command: Command, name: str, files: str, jobs: int) -> Iterator[Path
     config.write_text(config.read_text().replace("[htcondor.reco]\n", nowhere))
     done = command("submit", "-y", "2023", "-r", "11705", "-f", files, "-i", "2", "--name", name)
     assert done.status == 0, done.err
-    idle = f'FaserCampaign == "{name}" && JobUniverse == 5 && JobStatus == 1'
-    until(lambda: len(htcondor2.Schedd().query(idle, ["ClusterId"])) == jobs)  # cheaper than a command
+    until(lambda: _idle(name) == jobs)  # cheaper than a command
     until(lambda: f"{jobs} waiting in the queue" in command("status", name).out)
     yield Path(name).absolute()
     command("stop", name, "--yes")
