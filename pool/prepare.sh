@@ -103,7 +103,7 @@ style_types_and() {
 }
 
 quick_tests() {
-    FASER_ALIGN_QUICK=1 FASER_ALIGN_TEST_FOLDER=$scratch run "$here/.venv/bin/python" -m pytest --quiet --numprocesses 5 --dist loadfile \
+    FASER_ALIGN_QUICK=1 FASER_ALIGN_TEST_FOLDER=$scratch run "$here/.venv/bin/python" -m pytest --quiet --numprocesses 3 --dist loadfile \
         --basetemp "$scratch/t" -m "not pool and not slow"
 }
 
