@@ -125,6 +125,7 @@ def test_a_binary_with_a_weight_is_told_so(tmp_path: Path) -> None:
     assert " Sum(W*Chi^2)/Sum(Ndf)/<W> = " in (tmp_path / "millepede.log").read_text()
 
 
+@pytest.mark.slow
 def test_half_a_hundredth_of_rejects_more_is_a_warning(tmp_path: Path) -> None:
     """The fraction of rejects is rounded as in Fortran: 1.005 % counts as more than 1 %."""
     good = words([(0.1, 0.1, {1: 1.0}, {}), (-0.1, 0.1, {1: 1.0}, {}), (0.05, 0.1, {1: 1.0}, {11: 1.0})])

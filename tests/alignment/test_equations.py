@@ -41,6 +41,7 @@ def flat(chunks: list[Equations], sets: LabelSets) -> list[Measurement]:
     return found
 
 
+@pytest.mark.slow
 @given(records, st.booleans(), st.sampled_from([1, 100, 1 << 20]), st.sampled_from([4, 40, 1 << 22]))
 @per_example
 def test_round_trip(

@@ -61,6 +61,7 @@ def test_two_fixed_layers_leave_the_curvature_open(tmp_path: Path) -> None:
     assert found["weak"]["rms_um"] > 3 * found["significant"]["rms_um"]
 
 
+@pytest.mark.slow
 def test_what_was_held_fixed_wrongly_stands_out(tmp_path: Path) -> None:
     """A rotated layer of the spectrometer is the group with the largest gain, and a correct one has none."""
     normal, solution = solved(tmp_path, ["layer", "3ST"], 4, {"21": (0.0, 0.0, 0.0, 0.0, 0.0, 0.002)})

@@ -174,6 +174,7 @@ def test_limits_that_differ_are_told(workdir: Path, plain_command: Command, tmp_
     assert page.read_text().count("class='limit'") == 1
 
 
+@pytest.mark.slow
 def test_six_campaigns_with_odd_names(workdir: Path, plain_command: Command, tmp_path: Path) -> None:
     """Six campaigns, with blanks, special characters and other scripts in their names, fit on one page."""
     names = ["a b", "Łódź", "<b>bold</b>", '"q"', "=1+1", "naïve λ"]

@@ -95,6 +95,7 @@ def in_stand_ins(command: Command, here: Path, lxplus: Lxplus, name: str, option
     return tree
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "typed"),
     [

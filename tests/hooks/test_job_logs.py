@@ -37,6 +37,7 @@ def record(tmp_path: Path) -> dict[str, Any]:
     return make_campaign(tmp_path / "campaign", files=1)
 
 
+@pytest.mark.slow
 def test_message_page_and_analyze_have_the_end_of_the_log(tmp_path: Path) -> None:
     """All three have the last lines and the last error, without secrets of the targets and lines of the wrapper."""
     with Mailbox(tmp_path / "mail") as mailbox:

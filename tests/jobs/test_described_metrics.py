@@ -25,6 +25,8 @@ from faser_align.pages.collect import collect
 from faser_align.pages.report import render
 from faser_align.state import facts
 
+pytestmark = pytest.mark.slow
+
 Metrics = dict[str, Any]
 FILES = (400, 401)
 LAST = 2

@@ -64,6 +64,7 @@ def numbers(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("own", "iterations"),
     [pytest.param(FROZEN, 1, id="one step")] + SOAK * [pytest.param(TWO_STEPS, 2, id="two steps")],

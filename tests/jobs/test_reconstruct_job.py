@@ -21,6 +21,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 Fails = Callable[..., str]
 
 
+@pytest.mark.slow
 def test_writes_tracks_and_millepedes_data(make_campaign: Make, run_job: Run) -> None:
     """A job writes the ROOT file, the Mille binary and its counts, and nothing else."""
     folder = make_campaign()

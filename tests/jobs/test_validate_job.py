@@ -85,6 +85,7 @@ def test_both_constants_are_compared(solved: Path, run_job: Run, capsys: pytest.
     assert read_figures(layout.figures_file(str(solved), layout.VALIDATION, layout.AFTER)) is None
 
 
+@pytest.mark.slow
 def test_constants_changed_before_the_validation_are_noticed(solved: Path, run_job: Run) -> None:
     """Constants changed between the last iteration and the validation are used, and named in the metrics."""
     halves = (layout.BEFORE, layout.AFTER)

@@ -160,6 +160,7 @@ def test_names_that_no_detector_has_are_left_out(source: Source) -> None:
     assert distributions.magnets(odd) is None
 
 
+@pytest.mark.slow
 def test_figures_of_a_page_share_no_ids(source: Source) -> None:
     """In a page, figures have selectable text, the page's colours, and unique ids."""
     texts = [
