@@ -41,8 +41,9 @@ def send_due(folder: str, *, final: bool = False) -> int:
         folder: the campaign.
         final: no script comes after this one: do not wait for the back-off or a pause, and take a little longer.
 
-    The time for sending begins when no other process delivers and the sender has its libraries, also after a silent server,
-    with whom its process ends: on a busy machine both take many seconds, and a server would have none left.
+    The time for sending begins when no other process delivers and the sender has its libraries: on a busy machine both take
+    many seconds, and a server would have none left. A silent server's time ends with the sender being killed; the start of
+    the next sender does not count either.
 
     Returns:
         The number of messages that were accepted.

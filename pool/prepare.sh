@@ -156,8 +156,7 @@ check_style() {
     return "$status"
 }
 
-# A short path outside /tmp, where DAGMan refuses to work. It goes with this script; what was left by one that was killed goes
-# before it.
+# A short path outside /tmp, where DAGMan refuses to work. The folder is removed at the end, and those of killed runs at the start.
 scratch_folder() { # [FOLDER]
     remove_left
     scratch=${1:-/var/tmp}/faser-align-$(id -un)-$$
@@ -221,7 +220,7 @@ working_python() {
 }
 
 clean() {
-    local state=${XDG_STATE_HOME:-$HOME/.local/state}/faser-align left
+    local state=${XDG_STATE_HOME:-$HOME/.local/state}/faser-align
     local pool=${FASER_ALIGN_POOL:-$state/pool}
     remove_left
     if stop_pool "$pool" "$state/demo"; then

@@ -19,7 +19,7 @@ from faser_align.pool import personal
 
 # As typed in `make soak`; in `make test` one file instead of six, and with pede one iteration.
 SMALLER: dict[str, object] = {} if SOAK else {"FILES": "400", "VALIDATED": "406"}
-DATA = "6 raw files: 2023, run 011705 files 400-405" if SOAK else "1 raw files: 2023, run 011705 files 400"
+DATA = "6 raw files: 2023, run 011705 files 400-405" if SOAK else "1 raw file: 2023, run 011705 files 400"
 
 # Questions of a newcomer, and the places on the demonstration's page that answer them.
 QUESTIONS = {

@@ -161,9 +161,8 @@ def test_a_campaign_runs_with_it(plain_command: Command, pool: Pool, here: Path,
     tree = in_stand_ins(plain_command, here, lxplus, "pede-dev.yaml", [])
     shutil.copy(ROOT / "examples" / "ift_misplaced.txt", tree / "templates" / "align_2022_3ST.txt")
     on_this_pool(lxplus)
-    left = plain_command(
-        "submit", *DATA[:-1], "400", "--name", "imported", "--json"
-    )  # other tests use the name in the file
+    # Other tests use the name in the file.
+    left = plain_command("submit", *DATA[:-1], "400", "--name", "imported", "--json")
     assert left.status == 0, left.err
     folder = json.loads(left.out)["folder"]
     ended = plain_command("wait", folder, "--timeout", "600")

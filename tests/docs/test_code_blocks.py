@@ -178,12 +178,12 @@ def test_commands_on_the_pages_work(command: Command) -> None:
 
 def test_python_on_the_pages_runs(desk: Path, command: Command) -> None:
     """Each piece of Python on the pages runs unchanged."""
+    import pandas  # slow, and nothing else needs it
+
     (desk / "tracks.bin").write_bytes(gzip.decompress((DATA / "mille" / "mp2input_4st.bin.gz").read_bytes()))
     command("export", "demo-2", "--format", "csv", "-o", "exported")
     for block in those_of("test_python_on_the_pages_runs"):
         exec(compile(block.text, block.page, "exec"), {})  # noqa: S102
-    import pandas  # slow, and nothing else needs it
-
     assert list(pandas.read_parquet("iterations.parquet")["iteration"]) == [1, 2, 3, 4]
 
 
