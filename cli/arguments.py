@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
+from faser_align.state import registry
+
 
 def campaign_names(incomplete: str) -> list[str]:
     """Return campaign names for the shell's completion; any error gives none."""
-    from faser_align.state import registry
 
     try:
         return [entry.name for entry in registry.entries() if entry.name.startswith(incomplete)]
@@ -29,6 +30,7 @@ Campaigns = Annotated[
     typer.Argument(help="Names of campaigns, or their folders.", metavar="A B [C...]", autocompletion=campaign_names),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 Utc = Annotated[bool, typer.Option("--utc", help="Show times in UTC instead of this machine's time zone.")]
 Plain = Annotated[

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -15,21 +16,16 @@ import typer.core
 import faser_align
 from faser_align.cli import console, quick, streams
 from faser_align.cli.commands import (
-    comparing,
     constants,
     control,
-    demo,
     engine,
-    explaining,
+    exporting,
     importing,
-    opendata,
-    plotting,
+    judging,
     pool,
     reading,
     reco,
-    replaying,
     setup,
-    storage,
     upkeep,
 )
 from faser_align.fsm.errors import CampaignError
@@ -40,13 +36,72 @@ MISUSED = 2  # the exit status of UserError
 # click's exceptions; some versions of typer bundle a copy of click.
 _UsageError: Any = typer.BadParameter.__base__
 
+
+def _group(words: str, **commands: Callable[..., None]) -> typer.Typer:
+    """Return a group of commands with its help."""
+    made = typer.Typer(no_args_is_help=True, help=words)
+    for name, command in commands.items():
+        made.command(name)(command)
+    return made
+
+
 # Commands in the order of `--help`, by what they are for.
-GROUPS = {
-    "Begin": (setup, importing, reco),
-    "Follow and judge": (reading, explaining, comparing, plotting, replaying, opendata),
-    "Control": (control, upkeep, storage),
-    "Engine and constants": (engine, constants),
-    "This machine": (pool, demo),
+GROUPS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
+    "Begin": {
+        "init": setup.init,
+        "recipes": setup.recipes,
+        "check": setup.check,
+        "submit": setup.submit,
+        "import": importing.import_,
+        "reco": reco.reco,
+    },
+    "Follow and judge": {
+        "list": reading.list_campaigns,
+        "status": reading.status,
+        "watch": reading.watch,
+        "wait": reading.wait,
+        "history": reading.history,
+        "metrics": reading.metrics,
+        "report": reading.report,
+        "diagram": reading.diagram,
+        "why": judging.why,
+        "analyze": judging.analyze,
+        "compare": judging.compare,
+        "plots": exporting.plots,
+        "replay": judging.replay,
+        "export": exporting.export,
+    },
+    "Control": {
+        "stop": control.stop,
+        "resume": control.resume,
+        "extend": control.extend,
+        "set": control.set_limits,
+        "verify": upkeep.verify,
+        "repair": upkeep.repair,
+        "clean": upkeep.clean,
+        "move": upkeep.move,
+        "notify": _group(
+            "Test notifications and retry failed messages.", test=control.notify_test, retry=control.notify_retry
+        ),
+    },
+    "Engine and constants": {
+        "mille": engine.mille,
+        "solve": engine.solve,
+        "constants": _group(
+            "Read, compare and combine alignment constants.",
+            show=constants.show,
+            diff=constants.diff,
+            add=constants.add,
+            correction=constants.correction,
+            export=constants.export,
+        ),
+    },
+    "This machine": {
+        "demo": pool.demo,
+        "pool": _group(
+            "Run a personal HTCondor pool on this machine.", start=pool.start, stop=pool.stop, status=pool.status
+        ),
+    },
 }
 
 
@@ -57,11 +112,11 @@ class _Grouped(typer.core.TyperGroup):
         """Write a section for each group, with the same width for all names."""
         names = [name for name in self.list_commands(ctx) if not self.commands[name].hidden]
         widest = max(map(len, names))
-        for title in GROUPS:
+        for title, commands in GROUPS.items():
             rows = [
                 (name.ljust(widest), self.commands[name].get_short_help_str(formatter.width - 6 - widest))
                 for name in names
-                if _group_of[name] == title
+                if name in commands
             ]
             with formatter.section(title):
                 formatter.write_dl(rows)
@@ -97,20 +152,12 @@ def _options(
         streams.carry_on()
 
 
-_group_of: dict[str, str] = {}  # title by command
-
-
-def _register() -> None:
-    for title, modules in GROUPS.items():
-        for module in modules:
-            module.register(app)
-        registered: list[Any] = [*app.registered_commands, *app.registered_groups]
-        for made in registered:
-            name = made.name or made.callback.__name__
-            _group_of.setdefault(name.replace("_", "-"), title)
-
-
-_register()
+for _commands in GROUPS.values():
+    for _name, _command in _commands.items():
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name)
+        else:
+            app.command(_name)(_command)
 
 
 # pydantic's messages about values, in plain words.

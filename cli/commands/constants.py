@@ -9,6 +9,9 @@ import typer
 
 from faser_align.cli import console
 from faser_align.cli.arguments import Force, Json, Plain
+from faser_align.fsm.errors import UserError
+from faser_align.state import registry
+from faser_align.system import formatting
 
 if TYPE_CHECKING:
     from faser_align.alignment.parameters.constants import Six
@@ -20,14 +23,6 @@ InSigma = Annotated[bool, typer.Option("--sigma", help="Show each value in units
 Constants = Annotated[
     Path, typer.Argument(help="Constants file (inputforalign.txt), or a campaign (its latest constants).")
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    commands = typer.Typer(no_args_is_help=True, help="Read, compare and combine alignment constants.")
-    for command in (show, diff, add, correction, export):
-        commands.command()(command)
-    app.add_typer(commands, name="constants")
 
 
 def show(
@@ -123,7 +118,6 @@ def correction(
     from faser_align.alignment.parameters.constants import correction_from_parameters, write_constants
     from faser_align.alignment.parameters.labels import PARAMETERS, describe_all
     from faser_align.alignment.pede.results import read_result
-    from faser_align.fsm.errors import UserError
     from faser_align.operations import outputs
 
     outputs.refuse_to_overwrite(output, force)
@@ -180,7 +174,6 @@ def export(
         )
         return
     from faser_align.alignment.parameters.constants import export_constants, read_constants
-    from faser_align.fsm.errors import UserError
     from faser_align.operations import known_errors, outputs
     from faser_align.system.atomic import write_text
 
@@ -201,12 +194,9 @@ def export(
 
 def _file_of(constants: Path) -> Path:
     """Return the given file, or the latest constants of the campaign of that name."""
-    from faser_align.fsm.errors import UserError
-
     if os.path.isfile(constants) or (os.sep in str(constants) and not os.path.isdir(constants)):
         return constants
     from faser_align.operations import snapshot
-    from faser_align.state import registry
 
     try:
         folder = registry.find(str(constants))
@@ -238,8 +228,6 @@ def _show(
     from functools import partial
 
     from faser_align.alignment.parameters.constants import DOFS
-    from faser_align.fsm.errors import UserError
-    from faser_align.system import formatting
 
     if in_sigma and not errors:
         raise UserError("--sigma: no errors are known, because no iteration made these constants; leave out --sigma")

@@ -6,21 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import Campaign, one_of
-
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    app.command()(stop)
-    app.command()(resume)
-    app.command()(extend)
-    app.command("set")(set_limits)
-    notify = typer.Typer(no_args_is_help=True, help="Test notifications and retry failed messages.")
-    notify.command("test")(notify_test)
-    notify.command("retry")(notify_retry)
-    app.add_typer(notify, name="notify")
+from faser_align.cli.arguments import Campaign, DryRun, one_of
+from faser_align.fsm.errors import UserError
+from faser_align.state import registry
+from faser_align.system.program import hint
 
 
 def stop(
@@ -44,8 +33,6 @@ def stop(
     """
     from faser_align.fsm import table
     from faser_align.operations import lifecycle
-    from faser_align.state import registry
-    from faser_align.system.program import hint
 
     folder = registry.find(campaign)
     if after:
@@ -60,8 +47,6 @@ def stop(
 
 
 def _confirm(name: str) -> None:
-    from faser_align.fsm.errors import UserError
-
     if not sys.stdin.isatty():
         raise UserError(f"cannot ask whether to stop {name}: standard input is not a terminal; add --yes")
     typer.confirm(f"Stop {name} and remove its jobs?", abort=True)
@@ -69,8 +54,6 @@ def _confirm(name: str) -> None:
 
 def _show_request(request: Any) -> None:
     """Show a request to stop after the iteration, or its withdrawal."""
-    from faser_align.system.program import hint
-
     if not request.changed:
         console.say(
             f"{request.name}: {'the stop was already requested' if request.wanted else 'no stop was requested'}"
@@ -102,7 +85,6 @@ def resume(campaign: Campaign) -> None:
     Example: faser-align resume Y2023_R011705_F400-450
     """
     from faser_align.operations import lifecycle
-    from faser_align.state import registry
 
     _show_submitted(*lifecycle.resume(registry.find(campaign)))
 
@@ -120,8 +102,6 @@ def extend(
     Example: faser-align extend Y2023_R011705_F400-450 -i 5
     """
     from faser_align.operations import extension
-    from faser_align.state import registry
-    from faser_align.system.program import hint
 
     found = extension.extend(registry.find(campaign), iterations, dry_run=dry_run)
     console.say(f"{found.name} is {found.state}; it continues with iteration {found.first} of at most {found.after}")
@@ -148,7 +128,6 @@ def set_limits(
     Example: faser-align set Y2023_R011705_F400-450 convergence.residual_shift_um_max=1.0 notify.events=held,end
     """
     from faser_align.operations import limits
-    from faser_align.state import registry
 
     for key, before, after, own in limits.change(registry.find(campaign), assignments, dry_run=dry_run):
         same = before == after
@@ -176,8 +155,6 @@ def notify_retry(
     Example: faser-align notify retry Y2023_R011705_F400-450 --target me
     """
     from faser_align.operations import notify_retry as retrying
-    from faser_align.state import registry
-    from faser_align.system.program import hint
 
     found = retrying.retry(registry.find(campaign), target)
     if not found.waiting:

@@ -2,18 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from faser_align.cli import console
 from faser_align.cli.arguments import Force, Json, one_of
+from faser_align.fsm.errors import CampaignError, UserError
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    app.command()(mille)
-    app.command()(solve)
+if TYPE_CHECKING:
+    from faser_align.fsm.metrics import Metrics
 
 
 def mille(
@@ -57,7 +55,6 @@ def mille(
     from faser_align.alignment.parameters.constants import read_constants
     from faser_align.alignment.quality import notes
     from faser_align.cli.show import counted
-    from faser_align.fsm.errors import UserError
     from faser_align.operations import outputs
 
     if sums:
@@ -92,7 +89,6 @@ def _add_up(inputs: list[Path], output: Path | None, force: bool, as_json: bool)
     """Add up the counts of conversions, show them, and write them to a file if one is given."""
     from faser_align.alignment.mille.counts import Counts, read_counts, write_counts
     from faser_align.cli.show import counted
-    from faser_align.fsm.errors import UserError
     from faser_align.operations import outputs
 
     if output is not None:
@@ -135,18 +131,16 @@ def solve(
     Example: faser-align solve --from Y2023_R011705_F400-450 --iteration 3 --config other.toml -o again
     """
     if parent or steering is None:
-        from faser_align.cli.commands.reco import solve_from
-
-        solve_from(parent, (stage, iteration), output, config, beside=steering, as_json=as_json)
+        _solve_from(parent, (stage, iteration), output, config, beside=steering, as_json=as_json)
         return
     from faser_align.alignment.solver.builtin import solve as run
     from faser_align.cli.show import solved
-    from faser_align.fsm.errors import CampaignError
 
     if not os.path.isfile(steering) and steering.suffix != ".txt":
-        from faser_align.cli.commands.reco import solve_folder
+        from faser_align.operations import one_iteration
 
-        solve_folder(str(steering), as_json=as_json)
+        folder, iteration = one_iteration.find(str(steering))
+        _show_solution(folder, 1, iteration, one_iteration.solve_reco(folder, iteration), as_json=as_json)
         return
     solution = run(steering)
     if as_json:
@@ -156,3 +150,40 @@ def solve(
     if not as_json:
         solved.show(solution)
     solved.warn(solution)
+
+
+def _show_solution(folder: str, stage: int, iteration: int, metrics: "Metrics", *, as_json: bool) -> None:
+    """Show the result of an iteration that was solved by hand."""
+    if as_json:
+        console.show_json(metrics)
+        return
+    from faser_align.alignment.quality.notes import solver_end
+    from faser_align.campaign import layout
+    from faser_align.cli.show import figures
+
+    console.say(f"{os.path.basename(folder)}: {solver_end(metrics['solver'])}")
+    for dof, found in metrics["corrections"].items():
+        rms, largest = figures.correction(metrics, dof)
+        console.say(f"  {dof}: rms {rms} {found['unit']}, largest {largest}")
+    console.say(f"constants: {layout.result_file(folder, stage, iteration)}")
+
+
+def _solve_from(
+    campaign: str,
+    which: tuple[int | None, int | None],
+    output: Path | None,
+    config: str,
+    *,
+    beside: Path | None,
+    as_json: bool,
+) -> None:
+    """Solve the iteration ``which`` (stage, iteration) of a campaign again, in the folder ``output``."""
+    from faser_align.operations import forking, solve_again
+
+    if not campaign:
+        raise UserError("nothing to solve; name a steering file, or a campaign with --from CAMPAIGN -o FOLDER")
+    if beside is not None or output is None:
+        raise UserError("--from accepts no steering file and needs -o FOLDER for the result")
+    parent = forking.find(campaign, *which)
+    metrics = solve_again.solve_again(parent, output, config)
+    _show_solution(os.path.abspath(output), parent.stage, parent.iteration, metrics, as_json=as_json)

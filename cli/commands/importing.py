@@ -8,20 +8,16 @@ import typer
 
 from faser_align.cli import console
 from faser_align.cli.arguments import Json
+from faser_align.cli.commands.setup import DEFAULT_CONFIG
+from faser_align.fsm.errors import UserError
 from faser_align.fsm.plural import count
 
 if TYPE_CHECKING:
     from faser_align.predecessor.configuration import Imported
     from faser_align.predecessor.read_json import Fault
 
-DEFAULT_CONFIG = "faser-align.toml"
 YAML = (".yaml", ".yml")
 FAULTS_SHOWN = 3  # per kind
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("import")(import_)
 
 
 def import_(
@@ -58,7 +54,6 @@ def import_(
 
 def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_json: bool) -> None:
     from faser_align.config.load import ZEROS, absolute
-    from faser_align.fsm.errors import UserError
     from faser_align.operations.submission import write_new
     from faser_align.predecessor.configuration import RefusedError, import_config
 

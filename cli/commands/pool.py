@@ -1,4 +1,4 @@
-"""Define commands of the personal pool: ``faser-align pool start|stop|status``."""
+"""Define commands for this machine: ``demo``, and ``pool start|stop|status`` for the personal pool."""
 
 import shlex
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
+from faser_align.cli.arguments import Json
 
 Folder = Annotated[
     Path | None,
@@ -19,16 +20,10 @@ Credentials = Annotated[
         help="For developers: issue Kerberos credentials as at CERN, with a condor_credd and stand-ins for the other services."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    commands = typer.Typer(no_args_is_help=True, help="Run a personal HTCondor pool on this machine.")
-    commands.command()(start)
-    commands.command()(stop)
-    commands.command()(status)
-    app.add_typer(commands, name="pool")
+DemoProcessors = Annotated[int | None, typer.Option(min=1, help="CPUs of the pool [default: all of this machine].")]
+Pede = Annotated[
+    str | None, typer.Option(metavar="PROGRAM", help="Solve with this pede instead of the built-in solver.")
+]
 
 
 def start(folder: Folder = None, cpus: Processors = None, *, credentials: Credentials = False) -> None:
@@ -84,3 +79,17 @@ def status(folder: Folder = None, as_json: Json = False) -> None:
         console.say(
             f"CPUs: {found.processors_busy} of {found.processors} busy; jobs: {jobs}; campaigns: {found.campaigns}"
         )
+
+
+def demo(cpus: DemoProcessors = None, pede: Pede = None) -> None:
+    """Run a whole campaign with simulated data on this machine.
+
+    A real HTCondor pool aligns a simulated detector and delivers an e-mail.
+    The command stops the pool at the end unless it was already running. The campaign stays on disk for you to explore.
+
+    Example: faser-align demo
+    """
+    from faser_align.cli.commands import demonstration
+
+    if demonstration.run(cpus, pede) != "converged":
+        raise typer.Exit(1)

@@ -10,19 +10,16 @@ import typer
 
 from faser_align.cli import console
 from faser_align.cli.arguments import Campaign, Json, Plain, Reference, Utc, one_of
+from faser_align.cli.show import draw
 from faser_align.fsm import table
+from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.state import registry
+from faser_align.system import formatting
 
 if TYPE_CHECKING:
     from faser_align.operations.dagman import DagmanStatus
 
 Interval = Annotated[float, typer.Option(min=0.05, help="Seconds between two updates.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    app.command("list")(list_campaigns)
-    for command in (status, watch, wait, history, metrics, report, diagram):
-        app.command()(command)
 
 
 def list_campaigns(
@@ -46,9 +43,8 @@ def list_campaigns(
 
     Example: faser-align list --state converged
     """
-    from faser_align.cli.show import draw, screens
+    from faser_align.cli.show import screens
     from faser_align.operations import dagman, selection
-    from faser_align.system import formatting
 
     rows = selection.campaigns(state or [], runs=run or [], years=year or [])
     looks, problems = dagman.look_at_all(rows)
@@ -96,10 +92,8 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
 
     Example: faser-align status Y2023_R011705_F400-450
     """
-    from faser_align.cli.show import draw, screens
+    from faser_align.cli.show import screens
     from faser_align.operations import dagman
-    from faser_align.state import registry
-    from faser_align.system import formatting
 
     look = dagman.look(registry.find(campaign))
     if as_json:
@@ -136,12 +130,9 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
 
     Example: faser-align watch Y2023_R011705_F400-450
     """
-    from faser_align.cli.show import draw, history_view, screens
+    from faser_align.cli.show import history_view, screens
     from faser_align.cli.show import live as live_screen
-    from faser_align.fsm.errors import CampaignError
     from faser_align.operations import dagman, snapshot, waiting
-    from faser_align.state import registry
-    from faser_align.system import formatting
 
     folder = registry.find(campaign)
     look = dagman.look(folder)
@@ -216,7 +207,6 @@ def wait(
     Example: faser-align wait Y2023_R011705_F400-450 --timeout 3600
     """
     from faser_align.operations import dagman, snapshot, waiting
-    from faser_align.state import registry
 
     folder = registry.find(campaign)
     look = dagman.look(folder)
@@ -268,10 +258,8 @@ def history(
 
     Example: faser-align history Y2023_R011705_F400-450 --campaign-only
     """
-    from faser_align.cli.show import draw, history_view
+    from faser_align.cli.show import history_view
     from faser_align.operations import selection
-    from faser_align.state import registry
-    from faser_align.system import formatting
 
     most = 0 if everything or as_json else history_view.EVENTS_MAX
     rows, hidden = selection.history(
@@ -298,10 +286,8 @@ def metrics(
 
     Example: faser-align metrics Y2023_R011705_F400-450 --csv
     """
-    from faser_align.cli.show import draw, figures
-    from faser_align.fsm.errors import UserError
+    from faser_align.cli.show import figures
     from faser_align.operations import snapshot
-    from faser_align.state import registry
 
     if as_json and as_csv:
         raise UserError("--json and --csv exclude each other; choose one of them")
@@ -352,8 +338,7 @@ def report(
 
     Example: faser-align report Y2023_R011705_F400-450
     """
-    from faser_align.cli.show import draw, reporting
-    from faser_align.state import registry
+    from faser_align.cli.show import reporting
 
     folder = registry.find(campaign)
     if as_json or as_text:
@@ -386,7 +371,6 @@ def diagram(
     """
     from faser_align.fsm import diagram as drawing
     from faser_align.fsm import picture
-    from faser_align.fsm.errors import UserError
 
     forms = {"mermaid": drawing.mermaid, "dot": drawing.dot, "svg": picture.svg}
     if form not in forms:

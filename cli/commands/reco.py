@@ -1,22 +1,13 @@
 """Define the command ``reco``: the reconstruction of one iteration, like ``main.py`` of faser-alignment-script."""
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+import shlex
+from typing import Annotated
 
 import typer
 
-from faser_align.campaign.manifest_types import Manifest
 from faser_align.cli import console
-from faser_align.cli.commands.setup import DEFAULT_CONFIG, ConfigFile, Force, Json
-
-if TYPE_CHECKING:
-    from faser_align.fsm.metrics import Metrics
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command()(reco)
+from faser_align.cli.arguments import DryRun, Json
+from faser_align.cli.commands.setup import DEFAULT_CONFIG, ConfigFile, Force
 
 
 def reco(
@@ -39,7 +30,7 @@ def reco(
     ] = "",
     config: ConfigFile = DEFAULT_CONFIG,
     name: Annotated[str, typer.Option(help="Name of the folder.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")] = False,
+    dry_run: DryRun = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -64,80 +55,17 @@ def reco(
     )
     planned = one_iteration.prepare(options)
     schedd = None if dry_run else submission.find_schedd(planned)
-    summary = plans.summary(planned)
     if not as_json:
-        for heading in (
-            "campaign",
-            "data",
-            "stations",
-            "tracks from",
-            "conditions",
-            "constants",
-            "folder",
-            "large files",
-            "HTCondor",
-        ):
-            if heading in summary:
-                console.say(f"{heading + ':':13} {summary[heading]}")
+        for heading, value in plans.summary(planned).items():
+            if heading not in ("stages", "steps", "solver", "validation", "recipients"):
+                console.say(f"{heading + ':':13} {value}")
     cluster = None if schedd is None else submission.carry_out(planned, schedd)
-    _tell(planned.record, cluster, as_json=as_json)
-
-
-def _tell(record: Manifest, cluster: int | None, *, as_json: bool) -> None:
     if as_json:
-        console.show_json({**record, "dry_run": cluster is None, "cluster": cluster})
+        console.show_json({**planned.record, "dry_run": cluster is None, "cluster": cluster})
     elif cluster is None:
         console.say("\nnothing was written or submitted (--dry-run)")
     else:
-        import shlex
-
-        label, command = shlex.quote(record["name"]), console.program()
+        label, command = shlex.quote(planned.record["name"]), console.program()
         console.say(f"\nsubmitted as job {cluster}; you may close the terminal. Next:")
         console.say(f"  {command} wait {label}     # exit status 0 when all is reconstructed")
         console.say(f"  {command} solve {label}    # Millepede and the constants, here")
-
-
-def solve_folder(target: str, *, as_json: bool) -> None:
-    """Solve the iteration of a `reco` campaign here; ``target`` is its name or a folder of it."""
-    from faser_align.operations import one_iteration
-
-    folder, iteration = one_iteration.find(target)
-    show_solution(folder, 1, iteration, one_iteration.solve_reco(folder, iteration), as_json=as_json)
-
-
-def show_solution(folder: str, stage: int, iteration: int, metrics: "Metrics", *, as_json: bool) -> None:
-    """Show the result of an iteration that was solved by hand."""
-    if as_json:
-        console.show_json(metrics)
-        return
-    from faser_align.alignment.quality.notes import solver_end
-    from faser_align.campaign import layout
-    from faser_align.cli.show import figures
-
-    console.say(f"{os.path.basename(folder)}: {solver_end(metrics['solver'])}")
-    for dof, found in metrics["corrections"].items():
-        rms, largest = figures.correction(metrics, dof)
-        console.say(f"  {dof}: rms {rms} {found['unit']}, largest {largest}")
-    console.say(f"constants: {layout.result_file(folder, stage, iteration)}")
-
-
-def solve_from(
-    campaign: str,
-    which: tuple[int | None, int | None],
-    output: Path | None,
-    config: str,
-    *,
-    beside: Path | None,
-    as_json: bool,
-) -> None:
-    """Solve the iteration ``which`` (stage, iteration) of a campaign again, in the folder ``output``."""
-    from faser_align.fsm.errors import UserError
-    from faser_align.operations import forking, solve_again
-
-    if not campaign:
-        raise UserError("nothing to solve; name a steering file, or a campaign with --from CAMPAIGN -o FOLDER")
-    if beside is not None or output is None:
-        raise UserError("--from accepts no steering file and needs -o FOLDER for the result")
-    parent = forking.find(campaign, *which)
-    metrics = solve_again.solve_again(parent, output, config)
-    show_solution(os.path.abspath(output), parent.stage, parent.iteration, metrics, as_json=as_json)

@@ -5,13 +5,14 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import one_of
+from faser_align.cli.arguments import DryRun, Json, one_of
+from faser_align.cli.show import draw
+from faser_align.fsm.errors import UserError
 
 ConfigFile = Annotated[str, typer.Option("--config", help="Configuration file.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Rename an existing file or folder that is in the way; nothing is deleted.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 
 DEFAULT_CONFIG = "faser-align.toml"
 
@@ -21,14 +22,6 @@ def recipe_names(incomplete: str) -> list[str]:
     from faser_align.operations.recipes import recipes as known
 
     return [recipe.name for recipe in known() if recipe.name.startswith(incomplete)]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    app.command()(init)
-    app.command()(recipes)
-    app.command()(check)
-    app.command()(submit)
 
 
 def init(
@@ -118,7 +111,7 @@ def check(
 
     Example: faser-align check -y 2023 -r 011705 -f 400-450
     """
-    from faser_align.cli.show import draw, explain
+    from faser_align.cli.show import explain
     from faser_align.operations import checks
 
     look = checks.look_at(config, year=year, runs=run or [], files=files or [], constants=constants)
@@ -168,7 +161,7 @@ def submit(
         ),
     ] = "",
     name: Annotated[str, typer.Option(help="Name of the campaign and of its folder.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")] = False,
+    dry_run: DryRun = False,
     show_steering: Annotated[
         bool, typer.Option("--show-steering", help="Like --dry-run, and show the steering text of every step.")
     ] = False,
@@ -184,7 +177,6 @@ def submit(
     Example: faser-align submit -y 2023 -r 011705 -f 400-450 -i 10
     """
     from faser_align.cli.commands import submitting
-    from faser_align.fsm.errors import UserError
     from faser_align.operations import forking, submission
 
     if not parent and (stage, iteration) != (None, None):

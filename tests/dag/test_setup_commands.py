@@ -5,14 +5,13 @@ import os
 from pathlib import Path
 
 import pytest
-import typer
 from campaigns import make_campaign
 from click.testing import Result
 from nowhere import no_job_begins
 from typer.testing import CliRunner
 
 from faser_align.campaign.manifest import read_record
-from faser_align.cli.commands import setup
+from faser_align.cli import main
 from faser_align.config.profiles import PROFILES
 from faser_align.dag.submit import dagman_jobs, stop_dag
 from faser_align.fsm.errors import UserError
@@ -23,9 +22,7 @@ GOOD = ("submit", "-y", "2023", "-r", "11705", "-f", "400-402,405", "--dry-run")
 
 
 def run(*words: str) -> Result:
-    app = typer.Typer()
-    setup.register(app)
-    return CliRunner().invoke(app, words)
+    return CliRunner().invoke(main.app, words)
 
 
 def mistake(*words: str) -> str:
@@ -139,7 +136,7 @@ def test_a_mistake_writes_nothing(here: Path, changes: dict[str, str | None], sa
     (here / "taken").mkdir()
     options = {"-y": "2023", "-r": "11705", "-f": "400"} | changes
     if options.get("--config") in ("told.toml", "tmp.toml", "fixed.toml"):
-        options["--constants"] = str(Path(setup.__file__).parents[2] / "examples" / "align_2025.txt")
+        options["--constants"] = str(Path(main.__file__).parents[1] / "examples" / "align_2025.txt")
     words = [word for pair in options.items() for word in pair if word is not None]
     before = sorted(path.name for path in here.iterdir())
     sentence = mistake("submit", *words)

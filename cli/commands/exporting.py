@@ -1,16 +1,14 @@
-"""Define the command ``plots``."""
+"""Define the commands that write a campaign for other programs: ``plots`` and ``export``."""
 
+import os
 from typing import Annotated
 
 import typer
 
 from faser_align.cli import console
 from faser_align.cli.arguments import Campaign, Json, Reference, one_of
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command()(plots)
+from faser_align.reference.exports import EXPORT_FORMATS, EXPORTED
+from faser_align.state import registry
 
 
 def plots(
@@ -49,11 +47,8 @@ def plots(
 
     Example: faser-align plots Y2023_R011705_F400-450 -o plots
     """
-    import os
-
     from faser_align.campaign.manifest import read_record
     from faser_align.operations import plotting
-    from faser_align.state import registry
 
     folder = registry.find(campaign)
     place = output or f"{read_record(folder)['name']}_plots"
@@ -82,3 +77,41 @@ def plots(
         )
     else:
         console.warn(f"{written.iteration} has no figures: its solution and metrics lack the numbers")
+
+
+def export(
+    campaign: Campaign,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help=f"{' or '.join(EXPORT_FORMATS)}.",
+            metavar="FORMAT",
+            autocompletion=one_of(*EXPORT_FORMATS),
+        ),
+    ] = "json",
+    table: Annotated[
+        str, typer.Option("--table", help=f"Write only one of {', '.join(EXPORTED)}.", autocompletion=one_of(*EXPORTED))
+    ] = "",
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="File to write; for several tables as CSV a folder.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+) -> None:
+    """Write history, iterations and nodes for other programs.
+
+    Writes JSON or CSV that pandas can read, from the snapshot `published.db`, itself an SQLite file. docs/schema.md explains
+    the columns, and how to write Parquet.
+
+    Example: faser-align export Y2023_R011705_F400-450 --format csv -o exported
+    """
+    from faser_align.operations import exporting
+
+    exporting.check(form, table, output)
+    texts = exporting.texts(registry.find(campaign), form, table)
+    if output:
+        for path in exporting.write(texts, form, output, force=force):
+            console.say(f"wrote {path}")
+    else:
+        for text in texts.values():
+            typer.echo(text, nl=False)
