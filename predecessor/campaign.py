@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -119,30 +119,20 @@ def _record(campaign: Campaign, name: str, folder: str, stages: list[dict[str, A
     return cast(Manifest, known)
 
 
-# Readers need these keys of our configuration; the others do not apply to an imported campaign.
-_KEPT = {"notify": None, "htcondor": ("pool",)}
-
-
-def _known(config: Mapping[str, Any]) -> Any:
-    kept = {
-        name: {key: value for key, value in config[name].items() if keys is None or key in keys}
-        for name, keys in _KEPT.items()
-    }
-    return {**kept, "htcondor": {"pool": "system"}, "solver": {"backend": "pede"}}
-
-
 def _fill(new: str, record: Manifest, places: Sequence[Place], notes: list[str]) -> None:
     """Write everything that readers of a campaign need into the folder ``new``."""
     metrics = []
     for place in places:
         _copy(new, place, len(record["stages"][place.stage - 1]["steps"]))
         metrics.append(write_metrics(new, place, len(record["files"]), notes))
-    needed: Any = {"notify": {"targets": [], "events": []}, "reconstruction": {"min_files": 1.0}}
-    config: Any = {**record["config"], **needed}
+    nobody: Any = {"notify": {"targets": [], "events": []}}
+    config: Any = {**record["config"], **nobody, "reconstruction": {"min_files": 1.0}}
     create_store(new, {**record, "config": config})
     database.transact(new, lambda db: replay(db, places, metrics, record))
     publish.publish(new)
-    write_record(os.path.join(new, layout.RECORD), {**record, "config": _known(config)})
+    # Readers need these keys of our configuration; the others do not apply to an imported campaign.
+    known: Any = {**nobody, "htcondor": {"pool": "system"}, "solver": {"backend": "pede"}}
+    write_record(os.path.join(new, layout.RECORD), {**record, "config": known})
     if record["imported"]["config"]:
         write_text(os.path.join(new, "config.json"), json.dumps(record["imported"]["config"], indent=1) + "\n")
 

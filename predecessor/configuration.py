@@ -7,14 +7,15 @@ import fnmatch
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from faser_align.config.files import check_year, format_files, parse_files, parse_run
 from faser_align.config.load import parse_config
 from faser_align.fsm.errors import UserError, UserErrors
 from faser_align.predecessor import submit_templates as templates
-from faser_align.predecessor.references import Problem, resolve
+from faser_align.predecessor.references import Entry, Left, Problem, resolve
 from faser_align.predecessor.rules import (
     FIRST,
     FIRST_TABLES,
@@ -25,27 +26,16 @@ from faser_align.predecessor.rules import (
     NEWEST,
     TABLES,
     Context,
-    Entry,
     Need,
     No,
     Old,
     Rule,
-    Script,
     Template,
-    To,
     initial,
     version,
 )
 from faser_align.predecessor.stages import Set, sets_of, unknown_keys, without_iterations
 from faser_align.predecessor.version import RUN_ALIGNMENT
-
-
-class Left(NamedTuple):
-    """An old key without a counterpart, its value as JSON, and the reason."""
-
-    key: str
-    value: str
-    why: str
 
 
 class Imported(NamedTuple):
@@ -60,7 +50,7 @@ class Imported(NamedTuple):
     """
 
     text: str
-    entries: list[Entry]
+    entries: dict[str, Entry]
     left: list[Left]
     submit: str
     choices: list[str]
@@ -74,8 +64,11 @@ class RefusedError(UserErrors):
         self.understood = understood
 
 
-_UNKNOWN = "unknown key; if you need it, look for an equivalent in docs/configuration.md"
 _RULES: dict[str, Rule] = {**FIRST, **NEWEST}
+_NO_STAGES = (
+    "\n# No [[stages]]: the free parameters were chosen by editing code. The standard stage runs; others are in\n"
+    "# examples/steps_*.toml."
+)
 _EMPTY = "it is empty, which is the same as missing"
 
 
@@ -96,8 +89,7 @@ def import_config(given: Old, *, source: str, base: str, target: str, zeros: str
     is_first = _is_first(given, source)
     old, problems = resolve(given)
     context = Context(old, base, version(old, base))
-    by_key = {entry.key: entry for entry in (*FIXED, *(FIXED_FIRST if is_first else ()))}
-    by_key |= {key: Entry(key, *value) for key, value in context.version.values.items()}
+    by_key = FIXED | (FIXED_FIRST if is_first else {}) | context.version.values
     left: list[Left] = []
     for key, value in _leaves(_without_sets(old), ""):
         rule = No(_EMPTY) if value in (None, "") else _rule(key)
@@ -110,14 +102,14 @@ def import_config(given: Old, *, source: str, base: str, target: str, zeros: str
         )
         for option in context.version.unused
     ]
-    left += [Left(key, json.dumps(value, ensure_ascii=False), _UNKNOWN) for key, value in unknown_keys(old)]
+    left += [Left(key, json.dumps(value, ensure_ascii=False), templates.UNKNOWN) for key, value in unknown_keys(old)]
     left += [Left(key, "0", "a set without iterations does not become a stage") for key in without_iterations(old)]
     _complete(by_key, zeros)
-    entries = sorted(by_key.values(), key=lambda entry: TABLES.index(entry.key.rpartition(".")[0]))
+    entries = dict(sorted(by_key.items(), key=lambda item: TABLES.index(item[0].rpartition(".")[0])))
     sets, wrong = sets_of(old)
     problems += [*wrong, *_missing(old, by_key, NEEDED_FIRST if is_first else NEEDED_NEWEST)]
     submit = _submit(old.get("raw", {}), problems)
-    stages = _stages(sets) if old.get("workflow") or old.get("set") else _no_stages()
+    stages = _stages(sets) if old.get("workflow") or old.get("set") else [_NO_STAGES]
     text = "\n".join([*_head(source, submit), *_tables(entries), *stages]) + "\n"
     imported = Imported(text, entries, left, submit, context.version.choices)
     sentences = [f"{source}: {problem}" for problem in problems]
@@ -130,15 +122,13 @@ def import_config(given: Old, *, source: str, base: str, target: str, zeros: str
 def _complete(entries: dict[str, Entry], zeros: str) -> None:
     """Add the keys that follow from others."""
     if "campaign.constants" not in entries:
-        entries["campaign.constants"] = Entry(
-            "campaign.constants", zeros, "zeros: faser-alignment-script started with an empty inputforalign.txt"
-        )
+        origin = "zeros: faser-alignment-script started with an empty inputforalign.txt"
+        entries["campaign.constants"] = Entry(zeros, origin)
     for kind in ("reco", "mille"):
         memory = entries[f"htcondor.{kind}.memory_mb"].value
         most = min(2 * memory, 1_000_000) if isinstance(memory, int) else 0
-        entries[f"htcondor.{kind}.memory_max_mb"] = Entry(
-            f"htcondor.{kind}.memory_max_mb", most, "after HTCondor held a job because it needed more memory"
-        )
+        origin = "after HTCondor held a job because it needed more memory"
+        entries[f"htcondor.{kind}.memory_max_mb"] = Entry(most, origin)
 
 
 def _missing(old: Old, entries: Mapping[str, Entry], all_needed: Mapping[str, Need]) -> list[Problem]:
@@ -155,7 +145,7 @@ def _missing(old: Old, entries: Mapping[str, Entry], all_needed: Mapping[str, Ne
     return [Problem(need.key, "is empty" if need.key in given else "is missing", need.fix) for need in wanted]
 
 
-def _refused(text: str, target: str, entries: Sequence[Entry], sets: Sequence[Set]) -> list[str]:
+def _refused(text: str, target: str, entries: Mapping[str, Entry], sets: Sequence[Set]) -> list[str]:
     """Return the errors of our schema with their keys, apart from missing ones, which ``_missing`` reports."""
     try:
         parse_config(text, target)
@@ -166,27 +156,27 @@ def _refused(text: str, target: str, entries: Sequence[Entry], sets: Sequence[Se
 
 
 def _take_over(key: str, value: Any, rule: Rule, context: Context, entries: dict[str, Entry]) -> list[Left]:
-    """Add to ``found`` what an old key becomes by its rule; return what has no counterpart."""
+    """Add to ``entries`` what an old key becomes by its rule; return what has no counterpart."""
     shown = json.dumps(value, ensure_ascii=False)
-    if isinstance(rule, (No, Script)):
+    if isinstance(rule, No):
         return [Left(key, shown, rule.why)]
     if isinstance(rule, Template):
         return _from_template(key, value, rule.kind, context, entries)
     left = []
-    for to in (rule,) if isinstance(rule, To) else rule:
+    for to in rule:
         origin = f"{key}: {to.note}" if to.note else key
         changed = to.change(value, context)
         if isinstance(changed, No):
             left.append(Left(key, shown, changed.why))
         elif changed != "":
-            entries.update({name: Entry(name, changed, origin) for name in to.keys})
+            entries.update(dict.fromkeys(to.keys, Entry(changed, origin)))
     return left
 
 
-def _in_their_words(reason: str, entries: Sequence[Entry], sets: Sequence[Set]) -> str:
+def _in_their_words(reason: str, entries: Mapping[str, Entry], sets: Sequence[Set]) -> str:
     """Replace our key's name in a sentence by the old one, also in sets and steps."""
-    for entry in entries:
-        reason = reason.replace(f"{entry.key} =", f"{entry.origin.partition(':')[0]} (our {entry.key}) =")
+    for key, entry in entries.items():
+        reason = reason.replace(f"{key} =", f"{entry.origin.partition(':')[0]} (our {key}) =")
     for number, described in enumerate(sets, start=1):
         for at, step in enumerate(described.steps, start=1):
             place = f"stages[{number}].steps[{at}].fix"
@@ -212,31 +202,30 @@ def _is_first(old: Old, source: str) -> bool:
 def _rule(key: str) -> Rule:
     if key in _RULES:
         return _RULES[key]
-    return next((rule for pattern, rule in _RULES.items() if fnmatch.fnmatchcase(key, pattern)), No(_UNKNOWN))
+    return next((rule for pattern, rule in _RULES.items() if fnmatch.fnmatchcase(key, pattern)), No(templates.UNKNOWN))
 
 
 def _from_template(key: str, value: Any, kind: str, context: Context, entries: dict[str, Entry]) -> list[Left]:
-    """Add the settings of the user's submit template to ``found``; return its lines without a key."""
+    """Add the settings of the user's submit template to ``entries``; return its lines without a key."""
     path = str(initial(value, context))
     try:
         with open(path, encoding="utf-8") as file:
-            lines = list(templates.take_over(file.read(), kind))
+            text = file.read()
     except (OSError, ValueError):
         why = f"{path} cannot be read here: [htcondor.{kind}] uses the values of the original template; correct them if yours differs"
         return [Left(key, json.dumps(value, ensure_ascii=False), why)]
     left = [Left(key, json.dumps(value, ensure_ascii=False), f"{path} was read: its lines are imported one by one")]
-    for line in lines:
-        if isinstance(line, templates.Refused):
-            left.append(Left(f"{key}: {line.name}", json.dumps(line.value, ensure_ascii=False), line.why))
-        elif (
-            line.key in entries
-            and entries[line.key].origin.startswith("tpl.")
-            and entries[line.key].value != line.value
-        ):
-            why = f"{entries[line.key].origin} is used, because there is one {line.key}"
-            left.append(Left(f"{key}: {line.origin}", json.dumps(line.value, ensure_ascii=False), why))
+    for line in templates.take_over(text, kind, key):
+        if isinstance(line, Left):
+            left.append(line)
+            continue
+        ours, entry = line
+        there = entries.get(ours, entry)
+        if there.origin.startswith("tpl.") and there.value != entry.value:
+            why = f"{there.origin} is used, because there is one {ours}"
+            left.append(Left(entry.origin, json.dumps(entry.value, ensure_ascii=False), why))
         else:
-            entries[line.key] = Entry(line.key, line.value, f"{key}: {line.origin}")
+            entries[ours] = entry
     return left
 
 
@@ -260,7 +249,12 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 def _submit(raw: Any, problems: list[Problem]) -> str:
     """Return the data in a file of the newest generation as options of ``submit``."""
     words = []
-    for key, change in (("year", _year), ("run", _run), ("files", _files)):
+    changes: dict[str, Callable[[Any], str]] = {
+        "year": lambda value: f"-y {_year(value)}",
+        "run": lambda value: f"-r {parse_run(str(value))}",
+        "files": lambda value: f"-f {as_their_code(value)}",
+    }
+    for key, change in changes.items():
         if isinstance(raw, Mapping) and raw.get(key) not in (None, ""):
             try:
                 words.append(change(raw[key]))
@@ -271,35 +265,21 @@ def _submit(raw: Any, problems: list[Problem]) -> str:
     return " ".join(words)
 
 
-def _year(value: Any) -> str:
+def _year(value: Any) -> int:
     if not re.fullmatch(r"\d{4}", str(value)):
         raise UserError("it is not a year; write four digits")
-    return f"-y {check_year(int(value))}"
-
-
-def _run(value: Any) -> str:
-    return f"-r {parse_run(str(value))}"
-
-
-def _files(value: Any) -> str:
-    return f"-f {as_their_code(value)}"
+    return check_year(int(value))
 
 
 def as_their_code(files: Any) -> str:
     """Return the raw files that the old code uses: it omits the end of each range."""
     parts = ",".join(map(str, files)) if isinstance(files, list) else str(files)
-    ranges = re.findall(r"[^,]+", parts)
-    return format_files(parse_files(",".join(_without_end(part) for part in ranges) or parts))
+    return format_files(parse_files(",".join(map(_without_end, filter(None, parts.split(",")))) or parts))
 
 
 def _without_end(files: str) -> str:
     match = re.fullmatch(r"\s*(\d+)\s*[-:]\s*(\d+)\s*", files)
     return f"{int(match[1])}-{int(match[2]) - 1}" if match and int(match[2]) > int(match[1]) else files
-
-
-def _no_stages() -> Iterator[str]:
-    yield "\n# No [[stages]]: the free parameters were chosen by editing code. The standard stage runs; others are in"
-    yield "# examples/steps_*.toml."
 
 
 def _stages(sets: Sequence[Set]) -> Iterator[str]:
@@ -323,13 +303,10 @@ def _head(source: str, submit: str) -> Iterator[str]:
         yield f"# Its data: faser-align submit {submit}"
 
 
-def _tables(entries: list[Entry]) -> Iterator[str]:
-    for table in TABLES:
-        mine = [entry for entry in entries if entry.key.rpartition(".")[0] == table]
-        if mine:
-            yield f"\n[{table}]"
-        for entry in mine:
-            yield _line(entry.key.rpartition(".")[2], entry.value, entry.origin)
+def _tables(entries: Mapping[str, Entry]) -> Iterator[str]:
+    for table, keys in groupby(entries, key=lambda key: key.rpartition(".")[0]):
+        yield f"\n[{table}]"
+        yield from (_line(key.rpartition(".")[2], *entries[key]) for key in keys)
 
 
 def _line(key: str, value: Any, origin: str) -> str:

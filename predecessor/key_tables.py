@@ -1,23 +1,16 @@
 """Generate the tables of ``docs/from-faser-alignment-script.md`` from the import rules."""
 
-from faser_align.predecessor.rules import FIRST, NEWEST, WORDS, WORKFLOW, No, Rule, Script, Template, To
+from faser_align.predecessor.rules import FIRST, FIRST_TABLES, NEWEST, WORDS, WORKFLOW, No, Rule, Template
 
-_ORDER = dict.fromkeys(
-    (
-        *("raw", "workflow", "set", "dag", "data", "tpl", "src", "env", "discarded"),
-        *("paths", "htcondor", "alignment", "storage"),
-    )
-)
+_ORDER = ("raw", "workflow", "set", "dag", "data", "tpl", "src", "env", "discarded", *FIRST_TABLES)
 
 
 def key_tables() -> str:
     """Return what becomes of each key, by generation, and of each word."""
     lines = []
-    for title, rules in (("The newest generation", NEWEST), ("That of its README", FIRST)):
+    for title, rules in (("The newest generation", {**NEWEST, **WORKFLOW}), ("That of its README", FIRST)):
         lines += [f"### {title}", "", "| there | here |", "|---|---|"]
-        if rules is NEWEST:
-            rules = {**rules, **WORKFLOW}
-        for key, rule in sorted(rules.items(), key=lambda item: list(_ORDER).index(item[0].partition(".")[0])):
+        for key, rule in sorted(rules.items(), key=lambda item: _ORDER.index(item[0].partition(".")[0])):
             lines.append(f"| `{key}` | {_here(rule)} |")
         lines.append("")
     lines += ["### Fixed parameters of a step", "", "| there | fixed parameters | here |", "|---|---|---|"]
@@ -27,15 +20,13 @@ def key_tables() -> str:
 
 def _here(rule: Rule) -> str:
     if isinstance(rule, No):
-        return rule.why
+        return f"{', '.join(f'`{key}`' for key in rule.read)}: {rule.why}" if rule.read else rule.why
     if isinstance(rule, Template):
         return (
             f"`htcondor.{rule.kind}.*`: its lines are imported if the file exists "
             "(JobFlavour or MaxRuntime, request_cpus, request_memory, request_disk, requirements, AccountingGroup); the others are listed"
         )
-    if isinstance(rule, Script):
-        return f"{', '.join(f'`{key}`' for key in rule.keys)}: {rule.why}"
     keys: dict[str, list[str]] = {}
-    for to in (rule,) if isinstance(rule, To) else rule:
+    for to in rule:
         keys.setdefault(to.note, []).extend(f"`{key}`" for key in to.keys)
     return "; ".join(", ".join(names) + (f" ({note})" if note else "") for note, names in keys.items())

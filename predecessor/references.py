@@ -12,6 +12,21 @@ _REFERENCE = re.compile(r"\$\{([^${}]*)\}")
 _FIELDS = {"raw.year": "{year}", "raw.run": "{run}", "raw.files": "{files}", "raw.format": "{format}"}
 
 
+class Entry(NamedTuple):
+    """A value of a key of ours, and the comment after it: its origin."""
+
+    value: Any
+    origin: str
+
+
+class Left(NamedTuple):
+    """An old key without a counterpart, its value as JSON, and the reason."""
+
+    key: str
+    value: str
+    why: str
+
+
 class Problem(NamedTuple):
     """An old key, what is wrong with it, and the fix; both are parts of a sentence."""
 

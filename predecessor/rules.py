@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from faser_align.config.values import NAME_FIELDS
 from faser_align.fsm.errors import UserError
-from faser_align.predecessor.references import value_at
+from faser_align.predecessor.references import Entry, value_at
 from faser_align.predecessor.submit_templates import megabytes
 from faser_align.predecessor.version import RECONSTRUCT, RUN_ALIGNMENT, Version, version_of
 
@@ -42,27 +42,21 @@ class To(NamedTuple):
     """Our keys for an old one, the conversion of its value, and a remark."""
 
     keys: tuple[str, ...]
-    change: Callable[[Any, Context], Any] = lambda value, _: value
-    note: str = ""
+    change: Callable[[Any, Context], Any]
+    note: str
 
 
 class No(NamedTuple):
-    """Why an old key has no counterpart."""
+    """Why an old key has no counterpart, and our keys that are read from the script of the version that it names."""
 
     why: str
+    read: tuple[str, ...] = ()
 
 
 class Template(NamedTuple):
     """A key that names a submit template for jobs of this kind, whose lines are converted if the user edited it."""
 
     kind: str
-
-
-class Script(NamedTuple):
-    """A key that names a script of the version, our keys that are read from it, and what is not read."""
-
-    keys: tuple[str, ...]
-    why: str
 
 
 class Need(NamedTuple):
@@ -72,15 +66,7 @@ class Need(NamedTuple):
     fix: str
 
 
-Rule = To | No | Template | Script | tuple[To, ...]
-
-
-class Entry(NamedTuple):
-    """One of our keys: its value, and the comment after it."""
-
-    key: str
-    value: Any
-    origin: str
+Rule = No | Template | tuple[To, ...]
 
 
 def _path(value: Any, context: Context) -> Any:
@@ -108,15 +94,6 @@ def _name(value: Any, _: Context) -> Any:
         text + ("" if field is None else f"{{{fields[field]}}}" if field in fields else f"{{{field}}}")
         for text, field, _, _ in parts
     )
-
-
-def _upper(value: Any, _: Context) -> Any:
-    return value.upper() if isinstance(value, str) else value
-
-
-def _stations(value: Any, _: Context) -> Any:
-    """Return the number of stations from ``raw.fourst``."""
-    return (4 if value else 3) if isinstance(value, bool) else value
 
 
 def _size(unit: str) -> Callable[[Any, Context], Any]:
@@ -186,11 +163,12 @@ def initial(value: Any, context: Context) -> Any:
 
 # Type of a conversion of a value.
 _CHANGES: dict[str, Callable[[Any, Context], Any]] = {
+    "": lambda value, _: value,
     "path": _path,
     "parent_folder": _parent,
     "name": _name,
-    "upper_case": _upper,
-    "stations": _stations,
+    "upper_case": lambda value, _: value.upper() if isinstance(value, str) else value,
+    "stations": lambda value, _: (4 if value else 3) if isinstance(value, bool) else value,
     "megabytes": _size("M"),
     "kilobytes": _size("K"),
     "setup": _within("setup.sh"),
@@ -207,16 +185,14 @@ def _rule(row: Any) -> Rule:
     """Return a rule from its row in ``rules.toml``."""
     if isinstance(row, str):
         return No(row)
-    if isinstance(row, list):
-        return tuple(map(_to, row))
     if "template" in row:
         return Template(row["template"])
-    return Script(tuple(row["read"]), row["why"]) if "read" in row else _to(row)
-
-
-def _to(row: Mapping[str, Any]) -> To:
-    change = _CHANGES[row["change"]] if "change" in row else To._field_defaults["change"]
-    return To(tuple(row["keys"]), change, row.get("note", ""))
+    if "read" in row:
+        return No(row["why"], tuple(row["read"]))
+    return tuple(
+        To(tuple(to["keys"]), _CHANGES[to.get("change", "")], to.get("note", ""))
+        for to in (row if isinstance(row, list) else [row])
+    )
 
 
 _DATA = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8"))
@@ -232,4 +208,4 @@ NEEDED_FIRST, NEEDED_NEWEST = (
     {key: Need(*row) for key, row in _DATA["needed"][part].items()} for part in ("first", "newest")
 )
 # Defaults in the old code of both generations, and those of the README's generation; an old key overrides them.
-FIXED, FIXED_FIRST = (tuple(Entry(key, *row) for key, row in _DATA[part].items()) for part in ("fixed", "fixed_first"))
+FIXED, FIXED_FIRST = ({key: Entry(*row) for key, row in _DATA[part].items()} for part in ("fixed", "fixed_first"))

@@ -81,26 +81,17 @@ def words_of(old: Mapping[str, Any]) -> set[str]:
 
 def _described(old: Mapping[str, Any], problems: list[Problem]) -> list[tuple[str, Any]]:
     """Return key and value of each set, in order of execution."""
-    if isinstance(old.get("set"), Mapping):
-        return _in_development(old["set"], problems)
-    return _workflow(old.get("workflow"), problems)
-
-
-def _workflow(workflow: Any, problems: list[Problem]) -> list[tuple[str, Any]]:
-    if workflow is None:
-        return []
-    if not isinstance(workflow, Mapping):
-        problems.append(Problem("workflow", "is not a table of sets", _CORRECT))
-        return []
-    return [(f"workflow.{name}", workflow[name]) for name in sorted(workflow) if name.startswith("set")]
-
-
-def _in_development(described: Mapping[str, Any], problems: list[Problem]) -> list[tuple[str, Any]]:
-    steps = described.get("steps")
-    if not isinstance(steps, list) or not steps:
+    described, workflow = old.get("set"), old.get("workflow")
+    if isinstance(described, Mapping):  # of the development version
+        steps = described.get("steps")
+        if isinstance(steps, list) and steps:
+            return [(f"set.steps[{number}]", value) for number, value in enumerate(steps)]
         problems.append(Problem("set.steps", "is missing, or not a list of sets", "write one set or more there"))
-        return []
-    return [(f"set.steps[{number}]", value) for number, value in enumerate(steps)]
+    elif isinstance(workflow, Mapping):
+        return [(f"workflow.{name}", workflow[name]) for name in sorted(workflow) if name.startswith("set")]
+    elif workflow is not None:
+        problems.append(Problem("workflow", "is not a table of sets", _CORRECT))
+    return []
 
 
 def _set(key: str, value: Any, components: bool, problems: list[Problem]) -> Set | None:

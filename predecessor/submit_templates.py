@@ -3,12 +3,15 @@
 Every line is converted, or reported with the reason why not.
 """
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from faser_align.fsm.errors import UserError
+from faser_align.predecessor.references import Entry, Left
+
+UNKNOWN = "unknown key; if you need it, look for an equivalent in docs/configuration.md"
 
 # CERN's job flavours and their limits of wall time (s).
 FLAVOURS = {
@@ -22,59 +25,33 @@ FLAVOURS = {
 }
 _UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])?B?", re.IGNORECASE)
-_OURS = "part of a job's submit description; ours are in alignment.dag"
-_HOLDS = "htcondor.releases and .release_wait_s control the release of held jobs"
 
 
-class Line(NamedTuple):
-    """A line ``name = value`` of a submit description."""
-
-    name: str
-    value: str
-
-
-class Taken(NamedTuple):
-    """A key of ours, its value, and the line it comes from."""
-
-    key: str
-    value: object
-    origin: str
-
-
-class Refused(NamedTuple):
-    """A line without a counterpart, or a value that cannot be converted, and the reason."""
-
-    name: str
-    value: str
-    why: str
-
-
-def lines_of(text: str) -> Iterator[Line]:
-    """Yield the lines of a submit description up to ``queue``, with continuation lines joined."""
+def _lines(text: str) -> Iterator[tuple[str, str]]:
+    """Yield name and value of the lines of a submit description up to ``queue``, with continuation lines joined."""
     for line in re.sub(r"[ \t]*\\\r?\n\s*", " ", text).splitlines():
         if re.match(r"\s*queue\b", line, re.IGNORECASE):
             return
         name, _, value = line.partition("=")
         if name.strip() and not name.lstrip().startswith("#"):
-            yield Line(name.strip(), value.strip())
+            yield name.strip(), value.strip()
 
 
-def take_over(text: str, kind: str) -> Iterator[Taken | Refused]:
-    """Yield the conversion of each line of a template of ``kind``, ``reco`` or ``mille``; the last of equal names counts."""
-    for attribute, line in {_attribute(line.name): line for line in lines_of(text)}.items():
-        if attribute in _LEFT:
-            yield Refused(line.name, line.value, _LEFT[attribute])
-        elif attribute not in _KEYS:
-            yield Refused(
-                line.name, line.value, "unknown key; if you need it, look for an equivalent in docs/configuration.md"
-            )
-        else:
-            key, change = _KEYS[attribute]
-            key = key.format(kind=kind)
-            try:
-                yield Taken(key, change(line.value), f"{line.name} = {line.value}")
-            except UserError as problem:
-                yield Refused(line.name, line.value, f"{problem}; set {key}")
+def take_over(text: str, kind: str, origin: str) -> Iterator[tuple[str, Entry] | Left]:
+    """Yield the conversion of each line of a template of ``kind``, ``reco`` or ``mille``; the last of equal names counts.
+
+    ``origin`` is the key that names the template.
+    """
+    for attribute, (name, value) in {_attribute(name): (name, value) for name, value in _lines(text)}.items():
+        key, change = _KEYS.get(attribute, ("", _plain))
+        key = key.format(kind=kind)
+        try:
+            if not key:
+                raise UserError(_LEFT.get(attribute, UNKNOWN))
+            yield key, Entry(change(value), f"{origin}: {name} = {value}")
+        except UserError as problem:
+            why = f"{problem}; set {key}" if key else str(problem)
+            yield Left(f"{origin}: {name}", json.dumps(value, ensure_ascii=False), why)
 
 
 def _attribute(name: str) -> str:
@@ -127,13 +104,16 @@ _KEYS: dict[str, tuple[str, Callable[[str], object]]] = {
     "accountinggroup": ("htcondor.{kind}.accounting_group", _text),
 }
 _LEFT = {
-    **dict.fromkeys(
-        ("universe", "executable", "arguments", "output", "error", "log", "initialdir", "jobbatchname"), _OURS
-    ),
-    **dict.fromkeys(("transferexecutable", "shouldtransferfiles", "whentotransferoutput", "transferinputfiles"), _OURS),
-    **dict.fromkeys(("transferoutputfiles", "transferoutputremaps", "streamoutput", "streamerror"), _OURS),
-    **dict.fromkeys(("notification", "notifyuser"), "notify.targets names the recipients"),
-    **dict.fromkeys(("periodicrelease", "periodichold", "onexithold", "periodicremove", "onexitremove"), _HOLDS),
-    **dict.fromkeys(("environment", "getenv"), "set variables in your own script, reconstruction.environment"),
-    "maxretries": "there is one key, htcondor.retries",
+    name: why
+    for why, names in {
+        "part of a job's submit description; ours are in alignment.dag": """universe executable arguments output error log
+            initialdir jobbatchname transferexecutable shouldtransferfiles whentotransferoutput transferinputfiles
+            transferoutputfiles transferoutputremaps streamoutput streamerror""",
+        "notify.targets names the recipients": "notification notifyuser",
+        "htcondor.releases and .release_wait_s control the release of held jobs": """periodicrelease periodichold onexithold
+            periodicremove onexitremove""",
+        "set variables in your own script, reconstruction.environment": "environment getenv",
+        "there is one key, htcondor.retries": "maxretries",
+    }.items()
+    for name in names.split()
 }

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from faser_align.config import calypso_scripts
+from faser_align.predecessor.references import Entry
 from faser_align.predecessor.stages import words_of
 
 WRITE_CONSTANTS, RECONSTRUCT = "WriteAlignmentConfig_Faser04.py", "faser_reco_alignment.py"
@@ -38,7 +39,7 @@ class Version(NamedTuple):
 
     write_constants: str
     reconstruct: str
-    values: dict[str, tuple[Any, str]]
+    values: dict[str, Entry]
     choices: list[str]
     unused: list[str]
 
@@ -58,45 +59,45 @@ def version_of(old: Mapping[str, Any], source: str, script: str, folders: list[s
     places = [f"{source}/templates", source, *folders] if source else folders
     write_constants = _first([f"{place}/{name}" for place in places])
     reconstruct = _first([f"{place}/{RECONSTRUCT}" for place in ([source] if source else []) + folders])
-    values: dict[str, tuple[Any, str]] = {}
+    values: dict[str, Entry] = {}
     choices: list[str] = []
     unused = _of_commands(commands, script, values)
     for key, match in (("calypso.release", _RELEASE.search(text)), ("raw", _RAW.search(text))):
         value = re.sub(r"\$\{?(\w+)\}?", lambda one: _VARIABLES.get(one[1], "$"), match[1]) if match else ""
         if value and "$" not in value:
-            values[f"reconstruction.{key}"] = (value, f"as {script}")
+            values[f"reconstruction.{key}"] = Entry(value, f"as {script}")
     tag = _TAG.search(calypso_scripts.read(f"{os.path.dirname(write_constants)}/{COPY_DATABASE}"))
     for key, value in calypso_scripts.names_written(calypso_scripts.read(write_constants)).items():
-        values[f"reconstruction.calypso.{key}"] = (value, f"as {write_constants}")
+        values[f"reconstruction.calypso.{key}"] = Entry(value, f"as {write_constants}")
     if tag:
-        values["reconstruction.calypso.folder_tag"] = (tag[1], f"as {COPY_DATABASE}")
+        values["reconstruction.calypso.folder_tag"] = Entry(tag[1], f"as {COPY_DATABASE}")
     _by_words(old, values, choices, script, write_constants)
     if not commands and _is_without_verbosity(old, reconstruct):
         remark = "" if os.path.isfile(reconstruct) else "of versions without raw.verbosity "
         origin = f"{RECONSTRUCT} {remark}does not accept it"
-        values["reconstruction.calypso.reconstruct_without"] = (["--output_level"], origin)
+        values["reconstruction.calypso.reconstruct_without"] = Entry(["--output_level"], origin)
     return Version(write_constants, reconstruct, values, choices, unused)
 
 
-def _of_commands(commands: list[str], script: str, values: dict[str, tuple[Any, str]]) -> list[str]:
+def _of_commands(commands: list[str], script: str, values: dict[str, Entry]) -> list[str]:
     """Add direction and options of the reconstruction commands to ``values``; return options with a variable."""
     after = [line.partition(RECONSTRUCT)[2] for line in commands]
     options = {name: value for line in after for name, value in _OPTION.findall(line)}
     directions = {_DIRECTIONS[name] for name in options if name in _DIRECTIONS}
     if len(directions) == 1:
-        values["reconstruction.direction"] = (directions.pop(), f"as {script}")
+        values["reconstruction.direction"] = Entry(directions.pop(), f"as {script}")
     if commands and "--output_level" not in options:
-        values["reconstruction.calypso.reconstruct_without"] = (["--output_level"], f"as {script}")
+        values["reconstruction.calypso.reconstruct_without"] = Entry(["--output_level"], f"as {script}")
     others = {name: value for name, value in options.items() if name not in STANDARD}
     plain = [word for name, value in others.items() if "$" not in value for word in (name, value) if word]
     if plain:
-        values["reconstruction.calypso.reconstruct_options"] = (plain, f"as {script}")
+        values["reconstruction.calypso.reconstruct_options"] = Entry(plain, f"as {script}")
     return [f"{name} {value}" for name, value in others.items() if "$" in value]
 
 
 def _by_words(
     old: Mapping[str, Any],
-    values: dict[str, tuple[Any, str]],
+    values: dict[str, Entry],
     choices: list[str],
     script: str,
     write_constants: str,
@@ -106,7 +107,7 @@ def _by_words(
     origin = "as in the version of 12 March 2026" if newest else "as in versions before 12 March 2026"
     direction, number = ("backward", "05") if newest else ("forward", "04")
     if "reconstruction.direction" not in values:
-        values["reconstruction.direction"] = (direction, origin)
+        values["reconstruction.direction"] = Entry(direction, origin)
         other = "forward" if newest else "backward"
         choices.append(
             f'reconstruction.direction = "{direction}", {origin}: {_silent(script)}; set it to "{other}" if your jobs use '
@@ -119,9 +120,9 @@ def _by_words(
             f"that yours writes, for example FASER-{'04' if newest else '05'}_ALLP200.db"
         )
     for key, value in names.items():
-        values.setdefault(f"reconstruction.calypso.{key}", (value, origin))
+        values.setdefault(f"reconstruction.calypso.{key}", Entry(value, origin))
     for key, value in (("geometry", GEOMETRY), ("tag", TAG)):
-        values.setdefault(f"reconstruction.calypso.{key}", (value, "as in every version, for data of any year"))
+        values.setdefault(f"reconstruction.calypso.{key}", Entry(value, "as in every version, for data of any year"))
 
 
 def _is_without_verbosity(old: Mapping[str, Any], reconstruct: str) -> bool:

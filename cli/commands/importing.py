@@ -99,7 +99,7 @@ def _read(text: str, source: str, *, lenient: bool) -> "tuple[dict[str, Any], li
 def _as_json(written: str, imported: "Imported", faults: "Sequence[Fault]", problems: list[str]) -> dict[str, Any]:
     return {
         "written": written,
-        "keys": {entry.key: {"value": entry.value, "from": entry.origin} for entry in imported.entries},
+        "keys": {key: {"value": entry.value, "from": entry.origin} for key, entry in imported.entries.items()},
         "left": [one._asdict() for one in imported.left],
         "choices": imported.choices,
         "overlooked": [fault._asdict() for fault in faults],
