@@ -14,8 +14,9 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.arrays import IntArray
+from faser_align.alignment.arrays import Int32Array, IntArray
 from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import Name
 
 _GZIP = b"\x1f\x8b"
 EMPTY = 20  # pede's code for a record without words, which is not truncated
@@ -33,7 +34,7 @@ class MilleError(UserError):
 class LeftoverError(MilleError):
     """``number`` bytes, one to three, follow the last record. pede's READC takes them for the end of the file."""
 
-    def __init__(self, path: str | os.PathLike[str], number: int) -> None:
+    def __init__(self, path: Name, number: int) -> None:
         super().__init__(f"{path} is truncated or not a Mille binary: {number} bytes follow its last record", 18)
         self.number = number
 
@@ -48,17 +49,17 @@ class Block(NamedTuple):
         first: number of the first record in its file, from 0.
     """
 
-    words: npt.NDArray[np.int32]
+    words: Int32Array
     starts: IntArray
     lengths: IntArray
     first: int
 
 
-Words = npt.NDArray[np.int32]
+Words = Int32Array
 Splitter = Callable[[Words], tuple[list[int], list[int], int, int]]
 
 
-def iterate_blocks(path: str | os.PathLike[str], block_bytes: int, *, fortran: bool = False) -> Iterator[Block]:
+def iterate_blocks(path: Name, block_bytes: int, *, fortran: bool = False) -> Iterator[Block]:
     """Read a Mille binary in blocks of about ``block_bytes`` (at least one record).
 
     With ``fortran``, records are between the two markers of unformatted Fortran files, their size in bytes.
@@ -74,7 +75,7 @@ def iterate_blocks(path: str | os.PathLike[str], block_bytes: int, *, fortran: b
         yield from _blocks(file, path, block_bytes, _split_fortran if fortran else _split)
 
 
-def _open(path: str | os.PathLike[str]) -> BinaryIO:
+def _open(path: Name) -> BinaryIO:
     file = open(path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
     if file.read(2) == _GZIP:
         file.close()
@@ -83,7 +84,7 @@ def _open(path: str | os.PathLike[str]) -> BinaryIO:
     return cast(BinaryIO, file)
 
 
-def _blocks(file: BinaryIO, path: str | os.PathLike[str], block_bytes: int, split: Splitter) -> Iterator[Block]:
+def _blocks(file: BinaryIO, path: Name, block_bytes: int, split: Splitter) -> Iterator[Block]:
     buffer = np.empty(max(block_bytes, 64), np.uint8)
     filled, first, ended = 0, 0, False
     while True:
@@ -118,7 +119,7 @@ def _bytes_left(file: BinaryIO) -> int | None:
     return os.fstat(file.fileno()).st_size - file.tell() if isinstance(file, io.FileIO) else None
 
 
-def _read(file: BinaryIO, target: npt.NDArray[np.uint8], path: str | os.PathLike[str]) -> int:
+def _read(file: BinaryIO, target: npt.NDArray[np.uint8], path: Name) -> int:
     try:
         return int(file.readinto(target.data))  # type: ignore[attr-defined]
     except (OSError, EOFError, zlib.error) as error:

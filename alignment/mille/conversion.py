@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.arrays import BoolArray, FloatArray, Int32Array, IntArray
 from faser_align.alignment.mille.counts import MOMENTUM_EDGES_GEV, RESIDUAL_EDGES_MM, Counts, read_counts, write_counts
 from faser_align.alignment.mille.distributions import Distributions, write_distributions
 from faser_align.alignment.mille.kfalignment import (
@@ -33,7 +34,7 @@ from faser_align.alignment.mille.layer_rotations import constants_derivatives
 from faser_align.alignment.mille.records import Records, read_records
 from faser_align.alignment.parameters.constants import DOFS, Six
 from faser_align.fsm.errors import UserError
-from faser_align.system.atomic import replacing
+from faser_align.system.atomic import Name, replacing
 
 __all__ = ["Counts", "Cuts", "Records", "convert", "convert_and_count", "read_counts", "read_records", "write_counts"]
 
@@ -90,8 +91,8 @@ class Cuts:
 
 
 def convert(
-    inputs: Sequence[str | os.PathLike[str]],
-    output: str | os.PathLike[str],
+    inputs: Sequence[Name],
+    output: Name,
     cuts: Cuts,
     *,
     constants: Mapping[str, Six] | None = None,
@@ -141,13 +142,13 @@ def convert(
 
 
 def convert_and_count(
-    inputs: Sequence[str | os.PathLike[str]],
-    output: str | os.PathLike[str],
+    inputs: Sequence[Name],
+    output: Name,
     cuts: Cuts,
     *,
     constants: Mapping[str, Six] | None = None,
     any_element: bool = False,
-    histograms: str | os.PathLike[str] | None = None,
+    histograms: Name | None = None,
 ) -> Counts:
     """Convert as ``convert`` does, and write the counts to ``<output>.json``: all files or none.
 
@@ -182,7 +183,7 @@ def convert_and_count(
     return counts
 
 
-def _check_names(inputs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> None:
+def _check_names(inputs: Sequence[Name], output: Name) -> None:
     if not inputs:
         raise UserError("nothing to convert; give kfalignment files")
     folder = os.path.dirname(os.path.abspath(output))
@@ -200,7 +201,7 @@ def _check_names(inputs: Sequence[str | os.PathLike[str]], output: str | os.Path
             raise UserError(f"the output {written} is also an input; give it another name with -o")
 
 
-def _nothing_left(inputs: Sequence[str | os.PathLike[str]], counts: Counts) -> str:
+def _nothing_left(inputs: Sequence[Name], counts: Counts) -> str:
     names = str(inputs[0]) + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else "")
     return (
         f"{names}: none of {counts.tracks_read} tracks is left: cut are {counts.tracks_cut_chi2} by chi2, "
@@ -209,7 +210,7 @@ def _nothing_left(inputs: Sequence[str | os.PathLike[str]], counts: Counts) -> s
     )
 
 
-def apply_cuts(tracks: Tracks, cuts: Cuts) -> tuple[Tracks, npt.NDArray[np.bool_], dict[str, Any]]:
+def apply_cuts(tracks: Tracks, cuts: Cuts) -> tuple[Tracks, BoolArray, dict[str, Any]]:
     """Return the tracks that pass, which of their hits pass, and the counts that are known before records are written."""
     counted: dict[str, Any] = {"tracks_read": len(tracks.lengths)}
     counted["tracks_modelled"] = len(tracks.lengths) if tracks.modelled else 0
@@ -251,18 +252,18 @@ def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
     }
 
 
-def _residual_bins(residuals: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def _residual_bins(residuals: FloatArray) -> IntArray:
     """Return the bins that ``searchsorted`` on ``RESIDUAL_EDGES_MM`` gives, from their constant width."""
     bins = len(RESIDUAL_EDGES_MM) - 1
     per_mm = bins / (RESIDUAL_EDGES_MM[-1] - RESIDUAL_EDGES_MM[0])
     exact = np.clip((residuals - RESIDUAL_EDGES_MM[0]) * per_mm + 1.0, 0.0, bins + 1.0)
-    found: npt.NDArray[np.int64] = exact.astype(np.int64)
+    found: IntArray = exact.astype(np.int64)
     doubtful = np.flatnonzero(np.abs(exact - np.rint(exact)) < _ROUNDING)  # rounding may have crossed an edge
     found[doubtful] = np.searchsorted(RESIDUAL_EDGES_MM, residuals[doubtful], side="right")
     return found
 
 
-def _sums_of_residuals(tracks: Tracks, curvature: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.int64]]:
+def _sums_of_residuals(tracks: Tracks, curvature: FloatArray) -> dict[str, IntArray]:
     """Return sums over the hits within the range of the histograms: by module, by side, and by layer.
 
     ``quality.magnets`` computes the slope of residuals against q/p from those by layer. These residuals are along the
@@ -297,7 +298,7 @@ def _sums_of_residuals(tracks: Tracks, curvature: npt.NDArray[np.float64]) -> di
     }
 
 
-def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
+def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[BoolArray, dict[str, Any]]:
     failed_residual = np.abs(tracks.hits[_RESIDUAL]) > cuts.residual_max
     failed = np.zeros(len(failed_residual), np.bool_)
     if cuts.pivot == "calypso" or cuts.same_hits:
@@ -320,19 +321,17 @@ def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[npt.NDArray[np.bool_], dict[s
     }
 
 
-def _by_module(modules: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+def _by_module(modules: IntArray) -> npt.NDArray[Any]:
     """Return the hits of FASER's 96 modules, without elements outside the tracker."""
     return np.bincount(modules, minlength=97)[:96]
 
 
-def _by_side(sides: npt.NDArray[np.int64], weights: npt.NDArray[np.float64] | None = None) -> npt.NDArray[Any]:
+def _by_side(sides: IntArray, weights: FloatArray | None = None) -> npt.NDArray[Any]:
     """Return the hits, or sums over them, of FASER's 192 sides, without elements outside the tracker."""
     return np.bincount(sides, weights, minlength=193)[:192]
 
 
-def _write(
-    file: BinaryIO, tracks: Tracks, kept: npt.NDArray[np.bool_], constants: Mapping[str, Six] | None
-) -> dict[str, Any]:
+def _write(file: BinaryIO, tracks: Tracks, kept: BoolArray, constants: Mapping[str, Six] | None) -> dict[str, Any]:
     """Write the records of the kept hits, block by block, and return the counts of these records."""
     written = {"tracks_written": 0, "measurements": 0}
     ends = np.cumsum(tracks.lengths)
@@ -346,9 +345,7 @@ def _write(
     return written
 
 
-def _words(
-    tracks: Tracks, kept: npt.NDArray[np.bool_], constants: Mapping[str, Six] | None
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+def _words(tracks: Tracks, kept: BoolArray, constants: Mapping[str, Six] | None) -> tuple[Int32Array, IntArray]:
     """Return the records of the kept hits, and the number of measurements in each."""
     kept = kept & (tracks.hits[_ERROR] > _SMALLEST)
     values = hit_words(tracks, kept, constants)
@@ -366,16 +363,14 @@ def _words(
     return _records(values, labels, np.flatnonzero(absent), hits, errors), hits
 
 
-def _in_tracks(values: npt.NDArray[Any], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _in_tracks(values: npt.NDArray[Any], lengths: IntArray) -> IntArray:
     """Return the sum over the hits of each track, whose numbers are ``lengths``."""
     sums = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
     ends = np.cumsum(lengths)
     return np.asarray(sums[ends] - sums[ends - lengths])
 
 
-def hit_words(
-    tracks: Tracks, kept: npt.NDArray[np.bool_], constants: Mapping[str, Six] | None = None
-) -> npt.NDArray[np.float32]:
+def hit_words(tracks: Tracks, kept: BoolArray, constants: Mapping[str, Six] | None = None) -> npt.NDArray[np.float32]:
     """Return the words of each kept hit: residual, five local derivatives, error, seven global ones, shape (hits, 14).
 
     With ``constants``, the derivatives by rotations of layers are those of the constants.
@@ -395,7 +390,7 @@ def hit_words(
     return words
 
 
-def _fitting(words: npt.NDArray[np.int64], hits: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def _fitting(words: IntArray, hits: IntArray) -> BoolArray:
     """Return which hits fit into Mille's buffer after earlier hits of their track."""
     before = np.cumsum(words) - words
     first = np.repeat(np.cumsum(hits) - hits, hits)
@@ -403,12 +398,8 @@ def _fitting(words: npt.NDArray[np.int64], hits: npt.NDArray[np.int64]) -> npt.N
 
 
 def _records(
-    values: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int32],
-    absent: npt.NDArray[np.int64],
-    hits: npt.NDArray[np.int64],
-    errors: npt.NDArray[np.int64],
-) -> npt.NDArray[np.int32]:
+    values: npt.NDArray[np.float32], labels: Int32Array, absent: IntArray, hits: IntArray, errors: IntArray
+) -> Int32Array:
     """Return one little-endian record for each track.
 
     Args:
@@ -442,7 +433,7 @@ def _records(
 
 
 @cache
-def _labels_of_elements() -> npt.NDArray[np.int32]:
+def _labels_of_elements() -> Int32Array:
     """Return the integers that go with ``hit_words`` by element, shape (elements, 14)."""
     elements = np.arange(ELEMENTS_MAX)
     labels = np.zeros((len(elements), _WORDS_PER_HIT), np.int32)
@@ -451,7 +442,7 @@ def _labels_of_elements() -> npt.NDArray[np.int32]:
     return labels
 
 
-def labels_of(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def labels_of(ids: IntArray) -> IntArray:
     """Return the labels of hits on elements ``ids`` (without the 1000), shape (hits, 7)."""
     number = ids + 1000
     layer = number // 100 * 10

@@ -6,7 +6,6 @@ Medians cannot be added, so residuals and momenta are kept as histograms with fi
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,7 @@ from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.parameters.labels import LAYERS, STATIONS, constants_key
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.metrics import Module
-from faser_align.system.atomic import write_text
+from faser_align.system.atomic import Name, write_text
 
 LAYER_KEYS = tuple(constants_key(station, layer) for station in STATIONS for layer in LAYERS)
 _MODULE_KEYS = tuple(f"{layer}{module}" for layer in LAYER_KEYS for module in range(8))
@@ -147,12 +146,12 @@ class Counts:
         return Counts(**read)
 
 
-def write_counts(path: str | os.PathLike[str], counts: Counts) -> None:
+def write_counts(path: Name, counts: Counts) -> None:
     """Write counts as JSON, atomically."""
     write_text(path, json.dumps(counts.to_json(), separators=(",", ":")))
 
 
-def read_counts(path: str | os.PathLike[str]) -> Counts:
+def read_counts(path: Name) -> Counts:
     """Read what ``write_counts`` wrote; raise UserError if the file is missing or malformed."""
     try:
         with open(path, encoding="utf-8") as file:

@@ -5,7 +5,6 @@ Tracks are those that pass the cuts on tracks, with all their hits; hits outside
 """
 
 import math
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from faser_align.alignment.histograms import Axis, Bins, Categories, Histogram, 
 from faser_align.alignment.mille.kfalignment import LOCAL_BRANCHES, Tracks
 from faser_align.alignment.parameters.labels import LAYERS, MODULES, STATIONS, constants_key
 from faser_align.fsm.errors import UserError
-from faser_align.system.atomic import replacing
+from faser_align.system.atomic import Name, replacing
 
 MODULE = Categories(
     "module", "module", tuple(constants_key(s, la, m) for s in STATIONS for la in LAYERS for m in MODULES)
@@ -97,7 +96,7 @@ class Distributions:
         return found | {_CURVATURE: Profile((MODULE, CHARGE), self.curvature * scale, Q_OVER_P)}
 
 
-def write_distributions(path: str | os.PathLike[str], found: Distributions) -> None:
+def write_distributions(path: Name, found: Distributions) -> None:
     """Write the histograms atomically, as a NumPy archive with an array for each."""
     arrays: dict[str, Any] = {name: values.astype(np.uint32) for name, values in found.contents.items()}
     arrays[_CURVATURE] = found.curvature
@@ -105,7 +104,7 @@ def write_distributions(path: str | os.PathLike[str], found: Distributions) -> N
         np.savez_compressed(file, **arrays)
 
 
-def read_distributions(path: str | os.PathLike[str]) -> Distributions | None:
+def read_distributions(path: Name) -> Distributions | None:
     """Read what ``write_distributions`` wrote; None if there is no such file, as of an older version.
 
     Raises UserError if it is damaged or has other histograms.

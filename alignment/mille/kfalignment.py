@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
-from faser_align.alignment.arrays import FloatArray
+from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.mille.columns import Column, Damaged, Layouts, ntuple_column, tree_column
 from faser_align.alignment.mille.track_model import track_derivatives
 from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import Name
 
 TREE = "tree"
 TREES = (TREE, "trackParam")  # new and old files
@@ -54,7 +54,7 @@ CHUNK_TRACKS = 2500  # about 40 MB including intermediate arrays
 _REUSED_BYTES = 16 << 20
 
 
-def _sides_of_elements() -> npt.NDArray[np.int64]:
+def _sides_of_elements() -> IntArray:
     """Return the side over all modules of each element, 0 to 191; 192 outside FASER's tracker, also for ``[-1]``."""
     ids = np.arange(ELEMENTS_MAX + 1)
     station, layer, module, side = ids // 1000, ids // 100 % 10, ids // 10 % 10, ids % 10
@@ -81,24 +81,24 @@ class Tracks:
     """
 
     flat: dict[str, FloatArray]
-    lengths: npt.NDArray[np.int64]
+    lengths: IntArray
     hits: dict[str, FloatArray]
-    ids: npt.NDArray[np.int64]
+    ids: IntArray
     modelled: bool = False
-    foreign: npt.NDArray[np.bool_] | None = None
+    foreign: BoolArray | None = None
 
     @cached_property
-    def sides(self) -> npt.NDArray[np.int64]:
+    def sides(self) -> IntArray:
         """Side of each hit over all modules, 0 to 191; 192 outside FASER's tracker."""
         return _SIDES[self.ids]
 
     @cached_property
-    def modules(self) -> npt.NDArray[np.int64]:
+    def modules(self) -> IntArray:
         """Module of each hit over all layers, 0 to 95; 96 outside FASER's tracker."""
         return self.sides >> 1
 
     @cached_property
-    def layers(self) -> npt.NDArray[np.int64]:
+    def layers(self) -> IntArray:
         """Layer of each hit, 0 to 11 over all stations; 12 outside FASER's tracker."""
         return self.sides >> 4
 
@@ -113,7 +113,7 @@ class Tracks:
             None if self.foreign is None else self.foreign[hits],
         )
 
-    def select(self, tracks: npt.NDArray[np.bool_]) -> "Tracks":
+    def select(self, tracks: BoolArray) -> "Tracks":
         """Return the tracks for which ``tracks`` is true."""
         if tracks.all():
             return self
@@ -129,11 +129,7 @@ class Tracks:
 
 
 def read_tracks(
-    path: str | os.PathLike[str],
-    chunk_tracks: int = CHUNK_TRACKS,
-    *,
-    any_element: bool = False,
-    measured: bool = False,
+    path: Name, chunk_tracks: int = CHUNK_TRACKS, *, any_element: bool = False, measured: bool = False
 ) -> Iterator[Tracks]:
     """Read a kfalignment file in chunks of at most ``chunk_tracks`` tracks.
 
@@ -176,7 +172,7 @@ def read_tracks(
         raise UserError(f"{path} cannot be read as a ROOT file ({_short(error)}); reconstruct it again") from error
 
 
-def is_compressed(path: str | os.PathLike[str]) -> bool:
+def is_compressed(path: Name) -> bool:
     """Return whether ROOT compressed a file, whose header is known to be good (fCompress of TFile; 0 is no compression).
 
     Compressed blocks have a checksum or fail to decompress; damage to others goes unnoticed.
@@ -196,7 +192,7 @@ def _reuse_memory() -> None:
     np.empty(_REUSED_BYTES, np.uint8)
 
 
-def _check_header(path: str | os.PathLike[str]) -> None:
+def _check_header(path: Name) -> None:
     """Raise UserError unless the file is a ROOT file that reaches the end named in its header (fEND of TFile)."""
     try:
         with open(path, "rb") as file:
@@ -217,7 +213,7 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
-def _tree(file: Any, path: str | os.PathLike[str]) -> Any:
+def _tree(file: Any, path: Name) -> Any:
     names = {key.split(";")[0] for key in file.keys(recursive=False)}
     chosen = next((name for name in TREES if name in names), None)
     if chosen is None:
@@ -233,9 +229,7 @@ def _tree(file: Any, path: str | os.PathLike[str]) -> Any:
     return tree
 
 
-def _columns(
-    tree: Any, raw: BinaryIO, path: str | os.PathLike[str], optional: tuple[str, ...] = ()
-) -> dict[str, Column]:
+def _columns(tree: Any, raw: BinaryIO, path: Name, optional: tuple[str, ...] = ()) -> dict[str, Column]:
     """Return the columns that the conversion needs, and optional ones, by the newest names of their branches."""
     is_ntuple = not hasattr(tree, "branches")
     present = {str(branch.name): branch for branch in (tree.fields if is_ntuple else tree.branches)}
@@ -273,11 +267,9 @@ def _aliases(name: str) -> Iterator[str]:
         yield name.replace("derivation", "derivative") + ending
 
 
-def _chunk(
-    columns: Mapping[str, Column], path: str | os.PathLike[str], start: int, stop: int, *, any_element: bool
-) -> Tracks:
+def _chunk(columns: Mapping[str, Column], path: Name, start: int, stop: int, *, any_element: bool) -> Tracks:
     flat, hits = {}, {}
-    lengths: npt.NDArray[np.int64] | None = None
+    lengths: IntArray | None = None
     for name in TRACK_BRANCHES:
         flat[name], _ = columns[name].take(start, stop)
         _check_finite(flat[name], None, path, columns[name].name, start)
@@ -306,13 +298,8 @@ def _chunk(
 
 
 def _elements(
-    column: FloatArray,
-    lengths: npt.NDArray[np.int64],
-    path: str | os.PathLike[str],
-    start: int,
-    *,
-    any_element: bool,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_] | None]:
+    column: FloatArray, lengths: IntArray, path: Name, start: int, *, any_element: bool
+) -> tuple[IntArray, BoolArray | None]:
     """Return the elements of hits, and which are outside FASER's tracker; None if none are."""
     ids = np.clip(column, -1, ELEMENTS_MAX).astype(np.int64)
     foreign = _SIDES[ids] == FOREIGN_SIDE
@@ -328,13 +315,7 @@ def _elements(
     return ids, foreign
 
 
-def _check_finite(
-    column: FloatArray,
-    lengths: npt.NDArray[np.int64] | None,
-    path: str | os.PathLike[str],
-    branch: str,
-    start: int,
-) -> None:
+def _check_finite(column: FloatArray, lengths: IntArray | None, path: Name, branch: str, start: int) -> None:
     if not len(column) or (np.max(column) <= _LARGEST and np.min(column) >= -_LARGEST):  # false with NaN
         return
     good = np.abs(column) <= _LARGEST  # also false for NaN
@@ -343,5 +324,5 @@ def _check_finite(
     raise UserError(f"{path}: branch {branch} is {column[at]} in entry {entry}; the reconstruction of this file failed")
 
 
-def _entry(hit: int, lengths: npt.NDArray[np.int64], start: int) -> int:
+def _entry(hit: int, lengths: IntArray, start: int) -> int:
     return start + int(np.searchsorted(np.cumsum(lengths), hit, side="right"))

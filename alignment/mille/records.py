@@ -4,14 +4,14 @@ Zeros among the indices define the structure: after word 0 the first zero marks 
 measured value, the next one its error, and so on.
 """
 
-import os
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from faser_align.alignment.arrays import FloatArray, Int32Array, IntArray
 from faser_align.alignment.mille.blocks import Block, MilleError, iterate_blocks
 from faser_align.alignment.pede.steering_words import nearest
+from faser_align.system.atomic import Name
 
 BLOCK_BYTES = 8 << 20
 
@@ -25,12 +25,12 @@ class Records(NamedTuple):
         offsets: shape (records + 1,).
     """
 
-    values: npt.NDArray[np.float64]
-    indices: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
+    values: FloatArray
+    indices: Int32Array
+    offsets: IntArray
 
 
-def read_records(path: str | os.PathLike[str], block_bytes: int = BLOCK_BYTES) -> Records:
+def read_records(path: Name, block_bytes: int = BLOCK_BYTES) -> Records:
     """Read a whole Mille binary in blocks of about ``block_bytes``.
 
     Raises MilleError with pede's code, as ``iterate_blocks``, and 20 if a record's structure is broken or a value is not
@@ -60,7 +60,7 @@ def _gather(block: Block) -> Records:
     return Records(np.concatenate(values), np.concatenate(indices), np.cumsum([0, *sizes]))
 
 
-def _check(records: Records, path: str | os.PathLike[str], first: int) -> None:
+def _check(records: Records, path: Name, first: int) -> None:
     nan = np.isnan(records.values)
     if nan.any():
         at = int(np.searchsorted(records.offsets, np.flatnonzero(nan)[0], side="right"))
@@ -70,7 +70,7 @@ def _check(records: Records, path: str | os.PathLike[str], first: int) -> None:
             raise MilleError(f"{path}: record {first + record + 1} has a broken structure", 20)
 
 
-def suspects(records: Records) -> npt.NDArray[np.int64]:
+def suspects(records: Records) -> IntArray:
     """Return the few records that may be broken or contain special data, to be checked one by one.
 
     These have an odd number of markers, or two consecutive markers with a negative value.

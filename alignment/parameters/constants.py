@@ -6,7 +6,6 @@ rad. Two digits are station and layer, three add the module. A missing key means
 
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from faser_align.alignment.parameters.labels import (
     module_x_label,
 )
 from faser_align.fsm.errors import UserError
-from faser_align.system.atomic import write_text
+from faser_align.system.atomic import Name, write_text
 
 Six = tuple[float, float, float, float, float, float]
 Constants = dict[str, Six]
@@ -70,7 +69,7 @@ def parse_constants(text: str, source: str) -> Constants:
     return constants
 
 
-def read_constants(path: str | os.PathLike[str]) -> Constants:
+def read_constants(path: Name) -> Constants:
     """Read a constants file; raise UserError as ``parse_constants`` does, and if it cannot be read."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")  # skips a byte order mark
@@ -88,7 +87,7 @@ def format_constants(constants: Mapping[str, Six]) -> str:
     return ",".join(f'"{key}": [' + ", ".join(map(_text, six)) + "]" for key, six in constants.items())
 
 
-def write_constants(path: str | os.PathLike[str], constants: Mapping[str, Six]) -> None:
+def write_constants(path: Name, constants: Mapping[str, Six]) -> None:
     """Write a constants file atomically."""
     write_text(path, format_constants(constants))
 

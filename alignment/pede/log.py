@@ -1,13 +1,13 @@
 """Read pede's ``millepede.log``: sizes, the table of iterations, chi2 and rejects."""
 
 import math
-import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from faser_align.alignment.pede.solution import IterationRow, Rejects
 from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import Name
 
 
 class PedeLog(NamedTuple):
@@ -83,7 +83,7 @@ _WARNING = re.compile(r"^\s*(Warning\b.*?)\s*$", re.MULTILINE | re.IGNORECASE)
 _MEMORY = re.compile(rf"Peak dynamic memory allocation:\s*({_FLOAT})\s*GB")
 
 
-def read_log(path: str | os.PathLike[str]) -> PedeLog:
+def read_log(path: Name) -> PedeLog:
     """Read a log; raise UserError if the file cannot be read. A log that ends early has fewer values."""
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")

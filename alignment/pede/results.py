@@ -5,7 +5,6 @@ The built-in solver writes the same.
 """
 
 import math
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from faser_align.fsm.errors import UserError
-from faser_align.system.atomic import write_text
+from faser_align.system.atomic import Name, write_text
 
 RESULT, END, LOG = "millepede.res", "millepede.end", "millepede.log"
 COMMENT_LENGTH = 60  # of parameter comments in pede's files
@@ -68,7 +67,7 @@ Result = dict[int, Row]
 """Parameters by label, ascending."""
 
 
-def read_result(path: str | os.PathLike[str]) -> Result:
+def read_result(path: Name) -> Result:
     """Read ``millepede.res``.
 
     Raises UserError if it cannot be read or parsed, or is the listing of an input check without a solution (end code
@@ -94,7 +93,7 @@ def read_result(path: str | os.PathLike[str]) -> Result:
     return result
 
 
-def write_result(path: str | os.PathLike[str], result: Result, comments: Mapping[int, str] | None = None) -> None:
+def write_result(path: Name, result: Result, comments: Mapping[int, str] | None = None) -> None:
     """Write ``millepede.res`` as pede does, atomically; ``comments`` precede their labels."""
     lines = [_TITLE]
     for label, row in result.items():
@@ -104,12 +103,12 @@ def write_result(path: str | os.PathLike[str], result: Result, comments: Mapping
     write_text(path, "".join(lines))
 
 
-def write_listing(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
+def write_listing(path: Name, lines: Iterable[str]) -> None:
     """Write ``millepede.res`` as a title and a listing without a solution (end code 5 or ``checkinput``)."""
     write_text(path, "".join(f"{line}\n" for line in (_CHECKED_ONLY, *lines)))
 
 
-def read_end(path: str | os.PathLike[str]) -> tuple[int, str]:
+def read_end(path: Name) -> tuple[int, str]:
     """Return code and text of ``millepede.end``; raise UserError if it is missing or malformed."""
     try:
         line = Path(path).read_text(encoding="utf-8", errors="replace")
@@ -120,7 +119,7 @@ def read_end(path: str | os.PathLike[str]) -> tuple[int, str]:
         raise UserError(f"{path} contains no end code of pede; read millepede.log in the same folder") from None
 
 
-def write_end(path: str | os.PathLike[str], code: int, text: str = "") -> None:
+def write_end(path: Name, code: int, text: str = "") -> None:
     """Write ``millepede.end``; the default text is pede's own for the code."""
     write_text(path, f"{code:5d}   {text or END_TEXTS.get(code, '')}\n")
 

@@ -11,6 +11,7 @@ from faser_align.alignment.pede.log import PedeLog, read_log
 from faser_align.alignment.pede.results import END, END_TEXTS, LOG, RESULT, read_end, read_result
 from faser_align.alignment.pede.solution import DOUBTFUL_CODES, GOOD_CODES, Solution
 from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import Name
 
 HISTOGRAMS, MONITOR = "millepede.his", "millepede.mon"
 _OUTPUTS = (RESULT, END, LOG, HISTOGRAMS, MONITOR, "millepede.eve")
@@ -54,10 +55,7 @@ def sourced(script: str) -> dict[str, str]:
 
 
 def run_pede(
-    steering_path: str | os.PathLike[str],
-    executable: str = "pede",
-    threads: int = 1,
-    environment: Mapping[str, str] | None = None,
+    steering_path: Name, executable: str = "pede", threads: int = 1, environment: Mapping[str, str] | None = None
 ) -> Solution:
     """Run pede on a steering file, in the file's folder.
 
@@ -132,7 +130,7 @@ def probe(executable: str, environment: Mapping[str, str] | None = None) -> str:
         return version[0] if version else ""
 
 
-def read_outputs(steering_path: str | os.PathLike[str], status: int = 0) -> Solution:
+def read_outputs(steering_path: Name, status: int = 0) -> Solution:
     """Return the solution in the folder of a steering file; ``status`` is pede's exit status, for messages."""
     path = Path(steering_path)
     folder = path.parent

@@ -19,7 +19,7 @@ from faser_align.alignment.parameters.labels import (
 )
 from faser_align.alignment.pede.own_parameters import parse_parameters
 from faser_align.config.values import FRAME
-from faser_align.system.atomic import write_text
+from faser_align.system.atomic import Name, write_text
 
 if TYPE_CHECKING:
     from faser_align.config.stage_types import UsedStep
@@ -111,7 +111,7 @@ def step_fixed(step: "UsedStep", stations: int) -> frozenset[int]:
 
 
 def step_texts(
-    binaries: Sequence[str | os.PathLike[str]],
+    binaries: Sequence[Name],
     fixed: Collection[int],
     start_values: Mapping[int, float],
     options: SolverOptions,
@@ -141,8 +141,8 @@ def _binary_line(path: str, weight: float) -> str:
 
 
 def write_steering(
-    folder: str | os.PathLike[str],
-    binaries: Sequence[str | os.PathLike[str]],
+    folder: Name,
+    binaries: Sequence[Name],
     fixed: Collection[int],
     start_values: Mapping[int, float],
     options: SolverOptions,

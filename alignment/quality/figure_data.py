@@ -30,7 +30,6 @@ Modules are keys of the constants (``000`` to ``327``), sides ``0`` and ``1``, c
 import dataclasses
 import gzip
 import json
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +39,7 @@ import numpy as np
 
 from faser_align.alignment.histograms import Histogram, Profile, from_uhi
 from faser_align.fsm.errors import UserError
-from faser_align.system.atomic import replacing
+from faser_align.system.atomic import Name, replacing
 
 FORMAT = 1
 ROWS_MAX = 500  # maximum number of rows of raw files
@@ -255,7 +254,7 @@ def _centre(contents: Any, quantiles: Any) -> Centre | None:
     return Centre(hits, median, (high - low) / 2) if hits else None
 
 
-def write_figures(path: str | os.PathLike[str], data: FigureData) -> None:
+def write_figures(path: Name, data: FigureData) -> None:
     """Write the data atomically as compressed JSON; equal data give equal bytes."""
     values = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
     text = json.dumps({"format": FORMAT, **values}, default=_plain, separators=(",", ":"), allow_nan=False)
@@ -263,7 +262,7 @@ def write_figures(path: str | os.PathLike[str], data: FigureData) -> None:
         file.write(gzip.compress(text.encode(), 6, mtime=0))
 
 
-def read_figures(path: str | os.PathLike[str]) -> FigureData | None:
+def read_figures(path: Name) -> FigureData | None:
     """Read what ``write_figures`` wrote; None if there is no such file, as in campaigns of older versions.
 
     Raises UserError if it is damaged or of a newer format.

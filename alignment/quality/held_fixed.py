@@ -7,9 +7,7 @@ ones (a score test). Chance alone gives about 1 per parameter.
 
 from collections.abc import Collection, Mapping
 
-import numpy as np
-import numpy.typing as npt
-
+from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.labels import PARAMETERS, Parameter
 from faser_align.alignment.quality.weak_modes import determined
 from faser_align.alignment.solver.normal_equations import Normal
@@ -61,7 +59,7 @@ def _group(parameter: Parameter) -> str:
     return f"{'IFT' if parameter.station == 0 else '3ST'} {parameter.kind}"
 
 
-def _decrease(normal: Normal, labels: set[int], gradient: npt.NDArray[np.float64]) -> tuple[float, int]:
+def _decrease(normal: Normal, labels: set[int], gradient: FloatArray) -> tuple[float, int]:
     """Return the expected decrease of chi2 with ``labels`` free, and the number of directions that the data determine."""
     values, directions = normal.directions(labels)
     kept = determined(values)

@@ -5,16 +5,16 @@ identified by its hits: which strips fired does not depend on the alignment cons
 positions form a fingerprint.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.metrics import MomentumChange
-from faser_align.system.atomic import replacing
+from faser_align.system.atomic import Name, replacing
 
 TRACK = np.dtype([("hits", "<u8"), ("q_over_p", "<f4"), ("pz", "<f4")])
 _TREES = ("tree", "trackParam")  # new and old files
@@ -26,7 +26,7 @@ _STEPS_PER_MM = 1e4
 TrackArray = npt.NDArray[np.void]
 
 
-def write_momenta(source: str | os.PathLike[str], output: str | os.PathLike[str]) -> int:
+def write_momenta(source: Name, output: Name) -> int:
     """Write the fingerprint, q/p (1/GeV) and pz (GeV) of every track of a kfalignment file; return their number.
 
     A file of an older schema, without the measured positions, gives an empty list.
@@ -103,7 +103,7 @@ def compare(before: TrackArray, now: TrackArray, window_gev: tuple[float, float]
     }
 
 
-def _medians(old: TrackArray, new: TrackArray, chosen: npt.NDArray[np.bool_]) -> list[float | None]:
+def _medians(old: TrackArray, new: TrackArray, chosen: BoolArray) -> list[float | None]:
     """Return the medians of q/p of the chosen tracks before and now; None without tracks."""
     if not chosen.any():
         return [None, None]
@@ -117,7 +117,7 @@ def _change(before: float | None, now: float | None) -> float | None:
     return before / now - 1.0
 
 
-def _mixed(ids: npt.NDArray[np.float64], measured: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+def _mixed(ids: FloatArray, measured: FloatArray) -> npt.NDArray[np.uint64]:
     """Return a number for each hit whose bits depend on its element and its strip (the finaliser of SplitMix64)."""
     steps = np.rint(measured * _STEPS_PER_MM).astype(np.int64)
     mixed = (ids.astype(np.int64) * 10_000_019 + steps).astype(np.uint64)
@@ -126,9 +126,7 @@ def _mixed(ids: npt.NDArray[np.float64], measured: npt.NDArray[np.float64]) -> n
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
-def _tracks(
-    flat: dict[str, npt.NDArray[np.float64]], hits: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]
-) -> TrackArray:
+def _tracks(flat: dict[str, FloatArray], hits: npt.NDArray[np.uint64], lengths: IntArray) -> TrackArray:
     tracks = np.zeros(len(lengths), TRACK)
     kept = lengths > 0
     starts = (np.cumsum(lengths) - lengths)[kept]
@@ -140,6 +138,6 @@ def _tracks(
     return tracks
 
 
-def _side(pz: npt.NDArray[np.float32], window_gev: tuple[float, float]) -> npt.NDArray[np.int64]:
+def _side(pz: npt.NDArray[np.float32], window_gev: tuple[float, float]) -> IntArray:
     """Return 0 inside the window, -1 below and 1 above."""
     return np.asarray((pz > window_gev[1]).astype(np.int64) - (pz < window_gev[0]))

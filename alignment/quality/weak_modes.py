@@ -74,11 +74,7 @@ def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> 
         "weak": _part(along, values, weak, len(normal.positions(free))),
         "undetermined": int(lost.sum()),
         "modes": [
-            {
-                "name": names[at],
-                "error_um": None if lost[at] else float(errors[at]),
-                "moved_um": abs(float(along[at])),
-            }
+            {"name": names[at], "error_um": None if lost[at] else float(errors[at]), "moved_um": abs(float(along[at]))}
             for at in modes
         ],
     }

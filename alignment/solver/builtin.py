@@ -5,7 +5,6 @@ line search and iterations, end codes. Values agree with pede's to the printed d
 covariance, also where pede's elimination of constraints prints wrong ones.
 """
 
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -42,11 +41,12 @@ from faser_align.alignment.solver.sums.iterations import SummedIterations
 from faser_align.alignment.solver.sums.total import NotExactError, Total
 from faser_align.alignment.solver.undetermined import in_words
 from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import Name
 
 __all__ = ["Solution", "solve"]
 
 
-def solve(steering_path: str | os.PathLike[str], total: Total | None = None, *, why_no_sums: str = "") -> Solution:
+def solve(steering_path: Name, total: Total | None = None, *, why_no_sums: str = "") -> Solution:
     """Solve the problem of a steering file, from the sums of its binaries where these are exact.
 
     Writes ``millepede.res``, ``.end``, ``.log``, ``.his`` and, if requested, ``.mon`` beside the steering file. Older

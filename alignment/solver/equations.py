@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.arrays import BoolArray, IntArray
+from faser_align.alignment.arrays import BoolArray, Int32Array, IntArray
 from faser_align.alignment.mille.blocks import Block, MilleError
 from faser_align.alignment.mille.records import Records, measurement_markers
 from faser_align.alignment.solver.label_sets import LabelSets
@@ -42,7 +42,7 @@ class Equations(NamedTuple):
     sigmas: Floats
     locals: Floats
     factors: Floats
-    sets: npt.NDArray[np.int32]
+    sets: Int32Array
     offsets: IntArray
     n_locals: IntArray
     weight: float
@@ -70,7 +70,7 @@ class Layout(NamedTuple):
     offsets: npt.NDArray[np.uint32]
     n_locals: npt.NDArray[np.int16]
     records: npt.NDArray[np.uint32]
-    lengths: npt.NDArray[np.int32]
+    lengths: Int32Array
 
     @property
     def nbytes(self) -> int:
@@ -205,7 +205,7 @@ def _is_plain(block: Block) -> bool:
     return bool((block.lengths > 0).all() and (np.diff(block.starts) == block.lengths[:-1] + 1).all())
 
 
-def _columns(block: Block) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
+def _columns(block: Block) -> tuple[Int32Array, Floats, IntArray]:
     """Return indices and values of all words except each record's first one, which has no meaning."""
     words, sizes = block.words, np.abs(block.lengths) // 2 - 1
     offsets = np.concatenate([[0], np.cumsum(sizes)])
@@ -250,8 +250,8 @@ def _suspects(zeros: IntArray, ends: IntArray, values: Floats) -> IntArray:
 
 
 def _without_special_data(
-    indices: npt.NDArray[np.int32], values: Floats, offsets: IntArray, suspects: IntArray, path: str, first: int
-) -> tuple[npt.NDArray[np.int32], Floats, IntArray]:
+    indices: Int32Array, values: Floats, offsets: IntArray, suspects: IntArray, path: str, first: int
+) -> tuple[Int32Array, Floats, IntArray]:
     """Return the records reduced to the words that pede uses."""
     keep = np.ones(len(indices), np.bool_)
     for record in suspects.tolist():
@@ -273,7 +273,7 @@ def _without_special_data(
 
 
 def _assemble(
-    indices: npt.NDArray[np.int32],
+    indices: Int32Array,
     values: Floats,
     offsets: IntArray,
     zeros: IntArray,
@@ -339,7 +339,7 @@ def _layout(chunk: Equations, local_words: IntArray, global_words: IntArray) -> 
     )
 
 
-def _in_order(numbers: npt.NDArray[np.int32]) -> bool:
+def _in_order(numbers: Int32Array) -> bool:
     """Return whether the local parameters of each equation are the first ones, in order; shape (places, equations)."""
     return bool(((numbers == np.arange(1, len(numbers) + 1)[:, None]) | (numbers == 0)).all())
 
@@ -355,7 +355,7 @@ def _padded(column: npt.NDArray[Any], before: IntArray, lengths: IntArray, place
     return padded
 
 
-def _locals(numbers: npt.NDArray[np.int32], values: Floats, n_locals: int) -> Floats:
+def _locals(numbers: Int32Array, values: Floats, n_locals: int) -> Floats:
     """Return the derivatives by number of the local parameter, shape (n_locals, equations).
 
     Args:

@@ -5,9 +5,8 @@ What depends only on the labels is computed once per set, and sums over labels a
 """
 
 import numpy as np
-import numpy.typing as npt
 
-from faser_align.alignment.arrays import BoolArray, IntArray
+from faser_align.alignment.arrays import BoolArray, Int32Array, IntArray
 
 _FACTOR = np.int64(6364136223846793005)  # of a polynomial modulo 2^64, from Knuth's generator MMIX
 _SLOTS = 1 << 14
@@ -34,7 +33,7 @@ class LabelSets:
         """Whether each set has any label."""
         return self.labels[0] > 0 if len(self.labels) else np.zeros(len(self), np.bool_)
 
-    def number(self, labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    def number(self, labels: Int32Array) -> Int32Array:
         """Return the numbers of equations' sets; ``labels`` has shape (places, equations), padded with zeros."""
         hashes = np.zeros(labels.shape[1], np.int64)
         with np.errstate(over="ignore"):
@@ -62,7 +61,7 @@ class LabelSets:
         parts = np.split(numbers[keep], np.flatnonzero(new[keep])[1:])
         return dict(zip(labels[new].tolist(), parts, strict=False))
 
-    def _learn(self, hashes: IntArray, labels: npt.NDArray[np.int32]) -> None:
+    def _learn(self, hashes: IntArray, labels: Int32Array) -> None:
         new = [at for at, value in enumerate(hashes.tolist()) if value not in self._numbers]
         if not new:
             return

@@ -8,7 +8,6 @@ Parameters are in micrometres: a rotation is the shift of a sensor at the rms di
 """
 
 import dataclasses
-import os
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +23,7 @@ from faser_align.alignment.solver.problem import Problem, define_problem, make_p
 from faser_align.alignment.solver.steering import Steering, parse_steering
 from faser_align.alignment.solver.sums.total import NotExactError, Total
 from faser_align.fsm.errors import UserError
-from faser_align.system.atomic import replacing
+from faser_align.system.atomic import Name, replacing
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def scale(label: int) -> float:
     return 1e-3 / (STRIP_LEVER_MM if kind.startswith("module") else LAYER_LEVER_MM)
 
 
-def normal_equations(steering_path: str | os.PathLike[str], total: Total | None = None) -> Normal:
+def normal_equations(steering_path: Name, total: Total | None = None) -> Normal:
     """Return the normal equations of a steering file's binaries, under its constraints and cuts.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
+from faser_align.alignment.arrays import BoolArray, FloatArray, Int32Array, IntArray
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.local_fit import LocalFits
 from faser_align.alignment.solver.sparse_matrix import SparseMatrix, SparseSums
@@ -34,7 +34,7 @@ class _Rows(NamedTuple):
     record its first equation and their number.
     """
 
-    sets: npt.NDArray[np.int32]
+    sets: Int32Array
     starts: IntArray
     counts: IntArray
     factors: FloatArray | None
@@ -147,9 +147,7 @@ class Sums:
         self._moments = {}
         return matrix
 
-    def _add_moments(
-        self, sets: npt.NDArray[np.int32], places: list[int], factors: FloatArray, weighted: FloatArray
-    ) -> None:
+    def _add_moments(self, sets: Int32Array, places: list[int], factors: FloatArray, weighted: FloatArray) -> None:
         count = self._columns.shape[1]
         for i, first in enumerate(places):
             for j in range(i + 1):
@@ -281,7 +279,7 @@ class Sums:
             product += self._dense(keys - record, words, rows.factors[:, at], width)
         return np.asarray(product)
 
-    def _used(self, columns: IntArray, sets: npt.NDArray[np.int32]) -> IntArray:
+    def _used(self, columns: IntArray, sets: Int32Array) -> IntArray:
         """Return the variable parameters of equations with these sets of labels, ascending."""
         there = np.zeros(self._n + 1, np.bool_)
         there[columns.take(np.flatnonzero(np.bincount(sets)), axis=1)] = True

@@ -8,9 +8,8 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-from faser_align.alignment.arrays import FloatArray, IntArray
+from faser_align.alignment.arrays import FloatArray, Int32Array, IntArray
 
 _BLOCK = 1 << 16  # elements
 _ELEMENT_BYTES = 100  # at most, of an element of the upper triangle while it is sorted, copied to both, and used
@@ -29,7 +28,7 @@ class SparseMatrix:
     """
 
     offsets: IntArray
-    columns: npt.NDArray[np.int32]
+    columns: Int32Array
     values: FloatArray
     diagonal: FloatArray
 

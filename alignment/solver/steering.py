@@ -6,7 +6,6 @@ it names are read after its own lines.
 """
 
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,12 @@ from faser_align.alignment.pede.keywords import (
 from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
 from faser_align.alignment.pede.steering_words import Line, nearest, numbers_in, take_apart
 from faser_align.alignment.solver.steering_data import Binary, SolverError, Steering
+from faser_align.system.atomic import Name
 
 __all__ = ["Binary", "SolverError", "SolverOptions", "Steering", "fix_rules", "parse_steering", "write_steering"]
 
 
-def parse_steering(path: str | os.PathLike[str]) -> Steering:
+def parse_steering(path: Name) -> Steering:
     """Read a steering file with the texts that it names.
 
     Raises SolverError with pede's code: 16 if a file cannot be opened or its name is not that of a text, 13 for a line

@@ -3,14 +3,13 @@
 The memory is that of the whole process.
 """
 
-import os
 import resource
 
 from faser_align.alignment.pede.solution import IterationRow, Solution
 from faser_align.alignment.solver.output.histograms import exponential
 from faser_align.alignment.solver.steering_data import Steering
 from faser_align.alignment.solver.undetermined import in_words
-from faser_align.system.atomic import write_text
+from faser_align.system.atomic import Name, write_text
 
 _HEADER = (
     " it fc   fcn_value dfcn_exp  slpr costh  iit st ls  step cutf rejects hhmmss FMS",
@@ -57,12 +56,7 @@ _METHODS = {
 }  # METSOL of pede; its other methods use LAPACK
 
 
-def write_log(
-    path: str | os.PathLike[str],
-    steering_path: str | os.PathLike[str],
-    solution: Solution,
-    steering: Steering,
-) -> None:
+def write_log(path: Name, steering_path: Name, solution: Solution, steering: Steering) -> None:
     """Write the log of a run."""
     lines = [f" Built-in solver of faser-align; steering file {steering_path}", " "]
     if solution.message:

@@ -7,9 +7,8 @@ the median's bin, which is the standard deviation of normal residuals.
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from faser_align.alignment.arrays import FloatArray, IntArray
+from faser_align.alignment.arrays import FloatArray, Int32Array, IntArray
 from faser_align.alignment.pede.results import fortran_g
 
 MONITOR = "millepede.mon"
@@ -43,7 +42,7 @@ class Monitor:
         self._groups, self._bins, self._pulls = groups, bins, pulls
         self._counts = np.zeros((len(groups.labels), bins), np.int64)
 
-    def add(self, sets: npt.NDArray[np.int32], pulls: FloatArray, sigmas: FloatArray) -> None:
+    def add(self, sets: Int32Array, pulls: FloatArray, sigmas: FloatArray) -> None:
         """Count equations.
 
         Args:

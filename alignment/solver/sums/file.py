@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from faser_align.alignment.arrays import FloatArray, IntArray
+from faser_align.alignment.arrays import FloatArray, Int32Array, IntArray
 from faser_align.fsm.errors import UserError
-from faser_align.system.atomic import replacing
+from faser_align.system.atomic import Name, replacing
 
 VERSION = 3  # of the format and of the meaning of the sums; a file of another version is not used
 _MAGIC = b"faser-align sums"
@@ -71,23 +71,23 @@ class FileSums:
     pulls_high: FloatArray
     sizes: IntArray
     not_stored: IntArray
-    near_words: npt.NDArray[np.int32]
+    near_words: Int32Array
     near_lengths: IntArray
-    histograms: npt.NDArray[np.int32]
+    histograms: Int32Array
     extremes: FloatArray
     first_labels: IntArray
-    monitored: npt.NDArray[np.int32]
+    monitored: Int32Array
     turned_labels: IntArray
     turned_upper: FloatArray
     turned_gradient: FloatArray
 
 
-def sums_file(binary: str | os.PathLike[str]) -> str:
+def sums_file(binary: Name) -> str:
     """Return the path of a binary's sums."""
     return f"{os.path.splitext(binary)[0]}.sums"
 
 
-def fingerprint(binary: str | os.PathLike[str]) -> str:
+def fingerprint(binary: Name) -> str:
     """Return a checksum of a binary's size and of its two ends, so that its time does not depend on the size."""
     with open(binary, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -111,7 +111,7 @@ def write_sums(path: str, sums: FileSums) -> int:
     return len(first) + sum(map(len, content))
 
 
-def read_sums(binary: str | os.PathLike[str]) -> FileSums:
+def read_sums(binary: Name) -> FileSums:
     """Read the sums of a binary; raise UserError with the reason if they are missing or not those of this binary."""
     path = sums_file(binary)
     try:

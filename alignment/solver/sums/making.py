@@ -1,15 +1,13 @@
 """Sum the normal equations of a Mille binary, with every label free and all parameters zero."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from faser_align.alignment.arrays import FloatArray, IntArray
+from faser_align.alignment.arrays import FloatArray, Int32Array, IntArray
 from faser_align.alignment.mille.blocks import iterate_blocks
 from faser_align.alignment.solver.equations import Equations, selected
 from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit
@@ -21,6 +19,7 @@ from faser_align.alignment.solver.source import BLOCK_BYTES, Source
 from faser_align.alignment.solver.steering_data import Binary, Steering
 from faser_align.alignment.solver.sums.file import FileSums, fingerprint
 from faser_align.fsm.errors import UserError
+from faser_align.system.atomic import Name
 
 MARGIN = 20.0  # errors, 0.5 mm for a strip; no records are stored to make the margin larger
 NEAR_BYTES = 128 << 10  # of the records near a cut, about 60 FASER tracks: fitting them takes the Millepede job's time
@@ -30,11 +29,11 @@ _ROUNDING = 1e-6  # relative, of a cut: it is computed in single precision
 
 
 def make_sums(
-    binary: str | os.PathLike[str],
+    binary: Name,
     huge_cut: float,
     *,
     has_chi2_cut: bool = False,
-    turned: str | os.PathLike[str] | None = None,
+    turned: Name | None = None,
     near_bytes: int = NEAR_BYTES,
 ) -> FileSums:
     """Return the sums of a binary.
@@ -106,7 +105,7 @@ class _Near(NamedTuple):
     """Records near a cut: their numbers, contents, and first words."""
 
     records: IntArray
-    words: npt.NDArray[np.int32]
+    words: Int32Array
     lengths: IntArray
 
 
@@ -145,7 +144,7 @@ def _pass(source: Source, labels: IntArray, steering: Steering, observe: Observe
     return run_pass(source, steering, free, values, 0.0, first=False, with_matrix=True, observe=observe)
 
 
-def _turned(binary: str | os.PathLike[str], huge_cut: float) -> tuple[IntArray, FloatArray, FloatArray]:
+def _turned(binary: Name, huge_cut: float) -> tuple[IntArray, FloatArray, FloatArray]:
     steering = Steering(binaries=(Binary(Path(binary)),), huge_cut=huge_cut)
     source = Source(steering.binaries)
     labels = _labels(source)
@@ -193,7 +192,7 @@ class _Seen:
         self.margins[chunk.records[judged]] = apart[judged]
 
 
-def _choose(binary: str | os.PathLike[str], margins: FloatArray, bytes_max: int) -> tuple[float, _Near]:
+def _choose(binary: Name, margins: FloatArray, bytes_max: int) -> tuple[float, _Near]:
     """Return the largest margin up to ``MARGIN`` for which the records with a smaller one fit, and these records.
 
     If no record has a margin below ``MARGIN``, the margin is the smallest of all.
@@ -210,7 +209,7 @@ def _choose(binary: str | os.PathLike[str], margins: FloatArray, bytes_max: int)
     count = int(np.searchsorted(np.cumsum(sizes[order]), bytes_max, side="right"))
     margin = MARGIN if count == len(order) else float(margins[order[count]])
     records = np.sort(order[margins[order] < margin])
-    words: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
+    words: list[Int32Array] = [np.zeros(0, np.int32)]
     for block in iterate_blocks(binary, BLOCK_BYTES):
         at = records[(records >= block.first) & (records < block.first + len(block.starts))]
         for record in at.tolist():
