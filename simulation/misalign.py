@@ -6,24 +6,18 @@ from typing import NamedTuple
 import numpy as np
 
 from faser_align.alignment.parameters.constants import ZERO, Constants, Six
-from faser_align.alignment.parameters.labels import LAYERS, MODULES, constants_key, module_rz_label, module_x_label
-from faser_align.simulation import geometry as geo
+from faser_align.alignment.parameters.labels import LAYERS, MODULES, constants_key
 from faser_align.simulation.geometry import Floats
 
 IFT = 0
 
 
 class Distance(NamedTuple):
-    """Rms distance of constants of the IFT's 24 modules from the truth; u and v are the module's x and y.
-
-    ``pull`` is the rms of the differences of the solver's 72 parameters (x of both sides and rz of each module) in
-    units of their errors. It is about 1 if only statistical errors remain, and None without errors.
-    """
+    """Rms distance of constants of the IFT's 24 modules from the truth; u and v are the module's x and y."""
 
     u_um: float
     v_um: float
     rz_urad: float
-    pull: float | None = None
 
 
 def misplace_ift(
@@ -47,19 +41,11 @@ def misplace_ift(
     return constants
 
 
-def distance_to_truth(
-    constants: Mapping[str, Six], truth: Mapping[str, Six], errors: Mapping[int, float] | None = None
-) -> Distance:
-    """Compare the IFT's modules with the truth, without the modes that constraints fix (see ``misplace_ift``).
-
-    Args:
-        constants, truth: alignment constants.
-        errors: errors of the solver's parameters by label (mm, rad).
-    """
+def distance_to_truth(constants: Mapping[str, Six], truth: Mapping[str, Six]) -> Distance:
+    """Compare the IFT's modules with the truth, without the modes that constraints fix (see ``misplace_ift``)."""
     differences = _without_means(_values(constants) - _values(truth))
     u, v, rz = (float(value) for value in _rms(differences))
-    pull = None if errors is None else float(np.sqrt(np.mean((_parameters(differences) / _errors(errors)) ** 2)))
-    return Distance(u * 1e3, v * 1e3, rz * 1e6, pull)
+    return Distance(u * 1e3, v * 1e3, rz * 1e6)
 
 
 def _without_means(values: Floats) -> Floats:
@@ -77,22 +63,3 @@ def _rms(values: Floats) -> Floats:
 def _values(constants: Mapping[str, Six]) -> Floats:
     sixes = [[constants.get(constants_key(IFT, layer, module), ZERO) for module in MODULES] for layer in LAYERS]
     return np.array(sixes)[:, :, [0, 1, 5]]
-
-
-def _parameters(differences: Floats) -> Floats:
-    """Convert u, v, rz of modules to the solver's parameters: x of both sides and rz."""
-    u, v, rz = np.moveaxis(differences, -1, 0)
-    turned = geo.STEREO_SIGN * geo.STEREO * v
-    return np.stack([u + turned, u - turned, rz], axis=-1)
-
-
-def _errors(errors: Mapping[int, float]) -> Floats:
-    variances = [
-        [
-            *(errors[module_x_label(IFT, layer, module, side)] for side in (0, 1)),
-            errors[module_rz_label(IFT, layer, module)],
-        ]
-        for layer in LAYERS
-        for module in MODULES
-    ]
-    return np.array(variances).reshape(len(LAYERS), len(MODULES), 3)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from faser_align.alignment.detector import LAYERS_Z_MM
 from faser_align.simulation import geometry as geo
 from faser_align.simulation.geometry import Floats, Geometry
 from faser_align.simulation.tracks import Hits
@@ -98,8 +99,8 @@ def _predict(parameters: Floats, layer: NDArray[np.int64], origin: Floats, axes:
     The axes of ``axes`` (3, 3, hits) are [global component, local axis, hit].
     """
     x, y, slope_x, slope_y, q_over_p = parameters
-    bend, kick = (values[layer] for values in geo.bending_at(geo.LAYER_Z))
-    plane = geo.LAYER_Z[layer]
+    bend, kick = (values[layer] for values in geo.bending_at(LAYERS_Z_MM))
+    plane = LAYERS_Z_MM[layer]
     lever = plane - geo.REFERENCE_Z
     slope_y_here = slope_y + kick * q_over_p
     dx = x + lever * slope_x - origin[0]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from faser_align.alignment.detector import LAYER_Y_MM, LAYERS_Z_MM, ROW_PITCH_MM
 from faser_align.simulation import geometry as geo
 from faser_align.simulation.geometry import Floats, Geometry
 
@@ -162,18 +163,18 @@ def _states(tracks: Tracks, kicks: Floats, fields: Sequence[float]) -> Iterator[
 
     ``kicks`` (2, tracks, layers) are the changes of slope downstream of each layer.
     """
-    bend, kick = geo.bending_at(geo.LAYER_Z, fields)
+    bend, kick = geo.bending_at(LAYERS_Z_MM, fields)
     x, y, slope_x, slope_y, q_over_p = tracks
     z, bend_before, kick_before = geo.REFERENCE_Z, 0.0, 0.0
     for layer in range(geo.LAYERS):
-        step = geo.LAYER_Z[layer] - z
+        step = LAYERS_Z_MM[layer] - z
         x = x + step * slope_x
         y = y + step * slope_y + (bend[layer] - bend_before - step * kick_before) * q_over_p
         slope_y = slope_y + (kick[layer] - kick_before) * q_over_p
         yield layer, [x, y, slope_x, slope_y]
         slope_x = slope_x + kicks[0, :, layer]
         slope_y = slope_y + kicks[1, :, layer]
-        z, bend_before, kick_before = geo.LAYER_Z[layer], bend[layer], kick[layer]
+        z, bend_before, kick_before = LAYERS_Z_MM[layer], bend[layer], kick[layer]
 
 
 def _layer_hits(
@@ -187,7 +188,7 @@ def _layer_hits(
     x, y = state[:2]
     near = np.arange(len(x))
     far = np.flatnonzero(np.abs(x) < OVERLAP)
-    row = np.clip(np.rint((y - geo.LAYER_Y[layer % 3]) / geo.ROW_PITCH + 1.5), 0, 3).astype(np.int64)
+    row = np.clip(np.rint((y - LAYER_Y_MM[layer % 3]) / ROW_PITCH_MM + 1.5), 0, 3).astype(np.int64)
     left = x < 0.0
     track = np.concatenate([near, far])
     module = row[track] + 4 * np.concatenate([left, ~left[far]])
@@ -195,7 +196,7 @@ def _layer_hits(
 
     element = ((layer * geo.MODULES + module) * geo.SIDES)[:, None] + np.arange(geo.SIDES)
     line = [values[track][:, None] for values in state]
-    across, along = _local(truth, element, geo.LAYER_Z[layer], line)
+    across, along = _local(truth, element, LAYERS_Z_MM[layer], line)
     strip = np.floor((across + geo.HALF_WIDTH) / geo.PITCH).astype(np.int64) + away
     wafer = np.abs(along)
     fires = answers & (strip >= 0) & (strip < geo.STRIPS) & (wafer > geo.WAFER_INNER) & (wafer < geo.WAFER_OUTER)

@@ -12,16 +12,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray, IntArray
-from faser_align.alignment.mille.track_model import MODULE_Z_MM, SIDE_Z_MM
-from faser_align.alignment.parameters.constants import ZERO, Six
-from faser_align.alignment.parameters.labels import LAYERS, MODULES, STATIONS, constants_key
-
-# Nominal centres of modules in their layer and rotation of their sides (mm, rad): SCTFASERGENERAL of Calypso's geometry,
-# SCT_Frame.cxx, SCT_Module.cxx.
-_COLUMN_X_MM, _ROW_Y_MM = 62.0, 63.74 * (np.arange(4) - 1.5)
-_LAYER_Y_MM = np.array([0.0, -5.0, 5.0])
-_SIDE_RZ = 0.02 * np.array([-1.0, 1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0])[:, None] * np.array([1.0, -1.0])
-_MODULE_AXES = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])  # x of a module is the global y
+from faser_align.alignment.detector import (
+    MODULE_AXES,
+    SIDE_RZ_RAD,
+    SIDE_Z_MM,
+    constants_arrays,
+    module_centres_mm,
+    rotations,
+)
+from faser_align.alignment.parameters.constants import Six
 
 
 def constants_derivatives(
@@ -37,8 +36,9 @@ def constants_derivatives(
     """
     layer = ids // 1000 * 3 + ids // 100 % 10
     side = 2 * (8 * layer + ids // 10 % 10) + ids % 10
-    x, y, _, _, ry, rz = _layers(constants)[layer].T
-    centre, slope = _heights(constants)
+    layers, modules = constants_arrays(constants)
+    x, y, _, _, ry, rz = layers[layer].T
+    centre, slope = _heights(layers, modules)
     dz = centre[side] + slope[side] * measured
     by_x, by_y, by_z = (written[dof] for dof in ("x", "y", "z"))
     about_x = written["rx"] - dz * by_y - y * by_z
@@ -51,36 +51,19 @@ def constants_derivatives(
     }
 
 
-def _layers(constants: Mapping[str, Six]) -> FloatArray:
-    """Return the constants of all layers, shape (12, 6)."""
-    return np.array([constants.get(constants_key(s, layer), ZERO) for s in STATIONS for layer in LAYERS])
+def _heights(layers: FloatArray, modules: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return z of each side's centre relative to its layer (mm), and its change along x of the sensor, shape (192,).
 
-
-def _heights(constants: Mapping[str, Six]) -> tuple[FloatArray, FloatArray]:
-    """Return z of each side's centre relative to its layer (mm), and its change along x of the sensor, shape (192,)."""
-    modules = np.array(
-        [constants.get(constants_key(s, layer, m), ZERO) for s in STATIONS for layer in LAYERS for m in MODULES]
-    ).reshape(12, 8, 6)
-    downwards = _rotations(_layers(constants)[:, 3:])[:, 2]  # of a vector in the layer its global z, (12, 3)
-    axes = _MODULE_AXES @ _rotations(modules[..., 3:])
-    nominal = np.empty((12, 8, 3))
-    nominal[..., 0] = np.repeat([_COLUMN_X_MM, -_COLUMN_X_MM], 4)
-    nominal[..., 1] = np.tile(_ROW_Y_MM, 2) + np.tile(_LAYER_Y_MM, 4)[:, None]
-    nominal[..., 2] = MODULE_Z_MM
-    centre = nominal + modules[..., :3] @ _MODULE_AXES.T
+    The arguments are from ``constants_arrays``.
+    """
+    downwards = rotations(layers[:, 3:])[:, 2]  # of a vector in the layer its global z, (12, 3)
+    axes = MODULE_AXES @ rotations(modules[..., 3:])
+    centre = module_centres_mm() + modules[..., :3] @ MODULE_AXES.T
     # Sides are along the global z, opposite to the module's z axis.
     sides = centre[:, :, None] - SIDE_Z_MM[:, None] * axes[:, :, None, :, 2]
-    across = np.cos(_SIDE_RZ)[..., None] * axes[:, :, None, :, 0] + np.sin(_SIDE_RZ)[..., None] * axes[:, :, None, :, 1]
+    across = (
+        np.cos(SIDE_RZ_RAD)[..., None] * axes[:, :, None, :, 0]
+        + np.sin(SIDE_RZ_RAD)[..., None] * axes[:, :, None, :, 1]
+    )
     height, slope = (np.einsum("lmsx,lx->lms", vectors, downwards) for vectors in (sides, across))
     return height.ravel(), slope.ravel()
-
-
-def _rotations(angles: FloatArray) -> FloatArray:
-    """Return the matrices Rz * Ry * Rx, shape (..., 3, 3), for ``angles`` (..., 3) about x, y, z in rad."""
-    (cx, cy, cz), (sx, sy, sz) = (np.moveaxis(of(angles), -1, 0) for of in (np.cos, np.sin))
-    rows = [
-        [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
-        [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],
-        [-sy, cy * sx, cy * cx],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)

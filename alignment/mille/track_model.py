@@ -9,17 +9,14 @@ changes give the same alignment.
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray, IntArray
-
-# Nominal z of stations and layers, of modules in their layer and of sides in their module (mm); SCTTOPLEVEL and
-# SCTFASERGENERAL of Calypso's geometry, SCT_Frame.cxx, SCT_Module.cxx.
-STATION_Z_MM = np.array([-1860.15, 47.4, 1237.4, 2427.4])
-LAYER_Z_MM = np.array([-31.5, 0.0, 31.5])
-MODULE_Z_MM = np.array([-1.9875, 5.9575, -1.9875, 5.9575, 1.9875, -5.9575, 1.9875, -5.9575])
-SIDE_Z_MM = np.array([0.4425, -0.4425])
-# Entrances and exits of the magnets (mm), DIPOLETOPLEVEL; the field along x (T) bends in y.
-MAGNETS_MM = ((-1565.3, -65.3), (137.4, 1137.4), (1337.4, 2337.4))
-FIELD_T = 0.57
-_KICK_PER_MM = 0.299792458e-3 * FIELD_T  # rad GeV, for unit charge
+from faser_align.alignment.detector import (
+    KICK_PER_MM,
+    LAYERS_Z_MM,
+    MAGNETS_MM,
+    MODULE_Z_MM,
+    SIDE_Z_MM,
+    STATION_Z_MM,
+)
 
 
 def offset_z_mm(ids: IntArray) -> FloatArray:
@@ -29,12 +26,7 @@ def offset_z_mm(ids: IntArray) -> FloatArray:
 
 def designed_z_mm(ids: IntArray) -> FloatArray:
     """Return the nominal z of hits (mm); ``ids`` as in ``offset_z_mm``."""
-    return np.asarray(STATION_Z_MM[ids // 1000] + LAYER_Z_MM[ids // 100 % 10] + offset_z_mm(ids))
-
-
-def layers_z_mm() -> FloatArray:
-    """Return the nominal z of all layers (mm), in the order of ``Tracks.layers``."""
-    return np.asarray((STATION_Z_MM[:, None] + LAYER_Z_MM).ravel())
+    return np.asarray(LAYERS_Z_MM[ids // 1000 * 3 + ids // 100 % 10] + offset_z_mm(ids))
 
 
 def bending_mm_gev(z_mm: FloatArray) -> FloatArray:
@@ -50,7 +42,7 @@ def bending_of_mm_gev(z_mm: FloatArray, magnet: int) -> FloatArray:
     entrance, end = MAGNETS_MM[magnet]
     inside = np.clip(z_mm - entrance, 0.0, end - entrance)
     behind = np.maximum(z_mm - end, 0.0)
-    return np.asarray(_KICK_PER_MM * (inside**2 / 2 + (end - entrance) * behind))
+    return np.asarray(KICK_PER_MM * (inside**2 / 2 + (end - entrance) * behind))
 
 
 def track_derivatives(ids: IntArray, by_x: FloatArray, by_y: FloatArray) -> tuple[FloatArray, ...]:

@@ -11,8 +11,9 @@ import math
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
+from faser_align.alignment.detector import LAYERS_Z_MM, MAGNETS_MM
 from faser_align.alignment.mille.counts import Counts
-from faser_align.alignment.mille.track_model import MAGNETS_MM, bending_of_mm_gev, layers_z_mm
+from faser_align.alignment.mille.track_model import bending_of_mm_gev
 from faser_align.fsm import metrics
 
 HITS_MIN = 100  # hits of a layer
@@ -33,7 +34,7 @@ def magnets(counts: Counts) -> dict[str, metrics.Magnet]:
     hits, residual, curvature, spread, product, residual2, bends = (
         column[used] for column in (hits, residual, curvature, spread, product, residual2, bends)
     )
-    z = layers_z_mm()[used]
+    z = LAYERS_Z_MM[used]
     variance = float((residual2 - residual**2 / hits).sum() / hits.sum()) * counts.hits_read / counts.ndf
     weight = np.sqrt(spread / variance) if variance > 0 else np.zeros(len(z))
     fields = np.stack([1e3 * bending_of_mm_gev(z, at) for at in range(len(MAGNETS_MM))], axis=-1)  # um GeV

@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from faser_align.alignment.arrays import BoolArray, FloatArray
+from faser_align.alignment.detector import LAYERS_Z_MM
 from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS, constants_key
 from faser_align.alignment.quality.mode_names import LARGEST, distinct
 from faser_align.alignment.solver.normal_equations import Normal
@@ -26,7 +27,6 @@ WEAK, MEASURED, UNDETERMINED = 10.0, 100.0, 1000.0
 NAMED_MAX = 5
 PAIR_MIN = 0.15  # share above which the two largest modules of a pattern are named
 MODULE_CONSTANTS = ("module u", "module v", "module rz")  # across the strips, along them, about z
-_LAYER_Z_MM = np.array([z + pitch for z in (-1860.15, 47.4, 1237.4, 2427.4) for pitch in (-31.5, 0.0, 31.5)])
 _SHAPES = ("shift", "slope along z", "curvature")
 # names of shapes of a layer's degree of freedom; the others are "<kind> <shape>"
 _NAMES = {
@@ -153,7 +153,7 @@ def _shape(course: FloatArray) -> tuple[str, float]:
     used = np.flatnonzero(np.repeat(np.add.reduceat(np.abs(course), np.arange(0, 12, 3)) > 0, 3))
     # fixed layers are zero and count, from the first to the last station
     span = np.arange(3 if used[0] >= 3 else 0, 12)
-    basis = np.linalg.qr(np.vander(_LAYER_Z_MM[span] / 2500.0, 3, increasing=True))[0]
+    basis = np.linalg.qr(np.vander(LAYERS_Z_MM[span] / 2500.0, 3, increasing=True))[0]
     parts = (basis.T @ course[span]) ** 2 / float(course @ course)
     best = int(np.argmax(parts))
     return _SHAPES[best], float(parts[best])

@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from faser_align.alignment.detector import LAYERS_Z_MM, MAGNETS_MM
 from faser_align.alignment.mille.counts import Counts
-from faser_align.alignment.mille.track_model import MAGNETS_MM, bending_mm_gev, bending_of_mm_gev, layers_z_mm
+from faser_align.alignment.mille.track_model import bending_mm_gev, bending_of_mm_gev
 from faser_align.alignment.quality.magnets import magnets
 from faser_align.alignment.quality.notes import notes
 
-FIELDS = np.stack([bending_of_mm_gev(layers_z_mm(), at) for at in range(len(MAGNETS_MM))])  # mm GeV
+FIELDS = np.stack([bending_of_mm_gev(LAYERS_Z_MM, at) for at in range(len(MAGNETS_MM))])  # mm GeV
 Y_OFFSETS_UM = 5.0 * np.random.default_rng(4).standard_normal(12)
 
 
@@ -18,7 +19,7 @@ def counts(deviations: tuple[float, float, float], *, stations: int = 4, tracks:
     """Return the sums of tracks whose magnets deviate, in misaligned layers; ``bends`` -1 turns the field around."""
     rng = np.random.default_rng(3)
     q = rng.choice([-1.0, 1.0], tracks) / np.exp(rng.uniform(np.log(100), np.log(2000), tracks))  # 1/GeV
-    z = layers_z_mm()
+    z = LAYERS_Z_MM
     first = 0 if stations == 4 else 3
     z = z[first:]
     shape = np.stack([np.ones_like(z), z / 1e3, bending_mm_gev(z) / 1e3])

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from faser_align.alignment.arrays import FloatArray
+from faser_align.alignment.detector import LAYERS_Z_MM
 from faser_align.alignment.parameters.constants import Constants
 from faser_align.alignment.parameters.labels import KEYS, layer_label, module_rz_label, module_x_label
 from faser_align.alignment.quality.survey import freeze, spectrum, weak_modes
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.config.solving import Survey
-from faser_align.simulation.geometry import LAYER_Z
 
 SURVEY: Any = Survey().model_dump()
 Y_OF_LAYERS = tuple(layer_label(layer // 3, layer % 3, 2) for layer in range(12))
-CURVED = (LAYER_Z / 2500.0) ** 2 - float(np.mean((LAYER_Z / 2500.0) ** 2))
+CURVED = (LAYERS_Z_MM / 2500.0) ** 2 - float(np.mean((LAYERS_Z_MM / 2500.0) ** 2))
 MODULE = tuple(sorted((module_x_label(1, 0, 3, 0), module_x_label(1, 0, 3, 1), module_rz_label(1, 0, 3))))
 
 
@@ -57,7 +57,7 @@ def test_modes_of_one_name_are_numbered_by_their_error() -> None:
 
 def test_what_the_tracks_determine_is_no_drift() -> None:
     """A large misalignment that the tracks determine does not count, whatever its size."""
-    tilt = 300.0 * (LAYER_Z - LAYER_Z.mean()) / 2500.0
+    tilt = 300.0 * (LAYERS_Z_MM - LAYERS_Z_MM.mean()) / 2500.0
     normal = Normal(Y_OF_LAYERS, np.eye(12), np.zeros(12), np.zeros((0, 12)))
     found = weak_modes(normal, Y_OF_LAYERS, moved(tilt), {}, SURVEY)
     assert (found["weak"], found["drift_sigma"], found["drift_um"]) == (0, 0.0, 0.0)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from faser_align.alignment.detector import LAYERS_Z_MM
 from faser_align.alignment.mille.conversion import Cuts, convert
 from faser_align.alignment.parameters.constants import Constants, read_constants
 from faser_align.alignment.parameters.fix_rules import fix_rules
@@ -20,8 +21,6 @@ from faser_align.alignment.solver.normal_equations import Normal, normal_equatio
 from faser_align.alignment.solver.steering import SolverOptions, write_steering
 from faser_align.simulation import geometry, kfalignment, tracks
 from faser_align.simulation import reconstruct as fit
-
-LAYER_Z = geometry.LAYER_Z
 
 
 def solved(folder: Path, fix: list[str | int], stations: int, believed: Constants) -> tuple[Normal, Solution]:
@@ -94,10 +93,10 @@ def test_what_has_no_direction_of_its_own_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("dof", "course", "expected"),
     [
-        (2, LAYER_Z**2 - 2e6, "curvature in y"),
-        (5, LAYER_Z - LAYER_Z.mean(), "twist about z"),
+        (2, LAYERS_Z_MM**2 - 2e6, "curvature in y"),
+        (5, LAYERS_Z_MM - LAYERS_Z_MM.mean(), "twist about z"),
         (5, np.ones(12), "rotation about z as a whole"),
-        (1, LAYER_Z - LAYER_Z.mean(), "tilt in x"),
+        (1, LAYERS_Z_MM - LAYERS_Z_MM.mean(), "tilt in x"),
         (3, np.array([0.0] * 3 + [1.0] * 3 + [0.0] * 6), "layer.rx of station 1"),
     ],
 )

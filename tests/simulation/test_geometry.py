@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from faser_align.alignment.detector import LAYERS_Z_MM, rotations
 from faser_align.simulation import geometry as geo
 
 
@@ -54,13 +55,13 @@ def test_layer_turns_about_its_own_plane() -> None:
     turned = geo.build({"21": (0.0, 0.0, 0.0, 1e-3, 0.0, 0.0)})
     shift = turned.origin[element(7, 3, 0)] - nominal.origin[element(7, 3, 0)]
     y, z = nominal.origin[element(7, 3, 0), 1:]
-    assert shift == pytest.approx([0.0, -1e-3 * (z - geo.LAYER_Z[7]), 1e-3 * y], abs=1e-4)
+    assert shift == pytest.approx([0.0, -1e-3 * (z - LAYERS_Z_MM[7]), 1e-3 * y], abs=1e-4)
 
 
 def test_later_rotations_are_about_fixed_axes() -> None:
     """Rz * Ry * Rx rotates about x first."""
     quarter = np.pi / 2
-    turned = geo.rotation(np.array([[quarter, quarter, 0.0]]))[0] @ np.array([0.0, 1.0, 0.0])
+    turned = rotations(np.array([[quarter, quarter, 0.0]]))[0] @ np.array([0.0, 1.0, 0.0])
     assert turned == pytest.approx([1.0, 0.0, 0.0])
 
 

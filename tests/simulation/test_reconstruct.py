@@ -5,6 +5,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
+from faser_align.alignment.detector import rotations
 from faser_align.alignment.parameters.constants import Constants, Six, parse_constants
 from faser_align.simulation import geometry as geo
 from faser_align.simulation import reconstruct as reco
@@ -89,7 +90,7 @@ def test_module_derivatives_are_those_of_side_0s_frame(dof: int) -> None:
     def moved(size: float) -> Geometry:
         values = np.zeros(6)
         values[dof] = size
-        turn = axes0 @ geo.rotation(np.tile(values[3:], (geo.ELEMENTS, 1))) @ axes0.transpose(0, 2, 1)
+        turn = axes0 @ rotations(np.tile(values[3:], (geo.ELEMENTS, 1))) @ axes0.transpose(0, 2, 1)
         arm = (turn @ (detector.origin - origin0)[:, :, None])[:, :, 0]
         return Geometry(origin0 + arm + axes0 @ values[:3], turn @ detector.axes)
 
@@ -109,7 +110,7 @@ def test_layer_derivatives_turn_about_the_z_of_the_hit(dof: int) -> None:
 
     def at(index: int, sign: float) -> float:
         pivot = np.array([0.0, 0.0, z[index]])
-        turn = geo.rotation(sign * values[None, 3:])[0]
+        turn = rotations(sign * values[None, 3:])[0]
         moved = Geometry(pivot + (detector.origin - pivot) @ turn.T + sign * values[:3], turn @ detector.axes)
         return float(predict(fits, moved)[index])
 
