@@ -64,7 +64,8 @@ cannot read the constants file none.txt: No such file or directory; check its na
 """
 
 from faser_align.alignment.histograms import Histogram, Profile
-from faser_align.alignment.mille.conversion import Counts, Cuts, convert
+from faser_align.alignment.mille.conversion import Cuts, convert
+from faser_align.alignment.mille.counts import Counts
 from faser_align.alignment.mille.records import Records, read_records
 from faser_align.alignment.parameters.constants import (
     Constants,

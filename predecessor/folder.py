@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from faser_align.alignment.parameters.constants import Constants, parse_constants
 from faser_align.alignment.parameters.labels import KEYS
-from faser_align.alignment.pede.results import END, LOG, RESULT, read_result
-from faser_align.alignment.pede.runner import HISTOGRAMS, read_outputs
+from faser_align.alignment.pede.results import END, HISTOGRAMS, LOG, RESULT, read_result
+from faser_align.alignment.pede.runner import read_outputs
 from faser_align.alignment.pede.solution import Solution
 from faser_align.campaign import layout
 from faser_align.config.files import format_files, parse_files

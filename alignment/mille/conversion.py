@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faser_align.alignment.arrays import BoolArray, FloatArray, Int32Array, IntArray
-from faser_align.alignment.mille.counts import MOMENTUM_EDGES_GEV, RESIDUAL_EDGES_MM, Counts, read_counts, write_counts
+from faser_align.alignment.mille.counts import MOMENTUM_EDGES_GEV, RESIDUAL_EDGES_MM, Counts, write_counts
 from faser_align.alignment.mille.distributions import Distributions, write_distributions
 from faser_align.alignment.mille.kfalignment import (
     ELEMENTS_MAX,
@@ -31,12 +31,9 @@ from faser_align.alignment.mille.kfalignment import (
     read_tracks,
 )
 from faser_align.alignment.mille.layer_rotations import constants_derivatives
-from faser_align.alignment.mille.records import Records, read_records
 from faser_align.alignment.parameters.constants import DOFS, Six
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import Name, replacing
-
-__all__ = ["Counts", "Cuts", "Records", "convert", "convert_and_count", "read_counts", "read_records", "write_counts"]
 
 _BUFFER_WORDS = 5000  # as in Mille.cpp; a hit that does not fit is dropped and counted in word 0
 _BLOCK_TRACKS = 500  # whose records are made at a time: arrays that stay in the processor's cache and in the heap

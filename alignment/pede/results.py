@@ -15,6 +15,7 @@ from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import Name, write_text
 
 RESULT, END, LOG = "millepede.res", "millepede.end", "millepede.log"
+HISTOGRAMS, MONITOR = "millepede.his", "millepede.mon"
 COMMENT_LENGTH = 60  # of parameter comments in pede's files
 _TITLE = " Parameter   ! first 3 elements per line are significant (if used as input)\n"
 _CHECKED_ONLY = " *** Results of checking input only, no solution performed ***"
@@ -125,21 +126,33 @@ def write_end(path: Name, code: int, text: str = "") -> None:
 
 
 def fortran_g(value: float) -> str:
-    """Format ``value`` as Fortran's G14.5: five digits, four blanks after a number without exponent.
-
-    pede prints single precision.
-    """
-    single = float(np.float32(value))
+    """Format ``value`` as Fortran's G14.5 of a single-precision number, which pede prints."""
+    single = float(np.float32(value)) + 0.0  # without the sign of zero
     if not math.isfinite(single):
         return f"{'NaN' if math.isnan(single) else ('Infinity' if single > 0 else '-Infinity'):>14}"
-    if single == 0:
-        return "    0.0000    "
-    mantissa, exponent = f"{abs(single):.4e}".split("e")
-    power = int(exponent) + 1  # exponent of 0.ddddd
-    sign = "-" if single < 0 else ""
-    if 0 <= power <= 5:
-        return f"{sign}{abs(single):#.{5 - power}f}".rjust(10) + "    "
-    return f"{sign}0.{mantissa.replace('.', '')}E{power:+03d}".rjust(14)
+    return general(single, 14, 5)
+
+
+def general(value: float, width: int, digits: int) -> str:
+    """Format ``value`` with Fortran's descriptor ``Gwidth.digits``.
+
+    Short numbers are fixed, followed by four blanks; others have an exponent.
+    """
+    if value == 0 or not math.isfinite(value):
+        return f"{value:.{digits - 1}f}".rjust(width - 4) + "    "
+    exponent = int(f"{abs(value):.{digits - 1}e}".split("e")[1]) + 1
+    if 0 <= exponent <= digits:
+        return f"{value:#.{digits - exponent}f}".rjust(width - 4) + "    "
+    return exponential(value, width, digits)
+
+
+def exponential(value: float, width: int, digits: int) -> str:
+    """Format ``value`` with Fortran's descriptor ``Ewidth.digits``."""
+    if value == 0 or not math.isfinite(value):
+        return f"{abs(value):.{digits}f}E+00".rjust(width)
+    mantissa, exponent = f"{abs(value):.{digits - 1}e}".split("e")
+    sign = "-" if value < 0 else ""
+    return f"{sign}0.{mantissa.replace('.', '')}E{int(exponent) + 1:+03d}".rjust(width)
 
 
 def _parse_row(line: str) -> tuple[int, Row]:

@@ -5,19 +5,18 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from faser_align.alignment.pede.log import PedeLog, read_log
-from faser_align.alignment.pede.results import END, END_TEXTS, LOG, RESULT, read_end, read_result
+from faser_align.alignment.pede.log import first_decrease, read_log
+from faser_align.alignment.pede.results import END, END_TEXTS, HISTOGRAMS, LOG, MONITOR, RESULT, read_end, read_result
 from faser_align.alignment.pede.solution import DOUBTFUL_CODES, GOOD_CODES, Solution
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import Name
 
-HISTOGRAMS, MONITOR = "millepede.his", "millepede.mon"
 _OUTPUTS = (RESULT, END, LOG, HISTOGRAMS, MONITOR, "millepede.eve")
 OUTPUT = "millepede.out"
 PROBE_S = 20
-_VALUES = re.compile(r"^ *XY-Data +1 +version.*\n.*\n.*\n *x-y-dx-dy *\n((?s:.*?))^ *end of", re.MULTILINE)
 VERSION = re.compile(r"V\d\d-\d\d-\d\d|\$Id: [0-9a-f]{8}")
 
 
@@ -138,7 +137,10 @@ def read_outputs(steering_path: Name, status: int = 0) -> Solution:
         code, text = read_end(folder / END)
     except UserError:
         code, text = -1, END_TEXTS[-1]
-    log = read_log(folder / LOG) if (folder / LOG).exists() else PedeLog()
+    if (folder / LOG).exists():
+        log = read_log(folder / LOG)
+    else:
+        log = Solution(code, text, "", {}, expected_decrease=first_decrease(folder / HISTOGRAMS))
     solved = code in GOOD_CODES + DOUBTFUL_CODES
     result = read_result(folder / RESULT) if solved else {}
     if code in GOOD_CODES:
@@ -148,38 +150,4 @@ def read_outputs(steering_path: Name, status: int = 0) -> Solution:
     else:
         message = f"pede ended with code {code}: {text}; read {folder / LOG}"
     fixed = tuple(label for label, row in result.items() if row.difference is None and row.presigma >= 0)
-    return Solution(
-        end_code=code,
-        end_text=text,
-        message=message,
-        result=result,
-        records=log.records,
-        rejects=log.rejects,
-        chi2=log.chi2,
-        ndf=log.ndf,
-        mean_weight=log.mean_weight,
-        n_variable=log.n_variable,
-        n_fit=log.n_fit,
-        expected_decrease=log.expected_decrease
-        if log.decrease_is_exact
-        else first_decrease(folder / HISTOGRAMS) or log.expected_decrease,
-        entries_fixed=fixed,
-        iterations=log.iterations,
-        memory_mb=log.memory_mb,
-        constraints=log.constraints,
-        constraint_rank=log.constraint_rank,
-        rank_defect=log.rank_defect,
-    )
-
-
-def first_decrease(histograms: Path) -> float | None:
-    """Return the expected decrease of chi2 by the first solution, with seven digits instead of the log's two.
-
-    ``millepede.his`` has as XY data 1 the function value of each evaluation, with the decrease as error of y
-    (mphistab.f90). None if the file or the number is missing.
-    """
-    try:
-        block = _VALUES.search(histograms.read_text(encoding="utf-8", errors="replace"))
-        return float(block[1].splitlines()[1].split()[3]) if block else None
-    except (OSError, IndexError, ValueError):
-        return None
+    return replace(log, end_code=code, end_text=text, message=message, result=result, entries_fixed=fixed)

@@ -17,7 +17,9 @@ from faser_align.alignment.parameters.labels import describe_all
 from faser_align.alignment.pede.results import (
     END,
     END_TEXTS,
+    HISTOGRAMS,
     LOG,
+    MONITOR,
     RESULT,
     Result,
     Row,
@@ -31,19 +33,14 @@ from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.conjugate_gradients import IterativeSolution
 from faser_align.alignment.solver.iterations import Iterations
 from faser_align.alignment.solver.output.diagnostics import Diagnostics
-from faser_align.alignment.solver.output.histograms import HISTOGRAMS
 from faser_align.alignment.solver.output.listing import listing
 from faser_align.alignment.solver.output.log import HUBER_RATIO, write_log
-from faser_align.alignment.solver.output.monitor import MONITOR
 from faser_align.alignment.solver.problem import Problem, define_problem, make_problem
 from faser_align.alignment.solver.steering import SolverError, Steering, parse_steering
-from faser_align.alignment.solver.sums.iterations import SummedIterations
 from faser_align.alignment.solver.sums.total import NotExactError, Total
 from faser_align.alignment.solver.undetermined import in_words
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import Name
-
-__all__ = ["Solution", "solve"]
 
 
 def solve(steering_path: Name, total: Total | None = None, *, why_no_sums: str = "") -> Solution:
@@ -141,7 +138,7 @@ def _solve(steering: Steering, folder: Path, total: Total | None) -> Solution:
     diagnostics = Diagnostics(problem)
     if total is not None:
         total.report(diagnostics)
-    run = Iterations(problem, diagnostics) if total is None else SummedIterations(problem, diagnostics, total=total)
+    run = Iterations(problem, diagnostics, total)
     try:
         run.run()
     except SolverError as error:

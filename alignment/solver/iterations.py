@@ -18,20 +18,21 @@ from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.global_fit import Inverse
 from faser_align.alignment.solver.line_search import LineSearch, care_for
 from faser_align.alignment.solver.local_constraints import LocalConstraints
+from faser_align.alignment.solver.local_fit import EPSILON
 from faser_align.alignment.solver.output.diagnostics import Diagnostics
 from faser_align.alignment.solver.passes import Pass, run_pass
 from faser_align.alignment.solver.problem import Problem
 from faser_align.alignment.solver.quadratic import Quadratic
 from faser_align.alignment.solver.source import Selected
 from faser_align.alignment.solver.sparse_matrix import SparseMatrix, sparse
-from faser_align.alignment.solver.steering_data import SolverError
+from faser_align.alignment.solver.steering import SolverError
+from faser_align.alignment.solver.sums.total import Total
 
 _TIGHT, _LOOSE = 1e-12, 1e-6  # accuracy of constraints: at the start, later
 _CUT_FINAL = 2.25  # below its square root, the next iteration's cut is 1
 _SMALL = 2048  # parameters; with more, no records are separated
 _OBSERVED = 2  # number of initial passes that the diagnostics observe
 _ITERATIONS_MORE = 30  # additional ones for cuts and constraints to settle; pede has no such limit
-_EPSILON = 16.0 * float(np.finfo(np.float64).eps)
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Iterations:
 
     Attributes:
         problem: the problem to solve. ``diagnostics``: observes the first passes.
+        total: sums from which the passes follow instead of from the records; None without sums.
         values: values of all labels (mm, rad).
         last: sums of the last pass.
         inverse: inverse of the matrix, or what solves the equations in its place.
@@ -53,6 +55,7 @@ class Iterations:
 
     problem: Problem
     diagnostics: Diagnostics
+    total: Total | None = None
     values: FloatArray = field(init=False)
     last: Pass = field(init=False)
     inverse: Inverse | IterativeSolution = field(init=False)
@@ -132,7 +135,7 @@ class Iterations:
         if self.first_decrease is None:
             self.first_decrease = decrease
         size = max(float(step @ step), float(gradient @ gradient))
-        return step, decrease, _EPSILON * float(np.sqrt(size))
+        return step, decrease, EPSILON * float(np.sqrt(size))
 
     def _search(self, decrease: float, significant: float) -> LineSearch | None:
         """Return a line search, if one is due with the previous iteration's cut."""
@@ -189,7 +192,7 @@ class Iterations:
     def observe_last(self) -> None:
         """Read the records for the diagnostics: of the last pass, and of an earlier pass that did not read them."""
         number = len(self.rows)
-        if number <= _OBSERVED and not self._unobserved:
+        if self.total is not None or (number <= _OBSERVED and not self._unobserved):
             return
         started = time.perf_counter()
         earlier = [(values, self.diagnostics.observer(at)) for at, values in self._unobserved if at < number]
@@ -200,6 +203,8 @@ class Iterations:
         self.passes_s.append(("his", time.perf_counter() - started))
 
     def _pass(self, number: int, *, with_matrix: bool, observed: bool) -> Pass:
+        if self.total is not None:
+            return self.total.at(self.problem, self.values, self._cut, first=number == 1, with_matrix=with_matrix)
         near = () if with_matrix and self._is_small else self._quadratic.near or None if self._quadratic else None
         return self._over_records(
             self.values,

@@ -20,7 +20,7 @@ from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit, fit_re
 from faser_align.alignment.solver.normal_matrix import Sums
 from faser_align.alignment.solver.source import Selected, Source
 from faser_align.alignment.solver.sparse_matrix import SparseMatrix
-from faser_align.alignment.solver.steering_data import Steering
+from faser_align.alignment.solver.steering import Steering
 
 Observer = Callable[[Equations, LocalFits, FloatArray], None]
 

@@ -11,7 +11,7 @@ from faser_align.alignment.solver.local_constraints import Form, LocalConstraint
 from faser_align.alignment.solver.passes import Parameters, Pass
 from faser_align.alignment.solver.source import Source
 from faser_align.alignment.solver.sparse_matrix import SparseMatrix, SparseSums
-from faser_align.alignment.solver.steering_data import SolverError, Steering, Terms
+from faser_align.alignment.solver.steering import SolverError, Steering, Terms
 from faser_align.system.memory import memory_limit, memory_used
 
 _DENSE_MAX = 1000  # parameters; with more, MINRES uses a sparse matrix

@@ -14,7 +14,7 @@ from faser_align.alignment.arrays import BoolArray, IntArray
 from faser_align.alignment.mille.blocks import Block, LeftoverError, MilleError, iterate_blocks
 from faser_align.alignment.solver.equations import Equations, Layout, decode, decode_again
 from faser_align.alignment.solver.label_sets import LabelSets
-from faser_align.alignment.solver.steering_data import Binary
+from faser_align.alignment.solver.steering import Binary
 
 BLOCK_BYTES = 4 << 20  # about two thousand FASER tracks
 CACHE_BYTES, LAYOUT_BYTES = 96 << 20, 96 << 20  # a solution of any number of tracks needs less than 400 MB

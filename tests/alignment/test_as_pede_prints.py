@@ -9,8 +9,9 @@ import pytest
 from millerecords import Record, pack, words
 from pedefiles import histogram
 
-from faser_align.alignment.mille.conversion import read_records
-from faser_align.alignment.solver.builtin import Solution, solve
+from faser_align.alignment.mille.records import read_records
+from faser_align.alignment.pede.solution import Solution
+from faser_align.alignment.solver.builtin import solve
 
 LINES = "Cfiles\ndata.bin\nmethod inversion 3 0.001\nentries 5 1\n"
 

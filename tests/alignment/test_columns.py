@@ -19,8 +19,9 @@ from properties import SOAK, examples
 
 from faser_align.alignment.mille import baskets
 from faser_align.alignment.mille.columns import Layouts, tree_column
-from faser_align.alignment.mille.conversion import Cuts, convert, read_records
+from faser_align.alignment.mille.conversion import Cuts, convert
 from faser_align.alignment.mille.kfalignment import HIT_BRANCHES, LOCAL_BRANCHES, TRACK_BRANCHES, read_tracks
+from faser_align.alignment.mille.records import read_records
 from faser_align.fsm.errors import UserError
 
 NAMES = (*TRACK_BRANCHES, *HIT_BRANCHES)

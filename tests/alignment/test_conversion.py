@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import uproot
 
-from faser_align.alignment.mille.conversion import Cuts, _residual_bins, convert, convert_and_count, read_records
+from faser_align.alignment.mille.conversion import Cuts, _residual_bins, convert, convert_and_count
 from faser_align.alignment.mille.counts import RESIDUAL_EDGES_MM, Counts, read_counts
 from faser_align.alignment.mille.kfalignment import HIT_BRANCHES, TRACK_BRANCHES, read_tracks
 from faser_align.alignment.mille.layer_rotations import constants_derivatives
+from faser_align.alignment.mille.records import read_records
 from faser_align.alignment.mille.track_model import designed_z_mm, offset_z_mm
 from faser_align.alignment.parameters.constants import DOFS, Constants, read_constants
 from faser_align.alignment.parameters.labels import KEYS

@@ -10,7 +10,7 @@ import pytest
 import uproot
 from properties import SOAK
 
-from faser_align.alignment.mille.conversion import Cuts, convert, read_records
+from faser_align.alignment.mille.conversion import Cuts, convert
 from faser_align.alignment.mille.kfalignment import (
     GLOBAL_BRANCHES,
     HIT_BRANCHES,
@@ -18,6 +18,7 @@ from faser_align.alignment.mille.kfalignment import (
     SENTINEL_BRANCHES,
     TRACK_BRANCHES,
 )
+from faser_align.alignment.mille.records import read_records
 
 CUTS = Cuts(hits_min=1, residual_max=0.1, derivative_max=2.0)
 TRACKS = 300

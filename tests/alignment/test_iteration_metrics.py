@@ -17,6 +17,7 @@ from faser_align.alignment.parameters.fix_rules import fix_rules
 from faser_align.alignment.parameters.labels import PARAMETERS, module_rz_label, module_x_label
 from faser_align.alignment.pede.results import Row as ResultRow
 from faser_align.alignment.pede.solution import Solution
+from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
 from faser_align.alignment.quality import describe
 from faser_align.alignment.quality.metrics import (
     Data,
@@ -30,7 +31,6 @@ from faser_align.alignment.quality.metrics import (
 )
 from faser_align.alignment.solver.builtin import solve
 from faser_align.alignment.solver.normal_equations import Normal, normal_equations
-from faser_align.alignment.solver.steering import SolverOptions, write_steering
 from faser_align.fsm.metrics import Metrics
 
 NO_DATA = Data(1, [], Counts(), 0.05, True)

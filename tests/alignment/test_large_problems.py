@@ -10,8 +10,9 @@ from millerecords import pack as pack_record
 from millerecords import words
 
 from faser_align.alignment.pede.results import END_TEXTS, read_end
+from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.solver import global_fit, normal_matrix, problem, sparse_matrix
-from faser_align.alignment.solver.builtin import Solution, solve
+from faser_align.alignment.solver.builtin import solve
 from faser_align.alignment.solver.cholesky import invert_positive, pivots
 from faser_align.alignment.solver.global_fit import Constraints
 from faser_align.alignment.solver.local_constraints import Form, LocalConstraints

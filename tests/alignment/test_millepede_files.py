@@ -1,6 +1,7 @@
 """Test reading and writing pede's result, end and log."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_a_missing_or_empty_end_is_told(tmp_path: Path) -> None:
 
 
 def test_log_of_fasers_own_alignment(data: Path) -> None:
-    """Sizes, rejects, chi2, the method and the first solution's expected decrease are read from a real log."""
+    """Sizes, rejects, chi2 and the first solution's expected decrease are read from a real log."""
     log = read_log(data / "pede" / "millepede_2024.log")
     assert (log.records, log.n_variable, log.n_fit) == (513656, 284, 260)
     assert log.rejects == (23108, 1293, 0, 0)
@@ -137,8 +138,7 @@ def test_log_of_fasers_own_alignment(data: Path) -> None:
         (3, 6),
     ]
     assert log.memory_mb == pytest.approx(100.673)
-    assert (log.method, log.elimination, log.labels, log.constraints) == ("matrix inversion", True, 348, 24)
-    assert (log.constraint_rank, log.rank_defect, log.subito, log.warnings) == (24, 0, False, ())
+    assert (log.constraints, log.constraint_rank, log.rank_defect) == (24, 24, 0)
     assert [row.chi2 for row in log.iterations] == [5659700.0] + 5 * [5407300.0]
 
 
@@ -160,7 +160,7 @@ def test_log_of_weighted_files_has_their_mean_weight(data: Path, tmp_path: Path)
     (tmp_path / "millepede.log").write_text(weighted)
     log = read_log(tmp_path / "millepede.log")
     assert (plain.mean_weight, log.mean_weight) == (1.0, 0.75)
-    assert log._replace(mean_weight=1.0) == plain
+    assert replace(log, mean_weight=1.0, expected_decrease=plain.expected_decrease) == plain
 
 
 def test_rejects_of_a_newer_pede_are_summed_by_reason(tmp_path: Path) -> None:

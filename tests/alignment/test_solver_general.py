@@ -15,8 +15,9 @@ from properties import SOAK, examples
 from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.pede.keywords import METHODS
 from faser_align.alignment.pede.results import END_TEXTS, read_end
+from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.solver import blas, equations, normal_matrix, passes, quadratic, source
-from faser_align.alignment.solver.builtin import Solution, solve
+from faser_align.alignment.solver.builtin import solve
 from faser_align.alignment.solver.problem import make_problem
 from faser_align.alignment.solver.steering import parse_steering
 

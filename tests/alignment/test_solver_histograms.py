@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from millerecords import pack, words
 from pedefiles import blocks, histogram, monitored, points
 
-from faser_align.alignment.pede.runner import first_decrease
+from faser_align.alignment.pede.log import first_decrease
+from faser_align.alignment.pede.results import exponential, general
 from faser_align.alignment.solver.builtin import solve
-from faser_align.alignment.solver.output.histograms import Histogram, exponential, general
+from faser_align.alignment.solver.output.histograms import Histogram
 from faser_align.alignment.solver.output.monitor import Groups, Monitor
 
 Case = Callable[[str], Path]

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from properties import examples
 
+from faser_align.alignment.parameters.fix_rules import fix_rules
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.keywords import (
     FILE_KINDS,
@@ -21,15 +22,8 @@ from faser_align.alignment.pede.keywords import (
     find_method,
     matching,
 )
-from faser_align.alignment.solver.steering import (
-    Binary,
-    SolverError,
-    SolverOptions,
-    Steering,
-    fix_rules,
-    parse_steering,
-    write_steering,
-)
+from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
+from faser_align.alignment.solver.steering import Binary, SolverError, Steering, parse_steering
 
 
 @pytest.fixture

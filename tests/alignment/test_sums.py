@@ -11,8 +11,9 @@ from pedefiles import blocks, histogram, monitored
 from properties import examples
 
 from faser_align.alignment.pede.keywords import METHODS
-from faser_align.alignment.solver.builtin import Solution, solve
-from faser_align.alignment.solver.steering_data import Binary
+from faser_align.alignment.pede.solution import Solution
+from faser_align.alignment.solver.builtin import solve
+from faser_align.alignment.solver.steering import Binary
 from faser_align.alignment.solver.sums.file import read_sums, sums_file, write_sums
 from faser_align.alignment.solver.sums.making import make_sums
 from faser_align.alignment.solver.sums.total import Total

@@ -14,8 +14,8 @@ import pytest
 from campaigns import hook, make_campaign
 from hostile import HOSTILE
 
-from faser_align.alignment.pede.steering_text import SolverOptions
-from faser_align.alignment.solver.steering import parse_steering, write_steering
+from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
+from faser_align.alignment.solver.steering import parse_steering
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record, write_record
 from faser_align.campaign.next_steps import next_steps

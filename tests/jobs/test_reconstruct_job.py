@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uproot
 
-from faser_align.alignment.mille.conversion import read_counts
+from faser_align.alignment.mille.counts import read_counts
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 from faser_align.jobs.reconstruct import reconstruct

@@ -16,7 +16,7 @@ from calypso import Lxplus
 from stored import rows
 from worlds import small_disk
 
-from faser_align.alignment.mille.conversion import read_counts
+from faser_align.alignment.mille.counts import read_counts
 from faser_align.alignment.parameters.constants import parse_constants, read_constants
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record

@@ -13,15 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
+from faser_align.alignment.pede.results import HISTOGRAMS, MONITOR
 from faser_align.alignment.pede.solution import IterationRow
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.local_fit import LocalFits
-from faser_align.alignment.solver.output.histograms import HISTOGRAMS, Histogram, LogHistogram, SummedHistogram, points
-from faser_align.alignment.solver.output.monitor import MONITOR, Groups, Monitor, header
+from faser_align.alignment.solver.output.histograms import Histogram, LogHistogram, SummedHistogram, points
+from faser_align.alignment.solver.output.monitor import Groups, Monitor, header
 from faser_align.alignment.solver.passes import Pass
 from faser_align.alignment.solver.problem import Problem
 from faser_align.alignment.solver.source import Source
-from faser_align.alignment.solver.steering_data import Steering
+from faser_align.alignment.solver.steering import Steering
 from faser_align.system.atomic import write_text
 
 _BINARY_TITLES = {

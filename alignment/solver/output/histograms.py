@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from faser_align.alignment.pede.results import exponential, general
+
 Singles = npt.NDArray[np.float32]
 
-HISTOGRAMS = "millepede.his"
 _BINS = 120
 _FINE = 20  # bins per unit of a summed histogram
 _REACHES = (6, 12, 60)  # its limits
@@ -176,28 +177,6 @@ def points(number: int, title: str, rows: Iterable[tuple[float, ...]], *, errors
         *("   " + "".join(general(value, 15, 7) for value in row) for row in all_rows),
         "end of xy-data",
     ]
-
-
-def general(value: float, width: int, digits: int) -> str:
-    """Format ``value`` with Fortran's descriptor ``Gwidth.digits``.
-
-    Short numbers are fixed, followed by four blanks; others have an exponent.
-    """
-    if value == 0 or not math.isfinite(value):
-        return f"{value:.{digits - 1}f}".rjust(width - 4) + "    "
-    exponent = int(f"{abs(value):.{digits - 1}e}".split("e")[1]) + 1
-    if 0 <= exponent <= digits:
-        return f"{value:#.{digits - exponent}f}".rjust(width - 4) + "    "
-    return exponential(value, width, digits)
-
-
-def exponential(value: float, width: int, digits: int) -> str:
-    """Format ``value`` with Fortran's descriptor ``Ewidth.digits``."""
-    if value == 0 or not math.isfinite(value):
-        return f"{abs(value):.{digits}f}E+00".rjust(width)
-    mantissa, exponent = f"{abs(value):.{digits - 1}e}".split("e")
-    sign = "-" if value < 0 else ""
-    return f"{sign}0.{mantissa.replace('.', '')}E{int(exponent) + 1:+03d}".rjust(width)
 
 
 def _integers(numbers: list[int]) -> list[str]:

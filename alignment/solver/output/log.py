@@ -5,9 +5,9 @@ The memory is that of the whole process.
 
 import resource
 
+from faser_align.alignment.pede.results import exponential
 from faser_align.alignment.pede.solution import IterationRow, Solution
-from faser_align.alignment.solver.output.histograms import exponential
-from faser_align.alignment.solver.steering_data import Steering
+from faser_align.alignment.solver.steering import Steering
 from faser_align.alignment.solver.undetermined import in_words
 from faser_align.system.atomic import Name, write_text
 

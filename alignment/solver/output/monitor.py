@@ -11,7 +11,6 @@ import numpy as np
 from faser_align.alignment.arrays import FloatArray, Int32Array, IntArray
 from faser_align.alignment.pede.results import fortran_g
 
-MONITOR = "millepede.mon"
 BIN, BINS = 0.1, 100  # pede's
 _MAD = 1.4826
 _TITLES = (

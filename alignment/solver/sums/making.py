@@ -16,7 +16,7 @@ from faser_align.alignment.solver.output.histograms import SummedHistogram
 from faser_align.alignment.solver.output.monitor import BINS, Monitor
 from faser_align.alignment.solver.passes import Observer, Parameters, Pass, run_pass
 from faser_align.alignment.solver.source import BLOCK_BYTES, Source
-from faser_align.alignment.solver.steering_data import Binary, Steering
+from faser_align.alignment.solver.steering import Binary, Steering
 from faser_align.alignment.solver.sums.file import FileSums, fingerprint
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import Name

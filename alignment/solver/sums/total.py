@@ -12,7 +12,7 @@ from faser_align.alignment.solver.output.monitor import BINS
 from faser_align.alignment.solver.passes import Pass, run_pass
 from faser_align.alignment.solver.problem import Problem
 from faser_align.alignment.solver.source import Source
-from faser_align.alignment.solver.steering_data import Binary, Steering
+from faser_align.alignment.solver.steering import Binary, Steering
 from faser_align.alignment.solver.sums.file import FileSums, read_sums
 from faser_align.fsm.errors import UserError
 
