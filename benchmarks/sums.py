@@ -26,10 +26,10 @@ from known_truth import STEPS, manifest, misplace_everything, true_constants, wr
 from faser_align.alignment.parameters.constants import Constants, read_constants, write_constants
 from faser_align.alignment.quality.momenta import read_momenta
 from faser_align.campaign import layout
+from faser_align.jobs.equations import write_file_sums
 from faser_align.jobs.program import Iteration, open_iteration
 from faser_align.jobs.reconstruct import reconstruct
 from faser_align.jobs.steps import run_steps
-from faser_align.jobs.sums import write_file_sums
 
 MADE = 2
 NUMBER = 2  # of the iteration; its momenta are compared with those of the first

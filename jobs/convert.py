@@ -22,7 +22,7 @@ def convert_tracks(iteration: Iteration, file: int) -> None:
     Raises NodeError: CONVERSION, or COPY if they cannot be written, which a retry may solve.
     """
     from faser_align.alignment.quality.momenta import write_momenta
-    from faser_align.jobs.sums import write_file_sums
+    from faser_align.jobs.equations import write_file_sums
 
     with failing(exit_codes.CONVERSION, file_system=exit_codes.COPY):
         Path(iteration.sums_file(file)).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Sum the normal equations of an iteration, and find the directions that a step freezes."""
+"""Sum the normal equations of raw files and of an iteration, and find the directions that a step freezes."""
 
 import os
 import sys
@@ -9,14 +9,16 @@ from pathlib import Path
 from faser_align.alignment.mille.conversion import convert
 from faser_align.alignment.parameters.constants import Constants, read_constants
 from faser_align.alignment.parameters.labels import PARAMETERS
-from faser_align.alignment.pede.steering_text import Frozen, SolverOptions, step_fixed, write_steering
+from faser_align.alignment.pede.steering_text import Frozen, SolverOptions, labels_freed, solver_options, write_steering
 from faser_align.alignment.quality.pivot import turns_layers
 from faser_align.alignment.quality.survey import freeze
 from faser_align.alignment.solver.normal_equations import Normal, in_um, normal_equations
 from faser_align.alignment.solver.steering import parse_steering
+from faser_align.alignment.solver.sums.file import sums_file, write_sums
+from faser_align.alignment.solver.sums.making import make_sums
 from faser_align.alignment.solver.sums.total import Total
 from faser_align.campaign import layout
-from faser_align.fsm.errors import CampaignError
+from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.jobs.program import Iteration, reading_constants
 
 
@@ -66,8 +68,7 @@ def about_layers(iteration: Iteration) -> bool:
     """Return whether a step of the stage frees layer rotations whose derivatives are about the hits' z."""
     if iteration.config["mille"]["pivot"] == "layer":
         return False
-    steps = iteration.record["stages"][iteration.stage - 1]["steps"]
-    return any(turns_layers(PARAMETERS.keys() - step_fixed(step, iteration.stations)) for step in steps)
+    return turns_layers(labels_freed([iteration.record["stages"][iteration.stage - 1]], iteration.stations))
 
 
 def frozen_directions(
@@ -137,3 +138,42 @@ def _write_steering(
     """
     options = SolverOptions(hugecut=iteration.config["solver"]["hugecut"], entries=1, frame=frame)
     return write_steering(scratch, binaries, frozenset(), {}, options, weights)
+
+
+def write_file_sums(iteration: Iteration, file: int) -> None:
+    """Write the sums of a raw file's Mille binary for the cuts of the stage's steps; a validation needs none.
+
+    Errors are only printed, because the Millepede job can read the binary instead.
+    """
+    if iteration.stage == layout.VALIDATION:
+        return
+    binary = iteration.mille_file(file)
+    try:
+        # HTCondor's scratch folder, which it clears even after a crash
+        with tempfile.TemporaryDirectory() as scratch:
+            huge_cut, has_chi2_cut = _cuts(iteration, binary, scratch)
+            turned = None
+            if about_layers(iteration):
+                constants = read_constants(iteration.constants_file())
+                turned = convert_about_layers(iteration, file, iteration.residual_max_mm, constants, scratch)
+            sums = make_sums(binary, huge_cut, has_chi2_cut=has_chi2_cut, turned=turned)
+            write_sums(sums_file(binary), sums)
+    except Exception as error:  # noqa: BLE001 -- the binary exists whatever happens here
+        sys.stderr.write(f"the Millepede job will read the binary, because its sums are not stored: {error}\n")
+
+
+def read_total(steering: Path) -> tuple[Total | None, str]:
+    """Return the sums of a steering file's binaries, with their weights; None with the reason if there are none."""
+    try:
+        return Total(parse_steering(steering).binaries), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def _cuts(iteration: Iteration, binary: str, scratch: str) -> tuple[float, bool]:
+    """Return ``hugecut`` of the first step, and whether any step has ``chisqcut``."""
+    read = []
+    for step in iteration.record["stages"][iteration.stage - 1]["steps"]:
+        options = solver_options(iteration.config["solver"], step)
+        read.append(parse_steering(write_steering(scratch, [binary], frozenset(), {}, options)))
+    return read[0].huge_cut, any(steering.chi2_cut != (0.0, 0.0) for steering in read)

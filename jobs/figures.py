@@ -1,4 +1,4 @@
-"""Write the data of an iteration's figures, and of a validation's.
+"""Write the data of an iteration's figures, and of a validation's; draw a campaign's convergence for its messages.
 
 No result depends on them, so errors are only printed.
 """
@@ -17,9 +17,10 @@ from faser_align.alignment.quality import figure_rows
 from faser_align.alignment.quality.figure_data import FigureData, Files, write_figures
 from faser_align.campaign import layout
 from faser_align.fsm.metrics import Metrics
-from faser_align.jobs.counted_files import rows_of_files
 from faser_align.jobs.program import Iteration
 from faser_align.jobs.steps import Solved
+from faser_align.pages.figures import convergence, style
+from faser_align.system.atomic import replacing
 
 
 def keep_solution(iteration: Iteration, solved: Solved, correction: Mapping[str, Six], metrics: Metrics) -> None:
@@ -44,7 +45,7 @@ def keep_half(half: Iteration, files: Sequence[int], files_of: str) -> None:
     """Write the data of the figures of a validation's half: the tracks of ``files`` with one set of constants."""
 
     def data() -> FigureData:
-        counts, rows = rows_of_files(half.mille_file, files)
+        counts, rows = figure_rows.rows_of_files(half.mille_file, files)
         return dataclasses.replace(
             _data(half, [half.mille_file(file) for file in files], counts, rows), files_of=files_of
         )
@@ -83,3 +84,30 @@ def _keep(iteration: Iteration, data: Callable[[], FigureData]) -> None:
         write_figures(path, data())
     except Exception as error:  # noqa: BLE001 -- the solution exists whatever happens here
         sys.stderr.write(f"the data of the figures are not stored: {error}\n")
+
+
+def plot(path: str, history: Sequence[Metrics], limits: Mapping[str, float], label: str = style.LABEL) -> str:
+    """Draw the convergence of a campaign into the PNG file ``path``.
+
+    Args:
+        path: the picture, written atomically.
+        history: metrics of its iterations, oldest first.
+        limits: limits of the convergence criteria, named as in ``fsm.rules.limits_of``.
+        label: the experiment's label.
+
+    Returns:
+        Why there is no picture, or an empty string. Never raises, because no result depends on the picture.
+    """
+    if why := style.missing():
+        return why
+    try:
+        found = convergence.of(history, limits)
+        if found is None:
+            return "no iteration has numbers to draw"
+        content = style.written(found.figure(label), "png")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with replacing(path) as file:
+            file.write(content)
+    except Exception as problem:  # noqa: BLE001 -- as the docstring says
+        return f"the plot could not be drawn: {type(problem).__name__}: {problem}"
+    return ""

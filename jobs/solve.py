@@ -25,10 +25,9 @@ from faser_align.alignment.parameters.constants import (
     read_constants,
     write_constants,
 )
-from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.results import LOG
 from faser_align.alignment.pede.runner import VERSION
-from faser_align.alignment.pede.steering_text import step_fixed
+from faser_align.alignment.pede.steering_text import labels_freed
 from faser_align.alignment.quality.between_files import agreement, read_duplicates
 from faser_align.alignment.quality.metrics import Data, Resources, iteration_metrics
 from faser_align.alignment.quality.momenta import TrackArray, compare, read_momenta
@@ -43,9 +42,8 @@ from faser_align.fsm.rules import Rules, limits_of
 from faser_align.jobs.checksums import constants_facts
 from faser_align.jobs.cost import reconstruction_cost
 from faser_align.jobs.equations import first_constants
-from faser_align.jobs.figures import keep_solution
+from faser_align.jobs.figures import keep_solution, plot
 from faser_align.jobs.grading import grade, read_history
-from faser_align.jobs.plot import plot
 from faser_align.jobs.program import Iteration, failing, lost_files, main, open_iteration, reading_constants
 from faser_align.jobs.steps import run_steps
 from faser_align.pages.figures import style
@@ -117,8 +115,7 @@ def solve(folder: str, stage: int, number: int) -> None:
         iteration.config["convergence"]["momentum_max"],
         Rules.from_config(convergence_of(iteration.record, stage)),
     )
-    cost = reconstruction_cost(iteration.folder, stage, number)
-    metrics["reconstruction"] = {"cpu_s": cost.cpu_s, "jobs": cost.jobs} if cost else {}
+    metrics["reconstruction"] = reconstruction_cost(iteration.folder, stage, number)
     history = [*read_history(iteration), metrics]
     quality = grade(iteration, history)
     if quality:
@@ -142,12 +139,7 @@ def _freed_earlier(iteration: Iteration) -> set[int]:
         return set()
     inherited = iteration.record.get("parent", {}).get("stages", [])
     earlier = [stage for stage in (*inherited, *stages) if stage["steps"] != stages[-1]["steps"]]
-    return {
-        label
-        for stage in earlier
-        for step in stage["steps"]
-        for label in PARAMETERS.keys() - step_fixed(step, stage.get("stations", iteration.stations))
-    }
+    return labels_freed(earlier, iteration.stations)
 
 
 def _constants_before(iteration: Iteration) -> Constants | None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from faser_align.alignment.pede.runner import NotStartedError, run_pede, sourced
 from faser_align.alignment.pede.solution import DOUBTFUL_CODES, Solution, accept
 from faser_align.alignment.pede.steering_text import Frozen, solver_options, step_fixed, write_steering
 from faser_align.alignment.quality.figure_data import Files
+from faser_align.alignment.quality.figure_rows import rows_of_files
 from faser_align.alignment.quality.metrics import Step
 from faser_align.alignment.solver.builtin import solve as run_builtin
 from faser_align.alignment.solver.normal_equations import Normal
@@ -24,10 +25,8 @@ from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
 from faser_align.fsm.plural import first_of
 from faser_align.jobs.convert import write_mille
-from faser_align.jobs.counted_files import rows_of_files
-from faser_align.jobs.equations import equations, frozen_directions
+from faser_align.jobs.equations import equations, frozen_directions, read_total
 from faser_align.jobs.program import Iteration, failing
-from faser_align.jobs.sums import read_total
 
 # End codes of pede.
 NO_VARIABLES = (21, 22)
@@ -65,32 +64,30 @@ def run_steps(iteration: Iteration, used: list[int], constants: Constants) -> So
     Raises NodeError: INPUT_MISSING without a file, STATISTICS if no parameter has enough entries, SOLVER if there is no
     solution.
     """
-    mille_file: MilleFile = iteration.mille_file
-    counts, side_residuals, rows = _counts(mille_file, used)
-    attempt = _attempt(iteration, used, mille_file, iteration.residual_max_mm, constants)
-    steps, steering, failed, normal = attempt
-    again = failed is not None and failed.end_code == TOO_MANY_REJECTS
-    if again:
-        mille_file = iteration.wide_mille_file
-        for file in used:
-            write_mille(iteration, file, iteration.wide_mille_file(file), WIDER * iteration.residual_max_mm)
+    again = False
+    while True:
+        mille_file: MilleFile = iteration.wide_mille_file if again else iteration.mille_file
+        residual_max_mm = iteration.residual_max_mm * (WIDER if again else 1.0)
+        for file in used if again else ():
+            write_mille(iteration, file, mille_file(file), residual_max_mm)
         counts, side_residuals, rows = _counts(mille_file, used)
-        attempt = _attempt(iteration, used, mille_file, WIDER * iteration.residual_max_mm, constants)
-        steps, steering, failed, normal = attempt
-    if failed is not None:
-        wider = f" (also with hits up to {WIDER * iteration.residual_max_mm:g} mm)" if again else ""
-        name = iteration.record["stages"][iteration.stage - 1]["steps"][len(steps)]["name"]
-        step = f"step {len(steps) + 1} ({name})"
-        if failed.end_code in NO_VARIABLES:
-            least = iteration.config["solver"]["entries"]
-            raise NodeError(
-                f"{step}: of {counts.tracks_written:,} tracks no free parameter has the {least} measurements that solver.entries requires",
-                exit_codes.STATISTICS,
-            )
-        raise NodeError(f"{step}: {failed.message}{wider}", exit_codes.SOLVER)
-    residual_max_mm = iteration.residual_max_mm * (WIDER if again else 1.0)
-    binaries = [mille_file(file) for file in used]
-    return Solved(steps, counts, residual_max_mm, again, steering, side_residuals, normal, rows, binaries)
+        steps, steering, failed, normal = _attempt(iteration, used, mille_file, residual_max_mm, constants)
+        if failed is None:
+            binaries = [mille_file(file) for file in used]
+            return Solved(steps, counts, residual_max_mm, again, steering, side_residuals, normal, rows, binaries)
+        if again or failed.end_code != TOO_MANY_REJECTS:
+            break
+        again = True
+    wider = f" (also with hits up to {residual_max_mm:g} mm)" if again else ""
+    name = iteration.record["stages"][iteration.stage - 1]["steps"][len(steps)]["name"]
+    step = f"step {len(steps) + 1} ({name})"
+    if failed.end_code in NO_VARIABLES:
+        least = iteration.config["solver"]["entries"]
+        raise NodeError(
+            f"{step}: of {counts.tracks_written:,} tracks no free parameter has the {least} measurements that solver.entries requires",
+            exit_codes.STATISTICS,
+        )
+    raise NodeError(f"{step}: {failed.message}{wider}", exit_codes.SOLVER)
 
 
 def _counts(mille_file: MilleFile, used: list[int]) -> tuple[Counts, IntArray, list[Files]]:
@@ -145,7 +142,8 @@ def _attempt(
                 )
                 normal = found if number == 1 else normal
                 frozen = frozen_directions(iteration, steering, found, fixed, constants, above, total) if found else ()
-                print(f"step {number} ({step['name']}) freezes {_listed(frozen)}", flush=True)
+                names = "; ".join(one.name for one in frozen) or "nothing"
+                print(f"step {number} ({step['name']}) freezes {names}", flush=True)
                 steering = write_steering(
                     place, binaries, fixed, start, dataclasses.replace(options, frozen=frozen), weights
                 )
@@ -157,10 +155,6 @@ def _attempt(
         frame = solver_options(settings, planned[0]).frame
         normal = equations(iteration, used, first, residual_max_mm, constants, frame=frame, total=total)
     return _Attempt(steps, first, None, normal)
-
-
-def _listed(frozen: Sequence[Frozen]) -> str:
-    return "; ".join(one.name for one in frozen) or "nothing"
 
 
 def _solution(steering: Path, settings: Solver, total: Total | None, why_no_sums: str) -> Solution:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from faser_align.alignment.mille.counts import LAYER_KEYS, Counts, read_counts
 from faser_align.alignment.parameters.labels import PARAMETERS
-from faser_align.alignment.pede.steering_text import step_fixed
+from faser_align.alignment.pede.steering_text import labels_freed
 from faser_align.alignment.quality.metrics_file import parse_metrics
 from faser_align.alignment.quality.momenta import compare, read_momenta
 from faser_align.alignment.quality.notes import changed_by_hand
@@ -45,7 +45,7 @@ def validate(folder: str, stage: int, number: int) -> None:
     ):  # which older versions always reconstructed again
         groups.pop("all", None)
     with failing(exit_codes.CONFIG):
-        free = _free(after)
+        free = labels_freed(after.record["stages"], after.record["stations"])
     with reading_constants():
         constants = validation_facts(after._replace(number=layout.BEFORE), after)
     metrics: Metrics = {
@@ -71,17 +71,6 @@ def validate(folder: str, stage: int, number: int) -> None:
         keep_half(half, unused or files, of)
     with failing(exit_codes.COPY):
         write_text(path, json.dumps(metrics, allow_nan=False))
-
-
-def _free(after: Iteration) -> set[int]:
-    """Return the labels that any step of the campaign frees."""
-    record = after.record
-    return {
-        label
-        for stage, described in enumerate(record["stages"], start=1)
-        for step in described["steps"]
-        for label in PARAMETERS.keys() - step_fixed(step, layout.stations_of(record, stage))
-    }
 
 
 def _aligned_sides(after: Iteration) -> dict[str, int]:

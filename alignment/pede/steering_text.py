@@ -22,7 +22,7 @@ from faser_align.config.values import FRAME
 from faser_align.system.atomic import Name, write_text
 
 if TYPE_CHECKING:
-    from faser_align.config.stage_types import UsedStep
+    from faser_align.config.stage_types import UsedStage, UsedStep
     from faser_align.config.stored_types import Solver
 
 FRAME_LAYERS = ((1, 1), (3, 1))  # station and layer: 21 and 41
@@ -108,6 +108,16 @@ def step_fixed(step: "UsedStep", stations: int) -> frozenset[int]:
     own = parse_parameters(step.get("parameters_text", ""), step.get("parameters", "the step's parameters"))
     freed = {label for label, (_, presigma) in own.items() if presigma > 0}
     return (fixed - freed) | {label for label, (_, presigma) in own.items() if presigma < 0}
+
+
+def labels_freed(stages: "Iterable[UsedStage]", stations: int) -> set[int]:
+    """Return the labels that any step of some stages frees; ``stations`` is for stages that do not say."""
+    return {
+        label
+        for stage in stages
+        for step in stage["steps"]
+        for label in PARAMETERS.keys() - step_fixed(step, stage.get("stations", stations))
+    }
 
 
 def step_texts(

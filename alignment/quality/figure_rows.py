@@ -1,21 +1,23 @@
-"""Make the parts of an iteration's figure data from counts and normal equations. Pure."""
+"""Make the parts of an iteration's figure data from counts and normal equations."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from faser_align.alignment.histograms import Bins, Categories, Histogram, Profile
-from faser_align.alignment.mille.counts import LAYER_KEYS, MOMENTUM_EDGES_GEV, Counts
+from faser_align.alignment.mille.counts import LAYER_KEYS, MOMENTUM_EDGES_GEV, Counts, read_counts
 from faser_align.alignment.mille.distributions import CHARGE, MODULE, SIDE
 from faser_align.alignment.parameters.constants import ZERO, Six
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.quality.constant_errors import errors_of, merged
-from faser_align.alignment.quality.figure_data import Correction, Files, Mode, ParameterRow, Spectrum
+from faser_align.alignment.quality.figure_data import ROWS_MAX, Correction, Files, Mode, ParameterRow, Spectrum
 from faser_align.alignment.quality.metrics import Step
 from faser_align.alignment.quality.mode_names import distinct
 from faser_align.alignment.quality.weak_modes import UNDETERMINED, WEAK, name
 from faser_align.alignment.solver.normal_equations import Normal
+from faser_align.campaign.layout import raw_name
 
 CUT = Categories("cut", "hits by cut", ("used", "residual", "derivative", "chi2"))
 MOMENTUM = Bins("momentum", "momentum [GeV]", tuple(MOMENTUM_EDGES_GEV.tolist()))
@@ -34,7 +36,28 @@ def counted(counts: Counts) -> dict[str, Histogram | Profile]:
     }
 
 
-def files_row(names: Sequence[str], counts: Counts) -> Files:
+def rows_of_files(
+    mille_file: Callable[[int], str], files: Sequence[int], each: Callable[[Counts], Any] | None = None
+) -> tuple[Counts, list[Files]]:
+    """Return the sum of the conversions' counts, and rows of raw files; of many files a row has several.
+
+    ``each`` is called with the counts of each file. Raises UserError if they cannot be read.
+    """
+    total, rows = Counts(), []
+    for group in np.array_split(np.array(files), min(len(files), ROWS_MAX) or 1):
+        of_group = Counts()
+        for file in group.tolist():
+            counts = read_counts(f"{mille_file(file)}.json")
+            of_group += counts
+            if each is not None:
+                each(counts)
+        total += of_group
+        if len(group):
+            rows.append(_row([raw_name(file) for file in group.tolist()], of_group))
+    return total, rows
+
+
+def _row(names: Sequence[str], counts: Counts) -> Files:
     """Return the row of consecutive raw files with these names, and the sum of their counts."""
     residuals = counts.module_residuals.sum(axis=1)
     means = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from campaigns import metrics
 
-from faser_align.jobs.plot import plot
+from faser_align.jobs.figures import plot
 
 LIMITS = {"effect_um": 0.5, "significance": 0.01}
 PNG = b"\x89PNG\r\n\x1a\n"

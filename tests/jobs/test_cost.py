@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from faser_align.jobs.cost import Cost, reconstruction_cost
+from faser_align.jobs.cost import reconstruction_cost
 
 USED = "\t\tUsr {}, Sys {}  -  Run Remote Usage\n\t\tUsr 9 00:00:00, Sys 9 00:00:00  -  Total Remote Usage\n"
 
@@ -33,11 +33,11 @@ def test_cpu_time_of_an_iteration_is_summed(note: str, tmp_path: Path) -> None:
     )
     log = "".join(_job(note, number, *job) for number, job in enumerate(jobs, 1))
     (tmp_path / "jobs.log").write_text(log + "005 (1\x00 cut off")
-    assert reconstruction_cost(str(tmp_path), 1, 2) == Cost(86_400 + 2 + 60 + 3600, 2)
+    assert reconstruction_cost(str(tmp_path), 1, 2) == {"cpu_s": 86_400 + 2 + 60 + 3600, "jobs": 2}
 
 
 def test_no_log_no_cost(tmp_path: Path) -> None:
     """Without a log, or without a job of the iteration in it, there is no cost."""
-    assert reconstruction_cost(str(tmp_path), 1, 1) is None
+    assert reconstruction_cost(str(tmp_path), 1, 1) == {}
     (tmp_path / "jobs.log").write_text("")
-    assert reconstruction_cost(str(tmp_path), 1, 1) is None
+    assert reconstruction_cost(str(tmp_path), 1, 1) == {}

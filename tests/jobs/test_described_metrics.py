@@ -17,7 +17,7 @@ from faser_align.campaign import layout
 from faser_align.cli.show import figures
 from faser_align.fsm import validation, verdict
 from faser_align.fsm.rules import Rules
-from faser_align.jobs.plot import plot
+from faser_align.jobs.figures import plot
 from faser_align.jobs.reconstruct import reconstruct
 from faser_align.jobs.solve import solve
 from faser_align.jobs.validate import validate

@@ -52,7 +52,7 @@ def test_sums_are_not_needed(
     sums = Path(layout.mille_file(str(folder), 1, 1, "011705", 400)).with_suffix(".sums")
     sums.parent.mkdir()
     sums.write_text("of an earlier attempt")
-    monkeypatch.setattr("faser_align.jobs.sums.make_sums", operator.itemgetter("nothing"))
+    monkeypatch.setattr("faser_align.jobs.equations.make_sums", operator.itemgetter("nothing"))
     reconstruct(str(folder), 1, 1, 400)
     assert "the Millepede job will read the binary, because its sums are not stored: " in capsys.readouterr().err
     assert not sums.exists()
