@@ -30,32 +30,23 @@ class Series(NamedTuple):
     values: Sequence[float | None]
 
 
-class Limit(NamedTuple):
-    """A threshold drawn as a line."""
-
-    name: str
-    value: float
-
-
 def line_chart(
     title: str,
     places: Sequence[str],
     series: Sequence[Series],
     *,
     unit: str = "",
-    along: str = "iteration",
     log: bool = False,
-    limit: Limit | None = None,
+    limit: float | None = None,
     groups: Sequence[object] = (),
 ) -> Markup:
     """Return a chart of one or more series.
 
     Args:
         title: what is shown; screen readers read it.
-        places: labels of the positions on the x axis.
+        places: labels of the positions on the x axis, which are iterations.
         series: values at these positions; at most eight have different colours.
         unit: unit of the values.
-        along: what the positions are.
         log: use a logarithmic y axis and omit values that are not positive.
         limit: a threshold.
         groups: of the positions, such as stages; a line connects positions of one group only.
@@ -64,17 +55,21 @@ def line_chart(
         The SVG, with a legend unless a single series has the chart's name; a sentence if no value can be shown.
     """
     title, unit = symbols(title), symbols(unit)
-    shown = [Series(symbols(s.name), [_usable(value, log) for value in s.values]) for s in series]
+
+    def usable(value: float | None) -> float | None:
+        return value if value is not None and math.isfinite(value) and (value > 0 or not log) else None
+
+    shown = [Series(symbols(s.name), [usable(value) for value in s.values]) for s in series]
     values = [value for s in shown for value in s.values if value is not None]
     if not values:
         return Markup("<p class='none'>{}: no numbers yet.</p>").format(title)
-    axis = _Axis([*values, *([limit.value] if limit else [])], log)
-    parts = [_grid(axis, unit), _names(places, along)]
+    axis = _Axis([*values, *([] if limit is None else [limit])], log)
+    parts = [_grid(axis, unit), _names(places)]
     parts += [
         _line(s, number % COLOURS, places, axis, unit, groups, WIDER * (len(shown) - 1 - number))
         for number, s in enumerate(shown)
     ]
-    if limit:
+    if limit is not None:
         parts.append(_limit(axis, limit, unit, shown))
     drawn = Markup(
         "<svg class='chart' style='height:{h:g}px;padding:{top:g}px {right:g}px {bottom:g}px {left:g}px' role='img' "
@@ -89,10 +84,6 @@ def line_chart(
         parts=Markup("").join(parts),
     )
     return drawn if [s.name for s in shown] == [title] else drawn + _legend(shown)
-
-
-def _usable(value: float | None, log: bool) -> float | None:
-    return value if value is not None and math.isfinite(value) and (value > 0 or not log) else None
 
 
 class _Axis:
@@ -153,7 +144,7 @@ def _grid(axis: _Axis, unit: str) -> Markup:
     return Markup("").join(lines) + (named if unit else "")
 
 
-def _names(places: Sequence[str], along: str) -> Markup:
+def _names(places: Sequence[str]) -> Markup:
     widest = SIGN_PX * (1 + max(map(len, places)))
     every = math.ceil(len(places) * widest / NARROWEST_PX)
     return Markup("").join(
@@ -162,13 +153,13 @@ def _names(places: Sequence[str], along: str) -> Markup:
         )
         for at, name in enumerate(places)
         if at % every == 0
-    ) + Markup("<text class='place' x='50%' y='{y:g}'>{along}</text>").format(y=HEIGHT + 34, along=along)
+    ) + Markup("<text class='place' x='50%' y='{y:g}'>iteration</text>").format(y=HEIGHT + 34)
 
 
-def _limit(axis: _Axis, limit: Limit, unit: str, series: Sequence[Series]) -> Markup:
+def _limit(axis: _Axis, limit: float, unit: str, series: Sequence[Series]) -> Markup:
     """Draw a dashed line with its name, on the side farther from the curves."""
-    y = axis.y(limit.value)
-    words = f"{limit.name} {number(limit.value)} {unit}".strip()
+    y = axis.y(limit)
+    words = f"limit {number(limit)} {unit}".strip()
     curves = [[axis.y(value) for value in s.values if value is not None] for s in series]
     first, last = (min(abs(curve[end] - y) for curve in curves if curve) for end in (0, -1))
     return Markup(

@@ -5,9 +5,9 @@ Reading does not disturb a campaign. ``missing`` names what could not be read, a
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from faser_align.alignment.parameters.constants import (
     ZERO,
@@ -258,7 +258,7 @@ def _solved(
             result = _result(folder, record, *at, missing)
             of_row = _errors(row, result, figures.get(at))
             errors = errors | {
-                key: _in_order(now or before for now, before in zip(six, errors.get(key, ZERO), strict=True))
+                key: cast(Six, tuple(now or before for now, before in zip(six, errors.get(key, ZERO), strict=True)))
                 for key, six in of_row.items()
             }
             if result is not None:
@@ -278,18 +278,12 @@ def _errors(row: Row, result: Result | None, data: FigureData | None) -> Constan
     if not stored and data is not None:
         stored = {key: of.error for key, of in data.corrections.items()}
     if stored:
-        return {key: _in_mm_rad(six) for key, six in stored.items()}
+        return {
+            key: cast(Six, tuple((um or 0.0) * factor for um, factor in zip(six, _PER_UM_URAD, strict=True)))
+            for key, six in stored.items()
+        }
     known = {label: row.error for label, row in (result or {}).items() if row.error}
     return errors_from_parameters(known) if known else {}
-
-
-def _in_mm_rad(six: Sequence[float | None]) -> Six:
-    return _in_order((value or 0.0) * factor for value, factor in zip(six, _PER_UM_URAD, strict=True))
-
-
-def _in_order(values: Iterable[float]) -> Six:
-    x, y, z, rx, ry, rz = values
-    return (x, y, z, rx, ry, rz)
 
 
 def _result(folder: str, record: Manifest, stage: int, iteration: int, missing: list[str]) -> Result | None:

@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from faser_align.alignment.parameters.constants import DOFS, ZERO, Constants, subtract_constants
-from faser_align.alignment.parameters.differences import UM, URAD, changes, movers
+from faser_align.alignment.parameters.constants import Constants
+from faser_align.alignment.parameters.differences import Change, changes, moved, movers
 from faser_align.alignment.quality import describe
 from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest import convergence_of
@@ -14,12 +14,13 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
 from faser_align.fsm.rules import limits_of
 from faser_align.pages import charts
-from faser_align.pages.charts import Limit, Series
+from faser_align.pages.charts import Series
 from faser_align.pages.collect import Facts
 from faser_align.pages.figures import comparison as comparing
 from faser_align.pages.figures import elements, style
 from faser_align.pages.figures import page as drawing
-from faser_align.pages.templating import environment
+from faser_align.pages.figures.source import error_of
+from faser_align.pages.templating import rendered
 from faser_align.system.formatting import chi2, number, shift
 
 MOVERS_MAX, MISSING_MAX = 10, 1
@@ -138,18 +139,14 @@ def compare(campaigns: Sequence[Facts]) -> Comparison:
         {(run, file) for run, of in by_run(c.record["run"], c.record["files"]).items() for file in of}
         for c in campaigns
     ]
-    apart, moved = {}, {}
+    apart, largest = {}, {}
     for name, other in zip(names[1:], others, strict=True):
         if first.found is not None and other.found is not None:
-            apart[name] = _apart(first, other)
+            errors = first.errors, other.errors
             differences = changes(first.found, other.found)
-            moved[name] = [
-                Mover(
-                    change.words,
-                    change.value,
-                    change.unit,
-                    _error(change.key, change.dof, (first.errors, other.errors)),
-                )
+            apart[name] = list(_apart(differences, errors))
+            largest[name] = [
+                Mover(change.words, change.value, change.unit, error_of(change, *errors))
                 for rotations in (False, True)
                 for change in movers(differences, MOVERS_MAX, rotations=rotations)
             ]
@@ -162,7 +159,7 @@ def compare(campaigns: Sequence[Facts]) -> Comparison:
         common=_in_words(set.intersection(*files)),
         shares=_shares(names, files),
         apart=apart,
-        movers=moved,
+        movers=largest,
         missing=[f"{name}: {text}" for name, c in zip(names, campaigns, strict=True) for text in _missing(c)],
     )
 
@@ -201,8 +198,7 @@ def _in_words(files: set[tuple[str, int]]) -> str:
 
 def _summary(campaigns: Sequence[Facts]) -> list[tuple[str, tuple[str, ...]]]:
     """Return rows of numbers with one column per campaign."""
-    last = [next((row for row in reversed(c.iterations) if row["metrics"]), {}) for c in campaigns]
-    solved = [sum(bool(row["metrics"]) for row in c.iterations) for c in campaigns]
+    last = [c.judged[-1] if c.judged else {} for c in campaigns]
 
     def numbers(key: str, form: str) -> tuple[str, ...]:
         return tuple(number(row.get(key), form) for row in last)
@@ -211,7 +207,7 @@ def _summary(campaigns: Sequence[Facts]) -> list[tuple[str, tuple[str, ...]]]:
         ("state", tuple(c.campaign["state"] for c in campaigns)),
         ("files", tuple(str(len(c.record["files"])) for c in campaigns)),
         ("files dropped", tuple(str(c.files_dropped) for c in campaigns)),
-        ("iterations", tuple(str(count) for count in solved)),
+        ("iterations", tuple(str(len(c.judged)) for c in campaigns)),
         ("tracks", numbers("tracks", ",")),
         ("chi2/ndf", tuple(chi2(row.get("chi2_per_ndf")) for row in last)),
         ("expected residual shift (um)", tuple(shift(row.get("effect_um")) for row in last)),
@@ -237,61 +233,41 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
         yield prefix, json.dumps(value)
 
 
-def _apart(first: Facts, other: Facts) -> list[Apart]:
-    difference = subtract_constants(other.found or {}, first.found or {})
-    rows = []
-    for kind, length in (("layer", 2), ("module", 3)):
-        for place, dof in enumerate(DOFS):
-            values = {key: six[place] for key, six in difference.items() if len(key) == length and six[place]}
-            if values:
-                rows.append(_row(kind, dof, place, values, (first.errors, other.errors)))
-    return rows
-
-
-def _row(kind: str, dof: str, place: int, values: Mapping[str, float], errors: tuple[Constants, Constants]) -> Apart:
-    factor, unit = (URAD, "urad") if dof.startswith("r") else (UM, "um")
-    where = max(values, key=lambda key: abs(values[key]))
-    sigmas = []
-    for key, value in values.items():
-        error = _error(key, dof, errors)
-        if error:
-            sigmas.append((factor * value / error) ** 2)
-    return Apart(
-        kind=kind,
-        dof=dof,
-        elements=len(values),
-        rms=factor * math.sqrt(sum(value**2 for value in values.values()) / len(values)),
-        largest=factor * values[where],
-        where=where,
-        sigma=math.sqrt(sum(sigmas) / len(sigmas)) if sigmas else None,
-        unit=unit,
-        error=_error(where, dof, errors),
-    )
-
-
-def _error(key: str, dof: str, errors: tuple[Constants, Constants]) -> float | None:
-    """Return the error of a difference (um, urad), both errors added in quadrature; None if neither is known."""
-    error = math.hypot(*(constants.get(key, ZERO)[DOFS.index(dof)] for constants in errors))
-    return error * (URAD if dof.startswith("r") else UM) or None
+def _apart(differences: list[Change], errors: tuple[Constants, Constants]) -> Iterator[Apart]:
+    """Yield a row for each degree of freedom of layers and modules that differs."""
+    for part in moved(differences):
+        sigmas = [
+            (one.value / error) ** 2
+            for one in differences
+            if one.dof == part.dof and len(one.key) == len(part.largest.key) and (error := error_of(one, *errors))
+        ]
+        yield Apart(
+            part.kind,
+            part.dof,
+            part.elements,
+            part.rms,
+            part.largest.value,
+            part.largest.key,
+            math.sqrt(sum(sigmas) / len(sigmas)) if sigmas else None,
+            part.largest.unit,
+            error_of(part.largest, *errors),
+        )
 
 
 def render(campaigns: Sequence[Facts], *, written_utc: str) -> str:
     """Return the comparison as an HTML page."""
     comparison = compare(campaigns)
-    return (
-        environment()
-        .get_template("compare.html.j2")
-        .render(
-            found=comparison,
-            charts=_charts(comparison, campaigns),
-            figures=_figures(comparison, campaigns),
-            significance={
-                name: elements.significance(comparing.differences_of(campaigns[0], other))
-                for name, other in zip(comparison.names[1:], campaigns[1:], strict=True)
-            },
-            written_utc=written_utc,
-            title=" and ".join(comparison.names),
-        )
+    return rendered(
+        "compare.html.j2",
+        found=comparison,
+        charts=_charts(comparison, campaigns),
+        figures=_figures(comparison, campaigns),
+        significance={
+            name: elements.significance(comparing.differences_of(campaigns[0], other))
+            for name, other in zip(comparison.names[1:], campaigns[1:], strict=True)
+        },
+        written_utc=written_utc,
+        title=" and ".join(comparison.names),
     )
 
 
@@ -338,7 +314,7 @@ def _charts(comparison: Comparison, campaigns: Sequence[Facts]) -> list[tuple[st
             [Series(*series) for series in zip(comparison.names, curve.aligned, strict=True)],
             unit=curve.unit,
             log=curve.log,
-            limit=Limit("limit", known[0]) if len(known) == 1 else None,
+            limit=known[0] if len(known) == 1 else None,
             groups=[name.partition(".")[0] for name in curve.places] if "." in "".join(curve.places) else (),
         )
         drawn.append((heading, chart))

@@ -9,7 +9,7 @@ from faser_align.campaign.manifest import convergence_of
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm.rules import Rules, limits_of
 from faser_align.pages import charts
-from faser_align.pages.charts import Limit, Series
+from faser_align.pages.charts import Series
 from faser_align.pages.collect import Facts
 
 _RULES = {
@@ -31,7 +31,7 @@ def drawn(facts: Facts) -> list[tuple[str, Markup]]:
         limits = [of.get(number) for of in limited]
         if len(set(limits)) > 1:  # stages have different limits
             return charts.line_chart(title, places, [*series, Series("limit", limits)], groups=stages, **options)
-        limit = Limit("limit", limits[0]) if limits and limits[0] is not None else None
+        limit = limits[0] if limits else None
         return charts.line_chart(title, places, series, limit=limit, groups=stages, **options)
 
     def curve(number: str, title: str, **options: Any) -> Markup:

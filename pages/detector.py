@@ -5,7 +5,7 @@ The view is along the beam: rows 0-3 upwards at x > 0 on the left, rows 4-7 at x
 they wrap on a phone. The page's script recolours them for the chosen iteration and quantity with the same scale.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from markupsafe import Markup
 
@@ -20,9 +20,7 @@ ROWS = 4
 NAMES = ("IFT", "station 1", "station 2", "station 3")
 
 
-def picture(
-    values: Mapping[str, Measured], *, title: str, unit: str, most: float, station_keys: Sequence[int] = STATIONS
-) -> Markup:
+def picture(values: Mapping[str, Measured], *, title: str, unit: str, most: float) -> Markup:
     """Draw the detector with each module and layer coloured by its value relative to the end of the scale.
 
     Args:
@@ -30,43 +28,32 @@ def picture(
         title: what is shown.
         unit: unit of the values.
         most: end of the scale in both directions.
-        station_keys: stations to draw.
     """
-    drawn = [_station(station, values, most, unit) for station in station_keys]
-    return Markup("<div class='detector' role='img' aria-label='{}'>{}</div>").format(title, Markup("").join(drawn))
 
+    def rect(key: str, what: str, *place: float) -> Markup:
+        fill, words = "url(#hatch)", "no number"
+        if key in values:
+            value, error = values[key]
+            fill = scale.in_page(value / most if most else 0.0)
+            words = measured(value, error, unit) if error else f"{signed(number(value))} {unit}".strip()
+        return Markup(
+            "<rect data-key='{}' x='{:g}' y='{:g}' width='{:g}' height='{:g}' style='fill:{}'><title>{}</title></rect>"
+        ).format(key, *place, Markup(fill), f"{what} {key}: {words}")
 
-def _station(station: int, values: Mapping[str, Measured], most: float, unit: str) -> Markup:
-    parts, x = [], 2.0
-    for layer in LAYERS:
-        key = constants_key(station, layer)
-        parts.append(Markup("<text class='layer' x='{:g}' y='32'>{}</text>").format(x + CELL, key))
-        parts.append(_rect(key, "layer", (x, TOP - BAR - 3, 2 * CELL - 1.5, BAR), values, most, unit))
-        for module in range(2 * ROWS):
-            column, row = divmod(module, ROWS)
-            place = (x + column * CELL, TOP + (ROWS - 1 - row) * CELL, CELL - 1.5, CELL - 1.5)
-            parts.append(_rect(f"{key}{module}", "module", place, values, most, unit))
-        x += 2 * CELL + GAP
-    return Markup(
-        "<svg viewBox='0 0 {w:g} {h:g}'><text class='station' x='2' y='13'>{name}</text>{parts}</svg>"
-    ).format(w=x - GAP + 1, h=TOP + ROWS * CELL + 2, name=NAMES[station - min(STATIONS)], parts=Markup("").join(parts))
+    def station(number: int, name: str) -> Markup:
+        parts, x = [], 2.0
+        for layer in LAYERS:
+            key = constants_key(number, layer)
+            parts.append(Markup("<text class='layer' x='{:g}' y='32'>{}</text>").format(x + CELL, key))
+            parts.append(rect(key, "layer", x, TOP - BAR - 3, 2 * CELL - 1.5, BAR))
+            for module in range(2 * ROWS):
+                column, row = divmod(module, ROWS)
+                place = x + column * CELL, TOP + (ROWS - 1 - row) * CELL
+                parts.append(rect(f"{key}{module}", "module", *place, CELL - 1.5, CELL - 1.5))
+            x += 2 * CELL + GAP
+        return Markup(
+            "<svg viewBox='0 0 {w:g} {h:g}'><text class='station' x='2' y='13'>{name}</text>{parts}</svg>"
+        ).format(w=x - GAP + 1, h=TOP + ROWS * CELL + 2, name=name, parts=Markup("").join(parts))
 
-
-def _rect(
-    key: str,
-    what: str,
-    place: tuple[float, float, float, float],
-    values: Mapping[str, Measured],
-    most: float,
-    unit: str,
-) -> Markup:
-    found = values.get(key)
-    fill, words = "url(#hatch)", "no number"
-    if found is not None:
-        value, error = found
-        fill = scale.in_page(value / most if most else 0.0)
-        words = measured(value, error, unit) if error else f"{signed(number(value))} {unit}".strip()
-    x, y, width, height = place
-    return Markup(
-        "<rect data-key='{}' x='{:g}' y='{:g}' width='{:g}' height='{:g}' style='fill:{}'><title>{}</title></rect>"
-    ).format(key, x, y, width, height, Markup(fill), f"{what} {key}: {words}")
+    drawn = Markup("").join(map(station, STATIONS, NAMES))
+    return Markup("<div class='detector' role='img' aria-label='{}'>{}</div>").format(title, drawn)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
@@ -17,39 +17,16 @@ from markupsafe import Markup
 from faser_align.alignment.quality.metrics_file import NUMBER, Whole, fault, finite
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.pages.charts import number
-from faser_align.pages.collect import Facts, collect
+from faser_align.pages.collect import Facts, Row, collect
 from faser_align.pages.figures.source import Reference
 from faser_align.pages.report import render
-from faser_align.pages.templating import environment
+from faser_align.pages.templating import rendered
 from faser_align.system.atomic import write_text
 
 INDEX = "index.html"
 INDEX_MARK = b"<title>Alignment campaigns</title>"
 MARK = re.compile(r'<meta name="faser-align-campaign" content="([^"]*)">')
 HEAD_BYTES = 2000
-
-
-class Entry(TypedDict, total=False):
-    """An entry of the index; ``page`` is the address of the campaign's page, relative to the index."""
-
-    name: str
-    state: str
-    reason: str
-    year: int | str
-    run: str
-    folder: str
-    files: int
-    iterations: int
-    chi2_per_ndf: float | None
-    residual_shift_um: float | None
-    effect_um: float | None
-    shifts_um: list[float | None]
-    created_utc: str
-    updated_utc: str
-    written_utc: str
-    grade: str
-    quality: str
-    page: str
 
 
 def write_report(
@@ -156,7 +133,7 @@ def _look_out(facts: Facts, folder: str, path: str, entry: str) -> None:
 
 def _entry(facts: Facts, written_utc: str) -> dict[str, Any]:
     """Return the index entry of a campaign."""
-    solved = [row for row in facts.iterations if row["metrics"]]
+    solved = facts.judged
     last = solved[-1] if solved else {}
     return {
         "faser-align": 1,
@@ -189,25 +166,22 @@ ENTRY = Whole(
 NEWER = {"reason": str, "shifts_um": [NUMBER], "updated_utc": str, "grade": str, "quality": str}
 
 
-def entries(folder: str) -> list[Entry]:
-    """Return the entries in a folder, newest campaign first; foreign files are skipped."""
+def entries(folder: str) -> list[Row]:
+    """Return the entries in a folder with the addresses of their pages, newest campaign first, without foreign files."""
     read = [(path, _read(path)) for path in sorted(Path(folder).glob("*.json"))]
-    published: list[Entry] = [
-        {**entry, "page": quote(os.fsencode(f"{path.stem}.html"))} for path, entry in read if entry
-    ]
+    published = [{**entry, "page": quote(os.fsencode(f"{path.stem}.html"))} for path, entry in read if entry]
     return sorted(published, key=lambda entry: entry["created_utc"], reverse=True)
 
 
-def _read(path: Path) -> Entry:
+def _read(path: Path) -> Row:
     """Return the index entry in a file beside a campaign's page; empty for other or damaged files."""
     if not path.is_file():
         return {}
     try:
-        entry = finite(json.loads(path.read_text(encoding="utf-8")))
+        entry: Row = finite(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):
         return {}
-    sound: Entry = {} if fault(entry, ENTRY) or fault(entry, NEWER) or entry["faser-align"] != 1 else entry
-    return sound
+    return {} if fault(entry, ENTRY) or fault(entry, NEWER) or entry["faser-align"] != 1 else entry
 
 
 def sparkline(values: Sequence[float | None]) -> Markup:
@@ -227,7 +201,7 @@ def sparkline(values: Sequence[float | None]) -> Markup:
     ).format(words=words, points=" ".join(points), x=x, y=y)
 
 
-def _took(entry: Entry) -> float | None:
+def _took(entry: Row) -> float | None:
     """Return how long a campaign has run up to its last event (s)."""
     try:
         begun, last = (datetime.fromisoformat(entry[key]) for key in ("created_utc", "updated_utc"))
@@ -236,8 +210,8 @@ def _took(entry: Entry) -> float | None:
     return max((last - begun).total_seconds(), 0.0)
 
 
-def index(published: list[Entry], *, written_utc: str) -> str:
+def index(published: list[Row], *, written_utc: str) -> str:
     """Return the page that links to all published campaigns."""
     rows = [(entry, sparkline(entry.get("shifts_um", [])), _took(entry)) for entry in published]
     counts = Counter(entry["state"] for entry in published).most_common()
-    return environment().get_template("index.html.j2").render(rows=rows, counts=counts, written_utc=written_utc)
+    return rendered("index.html.j2", rows=rows, counts=counts, written_utc=written_utc)

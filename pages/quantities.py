@@ -1,6 +1,6 @@
 """Prepare the values of modules and layers for the page's picture of the detector, per iteration and quantity."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -42,32 +42,31 @@ class Quantity(NamedTuple):
 
 def quantities(facts: Facts, reference: Reference = None) -> list[Quantity]:
     """Return the quantities that have a value, the displacement from the start first."""
-    found = [_apart(facts, "moved", "displacement from the start", facts.start or {}, dof) for dof in DOFS]
-    if reference is not None:
-        found += [_apart(facts, "reference", f"difference to {reference[0]}", reference[1], dof) for dof in DOFS]
-    found.append(
-        _of_data(facts, "residual", "median residual", lambda centre: Measured(centre.median_um, centre.error_um))
-    )
-    found += [_correction(facts, dof) for dof in DOFS]
-    found.append(_of_data(facts, "width", "width of residuals", lambda centre: Measured(centre.width_um)))
-    found += [
-        Quantity(
-            "pull", "largest correction over its error", "σ", {at: _pulls(facts, at, row) for at, row in _judged(facts)}
-        ),
-        Quantity(
-            "hits",
-            "hits",
-            "",
-            {at: {k: Measured(float(sum(of))) for k, of in _hits(row).items()} for at, row in _judged(facts)},
-        ),
+    judged = [((row["stage"], row["iteration"]), row["metrics"]) for row in facts.judged]
+    hits: list[tuple[tuple[int, int], dict[str, list[int]]]] = [
+        (at, metrics.get("hits", {}).get("modules", {})) for at, metrics in judged
+    ]
+
+    def apart(key: str, name: str, other: Constants) -> list[Quantity]:
+        solved = {at: of for at, of in facts.solutions.items() if of.constants}
+        return _of_constants(
+            key, name, {at: (subtract_constants(of.constants, other), of.all_errors) for at, of in solved.items()}
+        )
+
+    corrections = {at: (of.correction, of.errors) for at, of in facts.solutions.items()}
+    found = [
+        *apart("moved", "displacement from the start", facts.start or {}),
+        *(apart("reference", f"difference to {reference[0]}", reference[1]) if reference is not None else []),
+        _of_data(facts, "residual", "median residual", lambda centre: Measured(centre.median_um, centre.error_um)),
+        *_of_constants("correction", "correction", corrections),
+        _of_data(facts, "width", "width of residuals", lambda centre: Measured(centre.width_um)),
+        Quantity("pull", "largest correction over its error", "σ", {at: _pulls(facts, at, of) for at, of in judged}),
+        Quantity("hits", "hits", "", {at: {k: Measured(float(sum(n))) for k, n in of.items()} for at, of in hits}),
         Quantity(
             "cut",
             "fraction of hits cut by residual",
             "",
-            {
-                at: {k: Measured(cut / (kept + cut)) for k, (kept, cut) in _hits(row).items() if kept + cut}
-                for at, row in _judged(facts)
-            },
+            {at: {k: Measured(cut / (kept + cut)) for k, (kept, cut) in of.items() if kept + cut} for at, of in hits},
         ),
     ]
     return [quantity for quantity in found if any(quantity.values.values())]
@@ -112,22 +111,13 @@ def _digits(value: float, error: float | None) -> float | str:
     return "±".join(with_error(value, error)) if error else float(f"{value:.4g}")
 
 
-def _apart(facts: Facts, key: str, name: str, other: Constants, dof: str) -> Quantity:
-    values = {
-        at: _values(subtract_constants(of.constants, other), of.all_errors, dof)
-        for at, of in facts.solutions.items()
-        if of.constants
-    }
-    return Quantity(f"{key}.{dof}", f"{name}, {dof}", unit(dof), values)
-
-
-def _correction(facts: Facts, dof: str) -> Quantity:
-    values = {at: _values(of.correction, of.errors, dof) for at, of in facts.solutions.items()}
-    return Quantity(f"correction.{dof}", f"correction, {dof}", unit(dof), values)
-
-
-def _values(constants: Constants, errors: Constants, dof: str) -> Values:
-    return by_dof(constants, errors).get(dof, {})
+def _of_constants(key: str, name: str, found: Mapping[tuple[int, int], tuple[Constants, Constants]]) -> list[Quantity]:
+    """Return a quantity for each degree of freedom of constants with their errors, by iteration."""
+    values = {at: by_dof(*of) for at, of in found.items()}
+    return [
+        Quantity(f"{key}.{dof}", f"{name}, {dof}", unit(dof), {at: of.get(dof, {}) for at, of in values.items()})
+        for dof in DOFS
+    ]
 
 
 def _of_data(facts: Facts, key: str, name: str, choose: Callable[[Centre], Measured]) -> Quantity:
@@ -137,10 +127,6 @@ def _of_data(facts: Facts, key: str, name: str, choose: Callable[[Centre], Measu
         if at in facts.solutions and (centres := data.module_medians())
     }
     return Quantity(key, name, "µm", values)
-
-
-def _judged(facts: Facts) -> list[tuple[tuple[int, int], dict[str, Any]]]:
-    return [((row["stage"], row["iteration"]), row["metrics"]) for row in facts.judged]
 
 
 def _pulls(facts: Facts, at: tuple[int, int], metrics: dict[str, Any]) -> Values:
@@ -154,8 +140,3 @@ def _pulls(facts: Facts, at: tuple[int, int], metrics: dict[str, Any]) -> Values
             if error and len(key) == 3:
                 found[key] = max(found.get(key, 0.0), abs(value) / error)
     return {key: Measured(value) for key, value in found.items()}
-
-
-def _hits(metrics: dict[str, Any]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = metrics.get("hits", {}).get("modules", {})
-    return found

@@ -17,10 +17,10 @@ from faser_align.fsm.table import NODE_STATES
 from faser_align.pages import convergence, nodetimes, quantities, timeline
 from faser_align.pages.collect import Facts
 from faser_align.pages.figures import catalogue, page, style
-from faser_align.pages.figures.source import Reference, source
+from faser_align.pages.figures.source import Reference, error_of, source
 from faser_align.pages.numbers import signed
 from faser_align.pages.repeat import recipe
-from faser_align.pages.templating import environment
+from faser_align.pages.templating import rendered
 from faser_align.reference import meanings
 from faser_align.state.facts import error_of_correction
 from faser_align.system.formatting import with_error
@@ -37,49 +37,46 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
         reference: other constants that the page compares with, and what they are.
     """
     judged = facts.judged
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            found=facts,
-            title=f"{facts.record['name']} {facts.campaign['state']}",
-            written_utc=written_utc,
-            version=faser_align.__version__,
-            data=_data(facts.record),
-            judged=judged,
-            quality=facts.quality,
-            meaning=_meaning(facts.campaign["state"]),
-            progress=_progress(facts),
-            momenta=any(row["metrics"].get("momentum", {}).get("since_first") for row in judged),
-            fields=fields(judged[-1]["metrics"]) if judged else "",
-            parted=any(step.get("parts") for row in judged for step in row["metrics"].get("steps", [])),
-            staged=facts.staged,
-            charts=convergence.drawn(facts),
-            asked=convergence.asked(facts.record),
-            residuals=_residuals(facts),
-            **_detector(facts, reference),
-            **_figures(facts, reference),
-            corrections=[
-                (row, dof, of, error_of_correction(row["metrics"], dof, of["where"]))
-                for row in judged
-                for dof, of in row["metrics"].get("corrections", {}).items()
-            ],
-            spent=_times(facts),
-            panels=timeline.panels(facts.nodes, staged=facts.staged),
-            unusual=timeline.unusual(facts.nodes, UNUSUAL_MAX),
-            slowest=timeline.SLOWEST,
-            segment=timeline.segment,
-            node_name=timeline.node_name,
-            moved=_moved(facts),
-            configuration=json.dumps(facts.record["config"], indent=1),
-            repeat=None if "imported" in facts.record else recipe(facts.record),
-            ends=_ends(facts),
-            compared=reference is not None,
-            error_of=_error_of(facts),
-            history=facts.history[-HISTORY_MAX:],
-            history_left_out=max(0, len(facts.history) - HISTORY_MAX),
-            listed_max=LISTED_MAX,
-        )
+    return rendered(
+        "report.html.j2",
+        found=facts,
+        title=f"{facts.record['name']} {facts.campaign['state']}",
+        written_utc=written_utc,
+        version=faser_align.__version__,
+        data=_data(facts.record),
+        judged=judged,
+        quality=facts.quality,
+        meaning=_meaning(facts.campaign["state"]),
+        progress=_progress(facts),
+        momenta=any(row["metrics"].get("momentum", {}).get("since_first") for row in judged),
+        fields=fields(judged[-1]["metrics"]) if judged else "",
+        parted=any(step.get("parts") for row in judged for step in row["metrics"].get("steps", [])),
+        staged=facts.staged,
+        charts=convergence.drawn(facts),
+        asked=convergence.asked(facts.record),
+        residuals=_residuals(facts),
+        **_detector(facts, reference),
+        **_figures(facts, reference),
+        corrections=[
+            (row, dof, of, error_of_correction(row["metrics"], dof, of["where"]))
+            for row in judged
+            for dof, of in row["metrics"].get("corrections", {}).items()
+        ],
+        spent=_times(facts),
+        panels=timeline.panels(facts.nodes, staged=facts.staged),
+        unusual=timeline.unusual(facts.nodes, UNUSUAL_MAX),
+        slowest=timeline.SLOWEST,
+        segment=timeline.segment,
+        node_name=timeline.node_name,
+        moved=_moved(facts),
+        configuration=json.dumps(facts.record["config"], indent=1),
+        repeat=None if "imported" in facts.record else recipe(facts.record),
+        ends=_ends(facts),
+        compared=reference is not None,
+        error_of=lambda change: error_of(change, facts.errors),
+        history=facts.history[-HISTORY_MAX:],
+        history_left_out=max(0, len(facts.history) - HISTORY_MAX),
+        listed_max=LISTED_MAX,
     )
 
 
@@ -177,16 +174,6 @@ def _ends(facts: Facts) -> Callable[[Change], str]:
         return signed(f"from {before} to {after}")
 
     return ends
-
-
-def _error_of(facts: Facts) -> Callable[[Change], float | None]:
-    """Return a function that returns the error of a change (um, urad); None if it has none."""
-
-    def error_of(change: Change) -> float | None:
-        factor = URAD if change.rotation else UM
-        return factor * facts.errors.get(change.key, ZERO)[DOFS.index(change.dof)] or None
-
-    return error_of
 
 
 def _times(facts: Facts) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -40,6 +41,11 @@ def environment() -> Environment:
         "solver_end": solver_end,
     }
     return made
+
+
+def rendered(template: str, **values: Any) -> str:
+    """Return a page made of a template."""
+    return environment().get_template(template).render(values)
 
 
 _SIGNS = {"good": "✓", "doubt": "!", "bad": "✗", "going": "▸"}  # those of terminals

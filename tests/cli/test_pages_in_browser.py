@@ -3,6 +3,7 @@
 import os
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browsing import SIZES, look, reached_with_tab
@@ -14,7 +15,7 @@ from faser_align.alignment.parameters.constants import ZERO
 from faser_align.fsm import table
 from faser_align.pages import compare
 from faser_align.pages.collect import Facts, collect
-from faser_align.pages.publish import Entry, index, publish
+from faser_align.pages.publish import index, publish
 from faser_align.pages.report import render
 
 pytestmark = pytest.mark.slow
@@ -237,7 +238,7 @@ def test_the_index_is_used_with_the_keyboard(browser: Browser, tmp_path: Path, w
     assert page.title() == "campaign-2"
 
 
-def entry(number: int, state: str) -> Entry:
+def entry(number: int, state: str) -> dict[str, Any]:
     """Return the entry of a campaign in the index."""
     return {
         "name": f"campaign-{number}",

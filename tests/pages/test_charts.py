@@ -10,7 +10,7 @@ from markupsafe import Markup
 from playwright.sync_api import Browser, Page
 
 from faser_align.pages import charts
-from faser_align.pages.charts import Limit, Series
+from faser_align.pages.charts import Series
 from faser_align.pages.templating import TEMPLATES
 
 SMALLEST_PX = 11
@@ -81,7 +81,7 @@ def test_many_places_and_wide_numbers(width: int, browser: Browser, tmp_path: Pa
     falling = [10.0 ** (3 - at / 4) for at in range(40)]
     rising = [0.000_2 * 1.5**at for at in range(40)]
     drawn = charts.line_chart(
-        "effect", places, [Series("a", falling), Series("b", rising)], unit="um", log=True, limit=Limit("limit", 0.5)
+        "effect", places, [Series("a", falling), Series("b", rising)], unit="um", log=True, limit=0.5
     ) + charts.line_chart("chi2/ndf", ["1"], [Series("chi2/ndf", [1234567.25])])
     page = look(browser, written(drawn, tmp_path), width, "light").page
     assert faults(page) == []
