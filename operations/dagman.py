@@ -101,7 +101,7 @@ def ask_pool(kind: str, constraint: str, schedd: str = "") -> queue.Queue:
         if not os.path.exists(environment["CONDOR_CONFIG"]):
             folder = os.path.dirname(environment["CONDOR_CONFIG"])
             return queue.Queue(problem=f"no pool in {folder}; start one with {start}")
-        cure = f": start the pool with {start}"
+        cure = f"; start the pool with {start}"
     answer = queue.ask(constraint, environment, schedd)
     return answer._replace(problem=f"{answer.problem}{cure}") if answer.problem else answer
 
@@ -115,7 +115,7 @@ def look(folder: str) -> DagmanStatus[Snapshot]:
     asked_s = time.time()
     answer = ask(record, seen["dag_id"])
     if not answer.problem and not answer.jobs:
-        # The campaign may have ended meanwhile: DAGMan leaves only after the last hook.
+        # The campaign may have ended meanwhile: DAGMan leaves only after the last script.
         seen = snapshot.take(folder)
         if seen["ended"]:
             return DagmanStatus(seen)

@@ -46,8 +46,8 @@ def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) ->
     record = lifecycle.require_original_folder(folder)
     if snapshot.state_now(folder) == "converged":
         raise UserError(
-            f"{record['name']} has converged, so its limits have no effect any more; fork it with "
-            f"`{program.program()} submit --from {record['name']}`"
+            f"{record['name']} has converged, so its limits have no effect any more; start another campaign from its "
+            f"constants with `{program.program()} submit --from {record['name']}`"
         )
     wanted = _values(record, assignments)
     found = [Change(key, before, after, tuple(own(record, key))) for key, (before, after) in wanted.items()]
@@ -75,14 +75,14 @@ def new_change(key: str, before: Any, after: Any) -> changes.Change:
 
 
 def record_changes(folder: str, known: Sequence[changes.Change]) -> None:
-    """Queue once for the hooks each change that is neither in the history nor in the event queue."""
+    """Queue once for the scripts each change that is neither in the history nor in the event queue."""
     with queries.published(folder) as db:
         recorded = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
     for name in spool.waiting(folder):
         try:
             recorded.add(spool.read(folder, name).get("id", ""))
         except (OSError, ValueError, TypeError):
-            continue  # a hook has just recorded it, or will quarantine it
+            continue  # a script has just recorded it, or will quarantine it
     columns = create.columns(lifecycle.require_original_folder(folder))
     for made in known:
         if made["id"] not in recorded and not changes.is_extension(made["key"]):
@@ -152,8 +152,8 @@ def _check_key(key: str, record: Manifest) -> None:
         raise UserError(f"set: {key} is a table; name one of its keys, such as convergence.residual_shift_um_max")
     if not changes.is_settable(key):
         raise UserError(
-            f"set: {key} cannot be changed: the submitted DAG and its jobs contain it; fork the "
-            f"campaign with another configuration: `{program.program()} submit --from {record['name']} --config FILE`. "
+            f"set: {key} cannot be changed: the submitted DAG and its jobs contain it; start "
+            f"another campaign from this one with `{program.program()} submit --from {record['name']} --config FILE`. "
             f"set can change: {', '.join(f'{one}.*' if '.' not in one else one for one in changes.SETTABLE)}"
         )
 

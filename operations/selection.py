@@ -98,8 +98,9 @@ def history(
 
 def _check_node(db: sqlite3.Connection, node: str) -> None:
     if not db.execute("SELECT 1 FROM nodes WHERE node = ? UNION SELECT 1 WHERE ? = 'final'", (node, node)).fetchone():
-        known = (row[0] for row in db.execute("SELECT node FROM nodes"))
-        raise UserError(f"--node {node}: no such node in this campaign{_nearest(node, known)}")
+        known = [row[0] for row in db.execute("SELECT node FROM nodes ORDER BY stage, iteration, kind DESC, file")]
+        advice = _nearest(node, known) or f"; write its whole name, for example {known[0] if known else 'final'}"
+        raise UserError(f"--node {node}: no such node in this campaign{advice}")
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

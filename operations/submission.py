@@ -193,7 +193,7 @@ def _refuse_running(planned: Plan) -> None:
         in_the_way = read_record(planned.folder)
     except CampaignError:
         in_the_way = planned.record  # the campaign is gone, but its DAGMan may be there
-    dagman.refuse_second(in_the_way, "--force")
+    dagman.refuse_second(in_the_way, "submit --force")
 
 
 def refusal(planned: Plan) -> str:

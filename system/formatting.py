@@ -25,9 +25,15 @@ _BUSY = {
 }
 
 
-def busy(counts: Mapping[str, int]) -> list[str]:
-    """Return the numbers of nodes in states other than waiting and done: ``2 in HTCondor``."""
+def busy(counts: Mapping[str, int], *, ended: bool = False) -> list[str]:
+    """Return the numbers of nodes in states other than waiting and done: ``2 in HTCondor``.
+
+    Nodes that run or are held although the campaign has ``ended`` were interrupted by its end.
+    """
     named = _BUSY | ({"running": "running"} if "queued" in counts else {})
+    if ended:
+        named["running"] = "interrupted"
+        counts = {**counts, "running": counts.get("running", 0) + counts.get("held", 0), "held": 0}
     return [f"{counts[state]:,} {text}" for state, text in named.items() if counts.get(state)]
 
 

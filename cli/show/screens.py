@@ -54,7 +54,7 @@ def status(
         seen: a snapshot.
         program: what the user types to call this program.
         trouble: problem of the campaign's DAGMan, if any.
-        stuck: whether no hook can run because of that.
+        stuck: whether no script can run because of that.
         cure: the fix for it.
         where: zone of the times; None is this machine's.
         latest: maximum number of iterations shown.
@@ -129,11 +129,11 @@ def iterations(seen: Row, latest: int = ITERATIONS_MAX) -> Grid:
     """Return the table of the latest iterations: nodes done of all, files, tracks, and the judged quantities."""
     used = ("iter", ">nodes\ndone", ">files\nused", ">tracks\nused")
     judged = (">chi2\n/ndf", ">shift\num", ">dchi2\n/param", "largest\ncorrection", "decision,\nor now")
-    rows = [_iteration(row, staged=seen["stages"] > 1) for row in seen["iterations"][-latest:]]
+    rows = [_iteration(row, staged=seen["stages"] > 1, ended=seen["ended"]) for row in seen["iterations"][-latest:]]
     return Grid((*used, *judged), rows, narrow=(0, 1, 4, 5, 8))
 
 
-def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
+def _iteration(row: Row, *, staged: bool, ended: bool) -> tuple[str, ...]:
     counts = row["nodes"]
     return (
         f"{row['stage']}.{row['iteration']}" if staged else str(row["iteration"]),
@@ -144,7 +144,7 @@ def _iteration(row: Row, *, staged: bool) -> tuple[str, ...]:
         formatting.shift(row["effect_um"]),
         formatting.size(row["significance"]),
         formatting.largest(row["largest"]),
-        row["verdict"].replace("_", " ") or ", ".join(formatting.busy(counts)),
+        row["verdict"].replace("_", " ") or ", ".join(formatting.busy(counts, ended=ended)),
     )
 
 
@@ -251,13 +251,13 @@ def trouble(seen: Row, dagman: str, program: str) -> str:
 
 
 def remark(seen: Row, stuck: str, program: str) -> str:
-    """Return the remark of `list`: why no hook can advance the campaign (``stuck``), or which jobs do not continue."""
+    """Return the remark of `list`: why no script can advance the campaign (``stuck``), or which jobs do not continue."""
     partly = trouble(seen, "", program)
     return stuck or (f"{seen['name']}: {partly}" if partly else "")
 
 
 def campaigns(rows: Sequence[Row], where: tzinfo | None = None, stuck: Collection[str] = ()) -> list[Block]:
-    """Return the table of all campaigns and their number; ``stuck`` are the folders of those that no hook can advance."""
+    """Return the table of all campaigns and their number; ``stuck`` are the folders of those that no script can advance."""
     columns = ("name", "state", ">iter", ">files", ">chi2\n/ndf", ">shift\num", "updated")
     marks = {}
     for at, row in enumerate(rows):

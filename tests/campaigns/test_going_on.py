@@ -66,7 +66,7 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
             [*COMMAND, *SUBMIT, "-i", "1", "--force"], cwd=desk.folder, capture_output=True, text=True, check=False
         )
     assert forced.returncode == 2, forced.stdout
-    assert "stop it before --force" in forced.stderr
+    assert "stop it before submit --force" in forced.stderr
     desk.wait(NAME, status=10)
 
     assert desk.read("status", NAME)["iteration"] == 4

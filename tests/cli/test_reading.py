@@ -78,7 +78,7 @@ def test_status_of_a_campaign_that_runs(command: Command) -> None:
 
 
 def test_status_of_a_campaign_whose_submission_no_hook_has_seen(command: Command, campaigns: Path) -> None:
-    """A queued event of the command line is shown before any hook has recorded it."""
+    """A queued event of the command line is shown before any script has recorded it."""
     waiting = campaigns / "created" / layout.SPOOL / "0000000000000001.json"
     event = {"phase": "control", "event": "submitted", "dag_id": "77.0", "utc": "2026-11-24T07:30:00.000Z", "host": "h"}
     waiting.write_text(json.dumps(event))
@@ -156,6 +156,8 @@ def test_history_of_what_is_not_there(command: Command) -> None:
     node = command("history", "failed", "--node", "reco_s1_i02_0400")
     assert node.status == 2
     assert "--node reco_s1_i02_0400: no such node in this campaign; did you mean reco_s1_i02_00400?" in node.err
+    other = command("history", "failed", "--node", "nothing like it")
+    assert "no such node in this campaign; write its whole name, for example reco_s1_i01_00400" in other.err
     time = command("history", "failed", "--since", "yesterday")
     assert time.status == 2
     assert "--since yesterday: not a time" in time.err

@@ -56,6 +56,14 @@ def lines(blocks: list[draw.Block]) -> list[str]:
     return draw.text(blocks).splitlines()
 
 
+def test_nodes_of_an_ended_campaign_were_interrupted() -> None:
+    """After the campaign's end, nodes without a result are interrupted; before it they are in HTCondor or held."""
+    row = {**iteration(), "verdict": "", "nodes": {"done": 4, "running": 2, "held": 1}}
+    for ended, shown in ((False, "2 in HTCondor, 1 held"), (True, "3 interrupted")):
+        found = screens.iterations(snapshot(iterations=[row], ended=ended))
+        assert found.rows[0][-1] == shown
+
+
 def test_a_campaign_with_stages() -> None:
     """Stage and iteration are shown, and names with spaces are quoted in commands."""
     found = lines(screens.status(snapshot(), program="faser-align"))
