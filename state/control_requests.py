@@ -1,4 +1,4 @@
-"""Send control requests from commands to the scripts through the spool: changes, extensions, deliveries, solutions.
+"""Send control requests from commands to the scripts through the event queue: changes, extensions, deliveries, solutions.
 
 Each request has its own id, so that none is applied twice if a script is killed between its commit and removing the file.
 """
@@ -23,7 +23,7 @@ def identity() -> str:
 
 
 def put(folder: str, name: str, about: "events.Request", key: str = "") -> str:
-    """Put a request into the spool for the next script; return the name of its file.
+    """Put a request into the event queue for the next script; return the name of its file.
 
     Args:
         folder: the campaign.
@@ -32,13 +32,13 @@ def put(folder: str, name: str, about: "events.Request", key: str = "") -> str:
         key: its id; by default a new one.
 
     Raises:
-        StoreError: the spool cannot be written.
+        StoreError: the event queue cannot be written.
     """
     sender: events.Request = {"id": key or identity(), "who": submissions.user(), "utc": database.utc()}
     try:
         return spool.put(folder, events.request(name, {**sender, "host": os.uname().nodename, **about}))
     except OSError as problem:
-        raise StoreError(f"the spool of {folder} cannot be written: {problem}") from problem
+        raise StoreError(f"{folder}: the fallback event queue cannot be written: {problem}") from problem
 
 
 def of_change(change: Change) -> "events.Request":

@@ -1,4 +1,4 @@
-"""Create the state database of a new campaign, and report DAGMans to the scripts."""
+"""Create the state database of a new campaign, and report submissions of DAGMan to the scripts."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from faser_align.state import database, publish, redolog, spool
 
 
 def create_store(folder: str, record: Manifest) -> None:
-    """Create ``state.db``, the spool and the first snapshot of a campaign in ``folder``.
+    """Create ``state.db``, the event queue and the first snapshot of a campaign in ``folder``.
 
     Args:
         folder: where the campaign's files are being made (it may be renamed afterwards).
@@ -31,20 +31,20 @@ def create_store(folder: str, record: Manifest) -> None:
         redolog.begin(folder)
         publish.publish(folder)
     except (sqlite3.Error, OSError) as problem:
-        raise StoreError(f"the store of {record['name']} cannot be made in {folder}: {problem}") from problem
+        raise StoreError(f"{folder}: the state database of {record['name']} cannot be created: {problem}") from problem
 
 
 def record_submitted(folder: str, cluster: int, *, resumed: bool = False) -> None:
-    """Report to the scripts, through the spool, that DAGMan was submitted as ``cluster``; they may know already.
+    """Report to the scripts, through the event queue, that DAGMan was submitted as ``cluster``; they may know already.
 
     Raises:
-        StoreError: the spool cannot be written.
+        StoreError: the event queue cannot be written.
     """
     source: events.Source = {"dag_id": f"{cluster}.0", "utc": database.utc(), "host": os.uname().nodename}
     try:
         spool.put(folder, events.dagman(source, resumed=resumed))
     except OSError as problem:
-        raise StoreError(f"the spool of {folder} cannot be written: {problem}") from problem
+        raise StoreError(f"{folder}: the fallback event queue cannot be written: {problem}") from problem
 
 
 def nodes(record: Manifest) -> list[NewNode]:

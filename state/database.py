@@ -91,7 +91,7 @@ def refuse_newer(db: sqlite3.Connection) -> None:
     """Raise sqlite3.DatabaseError if a newer program has migrated the database."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA:
-        raise sqlite3.DatabaseError(newer("the store", version))
+        raise sqlite3.DatabaseError(newer("the state database", version))
 
 
 def newer(name: str, version: int) -> str:

@@ -18,7 +18,7 @@ from faser_align.state import database
 
 TRIES_MAX = 6
 BACKOFF_S = 60.0  # doubled with each failure
-DEADLY = "every hook that was to send it was killed"
+DEADLY = "every script that tried to send it was killed"
 
 
 class Claim(NamedTuple):
@@ -187,7 +187,7 @@ def mark(folder: str, claimed: Claim, problem: str | None, reached: Sequence[str
 
 
 def _note(db: sqlite3.Connection, utc: str, failed: tuple[str, str, int, str], further: Mapping[str, object]) -> None:
-    """Record a failed delivery (target, kind, try, reason) in the history, with further facts."""
+    """Record a failed delivery (target, kind, try, reason) in the history, with further payload."""
     db.execute(
         "INSERT INTO history SELECT NULL, ?, 'campaign', state, 'delivery_failed', state, '', stage, iteration, '', 0, '', "
         "dag_id, '', json_patch(json_object('target', ?, 'message', ?, 'try', ?, 'reason', ?), ?) FROM campaign",

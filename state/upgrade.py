@@ -1,4 +1,4 @@
-"""Migrate an older program's state database between two DAGMans, never in or beside a hook."""
+"""Migrate an older program's state database between two DAGMans, never in or beside a script."""
 
 import os
 import sqlite3
@@ -11,7 +11,7 @@ from faser_align.state import database, publish
 def bring_up_to_date(folder: str) -> bool:
     """Migrate the database of the campaign in ``folder`` to the newest schema, and publish it.
 
-    Only while no DAGMan of the campaign is in the queue: its hooks would wait for it. If killed it leaves the database
+    Only while no DAGMan of the campaign is in the queue: its scripts would wait for it. If killed it leaves the database
     unchanged.
 
     Returns:
@@ -37,7 +37,7 @@ def bring_up_to_date(folder: str) -> bool:
             lock.close()
         publish.publish(folder)
     except (sqlite3.Error, OSError) as problem:
-        raise StoreError(f"the store {folder}/{layout.STATE} cannot be brought up to date: {problem}") from problem
+        raise StoreError(f"the state database {folder}/{layout.STATE} cannot be migrated: {problem}") from problem
     return True
 
 

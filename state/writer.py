@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from faser_align.fsm.events import Event, ScriptEvent
 
-# Errors of a file in the spool that is truncated, foreign, or an event of another campaign.
+# Errors of a file in the event queue that is truncated, foreign, or an event of another campaign.
 UNFIT = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),
     *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError),
@@ -25,10 +25,10 @@ UNFIT = (
 def record(
     folder: str, event: "ScriptEvent", before: "Callable[[sqlite3.Connection], None] | None" = None
 ) -> "tuple[int, bool]":
-    """Record ``event`` in the state database of the campaign in ``folder``, after the events of the spool.
+    """Record ``event`` in the state database of the campaign in ``folder``, after the events of the event queue.
 
     ``before`` records what happened before it, in the same transaction. If the database cannot be written the event goes to
-    the spool; if that fails too, one line goes to standard error. Either way DAGMan gets the job's own outcome,
+    the event queue; if that fails too, one line goes to standard error. Either way DAGMan gets the job's own outcome,
     ``event['exit']``.
 
     Returns:
@@ -48,7 +48,7 @@ def record(
 
 
 def take(folder: str, event: "Event | None", before: "Callable[[sqlite3.Connection], None] | None" = None) -> int:
-    """Apply the events of the spool, call ``before`` and record ``event``, all in one transaction (None: no event).
+    """Apply the events of the event queue, call ``before`` and record ``event``, all in one transaction (None: no event).
 
     Raises:
         sqlite3.Error, OSError: nothing was written.
@@ -70,7 +70,10 @@ def take(folder: str, event: "Event | None", before: "Callable[[sqlite3.Connecti
             spool.set_aside(folder, name)
     except OSError as problem:
         # The database knows their names: the next script removes the files, and applies none of them again.
-        print(f"faser-align: what was taken in stays in the spool for now: {problem}", file=sys.stderr)
+        print(
+            f"faser-align: applied events stay in the fallback event queue until the next script: {problem}",
+            file=sys.stderr,
+        )
     return answer
 
 
@@ -90,7 +93,7 @@ def apply(db: sqlite3.Connection, event: "Event") -> int:
 
 
 def _machine() -> "Callable[[str, str], str | None]":
-    """Return the campaign's machine; it needs a library, which scripts of reconstruction nodes do not import."""
+    """Return the transitions of the state machine, whose library scripts of reconstruction nodes do not import."""
     from faser_align.system.libraries import site_packages
 
     site_packages()
@@ -127,7 +130,7 @@ def replay(db: sqlite3.Connection, folder: str, name: str) -> bool:
         db.execute(
             "INSERT INTO history SELECT NULL, ?, 'campaign', state, 'spooled', state, ?, stage, iteration, '', 0, '', dag_id, "
             "'', json_object('file', ?) FROM campaign",
-            (database.utc(), f"the file {name} of the spool was set aside: {problem}", name),
+            (database.utc(), f"the file {name} of the fallback event queue was quarantined: {problem}", name),
         )
         _keep(db, name, 1)
         return False

@@ -84,7 +84,7 @@ def _of_another(db: sqlite3.Connection, record: Manifest) -> list[str]:
     name, folder = db.execute("SELECT name, folder FROM campaign").fetchone()
     if (name, folder) == (record["name"], record["folder"]):
         return []
-    return [f"it is the store of {name} in {folder}"]
+    return [f"it is the state database of {name} in {folder}"]
 
 
 @contextlib.contextmanager

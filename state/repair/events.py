@@ -27,7 +27,7 @@ UNDECIDED = "undecided"  # marks a killed POST whose decision is in no log: it i
 class Replayable(NamedTuple):
     """An event to apply.
 
-    ``mark`` is one of PROVED, UNSURE and UNDECIDED, or empty; ``spooled`` is its file in the spool, if it is there; ``run``
+    ``mark`` is one of PROVED, UNSURE and UNDECIDED, or empty; ``spooled`` is its file in the event queue, if it is there; ``run``
     is that of a POST whose job has not been judged yet.
     """
 
@@ -225,7 +225,7 @@ def _agree(event: "events.Post", status: int, record: Manifest) -> "events.Post"
 
 
 def _by_status(record: Manifest, stage: int, iteration: int, status: int) -> tuple[str, str]:
-    """Return the verdict and the campaign's event for POST's exit status, 0 or ``CONVERGED``."""
+    """Return the decision and the campaign's event for POST's exit status, 0 or ``CONVERGED``."""
     if stage == layout.VALIDATION:
         return "confirmed", "confirmed"
     if status == exit_codes.CONVERGED:

@@ -2,7 +2,7 @@
 
 The new database is built beside the old one and replaces it atomically: a repair that is killed leaves either. If a copy
 is valid (the database, its snapshot, or what the redo log makes), the one with the longest history gets the events of the
-logs and the spool that it lacks, and so keeps what only scripts know. Otherwise, or if events within its history are
+logs and the event queue that it lacks, and so keeps what only scripts know. Otherwise, or if events within its history are
 missing, all events of DAGMan's logs are applied to a new database.
 """
 
@@ -31,21 +31,27 @@ LOGS = "the logs of DAGMan"
 ASIDE = "set-aside"
 # Parts of a history that the logs lack.
 UNKNOWN = (
-    "times are those of DAGMan's logs, to the second, and the order is that in which scripts ended",
-    "whether a script that was killed had recorded anything: an attempt of such a script may be missing",
-    "the host of hooks is not known",
-    "why earlier attempts of a job failed is known by exit status alone: its own last words were overwritten",
-    "whether a message was sent is known only from copies of the store; where it is not, it is not sent again",
-    "notes about deliveries, about the spool and about stops that were asked for are gone, and reasons of ends that a repair wrote",
+    "times are DAGMan's, to the second; events are in the order in which scripts ended",
+    "whether a killed script had recorded anything: its attempt may be missing",
+    "the hosts of scripts",
+    "why earlier attempts of a job failed, apart from the exit status: later attempts overwrote the output",
+    "whether a message was sent, unless a copy of the database has it; unknown messages are not sent",
+    "notes about deliveries, the fallback event queue and `stop --after`, and reasons of ends that a repair wrote",
 )
 
 
 class Rebuilt(NamedTuple):
     """The result of a repair.
 
-    The copies; the new store's file, empty if there is nothing to repair; what it was made from; how many events it took
-    in beyond that; files of the spool that it holds, and that could not be taken in; how the campaign was closed,
-    empty if it was not; how many events of the logs have no place in it any more; those that do not fit the campaign, in words.
+    Attributes:
+        copies: the copies that were examined.
+        path: file of the new state database; empty if there is nothing to repair.
+        made_from: the copy from which it was made, or the logs.
+        taken: number of events that it has beyond that.
+        spooled, unfit: files of the event queue that were applied, and that could not be.
+        closed: why the campaign was closed; empty if it was not.
+        left_out: number of events of the logs that could not be applied because the database has later ones.
+        refused: sentences about events that do not fit the campaign.
     """
 
     copies: tuple[Copy, ...]
@@ -94,7 +100,7 @@ def locked(folder: str) -> Iterator[None]:
         raise StoreError(f"{folder} cannot be written: {problem.strerror}") from problem
     try:
         if not lock.acquired:
-            raise StoreError(f"another process writes the store of {folder}; try again later")
+            raise StoreError(f"another process writes the state database of {folder}; repeat the command later")
         for name in os.listdir(folder):
             if name.startswith(_SCRATCH):
                 shutil.rmtree(f"{folder}/{name}", ignore_errors=True)
@@ -121,11 +127,11 @@ def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
     Args:
         folder: the campaign.
         record: its record as it was submitted.
-        scratch: an empty folder for the copies and the new store.
+        scratch: an empty folder for the copies and the new state database.
 
     Raises:
-        StoreError: a newer program has changed the store.
-        OSError, sqlite3.Error: the new store cannot be written.
+        StoreError: a newer program has changed the state database.
+        OSError, sqlite3.Error: the new state database cannot be written.
     """
     copies = tuple(copied.examine(folder, record, scratch, name, file) for name, file in FILES)
     from_log = copied.replayed(folder, record, scratch)
@@ -165,7 +171,8 @@ def _from_copies(
     """Complete the valid copy with the longest history; return no path if no copy is valid.
 
     Returns:
-        What it is made from, its path, what came of the events that it lacks, and how many of these have no place in it any more.
+        The copy's name, the path, the result of applying the events that it lacks, and how many could not be applied
+        because it has later ones.
     """
     sound = [copy for copy in copies if not copy.damage]
     if not sound:
@@ -206,7 +213,7 @@ def install(folder: str, rebuilt: Rebuilt) -> str:
     """Replace the old database, which is kept, with the new one, and start its redo log.
 
     Returns:
-        Path of the old store's file; empty if there was none.
+        Path of the old state database's file; empty if there was none.
 
     Raises:
         OSError: nothing was changed.

@@ -1,4 +1,4 @@
-"""Apply events again: those of DAGMan's logs and of the spool, or only those that a database lacks."""
+"""Apply events again: those of DAGMan's logs and of the event queue, or only those that a database lacks."""
 
 import sqlite3
 from collections import Counter
@@ -25,9 +25,11 @@ def begin(path: str, record: Manifest) -> None:
 
 
 def with_spool(folder: str, logged: list[Replayable]) -> list[Replayable]:
-    """Return the events of logs and spool; the spool's replace the same events of the logs. Files without an event come last.
+    """Return the events of logs and event queue; a queued event replaces the same event of the logs.
 
-    An event in the spool is as its script has made it, and surely in no database yet: its messages were not sent.
+    Files without an event come last.
+
+    A queued event is as its script made it and in no database yet, so its messages were not sent.
     """
     result = list(logged)
     unfit = []
@@ -55,7 +57,7 @@ def _value(event: Mapping[str, object], key: str) -> object:
 
 
 def _text(event: Mapping[str, object], key: str) -> str:
-    """Return a text of an event; empty if an event of its phase does not have it."""
+    """Return the event's value of ``key`` as text; empty if the event lacks the key."""
     return str(event.get(key, ""))
 
 
@@ -76,7 +78,11 @@ def _like(logged: list[Replayable], event: "events.Event") -> int | None:
 
 
 class Replayed(NamedTuple):
-    """Files of the spool that could not be applied, the number of events with an effect, and sentences about events that do not fit."""
+    """What a replay did.
+
+    Files of the event queue that could not be applied, the number of events with an effect, and sentences about events
+    that do not fit.
+    """
 
     unfit: list[str]
     effective: int
@@ -86,7 +92,7 @@ class Replayed(NamedTuple):
 def replay(path: str, folder: str, replayable: list[Replayable], *, unsent: bool = False) -> Replayed:
     """Apply events as scripts do, all in one transaction.
 
-    A script that delivers has tried to send every pending message: these are not sent again. Events of the spool were in no
+    A script that delivers has tried to send every pending message: these are not sent again. Events of the event queue were in no
     outbox before; with ``unsent`` neither were the others, because no script has committed them.
     """
     unfit, effective, refused = [], 0, []
@@ -179,7 +185,7 @@ def missing(path: str, replayable: list[Replayable]) -> tuple[list[Replayable], 
         # The database knows whether a killed script committed.
         if is_new[place] and one.mark not in (UNSURE, UNDECIDED):
             moves = one.event["phase"] in ("pre", "post")
-            # A script would apply the spool as late.
+            # A script would apply the event queue as late.
             before = moves and not one.spooled and place < last.get(_text(one.event, "node"), -1)
             (middle if before else tail).append(one)
     return tail, middle

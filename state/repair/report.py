@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NotRequired, TypedDict
 
-from faser_align.state.repair import rebuild
+from faser_align.state.repair import copies, rebuild
 from faser_align.state.repair.rebuild import Rebuilt
 
 NODES_NAMED = 5
+_NAMES = {copies.STORE: "the state database", copies.PUBLISHED: "the snapshot"}  # JSON keeps the older names
 _TABLES: Sequence[Literal["attempts", "iterations", "history"]] = ("attempts", "iterations", "history")
 
 
@@ -52,7 +53,7 @@ class Report(TypedDict):
     after: Contents
     nodes: list[ChangedNode]
     not_known: list[str]
-    set_aside: list[str]  # of the spool
+    set_aside: list[str]  # of the event queue
     sent: NotRequired[int]  # pending messages that were accepted
     dry_run: NotRequired[bool]
     kept: NotRequired[str]  # path of the old state database
@@ -110,22 +111,26 @@ def sentences(found: Report) -> list[str]:
     """Return a report as sentences."""
     if not found["repaired"]:
         return [f"{found['campaign']}: nothing to repair; it is {found['after']['state']}", *_left_out(found)]
-    lines = [f"{name}: {damage[0]}{_more(len(damage) - 1)}" for name, damage in found["damage"].items()]
+    lines = [
+        f"{_NAMES.get(name, name)}: {damage[0]}{_more(len(damage) - 1)}" for name, damage in found["damage"].items()
+    ]
     if found["migrated"]:
         lines.append("its schema was that of an older version")
-    lines += ["", f"made from {found['made_from']}{_beyond(found)}"]
+    lines += ["", f"made from {_NAMES.get(found['made_from'], found['made_from'])}{_beyond(found)}"]
     lines += _changes(found)
     if found["closed"]:
         lines.append(f"closed as {found['after']['state']}: {found['closed']}")
     lines += [*_messages(found), *_left_out(found)]
     if found["not_known"]:
-        lines += ["", "what no log tells:", *(f"- {what}" for what in found["not_known"])]
+        lines += ["", "not in any log:", *(f"- {what}" for what in found["not_known"])]
     return lines[1:] if not lines[0] else lines
 
 
 def _left_out(found: Report) -> list[str]:
     count, refused = found["left_out"], found["refused"]
-    lines = [f"the logs tell of {_events(count)} more, before others that they lack; these were left out"] * bool(count)
+    lines = [f"{_events(count)} of DAGMan's logs not applied: the database has later ones that the logs lack"] * bool(
+        count
+    )
     if refused:
         named = f"{refused[0]}{_more(len(refused) - 1)}"
         lines.append(f"{_events(len(refused))} of DAGMan's logs not applied, because they do not fit: {named}")
@@ -135,7 +140,7 @@ def _left_out(found: Report) -> list[str]:
 def _beyond(found: Report) -> str:
     if found["made_from"] == rebuild.LOGS:
         return f": {_events(found['events'])}"
-    return f", and {_events(found['events'])} of DAGMan's logs or of the spool" if found["events"] else ""
+    return f", and {_events(found['events'])} of DAGMan's logs or the fallback event queue" if found["events"] else ""
 
 
 def _events(count: int) -> str:
@@ -163,7 +168,7 @@ def _changes(found: Report) -> list[str]:
 
 
 def _messages(found: Report) -> list[str]:
-    """Return sentences about messages and quarantined files of the spool."""
+    """Return sentences about messages and quarantined files of the event queue."""
     counts = found["after"]["messages"]
     waiting = counts.get("pending", 0) + counts.get("claimed", 0)
     lines = []
@@ -172,8 +177,10 @@ def _messages(found: Report) -> list[str]:
     if found["not_known"] and counts.get("failed"):
         retry = f"`faser-align notify retry {shlex.quote(found['campaign'])}`"
         lines.append(
-            f"not sent (again): {counts['failed']}, since whether they were is not known; {retry} would send them"
+            f"not sent: {counts['failed']}, because it is unknown whether they were sent before; {retry} sends them"
         )
     if found["set_aside"]:
-        lines.append(f"set aside in the spool, because they are no events: {', '.join(found['set_aside'])}")
+        lines.append(
+            f"quarantined files of the fallback event queue, which are not events: {', '.join(found['set_aside'])}"
+        )
     return lines

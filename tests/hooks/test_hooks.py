@@ -1,4 +1,4 @@
-"""Test hooks as DAGMan calls them: as processes with a real state database."""
+"""Test scripts as DAGMan calls them: as processes with a real state database."""
 
 import concurrent.futures
 import contextlib
@@ -153,7 +153,7 @@ def test_a_mille_file_that_lost_its_end(record: dict[str, Any]) -> None:
 
 
 def test_output_is_looked_for_where_the_data_were_moved(record: dict[str, Any], tmp_path: Path) -> None:
-    """A hook uses the snapshot, and the manifest after a move, which the snapshot may not have yet."""
+    """A script uses the snapshot, and the manifest after a move, which the snapshot may not have yet."""
     name, folder = layout.reco_node(1, 1, 400), record["folder"]
     write_output(record, 1, 1, 400)
     assert post.output_problem(folder, name) is None
@@ -202,7 +202,7 @@ def test_another_try_waits_for_its_time(record: dict[str, Any]) -> None:
     ended(1, 400)
     assert hook("pre", folder, name, 2, 2, 300).returncode == exit_codes.DEFER
     assert node(record, name)["attempts"] == 2
-    ended(2, 100)  # long before the end of the wait, which continues while the hook starts
+    ended(2, 100)  # long before the end of the wait, which continues while the script starts
     assert hook("pre", folder, name, 2, 2, 300).returncode == exit_codes.DEFER
     for ago_s in (300, -3600):
         ended(2, ago_s)
@@ -214,7 +214,7 @@ def test_another_try_waits_for_its_time(record: dict[str, Any]) -> None:
 
 
 def test_a_job_held_again_before_its_hook_came_was_held_twice(record: dict[str, Any]) -> None:
-    """DAGMan runs HOLD scripts one by one: the first may follow the second hold and record both, the second then none."""
+    """DAGMan runs HOLD scripts one by one: the first may run after the second hold and record both; the second then records nothing."""
     name, folder = layout.reco_node(1, 1, 401), record["folder"]
     hook("pre", folder, name, 0, 2)
     held = "012 (033.000.000) 2026-11-24 08:00:0{0} Job was held.\n\tDisk quota {0}\n\tCode 13 Subcode 2\n...\n"
@@ -231,7 +231,7 @@ def test_a_job_held_again_before_its_hook_came_was_held_twice(record: dict[str, 
 def test_only_the_last_hold_says_whether_the_store_can_be_written(
     record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A first hold in the event queue is ingested by the second, after which the hook publishes and sends."""
+    """A first hold in the event queue is ingested by the second, after which the script publishes and sends."""
     folder, name = record["folder"], layout.reco_node(1, 1, 401)
     held = "012 (033.000.000) 2026-11-24 08:00:0{0} Job was held.\n\tDisk quota {0}\n\tCode 13 Subcode 2\n...\n"
     Path(folder, layout.NODES_LOG).write_text(held.format(1) + held.format(2))
@@ -274,7 +274,7 @@ def test_a_removed_campaign(record: dict[str, Any]) -> None:
 
 
 def test_a_resumed_campaign_is_one_history(record: dict[str, Any]) -> None:
-    """The first hook of another DAGMan resumes a failed campaign, whose FINAL is recorded as its own."""
+    """The first script of another DAGMan resumes a failed campaign, whose FINAL is recorded as its own."""
     name, folder = layout.reco_node(1, 1, 400), record["folder"]
     hook("pre", folder, name, 0, 2)
     hook("post", folder, name, 0, 2, exit_codes.RAW_MISSING, "13.0", 0)
@@ -341,7 +341,7 @@ def test_an_unwritable_store_spools_and_the_next_hook_replays(record: dict[str, 
     assert node(record, name)["state"] == "done"
     assert list((folder / layout.SPOOL).glob("*.json")) == []
     assert [row["ignored"].split(":")[0] for row in told(record) if row["event"] == "spooled"] == [
-        "the file 9000000000000000.json of the spool was set aside"
+        "the file 9000000000000000.json of the fallback event queue was quarantined"
     ]
 
 

@@ -35,7 +35,7 @@ def test_a_post_whose_pre_was_lost_has_an_attempt_of_its_own(folder: str) -> Non
 
 
 def test_a_job_of_a_node_that_is_over_changes_nothing(folder: str) -> None:
-    """A node that should have been skipped may have a job: its end is answered and changes nothing."""
+    """If a node that should have been skipped has a job, its POST returns a status and changes nothing."""
     assert take(folder, PRE, GIVEN_UP) == [0, 0]
     later = {"node": layout.reco_node(1, 2, 400)}
     assert take(folder, {**PRE, **later}, {**PRE, **later}) == [exit_codes.SKIP, exit_codes.SKIP]
@@ -157,7 +157,7 @@ def test_each_attempt_begins_without_a_reason(folder: str) -> None:
 
 @pytest.mark.parametrize(("status", "end"), [(2, "failed"), (4, "removed")])
 def test_a_dagman_that_does_not_leave_goes_on(status: int, end: str, folder: str) -> None:
-    """A node that begins after FINAL of its DAGMan continues the campaign, once, which ends by the next FINAL."""
+    """A node that begins after its DAGMan's FINAL continues the campaign once; the next FINAL ends it."""
     final = {**FINAL, "dag_status": status}
     assert take(folder, PRE, final, final) == [0, status, status]
     assert rows(folder, "SELECT state FROM campaign") == [(end,)]
@@ -170,7 +170,7 @@ def test_a_dagman_that_does_not_leave_goes_on(status: int, end: str, folder: str
 
 
 def test_a_script_of_a_removed_dagman_resumes_nothing(folder: str) -> None:
-    """A PRE after its campaign's end, and before any FINAL of its DAGMan, is from a new one: the campaign resumes once."""
+    """A PRE after the campaign's end, of a DAGMan without FINAL, is of a new DAGMan: the campaign resumes once."""
     take(folder, PRE, {**FINAL, "dag_status": 4}, {**PRE, **AGAIN, "node": OTHER})
     events = rows(folder, "SELECT event, ignored FROM history WHERE subject = 'campaign' ORDER BY id")
     assert [event for event, _ in events].count("resumed") == 1
@@ -234,7 +234,7 @@ def _asked(event: str, name: str, **about: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("stage", "over"), [(1, 0), (2, 1), (3, 1)])
 def test_what_an_extension_brings(stage: int, over: int, tmp_path: Path) -> None:
-    """A stage gets the nodes of its further iterations, and later ones can run; unfinished stages stay so."""
+    """An extension adds nodes to a stage, and later stages can run; unfinished stages stay unfinished."""
     config = {"campaign": {"iterations": 1}, "stages": stages(1, 1, 1)}
     folder = str(make_campaign(tmp_path / "campaign", files=2, config=config)["folder"])
     take(folder, PRE, {**PRE, "node": MILLE}, verdict("converged", "stage_finished"), FINAL)

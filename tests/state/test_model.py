@@ -57,7 +57,7 @@ RECORD = make_campaign(
 )
 KEPT = (layout.STATE, layout.PUBLISHED)
 
-# Outcomes of a hook. Most are normal, so that campaigns advance.
+# Outcomes of a script. Most are normal, so that campaigns advance.
 WELL, UNPUBLISHED, LOCKED = "well", "dies before it publishes", "finds the store locked"
 IN_TRANSACTION, AFTER_COMMIT = "dies before COMMIT", "dies before it takes files from the spool"
 PUBLISHING, SPOOLING = "dies while it publishes", "finds the store locked and dies before it is in the spool"
@@ -122,7 +122,7 @@ class Queued:
         self.queue: list[Event] = []
 
     def run(self, event: Event | None, fares: str) -> int | None:
-        """Run a script that fares so; return its exit status, None if it was killed before."""
+        """Run a script with the outcome ``fares``; return its exit status, None if it was killed before that."""
         if event and fares in (LOCKED, SPOOLING, AWAY):
             self.queue += [event] * (fares == LOCKED)
             return None if fares == SPOOLING else int(event["exit"])
@@ -207,7 +207,7 @@ class OnDisk:
         self.memory.put(event)
 
     def run(self, event: Event | None, fares: str) -> int | None:
-        """Run a script that fares so; return its exit status, None if it was killed before."""
+        """Run a script with the outcome ``fares``; return its exit status, None if it was killed before that."""
         answer = self.script(event, fares)
         assert answer == self.memory.run(event, fares)
         return answer
@@ -230,7 +230,7 @@ class OnDisk:
         return answer
 
     def script_locked(self, event: Event | None, fares: str) -> int | None:
-        """Run a script while another process has the lock: it queues its event, cannot, or is killed first."""
+        """Run a script while another process has the lock: it queues its event, fails to, or is killed first."""
         assert event is not None
         with closing(sqlite3.connect(Path(self.folder, layout.STATE), isolation_level=None)) as stranger:
             stranger.execute("BEGIN EXCLUSIVE")

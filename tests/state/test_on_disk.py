@@ -104,7 +104,7 @@ def test_a_store_that_was_made_anew_is_on_the_disk(record: dict[str, Any], monke
 
 
 def test_a_commit_is_on_the_disk(record: dict[str, Any]) -> None:
-    """SQLite syncs a hook's commit, including the end of its journal."""
+    """SQLite syncs a script's commit, including the end of its journal."""
     with contextlib.closing(database.connect(record["folder"])) as db:
         assert db.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA
         assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)

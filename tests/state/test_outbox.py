@@ -92,7 +92,7 @@ def test_what_a_delivery_notes_it_notes_whole(record: dict[str, Any]) -> None:
 
 
 def test_a_message_waits_for_its_time(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused message waits for its time, except in the last script; the lease of a killed hook is retried at once."""
+    """A refused message waits for its time, except in the last script; the lease of a killed script is retried at once."""
     folder = record["folder"]
     monkeypatch.setattr(outbox, "BACKOFF_S", 1e6)
     _hold_all(record)
@@ -102,7 +102,7 @@ def test_a_message_waits_for_its_time(record: dict[str, Any], monkeypatch: pytes
     assert outbox.claim(folder, unresponsive=frozenset({"group"})) is None
     again = claimed(folder, final=True, unresponsive=frozenset({"group"}))
     assert (again.ids, again.tries) == (first.ids, 2)
-    assert claimed(folder, unresponsive=frozenset({"group"})).tries == 3  # its hook was killed
+    assert claimed(folder, unresponsive=frozenset({"group"})).tries == 3  # its script was killed
     outbox.mark(folder, again, None)
     with contextlib.closing(database.connect(folder)) as db:
         said = db.execute("SELECT DISTINCT state, error FROM outbox WHERE target = 'me'").fetchall()

@@ -32,7 +32,7 @@ def test_an_extension_leaves_the_block_of_an_earlier_validation() -> None:
 
 
 def test_older_campaigns_get_a_block_of_what_they_have() -> None:
-    """Metrics without a block, a validation's too, are graded when they are read, as far as they have numbers."""
+    """Metrics of older versions without a quality block are graded when they are read, as far as they have numbers."""
     found = quality(RECORD, [row(1, files=FILES)], {})
     assert found is not None
     assert [(line["name"], line["grade"]) for line in found["lines"]] == [("dropped", "bad")]

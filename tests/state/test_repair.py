@@ -82,7 +82,7 @@ def leave_the_logs_of_dagman(folder: str) -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.endswith("gone")])
 def test_a_store_made_from_logs_equals_the_original(case: str, tmp_path: Path) -> None:
-    """Nodes, attempts, iterations, history and messages are restored, except columns that only hooks know."""
+    """Nodes, attempts, iterations, history and messages are restored, except columns that only scripts know."""
     record, _, store = unpacked(case, tmp_path)
     original = picture(store)
     store.unlink()
@@ -179,7 +179,7 @@ def test_a_damaged_store_is_made_from_its_copy(damage: str, tmp_path: Path) -> N
 
 
 def test_a_campaign_without_its_dagman_is_closed(tmp_path: Path) -> None:
-    """Without a last hook the campaign ends as removed, with DAGMan's logged reason, notifies, and can be resumed."""
+    """Without a last script the campaign ends as removed, with DAGMan's logged reason, notifies, and can be resumed."""
     record, _, store = unpacked("gone", tmp_path)
     made, said = repaired(record)
     assert "was removed at " in made.closed
@@ -226,7 +226,7 @@ def told(tmp_path: Path) -> Record:
 
 
 def test_what_waits_in_the_spool_is_taken_in_and_told(told: Record, tmp_path: Path) -> None:
-    """Events that hooks queued after the database was deleted are ingested unchanged, and the end is notified."""
+    """Events that scripts queued after the database was deleted are ingested unchanged, and the end is notified."""
     folder, store = told["folder"], Path(told["folder"], layout.STATE)
     change_by_hand(store, "UPDATE outbox SET state = 'sent', sent_utc = '2026-11-25T10:00:00.000Z'")
     publish.publish(folder)
@@ -253,7 +253,7 @@ def test_what_waits_in_the_spool_is_taken_in_and_told(told: Record, tmp_path: Pa
 
 
 def test_the_spool_of_a_sound_store_is_replayed(told: Record) -> None:
-    """An event that a hook queued because of a lock is ingested, even if no hook followed."""
+    """An event that a script queued because of a lock is ingested, even if no script followed."""
     folder, store = told["folder"], Path(told["folder"], layout.STATE)
     spool.put(folder, {**FINAL, "utc": "2026-11-25T10:00:00.000Z"})
     made, _ = repaired(told)
@@ -277,8 +277,8 @@ def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
     made, said = repaired(record)
     states = rows(store, "SELECT state, tries, sent_utc FROM outbox")
     assert states == [("failed", 0, "")] * len(was)
-    retry = "`faser-align notify retry failed` would send them"
-    assert f"not sent (again): {len(was)}, since whether they were is not known; {retry}" in said
+    retry = "`faser-align notify retry failed` sends them"
+    assert f"not sent: {len(was)}, because it is unknown whether they were sent before; {retry}" in said
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
     [(False, False, ["pending"]), (True, False, ["failed", "failed"]), (True, True, ["pending", "failed"])],
 )
 def test_who_sends_has_sent_what_waited(held: bool, spooled: bool, states: list[str], tmp_path: Path) -> None:
-    """Messages from the logs are pending until a sending hook; those from the event queue always are."""
+    """Messages from the logs are pending until a sending script; those from the event queue always are."""
     config = {"reconstruction": {"min_files": 0.5}, "notify": {"targets": ["me"], "events": ["lost", "held"]}}
     record = make_campaign(tmp_path / "c", files=2, config=config)
     post = {**FAILED, "ret": 61, "fatal": True, "exit": exit_codes.FATAL}
@@ -358,7 +358,7 @@ def test_a_copy_that_is_damaged_knows_what_was_sent(tmp_path: Path) -> None:
 
 
 def test_a_message_that_no_hook_can_have_sent_is_sent(tmp_path: Path) -> None:
-    """If DAGMan died before any sending hook, both messages about a dropped file are sent."""
+    """If DAGMan died before any sending script, both messages about a dropped file are sent."""
     record, folder, store = unpacked("lost", tmp_path)
     store.unlink()
     for name in TEXTS:
@@ -370,7 +370,7 @@ def test_a_message_that_no_hook_can_have_sent_is_sent(tmp_path: Path) -> None:
 
 
 def test_events_that_were_lost_in_the_middle_come_back(tmp_path: Path) -> None:
-    """Events of a hook that could write neither database nor event queue are restored from the logs."""
+    """Events of a script that could write neither database nor event queue are restored from the logs."""
     record, _, store = unpacked("failed", tmp_path)
     original = picture(store)
     events, first = _events_with_failure(record)
@@ -385,7 +385,7 @@ def test_events_that_were_lost_in_the_middle_come_back(tmp_path: Path) -> None:
 
 
 def test_holds_that_came_late_come_back(tmp_path: Path) -> None:
-    """Holds whose hooks ran after the snapshot are restored from the logs with their messages, once."""
+    """Holds whose scripts ran after the snapshot are restored from the logs with their messages, once."""
     record, _, store = unpacked("held", tmp_path)
     original = picture(store)
     events = [one for one in _events(record) if one.event["phase"] != "hold"]
@@ -405,7 +405,7 @@ def test_holds_that_came_late_come_back(tmp_path: Path) -> None:
 
 
 def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
-    """A second hold and a FINAL after another attempt are new events; a repeated PRE or FINAL is the same."""
+    """A second hold and a FINAL after another attempt are new events; a repeated PRE or FINAL is the same event."""
     from faser_align.state.repair import replay
 
     record = make_campaign(tmp_path / "c", files=2)
@@ -417,7 +417,7 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
         tail, middle = replay.missing(str(known), events)
         lacking = [one for place, one in enumerate(events) if {1: 0, 5: 4}.get(place, place) >= count]
         assert (tail, middle) == (lacking, [])
-    # A queued event counts from when a hook applies it, so it precedes nothing.
+    # A queued event counts from when a script applies it, so it precedes nothing.
     late, last = ({**FAILED, "job_id": job} for job in ("13.0", "14.0"))
     known = _store_after(record, [Replayable(PRE), Replayable(last)], tmp_path / "post.db")
     events = [Replayable(PRE), Replayable(late, spooled="1.json"), Replayable(last)]
@@ -509,7 +509,7 @@ def test_the_copy_that_knows_most_is_the_better_one(tmp_path: Path) -> None:
     ],
 )
 def test_which_store_covers_which(more: str, tmp_path: Path) -> None:
-    """A database does not cover another with one end of an attempt, DAGMan or iteration, or one hold, more."""
+    """A database covers another only if it has each of its holds and ends of attempts, DAGMans and iterations."""
     from faser_align.state.repair import copies
 
     store = str(Path(unpack("held", tmp_path / "c")["folder"], layout.STATE))
@@ -557,7 +557,7 @@ def test_a_gap_that_the_logs_cannot_fill_is_said(tmp_path: Path) -> None:
         path.write_text("".join(line for line in lines if layout.reco_node(1, 1, 400) not in line))
     made = rebuilt(record, tmp_path / "s")
     assert (made.path, made.made_from, made.left_out) == ("", "the store", 2)
-    assert "the logs tell of 2 events more, before others that they lack; these were left out" in sentences(
+    assert "2 events of DAGMan's logs not applied: the database has later ones that the logs lack" in sentences(
         report("failed", made)
     )
 
@@ -625,7 +625,7 @@ def test_the_store_of_another_campaign_is_none_of_ours(tmp_path: Path) -> None:
     shutil.copy(Path(other["folder"], layout.STATE), Path(record["folder"], layout.STATE))
     made = rebuilt(record, tmp_path / "s")
     assert made.made_from == repair.LOGS
-    assert made.copies[0].damage == (f"it is the store of failed in {other['folder']}",)
+    assert made.copies[0].damage == (f"it is the state database of failed in {other['folder']}",)
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
@@ -807,7 +807,7 @@ def test_what_was_changed_on_the_way(tmp_path: Path) -> None:
 def _judged(store: Path) -> list[Any]:
     """Return each iteration's criteria, with their limits at the time and results.
 
-    Without the sentences, which depend on the program's version: hooks are separate processes, and use the checkout's
+    Without the sentences, which depend on the program's version: scripts are separate processes, and use the checkout's
     current sentences.
     """
     found = rows(store, "SELECT stage, iteration, criteria FROM iterations ORDER BY stage, iteration")

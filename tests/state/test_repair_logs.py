@@ -105,7 +105,7 @@ def test_a_dagman_that_was_released_was_not_on_hold_when_it_left() -> None:
 
 
 def test_what_only_one_log_tells_stands_behind_its_second() -> None:
-    """What a second log alone tells comes after all of the same second in the first, and in its own order."""
+    """Runs that only the second log has follow those of the same second in the first, in the second log's order."""
     first = [runs.ScriptRun(at_s, "7.0", "pre", f"first{number}") for number, at_s in enumerate((10, 10, 12, 11, 13))]
     second = [runs.ScriptRun(at_s, "7.0", "pre", f"second{at_s}{place}") for at_s in (9, 10, 11) for place in "ba"]
     found = [one.node for one in order._complete(first, second)]
@@ -116,7 +116,7 @@ def test_what_only_one_log_tells_stands_behind_its_second() -> None:
 
 
 def test_runs_of_one_script_pair_in_order() -> None:
-    """A run that never ended is not mistaken for the next run of its script, and no later run is found twice."""
+    """A run that never ended is not paired with the next run of its script, and no run is counted twice."""
     one = runs.ScriptRun(30, "7.0", "pre", "n")
     post = runs.ScriptRun(34, "7.0", "post", "n", "12.0", ret=1, status=1)
     first = [one, post, one._replace(at_s=42)]

@@ -80,7 +80,7 @@ def story(tmp_path: Path) -> Story:
 
 @pytest.mark.parametrize("waited", [True, False])
 def test_a_removal_during_the_last_millepede_post(story: Story, waited: bool, tmp_path: Path) -> None:
-    """A POST that ends before FINAL does decides, whenever FINAL began, even if DAGMan did not read its end."""
+    """A POST that ends before FINAL decides, whenever FINAL began, even if DAGMan did not read the end of that POST."""
     story.metrics(1)
     end = ("mille_s1_i01 POST_SCRIPT_SUCCESS 14.0 - - 2",) if waited else ()
     story.jobstate(

@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> str:
 
 
 def test_a_file_that_outlives_its_hook_is_not_taken_in_again(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hook killed between commit and removal leaves the file; the next one does not ingest it again."""
+    """A script killed between commit and removal leaves the file; the next one does not ingest it again."""
     name = spool.put(folder, PRE)
     with monkeypatch.context() as patch:
         patch.setattr(spool, "remove", lambda folder, names: None)
@@ -92,7 +92,7 @@ def test_what_is_set_aside_is_kept(folder: str) -> None:
 
 
 def test_a_spool_that_cannot_be_cleared_harms_nobody(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If files cannot be removed after the commit, the hook still answers, and nothing is ingested twice."""
+    """If files cannot be removed after the commit, the script still answers, and nothing is ingested twice."""
 
     def refuse(*_: object) -> None:
         raise OSError("read-only")
@@ -241,7 +241,7 @@ def test_what_comes_later_waits_behind_what_waits(folder: str, monkeypatch: pyte
     Path(folder, layout.SPOOL, ahead).write_text(json.dumps(PRE))
     behind = spool.put(folder, {**PRE, "retry": 1})
     assert spool.waiting(folder) == [ahead, behind]
-    seen = iter([[ahead]])  # another hook looked at the same time
+    seen = iter([[ahead]])  # another script looked at the same time
     now = spool.waiting
     monkeypatch.setattr(spool, "waiting", lambda folder: next(seen, None) or now(folder))
     last = spool.put(folder, {**PRE, "retry": 2})
@@ -251,7 +251,7 @@ def test_what_comes_later_waits_behind_what_waits(folder: str, monkeypatch: pyte
 
 
 def test_a_file_that_is_gone_keeps_no_other_from_going(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that another hook has removed does not prevent removing or quarantining later ones."""
+    """A file that another script has removed does not prevent removing or quarantining later ones."""
     name = spool.put(folder, PRE)
     odd = Path(folder, layout.SPOOL, "0000000000000002.json")
     odd.write_text("odd")

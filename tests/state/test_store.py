@@ -97,7 +97,7 @@ def test_spooled_events_keep_their_order_and_their_names(record: dict[str, Any])
 
 
 def test_a_name_of_the_spool_is_never_used_again(record: dict[str, Any]) -> None:
-    """A slow hook that removes its ingested events cannot remove a later one."""
+    """A slow script that removes its ingested events cannot remove a later one."""
     folder = record["folder"]
     first = spool.put(folder, {"phase": "control"})
     spool.remove(folder, [first])
@@ -110,7 +110,7 @@ def test_a_name_of_the_spool_is_never_used_again(record: dict[str, Any]) -> None
 def test_an_event_that_another_hook_took_in_meanwhile_is_no_failure(
     record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An event file that another hook removes after its commit is not an error."""
+    """An event file that another script removes after its commit is not an error."""
     folder = record["folder"]
     monkeypatch.setattr(spool, "waiting", lambda _: ["00000001.json"])
     event = {"phase": "control", "event": "submitted", "dag_id": "12.0", "host": "ap"}
@@ -121,7 +121,7 @@ def test_an_event_that_another_hook_took_in_meanwhile_is_no_failure(
 
 
 def test_the_command_line_speaks_through_the_spool(record: dict[str, Any]) -> None:
-    """Readers see a queued submission at once, and the next hook records it once, in either order."""
+    """Readers see a queued submission at once, and the next script records it once, in either order."""
     folder = record["folder"]
     create.record_submitted(folder, 12)
     with queries.published(folder) as db:
@@ -137,7 +137,7 @@ def test_the_command_line_speaks_through_the_spool(record: dict[str, Any]) -> No
 
 
 def test_a_burst_is_published_to_its_last_event(record: dict[str, Any]) -> None:
-    """After many simultaneous hooks the snapshot has all events, although most hooks left publishing to others."""
+    """After many simultaneous scripts the snapshot has all events, although most scripts left publishing to others."""
     folder = record["folder"]
     nodes = [layout.reco_node(1, 1, file) for file in record["files"]]
     with concurrent.futures.ThreadPoolExecutor(12) as crowd:
@@ -148,7 +148,7 @@ def test_a_burst_is_published_to_its_last_event(record: dict[str, Any]) -> None:
 
 
 def test_publishing_leaves_to_who_comes_later(record: dict[str, Any]) -> None:
-    """A hook that waits to publish leaves when a later one comes; the last one publishes."""
+    """A script that waits to publish leaves when a later one comes; the last one publishes."""
     import fcntl
 
     folder = record["folder"]
@@ -196,14 +196,14 @@ def test_half_a_copy_keeps_no_disk_full(record: dict[str, Any]) -> None:
     assert "File too large" in found.stderr
     assert Path(folder, f"{layout.PUBLISHED}.new").stat().st_size == 0
     assert Path(folder, layout.PUBLISHED).read_bytes() == before
-    # A new database may be smaller than the remains of a hook killed while copying.
+    # A new database may be smaller than the remains of a script killed while copying.
     Path(folder, f"{layout.PUBLISHED}.new").write_bytes(b"x" * 2_000_000)
     publish.publish(folder)
     assert Path(folder, layout.PUBLISHED).read_bytes() == Path(folder, layout.STATE).read_bytes()
 
 
 def test_the_last_copy_is_left_to_nobody(record: dict[str, Any]) -> None:
-    """The hook after which DAGMan kills all others publishes itself, even if a later one has come."""
+    """The script after which DAGMan kills all others publishes itself, even if a later one has come."""
     import fcntl
 
     folder = record["folder"]
@@ -219,13 +219,13 @@ def test_the_last_copy_is_left_to_nobody(record: dict[str, Any]) -> None:
 
 
 def _number(folder: str) -> str:
-    """Return the number of the latest hook that came to publish."""
+    """Return the number of the latest script that came to publish."""
     return Path(folder, f"{layout.PUBLISHED}.next").read_text()
 
 
 @pytest.mark.slow
 def test_copies_take_a_twentieth_of_the_time(record: dict[str, Any]) -> None:
-    """The interval between snapshots is nineteen times the copy's duration, at most 4 s, with any clock."""
+    """The interval between snapshots is at least nineteen times the copy's duration, but at most 4.3 s, with any clock."""
     folder = record["folder"]
     for ended, took, waited in ((0.0, 0.02, 0.38), (-1.0, 100.0, 3.0), (0.0, 0.0, 0.0), (3600.0, 0.02, 0.0)):
         for _ in range(5):  # the machine may have stalled, but not each time

@@ -48,7 +48,7 @@ def restore(version: str, folder: Path) -> dict[str, Any]:
 
 
 def go_on(record: dict[str, Any]) -> None:
-    """Run the hooks of the third iteration, whose first job runs, and of the fourth."""
+    """Run the scripts of the third iteration, whose first job runs, and of the fourth."""
     node = layout.reco_node(1, 3, 400)
     write_output(record, 1, 3, 400)
     assert hook("post", record["folder"], node, 0, 2, 0, "33.0", 0, dag_id=DAG).returncode == 0
@@ -79,7 +79,7 @@ def test_every_schema_is_kept_but_the_newest() -> None:
 
 @pytest.mark.parametrize("kept", RELEASED)
 def test_an_old_campaign_goes_on_without_migration(kept: str, tmp_path: Path) -> None:
-    """Current hooks record events in an older program's campaign, and keep its schema."""
+    """Current scripts record events in an older program's campaign, and keep its schema."""
     record = restore(kept, tmp_path / "campaign")
     folder = record["folder"]
     before = version(folder)
@@ -205,7 +205,7 @@ def test_a_hook_leaves_a_newer_store_alone(newer: dict[str, Any]) -> None:
 
 
 def test_a_verdict_is_given_beside_a_newer_store(newer: dict[str, Any]) -> None:
-    """The hooks of a Millepede node decide as usual, because a decision needs only configuration and metrics."""
+    """The scripts of a Millepede node decide as usual, because a decision needs only configuration and metrics."""
     folder = newer["folder"]
     for iteration in (3, 4):
         for earlier in range(1, iteration):
@@ -218,7 +218,7 @@ def test_a_verdict_is_given_beside_a_newer_store(newer: dict[str, Any]) -> None:
 
 
 def test_a_migration_waits_for_a_writer(tmp_path: Path) -> None:
-    """A migration waits for a late hook, whose changes are in the new schema."""
+    """A migration waits for a late script, whose changes are in the new schema."""
     folder = restore(RELEASED[0], tmp_path / "campaign")["folder"]
     db = sqlite3.connect(f"{folder}/{layout.STATE}", isolation_level=None)
     db.execute("BEGIN IMMEDIATE")
@@ -249,7 +249,7 @@ def test_a_newer_store_is_not_migrated(newer: dict[str, Any]) -> None:
     with pytest.raises(StoreError, match=f"has schema {FUTURE}.*use the newer version"):
         upgrade.bring_up_to_date(newer["folder"])
     Path(newer["folder"], layout.STATE).unlink()
-    with pytest.raises(StoreError, match="cannot be brought up to date: unable to open database file"):
+    with pytest.raises(StoreError, match="cannot be migrated: unable to open database file"):
         upgrade.bring_up_to_date(newer["folder"])
 
 
