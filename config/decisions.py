@@ -86,7 +86,7 @@ class Convergence(Table):
 
 
 class Validation(Table):
-    """A validation pass before *converged*: reconstruct tracks with the first and with the last constants.
+    """A validation before *converged*: reconstruct tracks with the first and with the last constants.
 
     With the last constants, the mean residual of each side of a free module must be zero within its error, and the tracks
     must not be described worse than with the first.
@@ -94,7 +94,7 @@ class Validation(Table):
 
     enabled: bool = key(
         True,
-        "Run a validation pass after convergence on files that the alignment did not use, if there are any; if it fails, "
+        "Run a validation after convergence on files that the alignment did not use, if there are any; if it fails, "
         "the campaign ends as `rejected`.",
     )
     hold_back: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = key(

@@ -100,7 +100,7 @@ def _lines() -> Iterator[str]:
     shared = ", ".join(f"`{name}`" for name in OF_VALIDATION)
     yield from (
         "",
-        "### A validation pass",
+        "### A validation",
         "",
         f"In `validation/after`, in addition to {shared}:",
         "",

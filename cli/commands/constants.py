@@ -158,8 +158,8 @@ def export(
 ) -> None:
     """Write constants for other programs.
 
-    Formats: Calypso's option AlignDbTool.AlignmentConstants, JSON or CSV, these two with --errors also with the statistical
-    errors (mm, rad; 0: fixed, empty: unknown). With --sqlite writes what reconstruction jobs use:
+    Formats: Calypso's option AlignDbTool.AlignmentConstants, JSON, and CSV. With --errors JSON and CSV also have the
+    statistical errors (mm, rad; 0: fixed, empty: unknown). With --sqlite writes what reconstruction jobs use:
     a conditions database and POOL files, with the constants as text and a JSON file with run range and tag.
 
     Example: faser-align constants export Y2023_R011705_F400-450 -o constants.txt

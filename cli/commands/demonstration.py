@@ -32,7 +32,7 @@ LOOK_AT = (
     ("What is weakly determined?", "Weak modes and fixed parameters"),
     ("Which command comes next?", "the box `next`"),
 )
-LEAVE_S = 60.0  # DAGMan leaves some seconds after the last hook
+LEAVE_S = 60.0  # DAGMan leaves some seconds after the last script
 
 _CONFIGURATION = """\
 # Configuration of the demonstration {name}. A commented one for your own campaigns: faser-align init

@@ -107,7 +107,7 @@ def solve(
     steering: Annotated[
         Path | None,
         typer.Argument(
-            help="Steering file, in the folder of the files that it names; or the name or folder of a `reco`."
+            help="Steering file, or the name or folder of a `reco`; paths in the file are relative to its folder."
         ),
     ] = None,
     parent: Annotated[

@@ -28,7 +28,7 @@ def why(
         int, typer.Option(min=0, help="Stage [default: that of the latest decision].", show_default=False)
     ] = 0,
     validation: Annotated[
-        bool, typer.Option("--validation", help="Explain the validation pass instead of an iteration.")
+        bool, typer.Option("--validation", help="Explain the validation instead of an iteration.")
     ] = False,
     plain: Plain = False,
     as_json: Json = False,
@@ -172,7 +172,7 @@ def replay(
 
     Shows after which iteration each stage would have ended, how many iterations and CPU hours of reconstruction that would have
     saved, and how far the constants then were from the last ones. Nothing of the campaigns is changed.
-    The criteria of [convergence] can be set, and stages.2.convergence.patience and similar keys, which are those of stage 2 only. Other
+    --set takes the criteria of [convergence], or those of one stage, such as stages.2.convergence.patience. Other
     cuts, steps, files and numbers of iterations cannot be replayed, because their iterations never ran.
     Without --set, each decision is compared with the stored one; exit status 1 if one differs.
 

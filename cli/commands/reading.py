@@ -88,7 +88,7 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
     layer (2 digits).
     A problem of many nodes is shown once, with the reason of the first node.
     Queries HTCondor once: can DAGMan run, and which jobs are idle, held, without a machine, or gone from the queue? If HTCondor
-    does not answer, a node counts as "in HTCondor" from before its job is submitted until its result is checked.
+    does not answer, a node counts as "in HTCondor" from its PRE script to its POST script.
 
     Example: faser-align status Y2023_R011705_F400-450
     """

@@ -60,7 +60,7 @@ def recipes(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Show stages by name, and what they are known to do.
+    """Show recipes: named stages, and what they are known to do.
 
     Without a recipe, a campaign aligns all layers and modules in one step. `init --recipe` writes a configuration with the
     stages of a recipe.

@@ -74,7 +74,7 @@ def test_events_are_described(record: Record) -> None:
         "notify_retried",
         "solved",
     }
-    assert differs("Events of the spool", events) == (set(), set())
+    assert differs("Events in the fallback event queue", events) == (set(), set())
     assert differs(layout.CHANGES, read(f"{folder}/{layout.CHANGES}")) == (set(), set())
     assert differs(layout.STOP, [read(f"{folder}/{layout.STOP}")]) == (set(), set())
 
