@@ -193,7 +193,7 @@ class Campaign:
         return read_figures(layout.figures_file(self.folder, stage, iteration))
 
     def history(self, *, nodes: bool = True) -> list[Row]:
-        """Every event in order, with its facts; without ``nodes`` only those of the campaign itself.
+        """Every event in order, with its payload; without ``nodes`` only those of the campaign itself.
 
         >>> Campaign("Y2023_R011705_F400-405").history(nodes=False)[-1]["destination"]
         'converged'

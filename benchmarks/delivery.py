@@ -1,9 +1,9 @@
-"""Measure how long hooks wait for a receiver that never answers: no longer than the alarm.
+"""Measure how long scripts wait for a receiver that never answers: no longer than the alarm.
 
     python benchmarks/delivery.py [--alarm 20] [--final 30] [--hooks 4] [--servers silent dripping tls dns]
 
 A server on loopback accepts connections and stays silent, answers at one byte per second, or stays silent where TLS
-would begin; or name servers (root can run them) never answer. Several HOLD hooks run at once, then FINAL. A second
+would begin; or name servers (root can run them) never answer. Several HOLD scripts run at once, then FINAL. A second
 target works: it must get every message once.
 """
 
@@ -29,11 +29,11 @@ from faser_align.notifiers.mailbox import Mailbox
 
 
 class Waited(NamedTuple):
-    """Results of the hooks.
+    """Results of the scripts.
 
     Attributes:
         pre_s: wall time of a reconstruction node's PRE meanwhile (s).
-        hold_s, final_s: wall times of the HOLD hooks and of FINAL (s).
+        hold_s, final_s: wall times of the HOLD scripts and of FINAL (s).
         statuses: exit statuses of all of them.
         letters: number of mails to the working target, and of different ones.
     """
@@ -65,7 +65,7 @@ def deaf_names(base: Path, stack: ExitStack) -> tuple[str, ...]:
 
 
 def wait(base: Path, *, alarm_s: float, final_s: float, hooks: int, server: str = "silent") -> Waited:
-    """Run hooks of a campaign in ``base`` with one silent target, one working target, and these alarms (s)."""
+    """Run scripts of a campaign in ``base`` with one silent target, one working target, and these alarms (s)."""
     program = altered(
         "from faser_align.system.libraries import site_packages\nsite_packages()\n"
         "from faser_align.hooks import delivery\n"

@@ -1,10 +1,10 @@
-"""Measure the cost of a hook: the process of a reconstruction node's PRE and POST, against bare Python with sqlite3.
+"""Measure the cost of a script: the process of a reconstruction node's PRE and POST, against bare Python with sqlite3.
 
     python benchmarks/hook.py [--files 50] [--iterations 10] [--rounds 40]
 
-Each round runs the baseline and the hook in turn, so that a drift of the machine touches both; the ratio is the
+Each round runs the baseline and the script in turn, so that a drift of the machine touches both; the ratio is the
 median of the rounds' ratios. *Publishing apart* makes no copy. *With publishing* runs at the pace of a campaign,
-one hook every half a second.
+one script every half a second.
 """
 
 import argparse

@@ -25,7 +25,7 @@ STUB = Path(__file__).with_name("stub_job.py")
 
 
 def dag(record: dict[str, Any], *, scripts: bool) -> str:
-    """Return the campaign's own DAG with the jobs replaced, and without ``scripts`` the hooks as well."""
+    """Return the campaign's own DAG with the jobs replaced, and without ``scripts`` the scripts as well."""
     text = re.sub(r'arguments = ".*"', f'arguments = "-I -S {STUB} $(JOB)"', render(record))
     return text if scripts else re.sub(rf"{re.escape(record['python'])} -I -S \S+/run\.py .*", "/bin/true", text)
 

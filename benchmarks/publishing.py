@@ -2,7 +2,7 @@
 
     python benchmarks/publishing.py [--nodes 1000 100000] [--seconds 10]
 
-One process after another changes the store and publishes, as fast as it can: the conveyor's pause is what holds the share.
+One process after another changes the state database and publishes as fast as it can: only the publish interval limits the share of time.
 A copy that takes longer than 0.2 s would need a longer pause than freshness allows (``publish.PAUSE_S_MAX``).
 """
 

@@ -1,8 +1,8 @@
-"""A storm of hooks on one store: how many events a second, how long a hook takes, and whether anything is lost or doubled.
+"""A storm of scripts on one state database: how many events a second, how long a script takes, and whether anything is lost or doubled.
 
     python benchmarks/storm.py [--events 20000] [--parallel 20] [--fsync-ms 30] [--without-flock]
 
-Every event is a whole hook process, PRE or POST of a reconstruction node, so many at a time. ``--fsync-ms`` makes
+Every event is a whole script process, PRE or POST of a reconstruction node, so many at a time. ``--fsync-ms`` makes
 each fsync that much slower, by strace (which an ordinary user may run on his own processes). ``--without-flock``
 lets the writers meet at SQLite's own lock, for comparison.
 """
@@ -43,19 +43,19 @@ database.QueueLock = QueueLock
 os._exit(entry.main(sys.argv[1:]))
 """
 WITHOUT_FLOCK = (sys.executable, "-I", "-S", "-c", NO_FLOCK % str(Path(HOOK).parents[2]))
-ALONE = 20  # hooks that run alone, for the ratio
+ALONE = 20  # scripts that run alone, for the ratio
 
 
 class Storm(NamedTuple):
-    """Results of many simultaneous hooks.
+    """Results of many simultaneous scripts.
 
     Attributes:
         events: number of events sent.
-        took_s: wall time of each hook (s), without those that ran alone.
-        alone_s: wall time of each hook that ran alone (s).
+        took_s: wall time of each script (s), without those that ran alone.
+        alone_s: wall time of each script that ran alone (s).
         wall_s: total duration (s).
         lost, doubled: events missing from the database, and recorded more than once.
-        said: output of hooks to standard error, one line each.
+        said: output of scripts to standard error, one line each.
         findings: problems of the database, in sentences.
     """
 
@@ -69,7 +69,7 @@ class Storm(NamedTuple):
     findings: list[str]
 
     def percentile(self, share: float) -> float:
-        """Return the duration (s) that a ``share`` of the hooks did not exceed."""
+        """Return the duration (s) that a ``share`` of the scripts did not exceed."""
         return sorted(self.took_s)[max(0, round(share * len(self.took_s)) - 1)]
 
 
@@ -105,7 +105,7 @@ def calls(record: dict[str, Any], iteration: int, file: int) -> Iterator[list[st
 
 
 def _run(words: list[str], said: int) -> float:
-    """Run a hook; return its wall time (s)."""
+    """Run a script; return its wall time (s)."""
     started = time.perf_counter()
     actions = [(os.POSIX_SPAWN_DUP2, said, 1), (os.POSIX_SPAWN_DUP2, said, 2)]
     child = os.posix_spawn(words[0], words, ENVIRONMENT, file_actions=actions)

@@ -1,4 +1,4 @@
-"""Run as a job of 0.2 s that writes what hooks expect: python -I -S stub_job.py NODE (in the campaign's folder)."""
+"""Run as a job of 0.2 s that writes what scripts expect: python -I -S stub_job.py NODE (in the campaign's folder)."""
 
 import sys
 import time

@@ -1,7 +1,7 @@
 """Read and write ``changes.json``: what `set`, `extend` and `move` changed after the submission.
 
-The manifest itself is never changed. Readers apply the changes to it, so that hooks and jobs use the same limits with
-and without the state database. Standard library only, because hooks import this module.
+The manifest itself is never changed. Readers apply the changes to it, so that scripts and jobs use the same limits with
+and without the state database. Standard library only, because scripts import this module.
 """
 
 import json
@@ -27,7 +27,7 @@ class Change(TypedDict):
     after: Any
 
 
-# Hooks read these anew each time, so that `set` may change them: whole tables and single keys.
+# Scripts read these anew each time, so that `set` may change them: whole tables and single keys.
 SETTABLE = (
     *("convergence", "reconstruction.min_files", "notify.targets", "notify.events"),
     *("validation.chi2_rise_max", "validation.module_rise_max", "validation.module_hits_min"),

@@ -1,6 +1,6 @@
 """Define the names of a campaign's files, folders and nodes.
 
-Standard library only, and little of it, because every hook imports this module.
+Standard library only, and little of it, because every script imports this module.
 """
 
 import os
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Record = Mapping[str, Any]
 
-RECORD = "campaign.json"  # the manifest: written once, read by jobs and hooks
+RECORD = "campaign.json"  # the manifest: written once, read by jobs and scripts
 CONFIG = "campaign.toml"  # the user's configuration, copied at submission
 DAG = "alignment.dag"  # the first DAG file; each extension adds one, see ``dag_files``
 ENDING_NODES_LOG, ENDING_DAGMAN_OUT, ENDING_HALT = ".nodes.log", ".dagman.out", ".halt"  # beside a DAG

@@ -1,6 +1,6 @@
 """Make, write and read the manifest ``campaign.json``, which describes what was submitted.
 
-It is written once and read by jobs and hooks. Reading needs only json, because the Millepede node's hook reads it.
+It is written once and read by jobs and scripts. Reading needs only json, because the Millepede node's script reads it.
 """
 
 import json
@@ -81,7 +81,7 @@ def make_record(
         "python": config.python.hooks or sys.executable,
         "job_python": config.python.jobs or sys.executable,
         "hook": os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py"),
-        # How the submitting user calls the program: hooks have another environment and print this command.
+        # How the submitting user calls the program: scripts have another environment and print this command.
         "command": os.environ.get("FASER_ALIGN_COMMAND", "faser-align"),
         "targets_file": config.notify.file,
         "constants": {"source": constants, "sha256": sha256},

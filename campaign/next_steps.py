@@ -1,6 +1,6 @@
 """Choose the next command by a campaign's state or by the kind of a message.
 
-Messages, pages, ``status`` and the README use this table. Standard library only, because hooks import this module.
+Messages, pages, ``status`` and the README use this table. Standard library only, because scripts import this module.
 """
 
 import shlex

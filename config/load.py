@@ -112,7 +112,7 @@ def _sentences(error: ValidationError) -> list[str]:
 
 
 def _problems(error: ValidationError) -> Iterator[dict[str, Any]]:
-    """Yield each problem; those of a stage's own criteria separately."""
+    """Yield each problem; an invalid table of a stage's criteria gives one for each of its keys."""
     found: list[dict[str, Any]] = [dict(problem) for problem in error.errors(include_url=False)]
     for problem in found:
         location, value = problem["loc"], problem["input"]

@@ -309,6 +309,6 @@ class Config(Table):
     validation: Validation = table(Validation, "Validation of the result.")
     notify: Notify = table(Notify, "Recipients and events of notifications.")
     check: Check = table(Check, "Sizes and limits of `check`.")
-    python: Python = table(Python, "Interpreters of jobs and hooks.")
+    python: Python = table(Python, "Interpreters of jobs and scripts.")
     report: Report = table(Report, "The campaign's HTML report.")
     htcondor: HTCondor = table(HTCondor, "How the campaign runs on HTCondor.")

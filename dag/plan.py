@@ -175,7 +175,7 @@ def check_requirements(config: Config) -> None:
 
 
 def check_programs(python: str, hook: str) -> None:
-    """Raise UserError if others can write the hooks' interpreter, its libraries, or faser-align itself."""
+    """Raise UserError if others can write the scripts' interpreter, its libraries, or faser-align itself."""
     if not os.path.exists(python):
         raise UserError(f"python.hooks = {python}: no such file; correct the path")
     check_trusted(python, "the Python interpreter")

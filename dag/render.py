@@ -76,7 +76,7 @@ def render(record: Manifest, begin: tuple[int, int] = (1, 1), without: Collectio
         begin: the first (stage, iteration) in the DAG.
         without: nodes of that iteration to omit, because they are done.
 
-    Raises UserError if the campaign's folder, the interpreter or the hook has a path that a DAG does not support.
+    Raises UserError if the campaign's folder, the interpreter or the script has a path that a DAG does not support.
     """
     check_path(record["hook"], "faser-align's own folder", spaces=False)
     htcondor = record["config"]["htcondor"]

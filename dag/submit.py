@@ -215,7 +215,7 @@ def describe_dagman(folder: str) -> htcondor2.Submit:
     description["initialdir"] = folder
     description["getenv"] = "false"
     description["environment"] = _extend(description["environment"], _environment(os.path.dirname(binary)))
-    # If DAGMan itself dies no hook runs; then HTCondor's own mail is the notification.
+    # If DAGMan itself dies no script runs; then HTCondor's own mail is the notification.
     description["notification"] = "Error"
     description["periodic_remove"] = STUCK
     return description

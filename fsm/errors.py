@@ -36,4 +36,4 @@ class NodeError(CampaignError):
 
 
 class StoreError(CampaignError):
-    """The campaign's store cannot be read or written."""
+    """The campaign's state database, manifest or event queue cannot be read or written."""

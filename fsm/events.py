@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         retry: int  # DAGMan's $RETRY
 
     class Decision(TypedDict, total=False):
-        """The decision on an iteration or on the validation, which the POST of its job makes of the metrics."""
+        """The decision on an iteration or on the validation, which the POST of its job derives from the metrics."""
 
         verdict: str
         verdict_reason: str

@@ -103,7 +103,7 @@ def cure(why: str, ret: int | None = None) -> str:
 
 
 def verdict_exit(event: str, *, last: bool) -> int:
-    """Return POST's exit status after a verdict that became the campaign's ``event`` (``table.after_verdict``).
+    """Return POST's exit status after a decision that became the campaign's ``event`` (``table.after_verdict``).
 
     Only *converged* may end the DAG early; an end without success must fail the DAG, unless no node of it could still
     run: ``last`` says that the stage is the last one.

@@ -1,7 +1,7 @@
-"""Build the campaign's machine from the table with the library ``transitions``.
+"""Build the campaign's state machine from the table with the library ``transitions``.
 
 Scripts of reconstruction nodes use the table itself, which costs nothing to import; whatever moves a campaign as a whole
-goes through this machine. A test holds the two equal.
+goes through this machine. A test checks that both are equal.
 """
 
 from functools import cache

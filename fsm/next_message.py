@@ -6,7 +6,7 @@ The rules, for each target by itself:
 2. Held jobs and dropped files that follow one another are one message of each kind. After such a message, further ones of
    the same cause are not due before the end of a pause, which doubles while they keep coming (``pause_end_s``).
 3. A message that is due takes along the ones before it, also those in their pause and those that failed once.
-4. A message that was refused ``PASSED_AT`` times is passed by others until its next try is due. One whose scripts were
+4. A message that was refused ``PASSED_AT`` times is overtaken by others until its next attempt is due. One whose scripts were
    killed as often comes last: it may be what kills them.
 """
 

@@ -185,7 +185,7 @@ def reopens(campaign: "Campaign", dag_id: str) -> bool:
     """Return whether a node that starts reopens its campaign, although a FINAL has closed it.
 
     Its own DAGMan was killed between FINAL and its end, or has lost track of a job; or an earlier DAGMan's FINAL came late.
-    Its next FINAL is another one. A script of an earlier DAGMan that slept reopens nothing.
+    Its next FINAL ends the campaign again. A script of an earlier DAGMan that slept reopens nothing.
     """
     return campaign["state"] in ("failed", "removed") and campaign["dag_id"] == dag_id
 

@@ -1,4 +1,4 @@
-"""Decide how events move a campaign as a whole: a verdict, a new DAGMan, the end of one, the user's requests.
+"""Decide how events move a campaign as a whole: a decision, a new DAGMan, the end of one, the user's requests.
 
 Part of ``fsm.reduce``, kept apart because scripts of reconstruction nodes seldom need it.
 """
@@ -54,7 +54,7 @@ def new_dagman(reaction: "Reaction") -> None:
 
 
 def verdict(reaction: "Reaction", event: "Post") -> int:
-    """Record the verdict on an iteration, or of the validation, as the script made it of the metrics; return the exit status."""
+    """Record the script's decision on an iteration or the validation; return the exit status."""
     campaign, node = reaction.campaign, reaction.node
     last = node["stage"] == campaign["stages"]
     # Queued events of earlier versions lack the state to enter.
@@ -74,13 +74,13 @@ def verdict(reaction: "Reaction", event: "Post") -> int:
 
 
 def _end_iteration(reaction: "Reaction", stage: int, iteration: int, decision: tuple[str, str, str, str]) -> None:
-    """Record the verdict, its reason, its criteria and the metrics of an iteration."""
+    """Record the decision, its reason, its criteria and the metrics of an iteration."""
     utc = reaction.event["utc"]
     reaction.changes.append(("end_iteration", stage, iteration, utc, utc, *decision))
 
 
 def final(reaction: "Reaction", event: "Final") -> int:
-    """Return DAGMan's outcome, and close a campaign that no verdict has closed."""
+    """Return DAGMan's outcome, and close a campaign that no decision has closed."""
     campaign, known = reaction.campaign, reaction.known
     status = event["dag_status"]
     if known["processed"] and campaign["state"] in table.ENDS:
@@ -115,7 +115,7 @@ def _why_ended(event: "Final", failed: list[str]) -> str:
 
 
 def _take_early_end(reaction: "Reaction") -> bool:
-    """Let the last verdict count if it came too early to be taken; return whether it ended the campaign.
+    """Apply the last decision if it came too early to be applied; return whether it ended the campaign.
 
     A DAGMan that has lost track of a job runs FINAL and then continues: the campaign has failed before its last verdict
     arrives, and a resumption has nothing left to do.

@@ -46,7 +46,7 @@ class Attempt(TypedDict):
 
 
 class EarlyEnd(TypedDict):
-    """The latest end by a verdict that the campaign could not take, and the events that have moved it since."""
+    """The latest decision to end that the campaign ignored, and the events that have moved the campaign since."""
 
     event: str
     stage: int

@@ -14,7 +14,7 @@ NAMES = {
 
 
 class Rules(NamedTuple):
-    """Thresholds of a verdict; the names and defaults are those of ``[convergence]``."""
+    """Thresholds of a decision; the names and defaults are those of ``[convergence]``."""
 
     rules: tuple[str, ...] = ("delta_chi2_per_parameter", "residual_shift")
     require: str = "any"
@@ -68,7 +68,7 @@ def limits_of(convergence: Mapping[str, Any]) -> dict[str, float]:
 
 
 class Criterion(NamedTuple):
-    """One question that a verdict asks of an iteration, with its answer."""
+    """One criterion of a decision on an iteration, with its result."""
 
     name: str
     value: float | None

@@ -1,7 +1,7 @@
 """Define states, events and the two transition tables, the only place with transitions.
 
-Everything else is made from here: the machine, the hooks' decisions, the diagram of the documentation
-and the tests. Standard library only, and none of it is needed: hooks load this for every node.
+Everything else is made from here: the machine, the scripts' decisions, the diagram of the documentation
+and the tests. Standard library only, and none of it is needed: scripts load this for every node.
 """
 
 TYPE_CHECKING = False
@@ -160,12 +160,12 @@ def node_after(state: str, event: str) -> str | None:
 
 
 def after_verdict(verdict: str, *, last: bool, validated: bool, at_limit: str) -> str:
-    """Return the campaign's event that follows from a verdict on an iteration.
+    """Return the campaign's event that follows from a decision on an iteration.
 
     Args:
         verdict: one of ``VERDICTS``.
         last: whether the stage is the last one.
-        validated: whether the campaign asked for a validation.
+        validated: whether the campaign has a validation.
         at_limit: what the stage does at its limit, ``continue`` or ``stop``.
     """
     if verdict == "converged":

@@ -85,7 +85,7 @@ def confirm(limits: Limits, metrics: "Metrics") -> Verdict:
             are compared about their means, and not tested about zero.
 
     Returns:
-        The verdict ``confirmed`` or ``refuted``, with every criterion; ``confirmed`` if all files were dropped.
+        The decision, ``confirmed`` or ``refuted``, with every criterion; ``confirmed`` if all files were dropped.
     """
     groups, fit = metrics["groups"], _fit(metrics)
     if not groups:

@@ -77,7 +77,7 @@ def _send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
 
 
 def message_facts(folder: str, claimed: Claim) -> "Facts":
-    """Return a message's contents: facts of the database, ends of failed nodes' logs, and the next command."""
+    """Return a message's contents: payload from the database, ends of failed nodes' logs, and the next command."""
     facts = database.read(folder, lambda db: about(db, claimed))
     _add_logs(folder, [*facts["failed"], *(facts["files_lost"] if claimed.kind == "lost" else ())])
     for failed in facts["failed"]:

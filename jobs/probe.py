@@ -56,7 +56,7 @@ def _python(request: Request) -> str:
             importlib.import_module(module)
         except ImportError as error:
             raise UserError(
-                f"{sys.executable} on {platform.node()} cannot import {module}: {error}; install faser-align for it anew"
+                f"{sys.executable} on {platform.node()} cannot import {module}: {error}; reinstall faser-align for it"
             ) from None
     try:
         system = platform.freedesktop_os_release()["PRETTY_NAME"]
@@ -116,7 +116,7 @@ def _write_into(request: Request) -> str:
             f"{request['key']} = {folder} cannot be written on {platform.node()}: {error.strerror}; {_fix(request, folder)}"
         ) from None
     if not same:
-        raise UserError(f"{request['key']} = {folder} gives back another content than was written on {platform.node()}")
+        raise UserError(f"{request['key']} = {folder} returned other content than was written on {platform.node()}")
     return f"a file was written to {folder}, read and removed"
 
 
@@ -154,7 +154,9 @@ def _pede(request: Request) -> str:
     environment = sourced(request["environment"])
     program = shutil.which(request["pede"], path=environment.get("PATH"))
     if program is None:
-        raise UserError(f"solver.pede = {request['pede']} is not a program on {platform.node()}; give a path that is")
+        raise UserError(
+            f"solver.pede = {request['pede']} is not a program on {platform.node()}; name a program that is there"
+        )
     return f"{program} runs ({probe(program, environment) or 'it does not tell its version'})"
 
 

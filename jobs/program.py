@@ -153,7 +153,7 @@ def lost_files(iteration: Iteration) -> list[int]:
     try:
         return sorted(int(file) for file in json.loads(text))
     except (ValueError, TypeError) as error:
-        raise NodeError(f"{path} is no JSON list of raw files ({error})", exit_codes.INPUT_MISSING) from error
+        raise NodeError(f"{path} is not a JSON list of raw files ({error})", exit_codes.INPUT_MISSING) from error
 
 
 def raw_path(iteration: Iteration, file: int) -> str:
@@ -229,7 +229,7 @@ def run(work: Callable[..., None], usage: str, crashed: int) -> int:
         status = error.exit_status if isinstance(error, NodeError) else crashed
         sys.stderr.write(" ".join(str(error).split()) + "\n")
         return status
-    except Exception as error:  # noqa: BLE001 -- every failure needs an exit status for the hook
+    except Exception as error:  # noqa: BLE001 -- every failure needs an exit status for the script
         traceback.print_exc()
         status = exit_codes.NO_SPACE if _disk_is_full(error) else crashed
         sys.stderr.write(

@@ -147,7 +147,7 @@ def _pivot(look: CheckContext) -> str:
 
 
 def _hook(look: CheckContext) -> str:
-    """Start the hook as DAGMan would: isolated, and with an empty environment."""
+    """Start the script as DAGMan would: isolated, and with an empty environment."""
     python = look.config.python.hooks or sys.executable
     hook = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "run.py")
     if not os.path.isfile(hook):
@@ -157,7 +157,7 @@ def _hook(look: CheckContext) -> str:
     loads = (
         "import sys; sys.path.insert(0, sys.argv[1]); from faser_align.hooks import entry, post, pre; print('ready')"
     )
-    _start([python, "-I", "-S", "-c", loads, package], "python.hooks", "the hook")
+    _start([python, "-I", "-S", "-c", loads, package], "python.hooks", "DAGMan's scripts")
     return f"{python} starts {hook} with an empty environment"
 
 
@@ -169,7 +169,7 @@ def _job(look: CheckContext) -> str:
 
 
 def _interpreters(look: CheckContext) -> str:
-    """Check that the machines for hooks and jobs have the interpreters, too."""
+    """Check that the machines for scripts and jobs have the interpreters, too."""
     if look.config.htcondor.pool == "personal":
         raise Skipped("the pool is on this machine")
     hooks, jobs = (path or sys.executable for path in (look.config.python.hooks, look.config.python.jobs))

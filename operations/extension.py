@@ -143,7 +143,7 @@ def _carry_out(folder: str, added: Extension, schedd: Any) -> tuple[int, tuple[s
         make_folders(record)
         _unmark(record)
         atomic.write_new(dag, render(record, (added.stage, added.first), added.done))
-        # Before the DAGMan, because its first hook needs the nodes.
+        # Before the DAGMan, because its first script needs the nodes.
         request = control_requests.put(
             folder, "extended", {"stage": added.stage, "before": added.before, "after": added.after}, change["id"]
         )

@@ -20,7 +20,7 @@ from faser_align.system import atomic, program
 
 END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the snapshot may be out of date
 WHEN = ("iteration", "never")  # of `stop --after`
-NO_HOOK_WAIT_S = 2.0  # after a DAGMan that could not run any hook
+NO_HOOK_WAIT_S = 2.0  # after a DAGMan that could not run any script
 JUDGED = ("diverged", "stalled", "starved")  # ended by a decision that the same data would give again
 LEAVE_WAIT_S, LEAVE_POLL_S = 60.0, 1.0  # DAGMan leaves a few seconds after FINAL, which may wait for a server
 

@@ -99,7 +99,7 @@ def _refuse_dagman(record: Manifest, *, without_htcondor: bool) -> None:
 
 
 def _send(folder: str, warn: Callable[[str], None]) -> int:
-    """Send pending messages, because no hook may follow; return how many were accepted."""
+    """Send pending messages, because no script may follow; return how many were accepted."""
     waiting = _waiting(folder)
     if waiting:
         try:

@@ -16,7 +16,7 @@ from faser_align.notifiers.targets import DEFAULT_FILE, EVENTS, Target, load_tar
 from faser_align.state import database
 from faser_align.system.bounded import Worker
 
-ANSWER_S_MAX = 20.0  # as in a hook
+ANSWER_S_MAX = 20.0  # as in a script
 
 # Reasons of the events, and metrics of the iterations.
 _SAMPLES = tomllib.loads(Path(__file__).with_name("samples.toml").read_text(encoding="utf-8"))

@@ -123,14 +123,14 @@ def summary(folder: str) -> Listed:
 
 
 def state_now(folder: str) -> str:
-    """Return the campaign's state only, including a resumption that no hook has recorded yet."""
+    """Return the campaign's state only, including a resumption that no script has recorded yet."""
     _settle(folder)
     with queries.published(folder) as db:
         return str(queries.campaign_now(db, folder)["state"])
 
 
 def _settle(folder: str) -> None:
-    """Wait a moment after an end: a hook removes a resumption from the event queue just before it publishes.
+    """Wait a moment after an end: a script removes a resumption from the event queue just before it publishes.
 
     The files' times show whether the snapshot is out of date; if it stays so it is read as it is.
     """
@@ -301,7 +301,7 @@ def _failed(node: queries.Row) -> FailedNode:
 
 
 def _undelivered(messages: Sequence[queries.Row], *, ended: bool) -> list[Undelivered]:
-    """Return messages that were refused at least once, or that wait after the last hook."""
+    """Return messages that were refused at least once, or that wait after the last script."""
     return [
         {
             "target": row["target"],

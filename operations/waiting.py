@@ -55,7 +55,7 @@ def wait(
         folder: the campaign.
         timeout_s: when to give up; None: never.
         interval_s: time between two checks of the snapshot's modification time.
-        stuck: returns why no hook can advance the campaign in this folder, or an empty string.
+        stuck: returns why no script can advance the campaign in this folder, or an empty string.
         silence_s: time without events after which ``stuck`` is called, each time.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s

@@ -5,7 +5,7 @@ import os
 from faser_align.fsm.errors import CampaignError
 from faser_align.system import bounded
 
-DELIVERY_S_MAX = 120.0  # the hooks limit their own sending to half a minute
+DELIVERY_S_MAX = 120.0  # the scripts limit their own sending to half a minute
 
 
 def deliver(folder: str) -> None:
@@ -27,7 +27,7 @@ def take_in(folder: str) -> None:
 
 
 def _work(folder: str, failed: str, *, send: bool) -> None:
-    """Let the hooks, the only writers of the state database, work in a process that can be killed."""
+    """Let the scripts, the only writers of the state database, work in a process that can be killed."""
     environment = {key: os.environ[key] for key in ("PATH", "HOME", "USER", "LANG") if key in os.environ}
     with bounded.Worker(environment) as worker:
         ended = worker.call("faser_align.hooks.delivery", "without_dagman", folder, send, wait_s=DELIVERY_S_MAX)

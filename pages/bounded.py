@@ -1,4 +1,4 @@
-"""Publish a page within a time limit, whatever the state of its folder; hooks and jobs use this."""
+"""Publish a page within a time limit, whatever the state of its folder; scripts and jobs use this."""
 
 from faser_align.fsm.errors import CampaignError
 from faser_align.system import bounded

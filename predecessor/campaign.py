@@ -1,6 +1,6 @@
 """Convert a finished campaign of faser-alignment-script to a readable campaign: manifest, state database, metrics.
 
-Its events are replayed as if hooks had recorded them, so that the history is a path in the transition table. Unknown
+Its events are replayed as if scripts had recorded them, so that the history is a path in the transition table. Unknown
 values stay empty.
 """
 

@@ -188,7 +188,7 @@ def _in_their_words(reason: str, entries: Mapping[str, Entry], sets: Sequence[Se
 
 
 def _is_first(old: Old, source: str) -> bool:
-    """Return whether it is of the first generation, or of the two versions in between, which mix keys of both."""
+    """Return whether the configuration is of the first generation, or of a version that mixes keys of both."""
     if set(old) & set(FIRST_TABLES):
         return True
     if set(old) & {"raw", "workflow", "set"}:

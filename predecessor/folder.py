@@ -107,7 +107,7 @@ def read_folder(folder: str) -> Campaign:
     if not solved:
         raise UserError(
             f"{folder} has no iteration with files (iter01/1reco, 2kfalignment, 3millepede); name the folder with the "
-            "data of a campaign: for the newest generation data.dir of its config.json, not dag.dir"
+            "campaign's data: in the newest generation data.dir of config.json, not dag.dir"
         )
     past = []
     for at, path in enumerate(kept):

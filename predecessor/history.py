@@ -1,4 +1,4 @@
-"""Write the history of a finished campaign of faser-alignment-script: the events that hooks would have recorded."""
+"""Write the history of a finished campaign of faser-alignment-script: the events that scripts would have recorded."""
 
 import json
 import sqlite3
@@ -19,7 +19,7 @@ JUDGED = "imported: faser-alignment-script makes no decisions"
 
 
 def replay(db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[Metrics], record: Manifest) -> int:
-    """Record all events as hooks would have.
+    """Record all events as scripts would have.
 
     Args:
         db: the new state database, in a transaction.

@@ -1,4 +1,4 @@
-"""Judge an ended job: the verdict on an iteration, and the reason of a failure.
+"""Judge an ended job: the decision on an iteration, and the reason of a failure.
 
 Both depend on the manifest and the campaign's files alone, so that they are the same without the state database, and when
 it is rebuilt.
@@ -42,7 +42,7 @@ def judge(record: Manifest, event: "events.Post") -> "events.Post":
 
 
 def decide(record: Manifest, stage: int, history: "list[Metrics]") -> tuple[verdict.Verdict, str]:
-    """Return the verdict on the last iteration of ``history``, and the campaign's event that it becomes."""
+    """Return the decision on the last iteration of ``history``, and the campaign's event that it becomes."""
     if stage == layout.VALIDATION:
         result = validation.confirm(validation.Limits.from_config(record["config"].get("validation", {})), history[-1])
         return result, result.name

@@ -2,7 +2,7 @@
 
 Copies take less than a twentieth of the time, because of a publish interval between them. A process that has written
 something takes a number and waits for the end of the interval, but only until another one takes a later number: that
-one copies later, so the others can leave. Thus many simultaneous hooks are delayed little, and the last one always
+one copies later, so the others can leave. Thus many simultaneous scripts are delayed little, and the last one always
 copies. Startup-critical: standard library only.
 """
 
@@ -24,13 +24,13 @@ def publish(folder: str, *, last: bool = False) -> bool:
 
     Args:
         folder: the campaign.
-        last: copy even if a later process has come: it may be killed with DAGMan, which ends after this hook.
+        last: copy even if a later process has come: it may be killed with DAGMan, which ends after this script.
 
     Returns:
         Whether this call made a copy; if not, another process has yet to begin one.
 
     Raises:
-        sqlite3.Error, OSError: no copy was made; the next hook makes one.
+        sqlite3.Error, OSError: no copy was made; the next script makes one.
     """
     numbers = _open(f"{folder}/{layout.PUBLISHED}.next")
     try:
@@ -107,7 +107,7 @@ def _copy(folder: str) -> float:
 def _fill(folder: str, copy: int) -> float:
     """Copy the database's bytes into the open file ``copy``; return how long writers had to wait (s).
 
-    While SQLite's shared lock is held nobody changes the file, and a killed hook's journal has been rolled back.
+    While SQLite's shared lock is held nobody changes the file, and a killed script's journal has been rolled back.
     """
     # POSIX drops all locks of a process on a file when it closes any descriptor of it: close this one last.
     source = os.open(f"{folder}/{layout.STATE}", os.O_RDONLY | os.O_CLOEXEC)

@@ -80,7 +80,7 @@ def _has_solution(db: sqlite3.Connection) -> bool:
 
 
 def campaign_now(db: sqlite3.Connection, folder: str) -> Row:
-    """Return ``campaign`` including a queued submission that no hook has recorded yet."""
+    """Return ``campaign`` including a queued submission that no script has recorded yet."""
     row = campaign(db)
     pending = []
     for name in spool.waiting(folder):

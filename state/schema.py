@@ -32,7 +32,7 @@ def _initial(db: sqlite_utils.Database) -> None:
 def _views(db: sqlite_utils.Database) -> None:
     for text in views.VIEWS.values():
         db.execute(text.strip())
-    # Older databases have 0 here; hooks read this number, because sqlite-utils is slow to import.
+    # Older databases have 0 here; scripts read this number, because sqlite-utils is slow to import.
     db.execute("PRAGMA user_version = 2")
 
 

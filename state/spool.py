@@ -1,4 +1,4 @@
-"""Write and read the spool: a folder of numbered files with events that the database does not have yet.
+"""Write and read the event queue: a folder of numbered files with events that the database does not have yet.
 
 Commands put their requests there for the scripts, which may run on another machine; so does a script that cannot write
 the database. Startup-critical: standard library only, and json only for an event that is read or written.
@@ -19,12 +19,12 @@ DIGITS = 16  # of a name: microseconds since 1970, or one more than the last
 
 
 def put(folder: str, event: "Event") -> str:
-    """Add ``event`` to the spool of the campaign in ``folder`` and return the name of its file.
+    """Add ``event`` to the event queue of the campaign in ``folder`` and return the name of its file.
 
     The content is on disk before the name appears; names are numbers that grow, taken by exclusive ``link``.
 
     Raises:
-        OSError: the event is not in the spool.
+        OSError: the event is not in the event queue.
     """
     import json
 

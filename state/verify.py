@@ -135,7 +135,7 @@ def _integrity(db: sqlite3.Connection) -> Findings:
 
 
 def _versions(db: sqlite3.Connection) -> Findings:
-    """Check that the table of migrations agrees with ``PRAGMA user_version``, which is all that hooks read."""
+    """Check that the table of migrations agrees with ``PRAGMA user_version``, which is all that scripts read."""
     from faser_align.state import schema
 
     applied, known = schema.applied(db), schema.names()

@@ -1,7 +1,7 @@
 """Write files atomically: a reader sees the old content or the complete new one.
 
 Content is written to a temporary name in the same folder and synced before it is renamed. Standard library only,
-because hooks and jobs import this module.
+because scripts and jobs import this module.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Load as few libraries as possible: hooks start without any, and some libraries load others only because they exist."""
+"""Load as few libraries as possible: scripts start without any, and some libraries load others only because they exist."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Check whether a job's files are complete, from a few bytes. Almost no imports: hooks import this module."""
+"""Check whether a job's files are complete, from a few bytes. Almost no imports: scripts import this module."""
 
 import os
 

@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Stop the pool before the first file that has no test on it, because an idle one takes 1 % of a processor.
 
-    In `make test` no other follows; in `make soak`, and when typed otherwise, a worker may get any file next.
+    In `make test` no file with such tests follows; in `make soak`, or with other options, any file may follow.
     """
     if _IN_ORDER and item.path not in item.config.stash[_ON_POOL]:
         _POOL.close()

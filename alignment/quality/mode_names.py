@@ -1,4 +1,4 @@
-"""Tell the names of weak modes in a list apart. Needs no NumPy."""
+"""Number the repeated names of weak modes in a list. Needs no NumPy."""
 
 from collections import Counter
 from collections.abc import Iterable

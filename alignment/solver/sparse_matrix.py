@@ -140,7 +140,7 @@ class SparseSums:
             self._compress()
 
     def matrix(self) -> SparseMatrix:
-        """Return the matrix."""
+        """Return the matrix of all added elements."""
         self._compress()
         return SparseMatrix.make(self._n, self._keys, self._values)
 

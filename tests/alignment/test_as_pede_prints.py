@@ -42,7 +42,7 @@ def run(
     ("name", "code"), [("steer", 16), ("steer.in", 16), ("str.txt", 0), ("STR.TXT", 0), ("a.xt", 0), ("text", 0)]
 )
 def test_a_steering_file_is_known_by_its_name(tmp_path: Path, name: str, code: int) -> None:
-    """A steering file whose name does not end like a text's ends with code 16, as if it could not be opened."""
+    """A steering file whose name pede does not take for a text ends with code 16, as if it could not be opened."""
     solution = run(tmp_path, [line()] * 30, name=name)
     assert solution.end_code == (code or 1)
     assert ("steer.txt" in solution.message) == (name == "steer")

@@ -58,7 +58,7 @@ def test_a_constraint_makes_errors_smaller() -> None:
 
 
 def test_what_the_data_do_not_determine_has_no_error() -> None:
-    """A parameter in a direction without information has no error, and a fixed one has none to be known."""
+    """A parameter that the data do not determine has no error; fixed parameters are not listed."""
     labels = tuple(sorted(layer_label(0, layer, 2) for layer in range(3)))
     of = normal(np.diag([1.0, 1.0, 1e12]).tolist(), labels)
     found = errors_of(of, set(labels))[1]

@@ -328,7 +328,7 @@ def test_elements_of_other_detectors_are_converted(tmp_path: Path) -> None:
 
 
 def test_counts_lie_beside_the_binary_and_add_up(data: Path, tmp_path: Path) -> None:
-    """Binary and counts are written together, or not at all; counts survive their file, and add up value by value."""
+    """Binary and counts are written together, or not at all; counts survive a round trip, and add up value by value."""
     source = data / "mille" / "kfalignment_4st.root"
     counts = convert_and_count([source], tmp_path / "out.bin", Cuts())
     again = read_counts(tmp_path / "out.bin.json")

@@ -1,4 +1,4 @@
-"""Test the factor between real errors of constants and those that the errors of hits give."""
+"""Test the factor between the real errors of constants and those computed from the errors of hits."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ SIGMA, CUT = 0.0231, 0.05
 
 
 def test_the_factor_is_the_error_of_a_mean_of_hits_within_a_cut() -> None:
-    """The factor equals the measured one, for means of residuals that are taken again about their last value until they stand."""
+    """The factor equals that of simulated means whose cut follows the mean until both are stable."""
     rng = np.random.default_rng(1)
     for scatter in (0.8, 1.0, 1.2):
         residuals = scatter * SIGMA * rng.standard_normal((400, 500))
@@ -30,7 +30,7 @@ def test_the_factor_is_the_error_of_a_mean_of_hits_within_a_cut() -> None:
 
 
 def test_hits_that_their_own_track_follows_count_more() -> None:
-    """A hit at the cut is farther from the track of the other hits, so that the cut takes more of a displacement."""
+    """If a hit pulls its track, its distance from the other hits' track is larger, and the cut lowers the response more."""
     residuals = SIGMA * np.random.default_rng(2).standard_normal(100_000)
     alone, with_track = (1 - error_scale(counts(residuals, part), CUT, 1.0)["response"] for part in (0.0, 0.25))
     assert with_track == pytest.approx(alone / (1 - 0.25))
@@ -48,14 +48,14 @@ def test_hits_that_their_own_track_follows_count_more() -> None:
 def test_only_hits_of_good_tracks_at_the_cut_count(
     make: Callable[[np.random.Generator], FloatArray], response: float
 ) -> None:
-    """Residuals within the cut leave the response at 1, as do outliers, which are equally many beyond; it is at least 0.2."""
+    """The response is 1 without good hits at the cut, outliers do not change it, and it is at least 0.2."""
     found = error_scale(counts(make(np.random.default_rng(3)), 0.0), CUT, 1.21)
     assert found["response"] == pytest.approx(response, abs=0.02)
     assert found["factor"] == pytest.approx(1.1 / found["response"])
 
 
 def test_without_a_solution_or_hits_there_is_no_factor() -> None:
-    """An unknown chi2/ndf or no tracks leave the factor unknown; with a cut beyond all residuals it is the scatter."""
+    """Without chi2/ndf or tracks there is no factor; with a cut beyond all residuals it equals the scatter."""
     some = counts(np.zeros(100), 0.0)
     assert error_scale(some, CUT, None) == error_scale(some, CUT, float("nan")) == error_scale(Counts(), CUT, 1.0) == {}
     assert error_scale(some, 5.0, 4.0) == {"factor": 2.0, "scatter": 2.0, "response": 1.0}

@@ -143,7 +143,7 @@ def test_log_of_fasers_own_alignment(data: Path) -> None:
 
 
 def test_log_without_line_search_has_the_tables_decrease(data: Path) -> None:
-    """If the first solution had no line search, its decrease is the table's and no other number."""
+    """If the first solution had no line search, the expected decrease is the one of the table."""
     log = read_log(data / "pede" / "case2_presigma_outliers" / "expected_chisqcut" / "millepede.log")
     assert log.expected_decrease == 2000.0
     assert [row.cut_factor for row in log.iterations] == [30.0, 6.0, 2.4, 1.6, 1.0, 1.0, 1.0, 1.0, 1.0]

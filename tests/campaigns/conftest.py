@@ -20,7 +20,7 @@ LEAVES_S_MAX = 240.0
 def _an_empty_queue(request: pytest.FixtureRequest, _described: None) -> Iterator[None]:
     """Wait for an empty queue, because DAGMan leaves some seconds after its campaign's end.
 
-    Until then ``submit`` refuses the same name. What is left is checked afterwards, because a running hook first writes
+    Until then ``submit`` refuses the same name. What is left is checked afterwards, because a running script first writes
     files under other names.
     """
     yield

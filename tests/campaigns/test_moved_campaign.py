@@ -53,7 +53,7 @@ def test_a_campaign_that_is_moved_half_way(desk: Desk) -> None:
         command = [str(STRACE), "-o", "/dev/null", *fault_at(name, number), *COMMAND, "move", NAME, str(second)]
         killed = subprocess.run(command, cwd=desk.folder, capture_output=True, timeout=300, check=False)
         assert killed.returncode == -9, killed
-    # The manifest names the new place and no hook has recorded it: the resumed campaign's hooks use the manifest.
+    # The manifest names the new place and no script has recorded it: the resumed campaign's scripts use the manifest.
     assert tracks(first) == tracks(second) == before
     desk.run("resume", NAME)
     desk.wait(NAME)

@@ -177,7 +177,7 @@ def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None
         desk.run("export", NAME)
         desk.run("report", NAME, "-o", "../report.html")
         desk.run("notify", "retry", NAME, status=None)
-        # With unreadable targets and pending messages, commands refuse, and a hook delivers nothing.
+        # With unreadable targets and pending messages, commands refuse, and a script delivers nothing.
         for broken in (
             targets + f'"{PASSWORD}',
             f'[targets]\nmail = ["{WRONG_TOKEN}"]\n',

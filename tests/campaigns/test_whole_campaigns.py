@@ -140,7 +140,7 @@ def test_a_stopped_campaign_is_removed_and_nothing_ran_while_it_waited(desk: Des
 
 
 def ours_running(folder: Path) -> list[str]:
-    """Return the command lines of hooks, jobs and commands of campaigns in ``folder``."""
+    """Return the command lines of scripts, jobs and commands of campaigns in ``folder``."""
     found = []
     for process in Path("/proc").iterdir():
         try:

@@ -1,4 +1,4 @@
-"""Provide campaigns in every state, made by the real hooks, and the command line to read them."""
+"""Provide campaigns in every state, made by the real scripts, and the command line to read them."""
 
 import os
 import shutil

@@ -47,7 +47,7 @@ BROKEN: dict[str, bytes] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Provide a campaign after its second Millepede job and before its hook."""
+    """Provide a campaign after its second Millepede job and before its script."""
     record = make_campaign(tmp_path_factory.mktemp("bad") / "c", files=1)
     folder = str(record["folder"])
     run_iteration(record, 1)
@@ -75,7 +75,7 @@ def test_metrics_that_are_none_are_named(kind: str, folder: str) -> None:
 
 
 def test_metrics_that_are_none_fail_their_node(folder: str) -> None:
-    """The hook rejects malformed metrics: the node fails, and the campaign gives the reason."""
+    """The script rejects malformed metrics: the node fails, and the campaign gives the reason."""
     Path(layout.metrics_file(folder, 1, 2)).write_bytes(BROKEN["words for tables"])
     answer = hook("post", folder, layout.mille_node(1, 2), 2, 2, 0, "902.0", 0)
     assert answer.returncode == exit_codes.FATAL

@@ -93,7 +93,7 @@ def test_a_page_is_written_on_request(two: tuple[str, str], plain_command: Comma
 
 
 def test_the_page_begins_with_the_most_significant_difference(two: tuple[str, str]) -> None:
-    """Constants of two campaigns are apart by some standard deviations, which the page says before any table of them."""
+    """The page gives the difference of the constants in standard deviations before the table of constants."""
     first, other = map(collect, two)
     apart = comparison.differences_of(first, other)
     assert apart["x"] == {"003": (pytest.approx(6.0), pytest.approx(3.0))}

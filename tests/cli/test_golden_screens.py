@@ -28,7 +28,7 @@ from faser_align.state import registry
 SCREENS = Path(__file__).parents[1] / "data" / "screens"
 WRITE = os.environ.get("FASER_ALIGN_SCREENS") == "write"
 BEGIN = datetime(2026, 11, 24, 7, 30, tzinfo=UTC).timestamp()
-STEP_S = 60  # between two hooks
+STEP_S = 60  # between two scripts
 NOW = BEGIN + 900
 NAMES = ("converged", "created", "failed", "held", "lost", "one", "removed", "running")
 FORMS = ("80", "200", "plain")
@@ -44,7 +44,7 @@ TIMES = {
 
 @pytest.fixture(scope="module")
 def quiet(campaigns: Path) -> Iterator[Path]:
-    """Provide the campaigns in a folder with a name of fixed length, with one hook per minute."""
+    """Provide the campaigns in a folder with a name of fixed length, with one script per minute."""
     with tempfile.TemporaryDirectory(prefix="faser-align-screens-", dir="/var/tmp") as folder:
         root = Path(folder)
         with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,7 @@ CHECKS = [Check("Python", "ok", "3.13"), Check("EOS", "failed", "no ticket"), Ch
 
 
 class Ascii(Terminal):
-    """A terminal that has no other characters."""
+    """A terminal that shows only ASCII characters."""
 
     encoding = "ascii"
 

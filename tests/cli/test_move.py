@@ -17,7 +17,7 @@ from faser_align.campaign.manifest import read_record
 from faser_align.pool.personal import Pool
 from faser_align.state import queries
 
-# System calls at which a move is killed: while copying, renaming, changing the manifest, notifying the hooks, removing.
+# System calls at which a move is killed: while copying, renaming, changing the manifest, notifying the scripts, removing.
 KILLS = [["fsync:1", "rename:2", "link:1", "unlink:3", "rmdir:1"], ["rename:7", "unlink:3"]]
 IN_FULL = {"fsync": 17, "rename": 7, "link": 1, "unlink": 14, "rmdir": 4}
 if os.environ.get("FASER_ALIGN_SOAK"):
@@ -72,7 +72,7 @@ def moved(folder: str, place: Path, call: str, fault: str) -> subprocess.Complet
 
 
 def test_a_move(pool: Pool, stopped: dict[str, Any], workdir: Path, plain_command: Command) -> None:
-    """Only large files move; all readers and hooks use the new place; the history names the user."""
+    """Only large files move; all readers and scripts use the new place; the history names the user."""
     assert pool.master_pid
     folder, eos = stopped["folder"], workdir / "eos"
     before, older = contents(stopped, folder), Path(folder, layout.STATE).read_bytes()
@@ -129,7 +129,7 @@ def test_there_and_back(pool: Pool, stopped: dict[str, Any], workdir: Path, plai
 def test_a_move_that_is_killed(
     pool: Pool, stopped: dict[str, Any], workdir: Path, plain_command: Command, calls: list[str]
 ) -> None:
-    """A move killed at any point leaves every file complete where manifest and hooks use it; repeating it finishes."""
+    """A move killed at any point leaves every file complete where manifest and scripts use it; repeating it finishes."""
     assert pool.master_pid
     folder, eos = stopped["folder"], workdir / "eos"
     before = contents(stopped, folder)
@@ -138,7 +138,7 @@ def test_a_move_that_is_killed(
         assert moved(folder, eos, call, "signal=KILL").returncode == -9, call
         place = read_record(folder)["data"]
         assert contents(stopped, place) == before, (call, place)
-        # A hook of a resumed campaign finds the output where jobs write it.
+        # A script of a resumed campaign finds the output where jobs write it.
         found = subprocess.run(
             [
                 sys.executable,

@@ -1,4 +1,4 @@
-"""Test commands for a campaign whose hooks cannot run any more, on a real pool."""
+"""Test commands for a campaign whose scripts cannot run any more, on a real pool."""
 
 import json
 import os

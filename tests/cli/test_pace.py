@@ -16,7 +16,7 @@ EACH_S = 1200.0
 
 
 def row(iteration: int, effect: float | None = None, *, stage: int = 1, done: int = 7) -> dict[str, Any]:
-    """Return an iteration of 7 nodes, solved after 20 minutes if it has an effect."""
+    """Return an iteration of 7 nodes; with ``effect`` (um) it was solved after 20 minutes."""
     begun, ended = BEGIN + EACH_S * (iteration - 1), BEGIN + EACH_S * iteration
     solved = effect is not None
     return {

@@ -111,7 +111,7 @@ def test_missing_numbers_are_said(browser: Browser, workdir: Path) -> None:
 
 
 def test_an_iteration_that_is_not_judged_yet_is_there(browser: Browser, workdir: Path) -> None:
-    """After a Millepede job its iteration is on the page, before its hook has judged it."""
+    """After a Millepede job its iteration is on the page, before its script has judged it."""
     record = make_campaign(workdir / "c", files=1)
     run_iteration(record, 1)
     run_iteration(record, 2)

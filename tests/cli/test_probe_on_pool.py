@@ -241,7 +241,7 @@ def test_only_what_jobs_need_must_be_installed(
     found = answers(workdir, kind)["Python"]
     assert found["result"] == "failed"
     assert f"{sys.executable} on {os.uname().nodename} cannot import faser_align.jobs." in found["text"]
-    assert found["text"].endswith("; install faser-align for it anew")
+    assert found["text"].endswith("; reinstall faser-align for it")
 
 
 def test_pede_is_tried_where_it_will_run(workdir: Path, lxplus: Lxplus) -> None:

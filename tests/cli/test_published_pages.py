@@ -135,7 +135,7 @@ def test_a_hook_waits_for_no_page(workdir: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_campaign_ends_without_its_page(workdir: Path) -> None:
-    """If pages cannot be written, the campaign still converges, and the hooks' log has the reason."""
+    """If pages cannot be written, the campaign still converges, and hooks.log has the reason."""
     record = make_campaign(workdir / "c", files=1, config={"report": {"publish": "/proc/none"}})
     assert [run_iteration(record, at) for at in range(1, 5)] == [0, 0, 0, 42]
     assert hook("final", record["folder"], "final", 0, 0).returncode == 0
@@ -145,7 +145,7 @@ def test_a_campaign_ends_without_its_page(workdir: Path) -> None:
 
 
 def test_who_waits_for_a_page_loads_nothing_of_it() -> None:
-    """The hook that publishes a page does not import numpy, templates and charts; the child process does."""
+    """The script that publishes a page does not import numpy, templates and charts; the child process does."""
     asked = "import sys; from faser_align.pages import bounded; print({'numpy', 'jinja2', 'faser_align.pages.publish'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -104,7 +104,7 @@ def test_rules_of_each_time_are_used(workdir: Path, plain_command: Command) -> N
 
 
 def test_an_extension_does_not_end_the_stage_again(workdir: Path, plain_command: Command) -> None:
-    """An extended stage goes on after its first limit, unless other rules end it there for another reason."""
+    """An extended stage continues after its first limit, unless other rules end it there for another reason."""
     folder = ran(workdir / "c", 2, campaign={"iterations": 2})
     record = dict(read_record(str(folder)))
     hook("final", str(folder), "final", 0, 0)
@@ -124,7 +124,7 @@ def test_an_extension_does_not_end_the_stage_again(workdir: Path, plain_command:
 
 
 def test_a_validation_is_judged_again(workdir: Path) -> None:
-    """The decision of a validation is reproduced, and no stage of the result."""
+    """A validation is judged again like an iteration, but is not a stage of the result."""
     folder = ran(workdir / "c", 3)
     half = {"tracks": 9, "chi2_per_ndf": 1.0, "residuals": {}, "modules": {}}
     metrics = json.dumps({"groups": {"all": {"before": half, "after": half | {"chi2_per_ndf": 1.1}}}})
@@ -178,7 +178,7 @@ def test_normal_equations_give_the_increase_of_chi2(workdir: Path, plain_command
 
 
 def test_iterations_that_never_ran_are_not_judged(copy: Path, workdir: Path, plain_command: Command) -> None:
-    """A stage that would not have ended goes on after its last iteration, at the cost of an iteration so far."""
+    """A stage that would not have ended is shown as continuing, with the mean cost of an iteration."""
     said = plain_command(
         "replay", str(copy), "--set", "convergence.min_iterations=9", "--set", "convergence.patience=3"
     )
@@ -198,7 +198,7 @@ def test_iterations_that_never_ran_are_not_judged(copy: Path, workdir: Path, pla
 
 
 def test_stages_after_an_end_would_not_have_begun(tmp_path: Path, plain_command: Command) -> None:
-    """After a decision that ends the campaign, later stages are saved; after another end of a stage they are as they ran."""
+    """If a stage would have ended the campaign, later stages count as saved; otherwise they are judged as they ran."""
     folder = unpacked("stages", tmp_path / "c")
     (found,) = replay([str(folder)], ["convergence.starved_per_parameter=1000"])
     assert [(stage.stops_after, stage.decision, stage.saved_iterations) for stage in found.stages] == [

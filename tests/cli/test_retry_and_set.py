@@ -83,7 +83,7 @@ def test_retry_when_no_hook_comes(pool: Pool, failed: dict[str, Any], mailbox: M
 def test_retry_while_a_hook_may_come(
     failed: dict[str, Any], mailbox: Mailbox, plain_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If it is unknown whether a hook will run, the request is queued, and ingested only once."""
+    """If it is unknown whether a script will run, the request is queued, and ingested only once."""
     monkeypatch.setenv("FASER_ALIGN_POOL", str(tmp_path / "no-pool"))
     folder = failed["folder"]
     left = plain_command("notify", "retry", folder, "--target", "me")

@@ -104,7 +104,7 @@ def test_an_older_campaign_that_wants_failures_is_notified(
 def test_nobody_is_notified_from_elsewhere(
     tmp_path: Path, mailbox: Mailbox, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While its DAGMan is queued only its scripts' machine notifies, and only without another command."""
+    """While DAGMan is queued, only a command on the machine of its scripts notifies, and only one at a time."""
     folder = make_campaign(tmp_path / "c", files=1, config=config)["folder"]
     hook("pre", folder, NODE, 0, 2)
     found = dagman.DagmanStatus(snapshot.take(folder), "its DAGMan is on hold", stuck=True, key="held 12 1")

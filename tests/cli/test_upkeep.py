@@ -15,7 +15,7 @@ CASES = ["converged", "failed", "running", "held", "lost", "created"]
 
 @pytest.mark.parametrize("name", CASES)
 def test_campaigns_in_every_state_are_sound(command: Command, name: str) -> None:
-    """The state database is valid after every hook."""
+    """The state database is valid after every script."""
     left = command("verify", name)
     assert left.status == 0, left.out
     assert left.out.startswith(f"{name} is sound: ")

@@ -70,7 +70,7 @@ def test_wait_sees_the_end_come(tmp_path: Path) -> None:
 
 
 def test_an_end_that_was_resumed_is_none(tmp_path: Path) -> None:
-    """After ``resume`` the old end state does not count, even before a hook has run."""
+    """After ``resume`` the old end state does not count, even before a script has run."""
     record = make_campaign(tmp_path / "c", files=1)
     hook("final", record["folder"], "final", 4, 0)
     assert waiting.ended(record["folder"]) == "removed"
@@ -81,7 +81,7 @@ def test_an_end_that_was_resumed_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_copy_that_is_just_being_made_is_waited_for(tmp_path: Path) -> None:
-    """Between a hook's recording of a resumption and its snapshot the old end is ignored."""
+    """Between a script's recording of a resumption and its snapshot the old end is ignored."""
     record = make_campaign(tmp_path / "c", files=1)
     folder = record["folder"]
     hook("final", folder, "final", 4, 0)

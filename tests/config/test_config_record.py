@@ -1,4 +1,4 @@
-"""Test the manifest, written once and read by jobs and hooks."""
+"""Test the manifest, written once and read by jobs and scripts."""
 
 import copy
 import subprocess
@@ -48,7 +48,7 @@ def test_where_large_files_go(use: bool, place: str) -> None:
 
 
 def test_reading_a_record_is_cheap() -> None:
-    """Jobs and hooks read the manifest without importing the configuration's models."""
+    """Jobs and scripts read the manifest without importing the configuration's models."""
     code = "import sys, faser_align.campaign.manifest; print(any('pydantic' in name for name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -180,7 +180,7 @@ def test_faults_of_the_predecessor_are_told(command: Command, theirs: Path) -> N
 
 
 def test_a_result_without_an_end_is_taken_and_its_end_is_blank(command: Command, theirs: Path) -> None:
-    """Without millepede.end and the log the result counts, and what they would say is empty."""
+    """A result without millepede.end and log is imported; the values that these files contain are empty."""
     shutil.rmtree(theirs / "iter02" / "3millepede")
     for ending in ("end", "log", "his"):
         (theirs / "iter01" / "3millepede" / f"millepede.{ending}").unlink()

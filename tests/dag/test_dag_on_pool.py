@@ -1,4 +1,4 @@
-"""Test the rendered DAG on a real pool, with a stand-in for interpreter, hook and jobs that follows a file."""
+"""Test the rendered DAG on a real pool, with a stand-in for interpreter, script and jobs that follows a file."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ from faser_align.pool.personal import Pool
 
 END_WAIT_S = 240.0  # enough for a busy machine
 
-# Called as `<stand-in> -I -S <hook> PHASE CAMPAIGN NODE MACROS...` and as `<stand-in> -I -m faser_align.jobs.X . ...`.
+# Called as `<stand-in> -I -S <script> PHASE CAMPAIGN NODE MACROS...` and as `<stand-in> -I -m faser_align.jobs.X . ...`.
 STAND_IN = """#!/bin/sh
 here={here}
 echo "${{CONDOR_ID:--}} $*" >> "$here/calls"
@@ -124,7 +124,7 @@ def test_nothing_of_the_callers_environment_arrives(campaign: Campaign, monkeypa
 
 
 def test_a_failure_leaves_a_rescue_and_resume_finishes(campaign: Campaign) -> None:
-    """A fatal failure is not retried, another one is, twice; resume continues from there with a new job id."""
+    """A fatal failure is not retried, any other is retried twice; resume continues from there with a new job id."""
     campaign.orders("*reconstruct*1?1?401* 61\n*post*i01_00401* 43\n*solve* 1\n")
     folder = str(campaign.folder)
     first = submit_dag(campaign.schedd, folder)

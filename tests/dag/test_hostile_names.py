@@ -234,7 +234,7 @@ def test_an_expression_cannot_go_on_in_the_next_line(workdir: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if not refused(name) and set(name) & set("%#? ;'")])
 def test_a_hook_finds_its_campaign(workdir: Path, name: str) -> None:
-    """A hook, whose argument DAGMan splits at blanks, works in a folder of any name, and no name is executed as SQL."""
+    """A script, whose argument DAGMan splits at blanks, works in a folder of any name, and no name is executed as SQL."""
     record = make_campaign(workdir / name / "campaign", files=1, name=name)
     node = layout.reco_node(1, 1, 400)
     assert hook("pre", record["folder"], node, 0, 2).returncode == 0

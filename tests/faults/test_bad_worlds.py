@@ -1,4 +1,4 @@
-"""Test hooks with a full, read-only or missing disk, foreign locks, a stopped hook, a wrong clock, and stopped readers."""
+"""Test scripts with a full, read-only or missing disk, foreign locks, a stopped script, a wrong clock, and stopped readers."""
 
 import concurrent.futures
 import importlib.util
@@ -163,7 +163,7 @@ SQLITE = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1], isolation_level
 
 @pytest.mark.parametrize("name", [layout.STATE_LOCK, layout.COMMIT_LOCK])
 def test_a_queue_that_does_not_move(record: Record, name: str) -> None:
-    """A hook that has waited long enough for a lock file continues without it, and no event is lost."""
+    """A script that has waited long enough for a lock file continues without it, and no event is lost."""
     with holding(FLOCK, f"{record['folder']}/{name}"):
         assert life(record, 400, IMPATIENT) == ["", ""]
     assert stored(record, DONE) == done(400)
@@ -207,7 +207,7 @@ def test_final_takes_a_second_turn(tmp_path: Path) -> None:
 
 
 def test_a_hook_that_is_stopped_in_its_transaction(record: Record) -> None:
-    """While a hook is stopped in its transaction others queue their events; afterwards each is recorded once."""
+    """While a script is stopped in its transaction others queue their events; afterwards each is recorded once."""
     stopping = altered(
         "save = writer.save\ndef stop(*words):\n    save(*words)\n    os.kill(os.getpid(), signal.SIGSTOP)\nwriter.save = stop"
     )
@@ -289,7 +289,7 @@ while True:
 
 
 def test_readers_never_harm_and_the_copy_is_complete(tmp_path: Path) -> None:
-    """With a looping reader, a stopped one and hooks killed while publishing, the snapshot soon has the last event."""
+    """With a looping reader, a stopped one and scripts killed while publishing, the snapshot soon has the last event."""
     record = make_campaign(tmp_path / "campaign", files=24)
     folder, chance = record["folder"], random.Random(5)
     readers = [_reader(folder, how) for how in ("tight", "stopped")]
@@ -352,13 +352,13 @@ def _benchmark(name: str) -> ModuleType:
 
 
 def test_a_storm(tmp_path: Path) -> None:
-    """Twenty simultaneous hooks lose and duplicate no event, and print nothing."""
+    """Twenty simultaneous scripts lose and duplicate no event, and print nothing."""
     found = _benchmark("storm").storm(tmp_path / "campaign", 800 if SOAK else 80)
     assert (found.lost, found.doubled, found.said, found.findings) == (0, 0, [], [])
 
 
 def test_a_storm_on_a_slow_disk(tmp_path: Path) -> None:
-    """The same is true if each fsync takes 10 ms longer."""
+    """Twenty simultaneous scripts lose and duplicate no event even if each fsync takes 10 ms longer."""
     strace = shutil.which("strace")
     program = Path(__file__).parents[2] / "benchmarks" / "storm.py"
     words = [sys.executable, str(program), "--events", "400" if SOAK else "40", *(["--fsync-ms", "10"] * bool(strace))]

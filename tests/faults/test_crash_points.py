@@ -1,4 +1,4 @@
-"""Test that a hook killed at any place and run again leaves what an undisturbed run leaves.
+"""Test that a script killed at any place and run again leaves what an undisturbed run leaves.
 
 Places are system calls, where strace may trace, and executed lines. `make soak` tries every call that changes something
 outside the process, and of the scripts of reconstruction nodes every call and every line; of the other scripts every
@@ -42,7 +42,7 @@ CHANGES = {
 
 @pytest.fixture
 def stage(tmp_path: Path, prepare: Prepare) -> Iterator[Stage]:
-    """Provide the prepared hook."""
+    """Provide the prepared script."""
     with Mailbox(tmp_path / "mail") as mailbox:
         yield Stage(tmp_path, mailbox, prepare)
 
@@ -52,7 +52,7 @@ def stage(tmp_path: Path, prepare: Prepare) -> Iterator[Stage]:
 def test_a_hook_that_is_killed_anywhere_is_completed_by_the_next_run(
     stage: Stage, prepare: Prepare, tmp_path: Path, record_property: Record
 ) -> None:
-    """A hook that is killed at any line and run again has done everything once, with the right exit status."""
+    """A script that is killed at any line and run again has done everything once, with the right exit status."""
     counted = tmp_path / "counted"
 
     def run(last: int) -> int:
@@ -73,7 +73,7 @@ def test_a_hook_that_is_killed_anywhere_is_completed_by_the_next_run(
 
 
 def points(calls: list[str], *, heavy: bool) -> list[tuple[str, int]]:
-    """Return where to kill a hook that makes ``calls``: (name of a system call, which of them)."""
+    """Return where to kill a script that makes ``calls``: (name of a system call, which of them)."""
     numbers: Counter[str] = Counter()
     found: dict[bool, list[tuple[str, int]]] = {True: [], False: []}
     for name in calls:
@@ -88,7 +88,7 @@ def points(calls: list[str], *, heavy: bool) -> list[tuple[str, int]]:
 def test_a_hook_that_is_killed_at_any_system_call_is_completed_by_the_next_run(
     stage: Stage, prepare: Prepare, tmp_path: Path, record_property: Record
 ) -> None:
-    """A hook killed before any system call and run again has done everything once, with the right exit status."""
+    """A script killed before any system call and run again has done everything once, with the right exit status."""
     if not may_trace(tmp_path):
         pytest.skip("strace may not trace here: the test that kills hooks at lines is complete instead")
     log = tmp_path / "calls"

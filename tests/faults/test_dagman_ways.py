@@ -294,7 +294,7 @@ def test_a_campaign_is_ended_in_every_phase(make: Make) -> None:
     with ThreadPoolExecutor(len(made)) as threads:
         list(threads.map(lambda which: end(*which), made))
     for (way, phase), campaign in made.items():
-        # A DAGMan removed before its first hook leaves no event; then the schedd is asked, and knows none.
+        # A DAGMan removed before its first script leaves no event; then the schedd is asked, and knows none.
         silent = way == "condor_rm" and campaign.state() != "removed"
         assert campaign.state() == "removed" or (silent and "next:\n  faser-align repair" in _said(campaign)), (
             way,

@@ -108,7 +108,7 @@ class Disturbed(Laboratory):
             trial.problems.append(f"events lost: {sorted(lost)}; events doubled: {doubled}")
 
     def _messages(self, campaign: PoolCampaign, trial: Trial) -> None:
-        """Check that each transition is in one mail; only a killed hook may repeat one, with its key."""
+        """Check that each transition is in one mail; only a killed script may repeat one, with its key."""
         with queries.published(str(campaign.folder)) as db:
             asked = [(row["history_id"], row["kind"], row["node"], row["state"]) for row in queries.outbox(db)]
         letters = [m for m in self.mailbox.messages() if m["X-Faser-Align-Key"].startswith(f"{campaign.name}/")]

@@ -34,7 +34,7 @@ def worst_module_cut(metrics: dict[str, Any]) -> float:
 
 
 def test_one_criterion_alone_converges_beside_the_truth() -> None:
-    """With the narrow cut only, modules lose hits and the correction becomes insignificant off the truth."""
+    """With the narrow cut alone, modules lose hits, and corrections become insignificant at wrong constants."""
     history = recorded("far-narrow")
     for metrics in history:
         metrics["steps"] = [step | {"entries_fixed": [], "entries_fixed_names": []} for step in metrics["steps"]]

@@ -12,7 +12,7 @@ from faser_align.fsm import dropped_files
     [(1.0, 10, 0), (0.9, 10, 1), (0.9, 9, 0), (0.7, 10, 3), (0.5, 3, 1), (0.01, 5, 4)],
 )
 def test_the_minimum_fraction_of_files_remains(min_files: float, files: int, expected: int) -> None:
-    """As many files may be dropped as leave the minimum fraction, without a rounding error of one."""
+    """The minimum fraction of files must remain; rounding does not change the number by one."""
     assert dropped_files.most(min_files, files) == expected
 
 

@@ -110,7 +110,7 @@ def test_a_hold_is_late_after_the_end_of_its_attempt(
     ("since", "state"), [([], "exhausted"), (["final_failed", "resumed"], "exhausted"), (["solving_started"], "failed")]
 )
 def test_an_early_end_counts_at_final_until_the_campaign_moves(since: list[str], state: str) -> None:
-    """FINAL takes a verdict that came too early, unless another event has moved the campaign since."""
+    """FINAL applies a decision that came too early, unless another event has moved the campaign since."""
     end: Any = {
         "event": "limit",
         "stage": 1,
@@ -127,7 +127,7 @@ def test_an_early_end_counts_at_final_until_the_campaign_moves(since: list[str],
 
 
 def test_a_decision_leaves_its_rows_unchanged() -> None:
-    """The rows that an event concerns are the same after the decision: only the changes say what has become of them."""
+    """A decision leaves the rows of an event unchanged; it returns the changes."""
     known: Known = {**KNOWN, "node": NODE, "attempts": [OPEN], "processed": []}
     before = repr(known)
     event: Any = {"phase": "post", "dag_id": "12.0", "node": NODE["node"], "utc": "now", "host": "ap", "job_id": "13.0"}

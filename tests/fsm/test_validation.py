@@ -262,7 +262,7 @@ def test_hits_far_from_their_tracks_widen_residuals_by_chance(width_um: float, n
 
 
 def test_widths_are_taken_about_zero() -> None:
-    """A module whose residuals only moved away from zero became wider; metrics without sides show it about the mean."""
+    """Widths are taken about zero, so that a shifted mean counts; without sides they are taken about the mean."""
     metrics = newer({"1030": 20.0, "1031": 20.0}, before=0.0)
     assert "became wider in module 103 by 41 % (limit 5 %)" in confirm(LIMITS, metrics).reason
     for group in metrics["groups"].values():

@@ -232,7 +232,7 @@ def test_the_reason_names_what_really_forbids_convergence() -> None:
 
 
 def test_the_reason_says_how_long_each_rule_was_met() -> None:
-    """The reason attributes to all iterations only rules that each has passed; others to the last, or individually."""
+    """The reason says of a rule whether all counted iterations passed it or only the last one."""
     first, last = metrics(significance=0.054), metrics(significance=0.0003)
     effect = "expected residual shift 0.10 um is below 0.5 um"
     significance = "expected delta chi2 per parameter 0.0003 is below 0.01"
@@ -302,7 +302,7 @@ def test_small_corrections_that_do_not_shrink_do_not_count() -> None:
 
 
 def test_a_module_that_lost_its_hits_to_the_cut_is_not_dead() -> None:
-    """A module is not free any more when the cut took all its hits: it forbids convergence, and is named with what to do."""
+    """A module whose hits are all cut is not free any more: this forbids convergence, and the reason names it and the fix."""
     fixed = {"entries_fixed": [22711], "entries_fixed_names": ["a side of module 7"], "entries_fixed_in": ["227"]}
     modules = {
         "227": [0, 1532],
@@ -336,7 +336,7 @@ def test_a_module_that_lost_its_hits_to_the_cut_is_not_dead() -> None:
 
 
 def test_the_module_that_still_moves_is_named() -> None:
-    """A correction that is too large names the module that it moves most, and one that started far off with its distance."""
+    """A remaining correction above its limit names the module that moves most, with its distance if it started far off."""
 
     def step(sigma: float, um: float, where: str = "110") -> dict[str, Any]:
         corrections = {"module.x": {"rms": 1.0, "largest": um, "where": where, "unit": "um"}}
@@ -590,7 +590,7 @@ def test_what_is_still_to_come() -> None:
 
 
 def test_a_rise_that_is_not_known() -> None:
-    """An iteration with the same files and unknown chi2/ndf leaves a rise undecided; others do not matter."""
+    """If chi2/ndf is unknown for an iteration with the same files, the rise is unknown; other iterations are ignored."""
 
     def step(chi2: float | None, *lost: int) -> dict[str, Any]:
         files = {"expected": 6, "used": 6 - len(lost), "lost": list(lost)}

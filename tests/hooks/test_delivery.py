@@ -183,7 +183,7 @@ def test_the_last_script_tries_each_message_once_in_order(folder: str, monkeypat
 def test_a_refused_message_is_tried_again_before_the_ones_behind_it_pass(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message refused twice with others due after it lets them pass; alone it is tried once, then at its time."""
+    """A message refused twice is overtaken by later due ones; alone it is tried once, then when its wait is over."""
     tried = refusing(monkeypatch)
     assert delivery.deliver(folder) == 0
     once = [(target, "failed") for target in ("slow", "me", "group")]
@@ -241,7 +241,7 @@ def test_where_there_is_no_store_nothing_is_sent(tmp_path: Path, capsys: pytest.
 
 
 def test_what_is_wrong_with_a_template_is_noted_without_secrets(tmp_path: Path) -> None:
-    """The hooks' log of a template error contains no secrets of an address."""
+    """hooks.log names a template error, without secrets of an address."""
     with Mailbox(tmp_path / "mail") as mailbox:
         mine = tmp_path / "mine"
         mine.mkdir()

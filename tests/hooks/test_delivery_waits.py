@@ -1,4 +1,4 @@
-"""Test hooks with silent, unreachable or refusing receivers: no hook exceeds its alarm, and no other message suffers."""
+"""Test scripts with silent, unreachable or refusing receivers: no script exceeds its alarm, and no other message suffers."""
 
 import importlib.util
 import json
@@ -27,7 +27,7 @@ from faser_align.state import queries, verify
 pytestmark = pytest.mark.slow
 
 ALARM_S, ALARM_FINAL_S = 12.0, 14.0  # within half of it a busy machine sends the other target its mail
-SLACK_S = 30.0  # start of a hook with its libraries on such a machine; without an alarm it would wait forever
+SLACK_S = 30.0  # start of a script with its libraries on such a machine; without an alarm it would wait forever
 BRIEF = altered(
     "from faser_align.system.libraries import site_packages\nsite_packages()\nfrom faser_align.hooks import delivery\n"
     f"delivery.DELIVERY_S_MAX, delivery.DELIVERY_FINAL_S_MAX = {ALARM_S}, {ALARM_FINAL_S}\n"
@@ -43,7 +43,7 @@ class World:
 
     Attributes:
         record: the campaign's manifest.
-        took_s: duration of each hook (s).
+        took_s: duration of each script (s).
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class World:
         self.targets.chmod(0o600)
 
     def call(self, *words: object) -> int:
-        """Run a hook with short alarms; return its exit status after all its processes have ended."""
+        """Run a script with short alarms; return its exit status after all its processes have ended."""
         mark = f"FASER_TEST_MARK={os.urandom(8).hex()}"
         name, _, value = mark.partition("=")
         environment = {"PATH": "/usr/bin:/bin", "HOME": os.environ.get("HOME", "/"), "CONDOR_ID": "12.0", name: value}
@@ -115,7 +115,7 @@ def _no_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", ["silent", "dripping"])
 def test_a_receiver_that_never_answers_harms_nobody(kind: str, tmp_path: Path) -> None:
-    """No node fails, no hook exceeds its alarm, the other target gets all once, and the rest arrives later."""
+    """No node fails, no script exceeds its alarm, the other target gets all once, and the rest arrives later."""
     with Mailbox(tmp_path / "mail") as mailbox, kept_port() as port:
         world = World(tmp_path, mailbox)
         node = layout.reco_node(1, 1, 400)
@@ -129,7 +129,7 @@ def test_a_receiver_that_never_answers_harms_nobody(kind: str, tmp_path: Path) -
         assert "other" in faser_align("status", world.record["folder"]).out
         with mattermost(port) as back:
             world.point(back.url())
-            # No hook follows FINAL, so it does not wait for the retry interval.
+            # No script follows FINAL, so it does not wait for the retry interval.
             assert world.call("final", "final", 4, 0) == 4
             assert world.took_s["final"] < ALARM_FINAL_S + SLACK_S
             all_arrived(world, back, *reasons)
@@ -184,7 +184,7 @@ def all_arrived(world: World, back: Mattermost, *names: str) -> None:
 
 
 def test_readers_do_not_wait_for_a_silent_server(tmp_path: Path) -> None:
-    """The snapshot has a hook's event while the hook still tries to deliver its message."""
+    """The snapshot has a script's event while the script still tries to deliver its message."""
     with Mailbox(tmp_path / "mail") as mailbox, kept_port() as port, listening(port, drip=False):
         world = World(tmp_path, mailbox)
         world.point(f"mmost://127.0.0.1:{port}/{TOKEN}")
@@ -279,7 +279,7 @@ def test_a_certificate_that_proves_nothing_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["silent", "dripping"] if SOAK else ["dripping"])
 def test_a_server_that_never_answers_does_not_keep_final(kind: str, tmp_path: Path) -> None:
-    """FINAL returns DAGMan's outcome within its alarm, and the next hook, run by hand, sends the rest."""
+    """FINAL returns DAGMan's outcome within its alarm, and the next script, run by hand, sends the rest."""
     with Mailbox(tmp_path / "mail") as mailbox, kept_port() as port:
         world = World(tmp_path, mailbox)
         with ExitStack() as stack:

@@ -24,7 +24,7 @@ from faser_align.hooks import post, pre, skip_guard
 from faser_align.operations import without_dagman
 from faser_align.state import queries, spool, verify
 
-# A process between this one and the hook, like a restarted DAGMan.
+# A process between this one and the script, like a restarted DAGMan.
 OTHER = ("sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-I", "-S", HOOK)
 
 
@@ -90,7 +90,7 @@ def test_a_solution_that_is_passed_over_waits_for_nothing(tmp_path: Path) -> Non
 
 
 def test_what_is_asked_for_by_hand_waits_for_no_back_off(tmp_path: Path) -> None:
-    """A delivery by hand tries refused messages at once, because no hook follows, and so does FINAL."""
+    """A delivery by hand tries refused messages at once, because no script follows, and so does FINAL."""
     notify = {"targets": ["me"], "events": ["end", "held"], "file": str(tmp_path / "none.toml")}
     folder = make_campaign(tmp_path / "told", files=1, config={"notify": notify})["folder"]
     node = layout.reco_node(1, 1, 400)
@@ -169,7 +169,7 @@ def test_a_final_that_must_not_be_submitted(record: dict[str, Any], monkeypatch:
 
 
 def test_what_a_final_script_answers(tmp_path: Path) -> None:
-    """FINAL of an ended campaign succeeds, or ends a DAGMan whose earlier process skipped a node with an error."""
+    """FINAL of an ended campaign succeeds; if an earlier process of its DAGMan skipped a node, DAGMan ends with an error."""
     folder = make_campaign(tmp_path / "campaign", files=1, config={"campaign": {"iterations": 1}})["folder"]
     mille = {"node": layout.mille_node(1, 1), "job_id": "14.0"}
     said = {"verdict": "limit", "moves": "limit", "verdict_reason": "", "criteria": "[]", "metrics": "{}"}

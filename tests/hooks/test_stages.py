@@ -1,4 +1,4 @@
-"""Test several stages in one campaign, and the validation after them, in the hooks."""
+"""Test the scripts of several stages in one campaign and of the validation after them."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def final(record: dict[str, Any], status: int, dag_id: str = "12.0") -> int:
 
 
 def validate(record: dict[str, Any], after: float, dag_id: str = "12.0", **changes: Any) -> int:
-    """Run the hooks of a validation whose chi2/ndf changes from 1.2 to ``after``; return the last POST's status."""
+    """Run the scripts of a validation whose chi2/ndf changes from 1.2 to ``after``; return the last POST's status."""
     for half in (layout.BEFORE, layout.AFTER):
         for file in layout.files_of(record, layout.VALIDATION):
             node = layout.reco_node(layout.VALIDATION, half, file)

@@ -59,7 +59,7 @@ def test_the_plot_is_shown_and_all_is_told(tmp_path: Path) -> None:
     assert "- curvature in y: moved by 12.3 µm, not determined by the data\n" in text
     assert "- tilt in x: moved by 0.4 µm, known to 5 µm\n" in text
     assert "CPU time: 4 h 04 min\n" in text
-    # four of ten ran, with 61 minutes of CPU time each; the test's hooks take negligible wall time
+    # four of ten ran, with 61 minutes of CPU time each; the test's scripts take negligible wall time
     assert "Saved: 6 iterations of the 10 allowed not needed: about " in text
     assert "6 h 06 min of CPU time (an estimate by the mean of those that ran)\n" in text
     assert "Page: https://align.example.org/pages/%C5%81%C3%B3d%C5%BA.html\n" in text
@@ -99,7 +99,7 @@ def test_a_picture_that_cannot_be_attached(tmp_path: Path, content: bytes | None
 
 @pytest.mark.slow
 def test_templates_of_the_user_in_a_hook(tmp_path: Path) -> None:
-    """A hook uses the user's templates, and logs in hooks.log which one it could not use."""
+    """A script uses the user's templates, and logs in hooks.log which one it could not use."""
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "converged.j2").write_text('{% set subject = "Hurra, " ~ campaign %}')

@@ -144,7 +144,7 @@ def constants(folder: Path) -> Path:
 def test_what_is_missing_or_in_the_way_is_named(
     make_campaign: Make, fails: Fails, spoil: Callable[[Path], object], status: int, words: str
 ) -> None:
-    """Constants, detector and output that cannot be used have their own status, in one sentence; none counts as zeros."""
+    """Unusable constants, detector or output end the job with a status of their own and one sentence."""
     folder = make_campaign()
     spoil(folder)
     said = fails(status, "reconstruct", folder, 1, 1, 400)

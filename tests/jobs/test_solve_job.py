@@ -316,7 +316,7 @@ def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run, f
 
 
 def test_the_record_says_what_is_open_and_what_was_held_fixed(reconstructed: Make, run_job: Run) -> None:
-    """Every step's correction is split, and the last iteration has the gain from freeing fixed parameters."""
+    """Every step's correction is split into its parts, and the last iteration has the expected decrease from freeing fixed parameters."""
     step = {"steps": [{"name": "modules", "fix": ["layer", "3ST"]}]}
     campaign = reconstructed(stages=[{"name": "one", "iterations": 1, **step}])
     found = solved(run_job, campaign)
@@ -329,7 +329,7 @@ def test_the_record_says_what_is_open_and_what_was_held_fixed(reconstructed: Mak
 
 
 def test_the_normal_equations_of_the_latest_iteration_are_stored(reconstructed: Make, run_job: Run) -> None:
-    """They give the expected decrease by the correction; each iteration's file replaces that of the one before."""
+    """The stored normal equations give the expected decrease of the correction; each iteration replaces the file of the one before."""
     campaign = reconstructed((400,))
     found = solved(run_job, campaign)
     path = Path(layout.normal_file(str(campaign), 1, 1))

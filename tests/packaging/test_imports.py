@@ -30,7 +30,7 @@ RANKS = {
     "jobs": 10,
     "hooks": 10,
 }
-# Hooks run inside a campaign and never make one.
+# Scripts run inside a campaign and never make one.
 FORBIDDEN = {("hooks", "dag")}
 
 # The example scripts are a user's programs.

@@ -63,7 +63,7 @@ def test_letters_of_charts_can_be_read(case: str, browser: Browser, recorded_pag
 
 
 def test_letters_of_a_large_campaign_can_be_read(browser: Browser, workdir: Path, page_of: Any) -> None:
-    """The same is true with ten iterations and five-digit file numbers."""
+    """Text of charts stays readable with ten iterations and five-digit file numbers."""
     make_large(workdir / "c", files=100, iterations=10, lost=20, first=10_000)
     page = look(browser, page_of(workdir / "c"), 1600, "dark").page
     for width in (1600, 360):

@@ -150,7 +150,7 @@ def test_tables_keep_their_words_together(browser: Browser, workdir: Path, page_
 
 
 def test_constants_keep_the_errors_of_earlier_stages(workdir: Path) -> None:
-    """What only an earlier stage moved has the errors of its last iteration there; what moves now has those of now."""
+    """Constants that only an earlier stage moved have the errors of its last iteration; others have the latest errors."""
     record = make_campaign(
         workdir / "c", files=1, config={"stages": [{"name": name, "iterations": 2} for name in ("layers", "modules")]}
     )

@@ -1,6 +1,6 @@
 """Model a campaign in plain dictionaries, written from the design and not from the code.
 
-It uses neither SQLite, nor the tables of ``fsm``, nor modules of ``state``. An event is the dictionary that a hook or
+It uses neither SQLite, nor the tables of ``fsm``, nor modules of ``state``. An event is the dictionary that a script or
 the command line makes.
 """
 

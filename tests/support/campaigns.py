@@ -127,7 +127,7 @@ def make_old(folder: str) -> None:
 def run_iteration(
     record: dict[str, Any], iteration: int, *, stage: int = 1, dag_id: str = "12.0", **changes: Any
 ) -> int:
-    """Run all hooks of an iteration whose jobs succeed; return the exit status of the Millepede node's POST."""
+    """Run all scripts of an iteration whose jobs succeed; return the exit status of the Millepede node's POST."""
     folder = record["folder"]
     for file in record["files"]:
         node = layout.reco_node(stage, iteration, file)

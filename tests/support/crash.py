@@ -1,4 +1,4 @@
-"""Kill a hook at its n-th executed line of ours.
+"""Kill a script at its n-th executed line of ours.
 
 Usage: crash.py N COUNT_FILE PACKAGES PHASE CAMPAIGN NODE MACROS... With N = 0 nothing is killed, and the number of lines
 in PLACES is written to COUNT_FILE. There is no publish interval, so that each run executes the same lines however fast
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-# Where something is written; a process of its own sends, and dies with the hook.
+# Where something is written; a process of its own sends, and dies with the script.
 PLACES = ("/hooks/", "/state/")
 
 

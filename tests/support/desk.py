@@ -100,7 +100,7 @@ class Desk:
         return {event.node for event in joblogs.job_events(log.splitlines(), (joblogs.SUBMITTED,))}
 
     def letters(self, subject: str) -> str:
-        """Wait for mails with ``subject`` in their subjects and return their texts: an end is sent after it is shown."""
+        """Wait for mails with ``subject`` in their subjects and return their texts; the message of an end may arrive after `status` shows the end."""
 
         def found() -> list[EmailMessage]:
             return [one for one in self.mailbox.messages() if subject in one["Subject"]]
@@ -109,7 +109,7 @@ class Desk:
         return "\n".join(str(body.get_content()) for body in bodies if body is not None)
 
     def kinds(self) -> list[str]:
-        """Return the subject of each mail, once no hook is left to send more."""
+        """Return the subject of each mail, once no script is left to send more."""
         until(no_dagman)
         return [str(letter["Subject"]).split()[2] for letter in self.mailbox.messages()]
 

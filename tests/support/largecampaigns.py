@@ -1,4 +1,4 @@
-"""Fill a state database by SQL with a campaign of any size, as hooks would."""
+"""Fill a state database by SQL with a campaign of any size, as scripts would."""
 
 import dataclasses
 import json

@@ -51,7 +51,7 @@ class Memory:
             self._add_node(*node)
 
     def take(self, event: Event) -> int:
-        """Let an event change the rows; return the exit status that answers it."""
+        """Apply an event to the rows; return its exit status."""
         changes, exit_status = react(self._known(event), event)  # type: ignore[arg-type]
         for kind, *values in changes:
             getattr(self, f"_{kind}")(*values)
@@ -188,12 +188,12 @@ def rows_of(store: bytes) -> tuple[list[Any], set[Any]]:
 
 
 def comparable(*row: Any) -> tuple[Any, ...]:
-    """Return a row of the history; facts and reasons of what is no event of a script are not compared."""
+    """Return a row of the history to compare; without payload and reason if no script's event made it."""
     return (*row[:4], bool(row[4]), *row[5:-1]) if row[2] in (*table.NOTES, "created") else row
 
 
 def events() -> st.SearchStrategy[Event]:
-    """Any event that a hook may bring, in any order."""
+    """Any event that a script may bring, in any order."""
     final = {"phase": st.just("final"), "dag_id": DAGS, "node": st.just("final"), "dag_status": st.integers(0, 6)}
     control = {"phase": st.just("control"), "dag_id": DAGS, "event": st.sampled_from(["submitted", "resumed"])}
     others = [st.fixed_dictionaries(final), st.fixed_dictionaries(control)]

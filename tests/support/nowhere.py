@@ -26,7 +26,7 @@ def until(what: Callable[[], Any], wait_s: float = 240) -> Any:
 
 
 def no_dagman() -> bool:
-    """Return whether no DAGMan is in the queue, so that its hooks have finished; a busy schedd counts as no."""
+    """Return whether no DAGMan is in the queue, so that its scripts have finished; a busy schedd counts as no."""
     try:
         return not htcondor2.Schedd().query("JobUniverse == 7", ["ClusterId"])
     except (htcondor2.HTCondorException, KeyError):

@@ -1,4 +1,4 @@
-"""Run campaigns of short nodes on a real pool, with our hooks and a stub for each job, and read their results."""
+"""Run campaigns of short nodes on a real pool, with our scripts and a stub for each job, and read their results."""
 
 import contextlib
 import json
@@ -85,7 +85,7 @@ class Picture(NamedTuple):
 
 
 class PoolCampaign:
-    """A campaign with real hooks and DAG, and stubs as jobs.
+    """A campaign with real scripts and DAG, and stubs as jobs.
 
     Args:
         folder: where to make it; its name is that of the campaign.
@@ -227,7 +227,7 @@ class PoolCampaign:
         return [pid for pid, name in processes_in(self.folder) if name.startswith("python") and not is_hook(pid)]
 
     def hook_pids(self) -> list[int]:
-        """Return running hooks: children of DAGMan."""
+        """Return running scripts: children of DAGMan."""
         return [child for pid in self.dagman_pids() for child in children(pid)]
 
     def picture(self) -> Picture:

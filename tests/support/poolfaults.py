@@ -1,6 +1,6 @@
 """Plan faults on a real pool from a seed, and inject them into a campaign.
 
-The same seed gives the same plan. Whether a fault hits anything (a running job, a hook) depends on the moment, and only
+The same seed gives the same plan. Whether a fault hits anything (a running job, a script) depends on the moment, and only
 faults that did are counted.
 """
 
@@ -105,7 +105,7 @@ class Injector:
         return _meet(lambda: kill(*self.campaign.dagman_pids()))
 
     def _kill_hook(self, fault: Fault) -> bool:
-        """Kill the next hook at a random moment; polling must not take the CPU that it needs."""
+        """Kill the next script at a random moment; polling must not take the CPU that it needs."""
         dagmans = self.campaign.dagman_pids()
 
         def meet() -> bool:

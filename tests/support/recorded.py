@@ -67,7 +67,7 @@ _NOTES = ("delivery_failed", "spooled", "notify_retried", "stop_asked", "stuck")
 
 
 def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
-    """Return the content of a state database, without what only hooks knew (``state.repair.rebuild.UNKNOWN``).
+    """Return the content of a state database, without what only scripts knew (``state.repair.rebuild.UNKNOWN``).
 
     Args:
         path: the state database.
@@ -79,7 +79,7 @@ def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
         for table, unknown in _TIMES.items():
             all_rows = map(dict, db.execute(f"SELECT * FROM {table}"))
             found[table] = [{k: v for k, v in row.items() if k not in unknown} for row in all_rows]
-        # Only hooks knew what waited in the event queue; older programs recorded PRE, which follows from its attempt.
+        # Only scripts knew what waited in the event queue; older programs recorded PRE, which follows from its attempt.
         found["events"] = [row for row in found["events"] if row["phase"] not in ("spool", "pre")]
         # The recorded campaigns are older than these kinds of messages.
         campaign, newer = found["campaign"][0], ("reconstructed", "stuck")
@@ -113,7 +113,7 @@ def picture(path: Path | str, *, words: bool = False) -> dict[str, Any]:
 
 
 def jobstate_of(path: Path) -> str:
-    """Return the JOBSTATE_LOG that DAGMan would have written, for campaigns whose hooks were run by hand."""
+    """Return the JOBSTATE_LOG that DAGMan would have written, for campaigns whose scripts were run by hand."""
     columns = "node, dag_id, opened_utc, closed_utc, job_id, return_value, exit_status"
     attempts = rows(path, f"SELECT {columns} FROM attempts WHERE outcome != 'abandoned'")
     passed = rows(path, "SELECT utc, node FROM history WHERE event = 'passed_over'")

@@ -1,4 +1,4 @@
-"""Prepare one hook of each kind, record what it leaves, and restore its campaign."""
+"""Prepare one script of each kind, record what it leaves, and restore its campaign."""
 
 import re
 import shutil
@@ -126,10 +126,10 @@ def picture(folder: Path) -> list[Any]:
 
 
 class Stage:
-    """A prepared hook, its campaign before it, and the receiver of its messages.
+    """A prepared script, its campaign before it, and the receiver of its messages.
 
     Attributes:
-        call: the hook's arguments.
+        call: the script's arguments.
         folder: the campaign.
     """
 
@@ -143,7 +143,7 @@ class Stage:
         self._undisturbed: tuple[int, list[str], list[Any]] = (0, [], [])
 
     def reset(self) -> None:
-        """Restore the state before the hook."""
+        """Restore the state before the script."""
         shutil.rmtree(self.folder)
         shutil.copytree(self._saved, self.folder)
         self._letters = len(self._mailbox.files())
@@ -154,7 +154,7 @@ class Stage:
         return [str(message_from_bytes(letter.read_bytes())["X-Faser-Align-Key"]) for letter in new]
 
     def record_undisturbed(self, run: Callable[[], int]) -> None:
-        """Run the hook without a fault and keep the result; an earlier run may compile modules."""
+        """Run the script without a fault and keep the result; an earlier run may compile modules."""
         self.reset()
         hook(*self.call)
         self.reset()
@@ -162,7 +162,7 @@ class Stage:
         self._undisturbed = (answer, self.letters(), picture(self.folder))
 
     def complete(self, place: object) -> bool:
-        """Run the hook again after it was killed, and compare; return False if the killed one had changed nothing."""
+        """Run the script again after it was killed, and compare; return False if the killed one had changed nothing."""
         if not self.letters() and _contents(self.folder) == _contents(self._saved):
             return False  # the next run would be an undisturbed one
         pause = self.folder / f"{layout.PUBLISHED}.now"

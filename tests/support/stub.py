@@ -1,6 +1,6 @@
 """Run as a job of a fraction of a second: python -I -S stub.py ORDERS NODE, in the campaign's folder.
 
-It writes the files that hooks expect, atomically, like the real jobs. ORDERS is a folder: a file NODE in it has the
+It writes the files that scripts expect, atomically, like the real jobs. ORDERS is a folder: a file NODE in it has the
 exit status with which that node always fails; ``metrics_ITERATION.json`` is a Millepede node's output; ``wait_s`` is
 the duration of jobs, ``NODE.wait_s`` that of one node, ``NODE.eats_mb`` the memory it uses. The durations may change
 meanwhile.

@@ -1,4 +1,4 @@
-"""Process events of a node as hooks do, in this process, and read a valid state database."""
+"""Process events of a node as scripts do, in this process, and read a valid state database."""
 
 import sqlite3
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""Provide bad environments for hooks: a small disk, short time limits, a wrong clock, a hook that stops half-way."""
+"""Provide bad environments for scripts: a small disk, short time limits, a wrong clock, a script that stops half-way."""
 
 import os
 import shutil

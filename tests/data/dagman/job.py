@@ -1,6 +1,6 @@
 """Run as a job of a recorded campaign: ``job.py NODE``, in the campaign's folder.
 
-It writes the files that hooks expect. ``faults/NODE`` has a line for each attempt with a fault: an exit status, or
+It writes the files that scripts expect. ``faults/NODE`` has a line for each attempt with a fault: an exit status, or
 ``sleep``.
 """
 

@@ -144,7 +144,7 @@ def removed(root: Path) -> None:
 
 
 def gone(root: Path) -> None:
-    """Record the removal of a held DAGMan: no last hook runs."""
+    """Record the removal of a held DAGMan: no last script runs."""
     one = Recorded(root, "gone", {SECOND: "sleep"}, campaign={"iterations": 2})
     cluster = one.run()
     one.job(SECOND)
