@@ -93,7 +93,7 @@ NODE = (
     ("skipped", "started", "running"),
     # If DAGMan was killed before it logged a node's success, the next DAGMan runs the node again.
     ("done", "started", "running"),
-    # The first attempt of the next DAGMan abandons one that a removed DAGMan left open.
+    # The first attempt of the next DAGMan abandons the open one of a removed DAGMan.
     ("running", "started", "running"),
     ("held", "started", "running"),
     ("running", "held", "held"),

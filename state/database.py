@@ -156,7 +156,7 @@ def rows(
 ) -> "list[Any]":
     """Return the chosen columns of rows as dictionaries."""
     found = db.execute(f"SELECT {', '.join(columns)} FROM {name} {where}", values)
-    return [dict(zip(columns, row)) for row in found]  # noqa: B905 - SQLite gives the columns that were asked for
+    return [dict(zip(columns, row)) for row in found]  # noqa: B905 - SQLite gives the requested columns
 
 
 def processed(

@@ -55,7 +55,7 @@ def put(folder: str, event: "Event") -> str:
 
 
 def waiting(folder: str) -> list[str]:
-    """Return the names of the queued events, oldest first; none without a spool."""
+    """Return the names of the queued events, oldest first; none without its folder."""
     try:
         names = os.listdir(f"{folder}/{layout.SPOOL}")
     except OSError:

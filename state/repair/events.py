@@ -206,7 +206,7 @@ def _agree(event: "events.Post", status: int, record: Manifest) -> "events.Post"
         return event  # JOBSTATE_LOG only knows that a script failed: 1 may stand for any other status
     _, stage, iteration, _ = layout.parse_node(event["node"])
     if status not in (0, exit_codes.CONVERGED):
-        event = events.failed(event, "DAGMan was told that it failed; its metrics say otherwise", status)
+        event = events.failed(event, "DAGMan's logs say that it failed; its metrics say otherwise", status)
         event.pop("verdict", None)
         event.pop("moves", None)
         return event

@@ -66,7 +66,7 @@ def done(*files: int) -> list[tuple[str, str, int]]:
     return [(layout.reco_node(1, 1, file), "done", 1) for file in files]
 
 
-@pytest.mark.parametrize("leave", [0, 12288], ids=["to the last byte", "but for the spool"])
+@pytest.mark.parametrize("leave", [0, 12288], ids=["to the last byte", "but for the event queue"])
 def test_a_disk_that_is_full(leave: int, record: Record) -> None:
     """On a full disk DAGMan gets the job's outcome, and queued events are ingested later."""
     with small_disk(Path(record["folder"]), size="1m") as disk:

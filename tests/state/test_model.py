@@ -59,8 +59,8 @@ KEPT = (layout.STATE, layout.PUBLISHED)
 
 # Outcomes of a script. Most are normal, so that campaigns advance.
 WELL, UNPUBLISHED, LOCKED = "well", "dies before it publishes", "finds the store locked"
-IN_TRANSACTION, AFTER_COMMIT = "dies before COMMIT", "dies before it takes files from the spool"
-PUBLISHING, SPOOLING = "dies while it publishes", "finds the store locked and dies before it is in the spool"
+IN_TRANSACTION, AFTER_COMMIT = "dies before COMMIT", "dies before it removes queued files"
+PUBLISHING, SPOOLING = "dies while it publishes", "finds the database locked and dies before its event is queued"
 AWAY = "finds the store locked and no spool"
 TAKEN = {"phase": "taken"}  # in place of an event whose script was killed before it removed the file
 USUAL = "as is usual in this story"
