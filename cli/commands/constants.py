@@ -101,7 +101,7 @@ def add(
     total = add_constants(read_constants(_file_of(constants)), read_constants(correction))
     with outputs.writing(output):
         write_constants(output, total)
-    console.say(f"wrote {output}")
+    console.say(f"{output} written")
 
 
 def correction(
@@ -132,7 +132,7 @@ def correction(
         raise UserError(f"{result}: contains values that are not finite; see millepede.log in the same folder")
     with outputs.writing(output):
         write_constants(output, correction)
-    console.say(f"wrote {output}")
+    console.say(f"{output} written")
 
 
 def export(
@@ -170,7 +170,7 @@ def export(
         typed = conditions_database.Typed(output, config, year, runs, tag, force)
         found = conditions_database.export(_file_of(constants), typed)
         console.say(
-            f"wrote {output}: {found['database']}, runs {found['runs'][0]}-{found['runs'][1]}, tag {found['tag']}"
+            f"{output} written: {found['database']}, runs {found['runs'][0]}-{found['runs'][1]}, tag {found['tag']}"
         )
         return
     from faser_align.alignment.parameters.constants import export_constants, read_constants
@@ -189,7 +189,7 @@ def export(
     text = export_constants(read_constants(path), form, _in_mm(known))
     with outputs.writing(output):
         write_text(output, text)
-    console.say(f"wrote {output}")
+    console.say(f"{output} written")
 
 
 def _file_of(constants: Path) -> Path:

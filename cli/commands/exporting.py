@@ -111,7 +111,7 @@ def export(
     texts = exporting.texts(registry.find(campaign), form, table)
     if output:
         for path in exporting.write(texts, form, output, force=force):
-            console.say(f"wrote {path}")
+            console.say(f"{path} written")
     else:
         for text in texts.values():
             typer.echo(text, nl=False)

@@ -71,7 +71,7 @@ def test_export_as_json(folder: str, plain_command: Command) -> None:
 def test_export_as_csv(folder: str, plain_command: Command, tmp_path: Path) -> None:
     """In CSV each table is a file with column names; None is an empty field."""
     done = plain_command("export", folder, "--format", "csv", "-o", str(tmp_path / "out"))
-    assert done.out.splitlines() == [f"wrote {tmp_path}/out/{name}.csv" for name in TABLES]
+    assert done.out.splitlines() == [f"{tmp_path}/out/{name}.csv written" for name in TABLES]
     with queries.published(folder) as db:
         for name in TABLES:
             table = queries.view(db, f"v_{name}")
