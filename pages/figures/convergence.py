@@ -50,7 +50,7 @@ def of(history: Sequence[Metrics], limits: Mapping[str, float]) -> Plot | None:
     shown = [
         Curves("iteration", label, "", found, log=log, names=names)
         for label, curves, log in frames
-        if (found := [curve for curve in curves if curve.x])
+        if (found := [curve for curve in curves if curve.points])
     ]
     if not shown:
         return None
@@ -73,11 +73,12 @@ def _corrections(history: Sequence[Metrics], limits: Mapping[str, float], *, abs
 
 def _curve(name: str, values: Sequence[object], limit: float | None = None, *, log: bool = False) -> Curve:
     """Return a curve of the values that can be drawn, at 1, 2, ..."""
-    known = [(at, size) for at, value in enumerate(values, 1) if (size := _number(value)) is not None]
-    points = [(at, value) for at, value in known if value > 0 or not log]
-    return Curve(
-        name, [at for at, _ in points], [Measured(value) for _, value in points], limit if limit and limit > 0 else None
-    )
+    points = [
+        (float(at), Measured(size))
+        for at, value in enumerate(values, start=1)
+        if (size := _number(value)) is not None and (size > 0 or not log)
+    ]
+    return Curve(name, points, limit if limit and limit > 0 else None)
 
 
 def _names(history: Sequence[Metrics]) -> list[str]:

@@ -5,13 +5,13 @@ Each function returns a figure of a source, or None if the source has no data fo
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from faser_align.alignment.histograms import Bins, Histogram
 from faser_align.alignment.quality.figure_data import LEAST_HITS, FigureData, Files, centre_of
-from faser_align.pages.figures.plot import Plot
+from faser_align.pages.figures.plot import Plot, plot_of
 from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Histograms, Measured, Panel, bins_of
 from faser_align.pages.figures.source import Source
 from faser_align.pages.numbers import significant
@@ -89,46 +89,36 @@ def spreads(source: Source) -> Plot | None:
 
 def pulls(source: Source) -> Plot | None:
     """Residuals over the errors of their hits, of all modules."""
-    panels = _panel(source, lambda data: _sum(data, "pulls", "module"))
-    return _histograms(
+    return _of_all(
+        {name: found.sum("module") for name, found in _named(source, "pulls").items()},
         "pulls",
         "Pulls of residuals",
-        f"Residuals over the errors of the hits. Without misalignment the rms is below 1, since tracks follow hits. {_entries(panels, 'hits', rms=True)}",
-        Histograms("residual over error", "", panels, of="hits"),
+        "Residuals over the errors of the hits. Without misalignment the rms is below 1, since tracks follow hits.",
+        "residual over error",
+        of="hits",
+        rms=True,
     )
 
 
 def chi2(source: Source) -> Plot | None:
     """Chi2/ndf of tracks."""
-    panels = _panel(source, lambda data: data.histogram("chi2_per_ndf"))
-    return _histograms(
-        "chi2",
-        "χ²/ndf of tracks",
-        f"The maximum is near 1 if errors and alignment are right. {_entries(panels, 'tracks')}",
-        Histograms("χ²/ndf", "", panels, of="tracks"),
-    )
+    found = _named(source, "chi2_per_ndf")
+    caption = "The maximum is near 1 if errors and alignment are right."
+    return _of_all(found, "chi2", "χ²/ndf of tracks", caption, "χ²/ndf", of="tracks")
 
 
 def probability(source: Source) -> Plot | None:
     """Chi2 probability of tracks."""
-    panels = _panel(source, lambda data: data.histogram("chi2_probability"))
-    return _histograms(
-        "probability",
-        "χ² probability of tracks",
-        f"Flat for normally distributed residuals; those of binary strips are uniform, which makes a hump in the middle. A peak at 0 means misalignment, outliers or multiple scattering. {_entries(panels, 'tracks')}",
-        Histograms("χ² probability", "", panels, of="tracks"),
-    )
+    found = _named(source, "chi2_probability")
+    caption = "Flat for normally distributed residuals; those of binary strips are uniform, which makes a hump in the middle. A peak at 0 means misalignment, outliers or multiple scattering."
+    return _of_all(found, "probability", "χ² probability of tracks", caption, "χ² probability", of="tracks")
 
 
 def momentum(source: Source) -> Plot | None:
     """Momenta of tracks by charge."""
     panels = []
     for charge, words in CHARGES.items():
-        series = {
-            name: found.at(charge=charge).rebin(4)
-            for name, data in _ends(source).items()
-            if (found := data.histogram("momentum"))
-        }
+        series = {name: found.at(charge=charge).rebin(4) for name, found in _named(source, "momentum").items()}
         if series:
             panels.append(Panel(f"{words} tracks", series))
     return _histograms(
@@ -147,10 +137,8 @@ def momentum_change(source: Source) -> Plot | None:
         points = [(number, 100 * float(value)) for number, row in rows if (value := row.get(key)) is not None]  # type: ignore[arg-type]
         points = [(source.first.number, 0.0), *points] if points else []
         if points:
-            curves.append(Curve(name, [x for x, _ in points], [Measured(y) for _, y in points]))
-    if not curves:
-        return None
-    return Plot(
+            curves.append(Curve(name, [(x, Measured(y)) for x, y in points]))
+    return plot_of(
         "momentum-change",
         "Change of momenta since the first iteration",
         "Medians of the same tracks. Opposite changes of the two charges mean a curvature, equal changes a scale.",
@@ -172,9 +160,7 @@ def asymmetry(source: Source) -> Plot | None:
             for key, mean, variance, count in zip(both.axes[0], means, variances, counts, strict=True)
             if count >= LEAST_HITS
         }
-    if not any(series.values()):
-        return None
-    return Plot(
+    return plot_of(
         "q-over-p",
         "Mean q/p of each module's tracks",
         "If the alignment changes a trend along x, or from layer to layer, a weak mode changes momenta.",
@@ -189,22 +175,16 @@ def magnets(source: Source) -> Plot | None:
         found = {key: one for key, one in of.metrics.get("magnets", {}).items() if key in ("1", "2", "3")}
         if found:
             points = [(int(key), Measured(100 * one["deviation"], 100 * one["error"])) for key, one in found.items()]
-            curves.append(Curve(of.name, [at for at, _ in points], [measured for _, measured in points]))
+            curves.append(Curve(of.name, points))
     if not curves:
         return None
-    odd = [f"magnet {x}: {significant(y.value, y.error, '%')}" for x, y in zip(curves[-1].x, curves[-1].y, strict=True)]
+    odd = [f"magnet {x}: {significant(y.value, y.error, '%')}" for x, y in curves[-1].points]
     return Plot(
         "magnets",
         "Fields of the magnets",
         f"Deviation of each field from the map if only this field is wrong; momenta are then wrong, too: {', '.join(odd)}. A factor common to all magnets changes no residual.",
         Curves(
-            "magnet",
-            "deviation of the field",
-            "%",
-            curves,
-            lines=False,
-            names=["1", "2", "3"],
-            before=len(curves) > 1,
+            "magnet", "deviation of the field", "%", curves, lines=False, names=["1", "2", "3"], before=len(curves) > 1
         ),
     )
 
@@ -214,19 +194,16 @@ def stability(source: Source) -> Plot | None:
     curves = []
     names: list[str] = []
     for name, data in _ends(source).items():
-        points = [(at, row) for at, row in enumerate(data.files, start=1) if row.chi2_per_ndf is not None]
+        tracks = sum(row.tracks for row in data.files)
+        points = []
+        for at, row in enumerate(data.files, start=1):
+            if row.chi2_per_ndf is not None:
+                ndf = data.ndf * row.tracks / tracks
+                points.append((at, Measured(float(row.chi2_per_ndf), math.sqrt(2 / ndf) if ndf else None)))
         if points:
-            names = [row.first if row.files == 1 else f"{row.first}…" for row in data.files]
-            tracks = sum(row.tracks for row in data.files)
-            ndf = [data.ndf * row.tracks / tracks for _, row in points]
-            values = [
-                Measured(float(row.chi2_per_ndf or 0), math.sqrt(2 / of) if of else None)
-                for (_, row), of in zip(points, ndf, strict=True)
-            ]
-            curves.append(Curve(name, [at for at, _ in points], values))
-    if not curves:
-        return None
-    return Plot(
+            names = _names(data)
+            curves.append(Curve(name, points))
+    return plot_of(
         "files",
         "χ²/ndf of each raw file",
         f"A step or an outlier means that the detector moved, or that a file is damaged.{_tracks_of_files(source)}",
@@ -258,16 +235,18 @@ def drift_over_files(source: Source) -> Plot | None:
             if means:
                 points.append((at, Measured(sum(means) / len(means), _error_of_mean(data, of_station, row))))
         if points:
-            curves.append(Curve(STATIONS[station], [at for at, _ in points], [mean for _, mean in points]))
-    if not curves:
-        return None
-    names = [row.first if row.files == 1 else f"{row.first}…" for row in data.files]
-    return Plot(
+            curves.append(Curve(STATIONS[station], points))
+    return plot_of(
         "files-residuals",
         "Mean residual of each station over the raw files",
         "With statistical errors. A step means that a station moved during the run.",
-        Curves("raw file", "mean residual", "µm", curves, lines=False, names=names),
+        Curves("raw file", "mean residual", "µm", curves, lines=False, names=_names(data)),
     )
+
+
+def _names(data: FigureData) -> list[str]:
+    """Return the names of raw files, or of the first of several."""
+    return [row.first if row.files == 1 else f"{row.first}…" for row in data.files]
 
 
 def _error_of_mean(data: FigureData, layers: Sequence[str], row: Files) -> float | None:
@@ -286,24 +265,22 @@ def _ends(source: Source) -> dict[str, FigureData]:
     return {of.name: of.data for of in source.ends if of.data is not None}
 
 
-def _panel(source: Source, choose: Callable[[FigureData], Histogram | None]) -> list[Panel]:
-    series = {name: found for name, data in _ends(source).items() if (found := choose(data)) is not None}
-    return [Panel("", series)] if series else []
+def _named(source: Source, name: str) -> dict[str, Histogram]:
+    """Return a histogram of the first and the last iteration that have it."""
+    return {of: found for of, data in _ends(source).items() if (found := data.histogram(name)) is not None}
 
 
-def _entries(panels: Sequence[Panel], of: str, *, rms: bool = False) -> str:
-    """Return the number of entries of each series, and their rms about zero."""
+def _of_all(
+    series: Mapping[str, Histogram], name: str, title: str, caption: str, label: str, *, of: str, rms: bool = False
+) -> Plot | None:
+    """Return a figure of one frame, with the number of entries of each series, and their rms about zero."""
     found = []
-    for name, histogram in ((name, one) for panel in panels for name, one in panel.series.items()):
+    for iteration, histogram in series.items():
         values, middles = histogram.values(), np.convolve(bins_of(histogram).edges, (0.5, 0.5), "valid")
         spread = math.sqrt(float(np.sum(values * middles**2)) / (float(values.sum()) or 1))
-        found.append(f"{int(histogram.contents.sum()):,} in {name}{f' (rms {spread:.2f})' if rms else ''}")
-    return f"{of.capitalize()}: {', '.join(found)}."
-
-
-def _sum(data: FigureData, name: str, axis: str) -> Histogram | None:
-    found = data.histogram(name)
-    return None if found is None else found.sum(axis)
+        found.append(f"{int(histogram.contents.sum()):,} in {iteration}{f' (rms {spread:.2f})' if rms else ''}")
+    caption = f"{caption} {of.capitalize()}: {', '.join(found)}."
+    return _histograms(name, title, caption, Histograms(label, "", [Panel("", series)], of=of))
 
 
 def _histograms(name: str, title: str, caption: str, data: Histograms) -> Plot | None:

@@ -34,7 +34,7 @@ def by_element(data: ByElement, experiment: str) -> "Figure":
         figure, grid = style.frame(len(data.bands), 1, height=60 + BAND * len(data.bands), head=head, sharex=True)
         keys = sorted({key for band in data.bands for values in band.series.values() for key in values})
         for axes, band in zip(grid[:, 0], data.bands, strict=True):
-            _band(axes, band, keys, dict(zip(names, _colours(len(names)), strict=True)))
+            _band(axes, band, keys, dict(zip(names, (colour for colour, _ in _looks(len(names))), strict=True)))
         _elements(grid[-1, 0], keys)
         style.name(figure, experiment)
         _legend_above(figure, names, head, marker="o", markersize=4, linestyle="none")
@@ -45,7 +45,7 @@ def _band(axes: "Axes", band: Band, keys: Sequence[str], colours: Mapping[str, s
     place = {key: at for at, key in enumerate(keys)}
     for number, (name, values) in enumerate(band.series.items()):
         shift = 0.3 * (number / (len(band.series) - 1) - 0.5) if len(band.series) > 1 else 0.0
-        _points(axes, [place[key] + shift for key in values], list(values.values()), name, colours[name])
+        _points(axes, [(place[key] + shift, value) for key, value in values.items()], name, colours[name])
     if band.ends:
         axes.set_ylim(*band.ends)
     low, high = axes.get_ylim()
@@ -60,9 +60,9 @@ def _band(axes: "Axes", band: Band, keys: Sequence[str], colours: Mapping[str, s
 
 
 def _points(
-    axes: "Axes", x: Sequence[float], y: Sequence[Measured], name: str, colour: str, *, line: str = "none"
+    axes: "Axes", points: Sequence[tuple[float, Measured]], name: str, colour: str, *, line: str = "none"
 ) -> None:
-    bars = [(at, of.value, of.error) for at, of in zip(x, y, strict=True) if of.error is not None]
+    bars = [(x, value, error) for x, (value, error) in points if error is not None]
     # One line with gaps is a tenth of the size of as many lines.
     axes.plot(
         [place for at, _, _ in bars for place in (at, at, math.nan)],
@@ -70,16 +70,8 @@ def _points(
         color=colour,
         linewidth=1,
     )
-    axes.plot(
-        x,
-        [of.value for of in y],
-        color=colour,
-        label=name,
-        marker="o",
-        markersize=3,
-        linestyle=line,
-        linewidth=1.2,
-    )
+    x, y = [x for x, _ in points], [of.value for _, of in points]
+    axes.plot(x, y, color=colour, label=name, marker="o", markersize=3, linestyle=line, linewidth=1.2)
 
 
 def _elements(axes: "Axes", keys: Sequence[str]) -> None:
@@ -115,10 +107,9 @@ def _frames(data: Histograms, experiment: str) -> "Figure":
     if columns == 2 and not data.logx:
         grid[0, 0].xaxis.set_major_locator(MaxNLocator(4, prune="both"))  # labels of neighbours would meet
     for axes, panel in zip(grid.flat, data.panels, strict=False):
-        for histogram, colour, filled in zip(
-            panel.series.values(), _colours(len(panel.series)), _filled(len(panel.series)), strict=True
-        ):
-            _stairs(axes, histogram, colour, filled=filled, share=bool(data.of))
+        for histogram, (colour, filled) in zip(panel.series.values(), _looks(len(panel.series)), strict=True):
+            values = histogram.values() / (histogram.contents.sum() or 1 if data.of else 1)
+            _stairs(axes, values, bins_of(histogram).edges, colour, filled=filled)
         _titled(axes, panel.label)
         if panel.note:
             axes.annotate(panel.note, (0.03, 1.0), (0, -30), "axes fraction", "offset points", color=style.SOFT)
@@ -159,16 +150,11 @@ def _trim(axes: "Axes", data: Histograms) -> None:
         axes.set_xlim(min(lows) - room, max(highs) + room)
 
 
-def _stairs(axes: "Axes", histogram: Histogram, colour: str, *, filled: bool, share: bool) -> None:
-    values, edges = histogram.values(), bins_of(histogram).edges
-    axes.stairs(
-        values / (histogram.contents.sum() or 1) if share else values,
-        edges,
-        color=colour,
-        fill=filled,
-        alpha=0.45 if filled else 1.0,
-        linewidth=0 if filled else 1.4,
-    )
+def _stairs(
+    axes: "Axes", values: Any, edges: Any, colour: str, *, filled: bool, width: float = 1.4, base: float = 0.0
+) -> None:
+    alpha, width = (0.45, 0) if filled else (1.0, width)
+    axes.stairs(values, edges, baseline=base, color=colour, fill=filled, alpha=alpha, linewidth=width)
 
 
 def _ridges(data: Histograms, experiment: str) -> "Figure":
@@ -179,26 +165,13 @@ def _ridges(data: Histograms, experiment: str) -> "Figure":
     spread = max(_reach(histogram) for panel in data.panels for histogram in panel.series.values())
     for row, panel in enumerate(data.panels):
         base = float(len(data.panels) - 1 - row)
-        for number, ((histogram, hue), filled) in enumerate(
-            zip(
-                zip(panel.series.values(), _colours(len(panel.series)), strict=True),
-                _filled(len(panel.series)),
-                strict=True,
-            )
-        ):
+        looks = _looks(len(panel.series))
+        for number, (histogram, (hue, filled)) in enumerate(zip(panel.series.values(), looks, strict=True)):
             edges, values = _shown(histogram, 1.6 * spread)
             centre = centre_of(histogram)
             if not centre or not values.sum():
                 continue
-            axes.stairs(
-                base + 0.85 * values / np.max(values),
-                edges,
-                baseline=base,
-                color=hue,
-                fill=filled,
-                alpha=0.45 if filled else 1.0,
-                linewidth=0 if filled else 1.2,
-            )
+            _stairs(axes, base + 0.85 * values / np.max(values), edges, hue, filled=filled, width=1.2, base=base)
             axes.plot([centre.median_um] * 2, [base, base + 0.85], color=hue, linewidth=1.0, linestyle=":")
             last = number == len(panel.series) - 1
             axes.text(
@@ -260,7 +233,7 @@ def _curves(axes: "Axes", data: Curves) -> None:
     colours = [style.BEFORE, *style.COLOURS] if data.before else list(style.COLOURS)
     for number, curve in enumerate(data.curves):
         line, colour = "-" if data.lines else "none", colours[number % len(colours)]
-        _points(axes, curve.x, curve.y, curve.name, colour, line=line)
+        _points(axes, curve.points, curve.name, colour, line=line)
         if curve.limit is not None:
             axes.axhline(curve.limit, color=colour, linestyle="--", linewidth=1)
     if data.limit:
@@ -293,18 +266,15 @@ def _label_x(axes: "Axes", data: Curves) -> None:
         axes.set_xticks(range(1, len(data.names) + 1, every), data.names[::every])
         axes.set_xlim(0.5, len(data.names) + 0.5)
     elif data.whole:
-        last = max(round(x) for curve in data.curves for x in curve.x)
+        last = max(round(x) for curve in data.curves for x, _ in curve.points)
         axes.set_xticks(range(1, last + 1, math.ceil(last / 10)))
         axes.set_xlim(0.8, max(last, 2) + 0.2)
 
 
-def _colours(count: int) -> list[str]:
-    """Return the colours of a panel's series: grey before blue, if there are two."""
-    return [style.AFTER] if count == 1 else [style.BEFORE, *style.COLOURS][:count]
-
-
-def _filled(count: int) -> list[bool]:
-    return [count > 1, *[False] * (count - 1)]
+def _looks(count: int) -> list[tuple[str, bool]]:
+    """Return colour, and whether it is filled, of a panel's series: filled grey before lines, if there are several."""
+    colours = [style.BEFORE, *style.COLOURS][:count] if count > 1 else [style.AFTER]
+    return [(colour, count > 1 and colour == style.BEFORE) for colour in colours]
 
 
 def _legend(axes: "Axes", names: Sequence[str]) -> None:
@@ -346,7 +316,7 @@ def _legend_above(figure: "Figure", names: Sequence[str], head: float, **look: A
         return
     handles = [
         Line2D([], [], color=colour, **({"linewidth": 4 if filled else 1.4} | look), label=name)
-        for name, colour, filled in zip(names, _colours(len(names)), _filled(len(names)), strict=True)
+        for name, (colour, filled) in zip(names, _looks(len(names)), strict=True)
     ]
     height = float(figure.get_figheight()) * style.POINTS
     figure.legend(

@@ -6,13 +6,13 @@ Each function returns a figure of a source, or None if the source has no data fo
 import math
 from collections.abc import Mapping, Sequence
 
-from faser_align.alignment.parameters.constants import DOFS
+from faser_align.alignment.parameters.constants import DOFS, Constants
 from faser_align.alignment.parameters.differences import element
 from faser_align.alignment.parameters.labels import KEYS, LAYERS, MODULES, constants_key
 from faser_align.alignment.quality.grades import module_means
 from faser_align.fsm.metrics import Half, Metrics
 from faser_align.fsm.plural import first_of
-from faser_align.pages.figures.plot import Plot
+from faser_align.pages.figures.plot import Plot, plot_of
 from faser_align.pages.figures.shapes import Arrows, Band, ByElement, Curve, Curves, Map, Maps, Measured
 from faser_align.pages.figures.source import Source, by_dof, differences, unit
 from faser_align.pages.numbers import signed, significant
@@ -29,13 +29,8 @@ def corrections(source: Source) -> Plot | None:
     found = {
         of.name: by_dof(of.solution.correction, of.solution.errors) for of in source.ends if of.solution is not None
     }
-    bands = _bands(found, "correction")
-    return _plot(
-        "corrections",
-        "Corrections with their errors",
-        "The last corrections should be within their errors of zero.",
-        bands,
-    )
+    caption = "The last corrections should be within their errors of zero."
+    return plot_of("corrections", "Corrections with their errors", caption, _bands(found))
 
 
 def course(source: Source) -> Plot | None:
@@ -48,9 +43,7 @@ def course(source: Source) -> Plot | None:
                     if error:
                         by_name.setdefault(f"{key} {dof}", []).append((of.number, value / error))
     largest = sorted(by_name, key=lambda name: -max(abs(pull) for _, pull in by_name[name]))[:COURSES]
-    curves = [
-        Curve(name, [at for at, _ in by_name[name]], [Measured(pull) for _, pull in by_name[name]]) for name in largest
-    ]
+    curves = [Curve(name, [(at, Measured(pull)) for at, pull in by_name[name]]) for name in largest]
     if not curves or len(source.iterations) < 2:
         return None
     return Plot(
@@ -65,19 +58,15 @@ def precision(source: Source) -> Plot | None:
     """Statistical errors of the constants, of the last iteration that moved them, by module and layer."""
     solution = source.last.solution
     errors = by_dof(solution.all_errors, {}) if solution is not None else {}
-    bands = [_from_zero(band) for band in _bands({source.last.name: errors}, "")]
+    bands = [_from_zero(band) for band in _bands({source.last.name: errors}).bands]
     worst = [
         f"{band.label} {rounded(of[key].value)} {band.unit} ({key})"
         for band in bands
         for of in band.series.values()
         if (key := max(of, key=lambda key: of[key].value))
     ]
-    return _plot(
-        "precision",
-        "Statistical errors of the constants",
-        f"Those of the last iteration that moved a constant. Largest: {', '.join(worst)}.",
-        bands,
-    )
+    caption = f"Those of the last iteration that moved a constant. Largest: {', '.join(worst)}."
+    return plot_of("precision", "Statistical errors of the constants", caption, ByElement(bands))
 
 
 def _from_zero(band: Band) -> Band:
@@ -98,46 +87,44 @@ def means(source: Source) -> Plot | None:
         return None
     last = list(found.values())[-1]
     worst = max(last, key=lambda key: abs(last[key].value) / (last[key].error or math.inf))
-    return _plot(
+    return Plot(
         "means",
         "Mean residual of each module",
         f"With statistical errors. Of {len(last)} modules, {worst} is farthest from zero by its error: {significant(*last[worst], 'µm')}.",
-        _zoomed("mean residual", found),
+        ByElement(_zoomed("mean residual", found)),
     )
 
 
 def _zoomed(label: str, found: Mapping[str, Mapping[str, Measured]]) -> list[Band]:
     """Return a panel with all series (um) and, because the last is much smaller, one with the last alone."""
     last = list(found)[-1]
-    return [
-        Band(label, "µm", found),
-        *([Band(f"{label}, {last}", "µm", {last: found[last]})] if len(found) > 1 else []),
-    ]
+    alone = [Band(f"{label}, {last}", "µm", {last: found[last]})] if len(found) > 1 else []
+    return [Band(label, "µm", found), *alone]
 
 
 def displacements(source: Source) -> Plot | None:
     """Change of the constants since the start of the campaign, with the errors of the last iteration."""
-    if source.start is None or source.last.solution is None:
-        return None
-    moved = differences(source.last.solution.constants, source.start, source.last.solution.all_errors)
+    moved = _minus(source, source.start)
     caption = "Movement of each module and layer since the start of the campaign."
     return values("displacements", "Constants minus those of the start", caption, source.last.name, moved)
 
 
 def from_reference(source: Source) -> Plot | None:
     """Constants minus a reference, with the errors of the last iteration."""
-    if source.reference is None or source.last.solution is None:
-        return None
-    name, constants = source.reference
-    solution = source.last.solution
-    apart = differences(solution.constants, constants, solution.all_errors)
+    name, constants = source.reference or ("", None)
     caption = "Constants of the campaign minus the reference, with the statistical errors of the campaign's."
-    return values("reference", f"Constants minus {name}", caption, source.last.name, apart)
+    return values("reference", f"Constants minus {name}", caption, source.last.name, _minus(source, constants))
+
+
+def _minus(source: Source, other: Constants | None) -> dict[str, dict[str, Measured]]:
+    """Return the last constants minus others with the errors of the former; empty without both."""
+    solution = source.last.solution
+    return {} if solution is None or other is None else differences(solution.constants, other, solution.all_errors)
 
 
 def values(name: str, title: str, caption: str, series: str, of: Mapping[str, Mapping[str, Measured]]) -> Plot | None:
     """Values with errors by degree of freedom and element; the caption says how significant they are."""
-    return _plot(name, title, f"{caption} {significance(of)}".strip(), _bands({series: of}, ""))
+    return plot_of(name, title, f"{caption} {significance(of)}".strip(), _bands({series: of}))
 
 
 def significance(of: Mapping[str, Mapping[str, Measured]]) -> str:
@@ -159,26 +146,14 @@ def from_truth(source: Source) -> Plot | None:
     before = differences(source.start, source.truth, {})
     after = differences(source.last.solution.constants, source.truth, source.last.solution.errors)
     found = {
-        "start": {dof: {key: of[key] for key in of if key in free.get(dof, {})} for dof, of in before.items()},
-        source.last.name: {dof: {key: of[key] for key in of if key in free.get(dof, {})} for dof, of in after.items()},
+        name: {dof: {key: of[key] for key in of if key in free.get(dof, {})} for dof, of in apart.items()}
+        for name, apart in (("start", before), (source.last.name, after))
     }
-    sigmas = [
-        measured.value / measured.error
-        for of in found[source.last.name].values()
-        for measured in of.values()
-        if measured.error
-    ]
-    rms = (
-        f" The rms of distance over error is {_rms(sigmas):.2f}; statistical errors alone give about 1."
-        if sigmas
-        else ""
-    )
-    return _plot(
-        "truth",
-        "Distance to the true constants",
-        f"Simulated data only: the constants minus the true ones.{rms}",
-        _bands(found, ""),
-    )
+    sigmas = [one.value / one.error for of in found[source.last.name].values() for one in of.values() if one.error]
+    caption = "Simulated data only: the constants minus the true ones."
+    if sigmas:
+        caption += f" The rms of distance over error is {_rms(sigmas):.2f}; statistical errors alone give about 1."
+    return plot_of("truth", "Distance to the true constants", caption, _bands(found))
 
 
 def validation(source: Source) -> Plot | None:
@@ -277,21 +252,13 @@ def odd_modules(metrics: Metrics) -> dict[str, str]:
 
 def map_displacement(source: Source) -> Plot | None:
     """Pictures of the detector: displacement from the start, one for each degree of freedom."""
-    solution = source.last.solution
-    if solution is None or source.start is None:
-        return None
-    moved = differences(solution.constants, source.start, solution.all_errors)
-    return picture("map", "Displacement from the start", moved)
+    return picture("map", "Displacement from the start", _minus(source, source.start))
 
 
 def map_reference(source: Source) -> Plot | None:
     """Pictures of the detector: difference to the reference, one for each degree of freedom."""
-    solution = source.last.solution
-    if solution is None or source.reference is None:
-        return None
-    name, constants = source.reference
-    apart = differences(solution.constants, constants, solution.all_errors)
-    return picture("map-reference", f"Difference to {name}", apart)
+    name, constants = source.reference or ("", None)
+    return picture("map-reference", f"Difference to {name}", _minus(source, constants))
 
 
 def map_residual(source: Source) -> Plot | None:
@@ -302,16 +269,9 @@ def map_residual(source: Source) -> Plot | None:
         if of.data is not None and (centres := of.data.module_medians())
     }
     most = max((abs(value) for values in found.values() for value in values.values()), default=0.0)
-    return (
-        Plot(
-            "map-residual",
-            "Median residual of each module",
-            "Blue is negative, red positive. Both pictures have the same scale.",
-            Maps([Map(f"{name}, residual", "µm", values, most) for name, values in found.items()]),
-        )
-        if found
-        else None
-    )
+    caption = "Blue is negative, red positive. Both pictures have the same scale."
+    maps = Maps([Map(f"{name}, residual", "µm", values, most) for name, values in found.items()])
+    return plot_of("map-residual", "Median residual of each module", caption, maps)
 
 
 def picture(name: str, title: str, values: Mapping[str, Mapping[str, Measured]]) -> Plot | None:
@@ -331,10 +291,10 @@ def picture(name: str, title: str, values: Mapping[str, Mapping[str, Measured]])
     caption = "Blue is negative, red positive; layers without their modules were not free."
     if shifted:
         caption += " Arrows show the shifts of layers along the detector's x and y, seen along the beam."
-    return Plot(name, title, caption, Maps(pictures)) if pictures else None
+    return plot_of(name, title, caption, Maps(pictures))
 
 
-def _bands(found: Mapping[str, Mapping[str, Mapping[str, Measured]]], what: str) -> list[Band]:
+def _bands(found: Mapping[str, Mapping[str, Mapping[str, Measured]]]) -> ByElement:
     """Return a panel for each degree of freedom, modules and layers apart."""
     bands = []
     for kind, length in (("layer", 2), ("", 3)):
@@ -345,11 +305,7 @@ def _bands(found: Mapping[str, Mapping[str, Mapping[str, Measured]]], what: str)
             }
             if any(series.values()):
                 bands.append(Band(" ".join(filter(None, (kind, dof))), unit(dof), series))
-    return bands
-
-
-def _plot(name: str, title: str, caption: str, bands: Sequence[Band]) -> Plot | None:
-    return Plot(name, title, caption, ByElement(bands)) if bands else None
+    return ByElement(bands)
 
 
 def _rms(values: Sequence[float]) -> float:

@@ -4,7 +4,7 @@ import math
 
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.quality.mode_names import kinds_of, without_modules
-from faser_align.pages.figures.plot import Plot
+from faser_align.pages.figures.plot import Plot, plot_of
 from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Measured
 from faser_align.pages.figures.source import Source
 from faser_align.system.formatting import count, rounded
@@ -36,7 +36,7 @@ def spectrum(source: Source) -> list[Plot]:
                     "direction",
                     "error",
                     "µm",
-                    [Curve("error", range(1, len(errors) + 1), [Measured(error) for error in errors])],
+                    [Curve("error", list(enumerate(map(Measured, errors), start=1)))],
                     log=True,
                     lines=False,
                     limit=("10 × median", 1 / math.sqrt(of.weak)) if of.weak > 0 else None,
@@ -57,7 +57,7 @@ def drift(source: Source) -> Plot | None:
         points = {at: [of["drift_sigma"] for of in modes if without_modules(of["name"]) == name] for at, modes in rows}
         largest_of = {at: max(drifts) for at, drifts in sorted(points.items()) if drifts}
         words = f"{name} (weak)" if name in weak else name
-        curves.append(Curve(words, list(largest_of), [Measured(drift) for drift in largest_of.values()]))
+        curves.append(Curve(words, [(at, Measured(drift)) for at, drift in largest_of.items()]))
     if not curves:
         return None
     largest = max(last, key=lambda mode: (mode["weak"], mode["drift_sigma"]))
@@ -84,9 +84,7 @@ def correlations(source: Source) -> Plot | None:
         if parameter is not None and row.global_correlation is not None:
             kind = parameter.kind.partition(".")[2] + (f" of side {parameter.side}" if parameter.side >= 0 else "")
             series.setdefault(kind, {})[parameter.key] = Measured(row.global_correlation)
-    if not series:
-        return None
-    return Plot(
+    return plot_of(
         "correlations",
         "Global correlations",
         "Largest correlation of each parameter with any combination of the others. "

@@ -37,6 +37,11 @@ class Plot(NamedTuple):
         return self.data.table()
 
 
+def plot_of(name: str, title: str, caption: str, data: Data) -> Plot | None:
+    """Return a figure, or None if it has no numbers."""
+    return Plot(name, title, caption, data) if data.table()[1] else None
+
+
 _DRAW: dict[type, Callable[..., "Figure"]] = {
     ByElement: drawing.by_element,
     Curves: drawing.curves,

@@ -84,11 +84,10 @@ def bins_of(histogram: Histogram) -> Bins:
 
 
 class Curve(NamedTuple):
-    """A series of points with errors, None where they are unknown; ``limit`` is a line of its colour."""
+    """A series of points, x and y with its error; ``limit`` is a line of its colour."""
 
     name: str
-    x: Sequence[float]
-    y: Sequence[Measured]
+    points: Sequence[tuple[float, Measured]]
     limit: float | None = None
 
 
@@ -126,7 +125,7 @@ class Curves(NamedTuple):
         return (self.x_label, "series", "quantity", "unit", "value", "error"), [
             (self.names[round(x) - 1] if self.names else x, curve.name, self.y_label, self.unit, *measured)
             for curve in self.curves
-            for x, measured in zip(curve.x, curve.y, strict=True)
+            for x, measured in curve.points
         ]
 
 
