@@ -94,7 +94,7 @@ def compare(
 
     Example: faser-align compare Y2023_R011705_F400-450 Y2023_R011705_F451-500 -o both.html
     """
-    from faser_align.cli.show import reporting
+    from faser_align.cli.show import report as reporting
     from faser_align.pages import compare as comparing
     from faser_align.pages.collect import collect
     from faser_align.state import database

@@ -338,7 +338,7 @@ def report(
 
     Example: faser-align report Y2023_R011705_F400-450
     """
-    from faser_align.cli.show import reporting
+    from faser_align.cli.show import report as reporting
 
     folder = registry.find(campaign)
     if as_json or as_text:

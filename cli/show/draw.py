@@ -257,13 +257,10 @@ def _harmless(block: Block) -> Block:
     """Return a block without control characters, whatever names and logs contain."""
     if isinstance(block, Bar):
         return block
-    if isinstance(block, Item):
-        return block._replace(text=" ".join(strip_control_characters(block.text).splitlines()))
-    if isinstance(block, Line):
-        return (
-            block
-            if block.text.isprintable()
-            else block._replace(text=" ".join(strip_control_characters(block.text).splitlines()))
+    if isinstance(block, (Item, Line)):
+        text = block.text
+        return block._replace(
+            text=text if text.isprintable() else " ".join(strip_control_characters(text).splitlines())
         )
     columns, *rows = ([strip_control_characters(cell) for cell in cells] for cells in (block.columns, *block.rows))
     return block._replace(columns=columns, rows=rows)
@@ -302,10 +299,15 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _table(grid: Grid, width: int) -> Iterator[Line]:
     """Draw a table under its heading; if it does not fit even with wrapped text, one value per line."""
-    gap = GAP if _fits(grid, width) else GAP_MIN
-    widths = _widths(grid, width - gap * (len(grid.columns) - 1))
+    gaps = len(grid.columns) - 1
+    gap = GAP if sum(_natural(grid)) + GAP * gaps <= width else GAP_MIN
+    widths = _widths(grid, width - gap * gaps)
+    if not widths and grid.narrow:
+        yield from _narrow(grid, width)
+        return
     if not widths:
-        yield from _narrow(grid, width) if grid.narrow else _records_wrapped(grid, width)
+        for line in _records(grid):
+            yield from (Line(part, line.style) for part in _wrapped(line.text, width))
         return
     right = [column.startswith(">") for column in grid.columns]
     heads = [column.removeprefix(">").split("\n") for column in grid.columns]
@@ -337,21 +339,12 @@ def _narrow(grid: Grid, width: int) -> Iterator[Line]:
     yield from (Line(part) for part in _wrapped(f"too narrow for: {', '.join(others)}", width))
 
 
-def _records_wrapped(grid: Grid, width: int) -> Iterator[Line]:
-    for line in _records(grid):
-        yield from (Line(part, line.style) for part in _wrapped(line.text, width))
-
-
 def _natural(grid: Grid) -> list[int]:
     """Return the preferred width of each column."""
     found = [max(map(_size, column.removeprefix(">").split("\n"))) for column in grid.columns]
     for row in grid.rows:
         found = [max(size, *map(_size, cell.split("\n"))) for size, cell in zip(found, row, strict=True)]
     return found
-
-
-def _fits(grid: Grid, width: int) -> bool:
-    return sum(_natural(grid)) + GAP * (len(grid.columns) - 1) <= width
 
 
 def _widths(grid: Grid, width: int) -> list[int]:

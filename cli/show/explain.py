@@ -91,12 +91,9 @@ def checks(found: Sequence[Check]) -> list[Block]:
     rows = [(one.name, one.result, one.text) for one in found]
     counts = Counter(one.result for one in found)
     ends = ", ".join(f"{counts[result]} {result}" for result in marks if counts[result])
+    marked = {(at, 1): marks[one.result] for at, one in enumerate(found)}
     return [
-        Grid(
-            ("check", "result", "finding and fix"),
-            rows,
-            marks={(at, 1): marks[one.result] for at, one in enumerate(found)},
-        ),
+        Grid(("check", "result", "finding and fix"), rows, marks=marked),
         Line(),
         Line(f"{formatting.count(len(found), 'check')}: {ends}", "red" if counts["failed"] else ""),
     ]
@@ -126,12 +123,10 @@ def _kind(failure: Failure, logs: Mapping[str, LogEnd]) -> list[Block]:
     states = {attempt["node"]: attempt["state"] for attempt in attempts}
     passed = sum(state in ("done", "skipped") for state in states.values())
     hosts = _counted(attempt["host"] or "unknown host" for attempt in attempts)
+    counts = f"{formatting.count(len(attempts), 'attempt')} of {formatting.count(len(nodes), 'node')}"
     blocks: list[Block] = [
         Line(),
-        Line(
-            f"{failure.name}: {formatting.count(len(attempts), 'attempt')} of {formatting.count(len(nodes), 'node')}",
-            "bold",
-        ),
+        Line(f"{failure.name}: {counts}", "bold"),
         Line(f"  nodes: {first_of(nodes, NODES_MAX)}"),
         Line(f"  hosts: {hosts}"),
     ]
@@ -153,11 +148,8 @@ def _kind(failure: Failure, logs: Mapping[str, LogEnd]) -> list[Block]:
 
 
 def _counted(items: Iterable[str]) -> str:
-    counts: dict[str, int] = {}
-    for item in items:
-        counts[item] = counts.get(item, 0) + 1
-    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
-    return first_of([f"{name} ({count})" if count > 1 else name for name, count in ordered], NODES_MAX)
+    counts = Counter(items).most_common()
+    return first_of([f"{name} ({count})" if count > 1 else name for name, count in counts], NODES_MAX)
 
 
 def _cut_list(items: Iterable[str], most: int) -> list[str]:

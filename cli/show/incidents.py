@@ -5,7 +5,7 @@ Each has its reason and the fix; equal problems of several nodes are shown once.
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from faser_align.alignment.quality.notes import changed_by_hand
@@ -37,9 +37,8 @@ def blocks(seen: Row, program: str = "faser-align", most: int = ITEMS_MAX) -> li
     found += _disconnected(seen, most)
     found += _listing("failed", "node", _failures(seen["failed"]), draw.BAD, count=len(seen["failed"]), most=most)
     found += _listing("dropped", "file", [_lost(item) for item in seen["lost"]], draw.DOUBT, most=most)
-    found += _listing(
-        "retried", "node", _again(seen.get("retried", ())), draw.DOUBT, count=len(seen.get("retried", ())), most=most
-    )
+    retried = seen.get("retried", ())
+    found += _listing("retried", "node", _again(retried), draw.DOUBT, count=len(retried), most=most)
     found += _slow(seen, most)
     judged = [*seen["iterations"], seen.get("validation", {})]
     by_hand = (changed_by_hand(row.get("metrics", {})) for row in judged)
@@ -52,19 +51,11 @@ def blocks(seen: Row, program: str = "faser-align", most: int = ITEMS_MAX) -> li
         again = f"{program} notify retry {shlex.quote(seen['name'])}"
         found.append(Line(f"  try the targets with `{program} notify test`, then `{again}`"))
     if seen["spool_waiting"] and not seen["pending"]:
-        found.append(
-            _marked(
-                f"{formatting.count(seen['spool_waiting'], 'event')} in the fallback event queue until the next script",
-                draw.DOUBT,
-            )
-        )
+        waiting = formatting.count(seen["spool_waiting"], "event")
+        found.append(_marked(f"{waiting} in the fallback event queue until the next script", draw.DOUBT))
     if seen["spool_aside"]:
-        aside = formatting.count(seen["spool_aside"], "event")
-        found.append(
-            _marked(
-                f"{aside} of the fallback event queue could not be read: see {seen['folder']}/spool/aside", draw.DOUBT
-            )
-        )
+        aside = f"{formatting.count(seen['spool_aside'], 'event')} of the fallback event queue could not be read"
+        found.append(_marked(f"{aside}: see {seen['folder']}/spool/aside", draw.DOUBT))
     return found
 
 
@@ -96,10 +87,16 @@ def _marked(text: str, mark: draw.Mark) -> Line:
 
 def _held(seen: Row) -> list[tuple[str, ...]]:
     """Return held jobs, grouped by equal or similar reasons."""
-    groups: dict[str, list[Row]] = {}
-    for item in seen["held"]:
-        groups.setdefault(normalise_reason(item["why"]), []).append(item)
-    return [(f"{_and_others(items, 'job')}: {items[0]['why'] or 'no reason known'}",) for items in groups.values()]
+    groups = _grouped(seen["held"], lambda item: normalise_reason(item["why"]))
+    return [(f"{_and_others(items, 'job')}: {items[0]['why'] or 'no reason known'}",) for items in groups]
+
+
+def _grouped(items: Iterable[Row], kind: Callable[[Row], object]) -> list[list[Row]]:
+    """Return items of the same kind together, in order of the first of each."""
+    groups: dict[object, list[Row]] = {}
+    for item in items:
+        groups.setdefault(kind(item), []).append(item)
+    return list(groups.values())
 
 
 def _and_others(items: Sequence[Row], noun: str) -> str:
@@ -107,13 +104,9 @@ def _and_others(items: Sequence[Row], noun: str) -> str:
     first, others = items[0], len(items) - 1
     if not others:
         return str(first["node"])
-    same = all(item["why"] == first["why"] for item in items)
-    many = (
-        formatting.count(others, f"other {noun}", f"other {noun}s")
-        if same
-        else f"{formatting.count(others, 'other')} like it"
-    )
-    return f"{first['node']} and {many}"
+    if all(item["why"] == first["why"] for item in items):
+        return f"{first['node']} and {formatting.count(others, f'other {noun}')}"
+    return f"{first['node']} and {formatting.count(others, 'other')} like it"
 
 
 def release(seen: Row, indent: str = "") -> list[Block]:
@@ -138,10 +131,9 @@ def _vanished(seen: Row, program: str, most: int) -> list[Block]:
 
 def _disconnected(seen: Row, most: int) -> list[Block]:
     """Return jobs whose machine HTCondor has lost, until when it tries to reconnect, and the command that reruns them."""
+    again = "HTCondor runs it again within"
     told = [
-        (
-            f"{i['node']} (job {i['job_id']}): HTCondor runs it again within {formatting.duration(i['lease_s'])}, or reconnects",
-        )
+        (f"{i['node']} (job {i['job_id']}): {again} {formatting.duration(i['lease_s'])}, or reconnects",)
         for i in seen.get("disconnected", ())
     ]
     return _listing("disconnected from the execute machine", "job", told, draw.DOUBT, most=most)
@@ -149,32 +141,22 @@ def _disconnected(seen: Row, most: int) -> list[Block]:
 
 def _failures(items: Sequence[Row]) -> list[tuple[str, ...]]:
     """Return failed nodes, grouped by equal or similar problems."""
-    groups: dict[tuple[str, int], list[Row]] = {}
-    for item in items:
-        groups.setdefault((normalise_reason(item["why"]), item["attempts"]), []).append(item)
-    return [_failed(group) for group in groups.values()]
-
-
-def _failed(items: Sequence[Row]) -> tuple[str, ...]:
-    item = items[0]
-    times = f" ({item['attempts']} attempts)" if item["attempts"] > 1 else ""
-    return (
-        f"{_and_others(items, 'node')}{times}: {item['why'] or 'no reason known'}",
-        f"  fix: {item['cure']}" if item["cure"] else "",
-    )
+    found: list[tuple[str, ...]] = []
+    for group in _grouped(items, lambda item: (normalise_reason(item["why"]), item["attempts"])):
+        item = group[0]
+        times = f" ({item['attempts']} attempts)" if item["attempts"] > 1 else ""
+        fix = f"  fix: {item['cure']}" if item["cure"] else ""
+        found.append((f"{_and_others(group, 'node')}{times}: {item['why'] or 'no reason known'}", fix))
+    return found
 
 
 def _again(items: Sequence[Row]) -> list[tuple[str, ...]]:
     """Return nodes that needed another attempt, grouped by equal problems, with their present state."""
-    groups: dict[str, list[Row]] = {}
-    for item in items:
-        groups.setdefault(item["why"], []).append(item)
     found: list[tuple[str, ...]] = []
-    for why, group in groups.items():
-        more = f" and {formatting.count(len(group) - 1, 'other node', 'other nodes')}" if len(group) > 1 else ""
+    for group in _grouped(items, lambda item: item["why"]):
         now = Counter("in HTCondor" if item["state"] == "running" else item["state"] for item in group)
         states = ", ".join(f"{n:,} {state}" if len(group) > 1 else state for state, n in now.items())
-        found.append((f"{group[0]['node']}{more}: {why}; now {states}",))
+        found.append((f"{_and_others(group, 'node')}: {group[0]['why']}; now {states}",))
     return found
 
 
@@ -201,10 +183,10 @@ def _lost(item: Row) -> tuple[str, ...]:
 
 def _messages(items: Sequence[Row]) -> list[tuple[str, ...]]:
     """Return messages by target: the end's or else the newest one in full, and a count of the others by kind."""
-    targets: dict[str, list[Row]] = {item["target"]: [] for item in items}
-    for item in reversed(items):
-        targets[item["target"]].append(item)
-    return [_to_target(sorted(group, key=lambda item: item["kind"] not in table.ENDS)) for group in targets.values()]
+    groups = _grouped(items, lambda item: item["target"])
+    for group in groups:
+        group.reverse()
+    return [_to_target(sorted(group, key=lambda item: item["kind"] not in table.ENDS)) for group in groups]
 
 
 def _to_target(items: Sequence[Row]) -> tuple[str, ...]:

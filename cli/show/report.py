@@ -1,12 +1,18 @@
-"""Write the report of a campaign as plain text, for colleagues who judge or repeat it."""
+"""Write the report of a campaign: as a page, as JSON, or as plain text for colleagues who judge or repeat it."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faser_align.cli.show import figures, history_view, incidents, screens, weak_modes
+from faser_align.alignment.parameters.constants import read_constants
+from faser_align.campaign.manifest import read_record
+from faser_align.cli.show import figures, history_view, incidents, screens
 from faser_align.cli.show.draw import Block, Grid, Item, Line
-from faser_align.system import formatting
+from faser_align.fsm.errors import UserError
+from faser_align.operations import selection, snapshot
+from faser_align.state import database
+from faser_align.system import atomic, formatting
 
 Row = Mapping[str, Any]
 
@@ -16,17 +22,11 @@ SUMMARY = ("reconstruction", "simulation", "mille", "solver", "convergence", "va
 MODULES_MAX = 8  # in the table of a validation
 
 
-def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) -> list[Block]:
-    """Return the report's lines and tables.
-
-    Args:
-        seen: a snapshot of the campaign.
-        record: its manifest.
-        history: its own events (rows of ``queries.history``).
-        written_utc: now.
-    """
+def blocks(folder: str) -> list[Block]:
+    """Return the report of the campaign in ``folder`` as lines and tables."""
+    seen, record, history = _read(folder)
     title = f"Report of {seen['name']}"
-    found: list[Block] = [Line(title), Line("=" * len(title)), Line(f"written {_utc(written_utc)} by faser-align")]
+    found: list[Block] = [Line(title), Line("=" * len(title)), Line(f"written {_utc(database.utc())} by faser-align")]
     sections = (
         ("Outcome", _outcome(seen)),
         ("Quality", _quality(seen)),
@@ -43,6 +43,43 @@ def blocks(seen: Row, record: Row, history: Sequence[Row], *, written_utc: str) 
         if content:
             found += [Line(), Line(heading), Line("-" * len(heading)), *content]
     return found
+
+
+def as_json(folder: str) -> str:
+    """Return the report as JSON."""
+    told = dict(zip(("campaign", "record", "history"), _read(folder), strict=True))
+    return json.dumps(told, indent=2, allow_nan=False) + "\n"
+
+
+def _read(folder: str) -> tuple[Row, Row, list[dict[str, Any]]]:
+    """Return the snapshot of the campaign, its manifest, and its own events."""
+    return snapshot.take(folder), read_record(folder), selection.history(folder, nodes=False)[0]
+
+
+def write(path: str, text: str, *, force: bool) -> None:
+    """Write a text report to a file atomically; an existing one is replaced only with ``force``."""
+    if os.path.exists(path) and not force:
+        raise UserError(f"{path} already exists; choose another name, or replace it with --force")
+    try:
+        atomic.write_text(path, text)
+    except OSError as problem:
+        raise UserError(f"{path} cannot be written: {problem.strerror}; name another file with -o") from None
+
+
+def write_page(folder: str, output: str, *, force: bool, reference: str = "") -> str:
+    """Write the page of the campaign in ``folder``, with the difference to the file ``reference``; return its path.
+
+    The default is ``NAME.html`` in the current folder, or in the home folder if the current one is not writable.
+    """
+    from faser_align.pages.collect import collect
+    from faser_align.pages.publish import write_report
+
+    other = (os.path.basename(reference), read_constants(reference)) if reference else None
+    found = collect(folder)
+    here = "" if os.access(".", os.W_OK) else os.path.expanduser("~")
+    path = output or os.path.join(here, f"{found.record['name']}.html")
+    write_report(path, found, written_utc=database.utc(), force=force, reference=other)
+    return path
 
 
 def _quality(seen: Row) -> list[Block]:
@@ -91,15 +128,12 @@ def _verdict(seen: Row) -> list[Block]:
         return [Line("no iteration has been judged")]
     last = judged[-1]
     stage = f"stage {last['stage']}, " if seen["stages"] > 1 else ""
-    found: list[Block] = [
-        Line(f"{stage}iteration {last['iteration']}: {last['verdict'].replace('_', ' ')}: {last['reason']}")
-    ]
-    for criterion in last["criteria"]:
-        found.append(Line(f"  {'passed' if criterion['passed'] else 'not   '}  {criterion['text']}"))
+    said = f"{stage}iteration {last['iteration']}: {last['verdict'].replace('_', ' ')}: {last['reason']}"
+    found: list[Block] = [Line(said), *_criteria(last)]
     found += [Line(f"solver: {last['solver']}")] if last["solver"] else []
     for row in _ends_of_stages(judged):
         stage = f"stage {row['stage']} " if seen["stages"] > 1 else ""
-        held = weak_modes.held_fixed(row, f"{stage}{row['verdict'].replace('_', ' ')} in iteration {row['iteration']}")
+        held = figures.held_fixed(row, f"{stage}{row['verdict'].replace('_', ' ')} in iteration {row['iteration']}")
         found += [Line(), *held] if held else []
     return found
 
@@ -111,7 +145,7 @@ def _validation(seen: Row) -> list[Block]:
     if not groups:
         return []
     blocks = screens.validation(seen)[1:]
-    blocks += [Line(f"  {'passed' if c['passed'] else 'not   '}  {c['text']}") for c in found["criteria"]]
+    blocks += _criteria(found)
     shown = groups["unused" if "unused" in groups else "all"]
     momentum = shown.get("momentum", {})
     changes = [momentum.get(f"momentum_change_{sign}") for sign in ("plus", "minus")]
@@ -130,6 +164,10 @@ def _validation(seen: Row) -> list[Block]:
     ]
     said = f"the {len(lines)} of {len(common)} modules whose residuals changed most:"
     return [*blocks, Line(), Line(said), Grid(columns, lines)]
+
+
+def _criteria(row: Row) -> list[Line]:
+    return [Line(f"  {'passed' if c['passed'] else 'not   '}  {c['text']}") for c in row["criteria"]]
 
 
 def _ends_of_stages(judged: Sequence[Row]) -> list[Row]:
@@ -156,17 +194,13 @@ def _configuration(record: Row) -> list[Block]:
     program = f"imported from {imported['from']}" if imported else f"faser-align {record['version']}"
     found: list[Block] = [Line(f"{program}, {record['stations'] or 'an unknown number of'} stations")]
     for number, stage in enumerate(record["stages"], start=1):
-        found.append(
-            Line(f"stage {number}: {stage['name']}, at most {formatting.count(stage['iterations'], 'iteration')}")
-        )
-        for step in stage["steps"]:
-            found.append(
-                Line(f"  step {step['name']}: fixed {', '.join(str(item) for item in step['fix']) or 'nothing'}")
-            )
+        most = formatting.count(stage["iterations"], "iteration")
+        found.append(Line(f"stage {number}: {stage['name']}, at most {most}"))
+        found += [
+            Line(f"  step {s['name']}: fixed {', '.join(map(str, s['fix'])) or 'nothing'}") for s in stage["steps"]
+        ]
     for table in (name for name in SUMMARY if name in record["config"]):
         values = record["config"][table]
         found.append(Line(f"[{table}]"))
-        found += [
-            Line(f"  {key} = {json.dumps(value)}") for key, value in values.items() if not isinstance(value, dict)
-        ]
+        found += [Line(f"  {key} = {json.dumps(of)}") for key, of in values.items() if not isinstance(of, dict)]
     return found

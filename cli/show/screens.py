@@ -21,15 +21,8 @@ GRADES = {"good": draw.GOOD, "look": draw.DOUBT, "bad": draw.BAD}
 _ENDED_BADLY = ("failed", "diverged", "starved", "rejected")
 
 
-def style(state: str) -> str:
-    """Return the colour of a state, which is always shown with its name."""
-    if state in table.SUCCESSES:
-        return "bold green"
-    return "bold red" if state in _ENDED_BADLY else "bold yellow" if state in table.ENDS else "bold cyan"
-
-
 def mark(state: str) -> draw.Mark:
-    """Return the mark of a state."""
+    """Return the mark of a state, which is always shown with its name."""
     if state in table.SUCCESSES:
         return draw.GOOD
     if state in (*_ENDED_BADLY, "unreadable"):
@@ -60,9 +53,8 @@ def status(
         latest: maximum number of iterations shown.
         items: maximum number of incidents of a kind.
     """
-    blocks: list[Block] = [
-        Line(f"{seen['name']}  {seen['state']}", style(seen["state"]), symbol=mark(seen["state"]).symbol)
-    ]
+    symbol, colour = mark(seen["state"])
+    blocks: list[Block] = [Line(f"{seen['name']}  {seen['state']}", f"bold {colour}", symbol=symbol)]
     blocks += [Line(f"  {seen['reason']}")] if seen["reason"] else []
     blocks += [Line(f"  {text}") for text in _place(seen, where)]
     blocks += _progress(seen)
@@ -77,9 +69,8 @@ def status(
     blocks += [] if stuck else [Line(text) for text in estimate(seen, where)]
     strange = incidents.blocks(seen, program, items)
     if trouble:
-        strange.insert(
-            0, Line(trouble, "bold red" if stuck else "yellow", symbol=(draw.BAD if stuck else draw.DOUBT).symbol)
-        )
+        look, symbol = ("bold red", draw.BAD.symbol) if stuck else ("yellow", draw.DOUBT.symbol)
+        strange.insert(0, Line(trouble, look, symbol=symbol))
     if strange:
         blocks += [Line(), *strange]
     return [*blocks, Line(), *onwards(seen, program, cure=cure)]
@@ -103,11 +94,9 @@ def _place(seen: Row, where: tzinfo | None) -> list[str]:
     """Return the data, the current iteration, and the start time."""
     stage = f"stage {seen['stage']} of {seen['stages']}, " if seen["stages"] > 1 and seen["stage"] else ""
     at = f", {stage}iteration {seen['iteration']} of {seen['limit']}" if seen["iteration"] else ""
-    news = (
-        f"took {formatting.duration(seen['elapsed_s'])}"
-        if seen["ended"]
-        else f"last news {formatting.ago(seen['published_age_s'])}"
-    )
+    news = f"last news {formatting.ago(seen['published_age_s'])}"
+    if seen["ended"]:
+        news = f"took {formatting.duration(seen['elapsed_s'])}"
     parent = seen.get("parent")
     return [
         *([f"forked from {formatting.origin(parent)}"] if parent else []),
@@ -171,10 +160,10 @@ def validation(seen: Row) -> list[Block]:
     lines = [
         (
             names[name],
-            formatting.number(group["after"]["tracks"], ","),
-            *(formatting.chi2(group[w]["chi2_per_ndf"]) for w in WHEN),
+            formatting.number(of["after"]["tracks"], ","),
+            *(formatting.chi2(of[w]["chi2_per_ndf"]) for w in WHEN),
         )
-        for name, group in groups.items()
+        for name, of in groups.items()
     ]
     # The reason of a campaign that the validation ended contains the validation's.
     said = [] if found["reason"] in seen.get("reason", "") else [Line(f"{found['verdict']}: {found['reason']}")]
@@ -211,30 +200,23 @@ def onwards(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Block
 
 def typed(found: Iterable[Step]) -> list[Block]:
     """Return the commands to type next, one per line."""
-    return [
-        line
-        for step in found
-        for line in (
-            (Line(f"{step.words}:"), Line(f"  {step.command}", whole=True)) if step.command else (Line(step.words),)
-        )
-    ]
+    shown: list[Block] = []
+    for step in found:
+        shown.append(Line(f"{step.words}:" if step.command else step.words))
+        shown += [Line(f"  {step.command}", whole=True)] if step.command else []
+    return shown
 
 
 def steps(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Step]:
     """Return the next commands in the campaign's state, or the fix if no script can advance it."""
+    state = "solved" if seen["state"] == "reconstructed" and seen["constants"] else str(seen["state"])  # by its user
     return list(cure) or next_steps(
-        # An imported campaign has no DAG to resume.
-        "imported" if seen.get("imported") else _step(seen),
+        "imported" if seen.get("imported") else state,  # without a DAG to resume
         command=program,
         name=seen["name"],
         constants=seen["constants"],
         start=seen["start_constants"],
     )
-
-
-def _step(seen: Row) -> str:
-    """Return the campaign's state, or ``solved`` for a `reco` campaign that its user has solved."""
-    return "solved" if seen["state"] == "reconstructed" and seen["constants"] else str(seen["state"])
 
 
 def trouble(seen: Row, dagman: str, program: str) -> str:

@@ -38,17 +38,8 @@ def as_json(solution: Solution) -> dict[str, Any]:
 
 def show(solution: Solution) -> None:
     """Write how it ended, the sums, and remarks about the result."""
-    console.say(
-        solver_end(
-            {
-                "end_code": solution.end_code,
-                "end_text": solution.end_text,
-                "records": solution.records,
-                "rejects": dict(solution.rejects._asdict()),
-                "chi2_per_ndf": solution.chi2_per_ndf,
-            }
-        )
-    )
+    told: Any = as_json(solution)
+    console.say(solver_end(told))
     words = [
         f"{solution.records:,} records, {solution.rejects.total:,} rejected",
         f"{solution.free_parameters} free parameters ({solution.n_variable} variable, {solution.constraints} constraints)",
@@ -59,8 +50,8 @@ def show(solution: Solution) -> None:
         words.append(f"expected decrease of chi2 {solution.expected_decrease:.6g}")
     console.say("; ".join(words))
     if solution.rejects.total:
-        reasons = solution.rejects._asdict()
-        console.say("rejected: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in reasons.items()))
+        reasons = solution.rejects._asdict().items()
+        console.say("rejected: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in reasons))
 
 
 def warn(solution: Solution) -> None:
