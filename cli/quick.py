@@ -13,11 +13,7 @@ _VALUES = {str: "TEXT", list[str]: "TEXT", int: "N", float: "NUMBER", Path: "PAT
 
 
 class Words:
-    """Replacement for typer's converter of a parameter.
-
-    Args:
-        kind: the parameter's type.
-    """
+    """Replacement for typer's converter of a parameter of a type."""
 
     def __init__(self, kind: Any) -> None:
         self._kind = kind
@@ -43,8 +39,7 @@ def words_stay_words(command: Any) -> None:
     def get_params(context: Any) -> Any:
         found = usual(context)
         for parameter in found:
-            _put(parameter)
-            _name_value(parameter)
+            _prepare(parameter)
         return found
 
     command.get_params = get_params
@@ -52,17 +47,14 @@ def words_stay_words(command: Any) -> None:
         words_stay_words(inner)
 
 
-def _name_value(parameter: Any) -> None:
-    """Show the value of an option in the help as ``TEXT`` or ``N`` instead of a type of Python."""
+def _prepare(parameter: Any) -> None:
+    """Show an option's value in the help as ``TEXT`` or ``N`` instead of a type of Python; convert its text here."""
     described = getattr(parameter, "type_descriptor", None)
-    if described is not None and parameter.param_type_name == "option" and parameter.metavar is None:
+    if described is None:
+        return  # a version of typer that works differently
+    if parameter.param_type_name == "option" and parameter.metavar is None:
         parameter.metavar = _VALUES.get(described.annotation)
-
-
-def _put(parameter: Any) -> None:
-    described = getattr(parameter, "type_descriptor", None)
     about = getattr(described, "parameter_info", None)
-    if described is None or getattr(parameter, "_runtime_param", "") is not None:
-        return  # done already, or a version of typer that works differently
-    if getattr(about, "parser", None) is None and getattr(about, "click_type", None) is None:
+    own = getattr(about, "parser", None) is not None or getattr(about, "click_type", None) is not None
+    if getattr(parameter, "_runtime_param", "") is None and not own:
         parameter._runtime_param = Words(described.annotation)

@@ -98,14 +98,6 @@ def _write(path: Path, text: str) -> bool:
     return True
 
 
-def failures() -> str:
-    """Return the table of the jobs' exit statuses and of DAGMan's own values."""
-    rows = ["| status | name | retried | what to do |", "|---|---|---|---|"]
-    for status, (name, fatal, cure) in (exit_codes.JOB_FAILURES | exit_codes.DAGMAN_FAILURES).items():
-        rows.append(f"| {status} | {name} | {'no' if fatal else 'yes'} | {cure} |")
-    return "\n".join(rows) + "\n"
-
-
 def statuses_page() -> str:
     """Return the text of ``docs/exit-statuses.md``."""
     ends = [
@@ -133,14 +125,11 @@ def statuses_page() -> str:
     for heading, rows in (("Every command", every), ("`faser-align wait`", ends), ("Scripts, for DAGMan", hooks)):
         lines += ["", f"## {heading}", "", "| status | meaning |", "|---|---|"]
         lines += [f"| {status} | {meaning} |" for status, meaning in rows]
-    lines += [
-        "",
-        "## Jobs, for their POST scripts",
-        "",
-        _OF_JOBS,
-        "",
-    ]
-    return "\n".join(lines) + "\n" + failures()
+    lines += ["", "## Jobs, for their POST scripts", "", _OF_JOBS, ""]
+    lines += ["| status | name | retried | what to do |", "|---|---|---|---|"]
+    for status, (name, fatal, cure) in (exit_codes.JOB_FAILURES | exit_codes.DAGMAN_FAILURES).items():
+        lines.append(f"| {status} | {name} | {'no' if fatal else 'yes'} | {cure} |")
+    return "\n".join(lines) + "\n"
 
 
 def states_page() -> str:
@@ -159,24 +148,14 @@ def states_page() -> str:
             targets = ", ".join(dict.fromkeys(f"`{b}`" for _, happened, b in rows if happened == event))
             lines.append(f"| `{event}` | {meanings.EVENTS[event]} | {sources} | {targets} |")
     lines += ["", "## Notes", "", "Rows of the history that report an event and change no state:", ""]
-    lines += [
-        "| event | what happened |",
-        "|---|---|",
-        *(f"| `{note}` | {meanings.EVENTS[note]} |" for note in table.NOTES),
-    ]
+    lines += ["| event | what happened |", "|---|---|"]
+    lines += [f"| `{note}` | {meanings.EVENTS[note]} |" for note in table.NOTES]
     return "\n".join(lines) + "\n"
 
 
 def commands_page() -> str:
     """Return the text of ``docs/commands.md``: every command with arguments and options, as in ``--help``."""
-    lines = [
-        "# Commands",
-        "",
-        _MADE,
-        "",
-        "Every command has `--help`; every command that reads has `--json`.",
-        "",
-    ]
+    lines = ["# Commands", "", _MADE, "", "Every command has `--help`; every command that reads has `--json`.", ""]
     lines.append(
         "Colours appear only on terminals, unless `NO_COLOR` is set. With `FASER_ALIGN_PLAIN=1` every command prints "
         "its tables as one value per line, for screen readers. [Exit statuses](exit-statuses.md) lists the exit statuses."
@@ -216,9 +195,7 @@ def _option(one: Any) -> str:
     elif one.metavar:
         names += f" `{one.metavar}`"
     said = " ".join(str(one.help or "").split())
-    shown = (
-        isinstance(one.default, str | int | float) and not isinstance(one.default, bool) and one.default not in ("", 0)
-    )
+    shown = type(one.default) in (str, int, float) and one.default not in ("", 0)
     if shown and one.show_default is True and "[default" not in said:
         said += f" [default: {one.default}]"
     return f"| {names} | {said} |".replace("\\|", "|")

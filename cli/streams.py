@@ -78,7 +78,7 @@ def able(text: str, stream: Any = None) -> str:
     try:
         text.encode((stream or sys.stdout).encoding or "utf-8")
     except UnicodeEncodeError:
-        return "".join(_DRAWN.get(c) or (_curve(c) if _BRAILLE <= c < _BRAILLE_END else c) for c in text)
+        return text.translate(_ASCII)
     return text
 
 
@@ -97,8 +97,5 @@ _DRAWN = {
     "±": "+-",
     "→": "->",
 }
-_BRAILLE, _BRAILLE_END = "\u2800", "\u2900"
-
-
-def _curve(cell: str) -> str:
-    return " " if cell == _BRAILLE else "."
+_BRAILLE = dict.fromkeys(map(chr, range(0x2801, 0x2900)), ".") | {"\u2800": " "}  # of which curves are made
+_ASCII = str.maketrans(_DRAWN | _BRAILLE)

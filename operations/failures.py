@@ -8,7 +8,7 @@ from typing import NamedTuple, TypedDict
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.fsm import exit_codes
-from faser_align.pages.logs import shown_log
+from faser_align.pages.troubles import shown_log
 from faser_align.state import queries
 from faser_align.state.logends import LogEnd
 

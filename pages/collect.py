@@ -111,11 +111,7 @@ class Facts(NamedTuple):
 
 
 def collect(folder: str, *, now_s: float | None = None) -> Facts:
-    """Read everything about the campaign in ``folder``.
-
-    Args:
-        folder: the campaign's folder.
-        now_s: assumed end of jobs that are still running (Unix time); by default now.
+    """Read everything about the campaign in ``folder``; running jobs are assumed to end ``now_s`` (Unix time).
 
     Raises:
         UserError, StoreError: there is no campaign, or its snapshot cannot be read.

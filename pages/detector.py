@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from faser_align.alignment.parameters.labels import LAYERS, STATIONS, constants_key
 from faser_align.pages.charts import number
-from faser_align.pages.figures import scale
+from faser_align.pages.figures import style
 from faser_align.pages.figures.shapes import Measured
 from faser_align.pages.numbers import measured, signed
 
@@ -34,7 +34,7 @@ def picture(values: Mapping[str, Measured], *, title: str, unit: str, most: floa
         fill, words = "url(#hatch)", "no number"
         if key in values:
             value, error = values[key]
-            fill = scale.in_page(value / most if most else 0.0)
+            fill = style.in_page(value / most if most else 0.0)
             words = measured(value, error, unit) if error else f"{signed(number(value))} {unit}".strip()
         return Markup(
             "<rect data-key='{}' x='{:g}' y='{:g}' width='{:g}' height='{:g}' style='fill:{}'><title>{}</title></rect>"

@@ -1,6 +1,7 @@
 """Read from HTCondor's job event log what each node of a campaign did when."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -95,11 +96,8 @@ class Spent(NamedTuple):
 def read(folder: str, outcomes: Mapping[tuple[str, str], str], now_s: float | None) -> list[Node]:
     """Return the submitted nodes of the campaign in ``folder`` in order of submission; empty without a log.
 
-    Args:
-        folder: the campaign's folder.
-        outcomes: outcomes of attempts in the state database, by node and job id.
-        now_s: assumed end of unfinished jobs (Unix time); None for a campaign that has ended, whose jobs end with the
-            log.
+    ``outcomes`` are those of attempts in the state database, by node and job id. Unfinished jobs are assumed to end at
+    ``now_s`` (Unix time), or with the log if it is None, as in a campaign that has ended.
     """
     try:
         with open(Path(folder, layout.JOB_LOG), encoding="utf-8", errors="replace") as log:
@@ -148,16 +146,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+@dataclass(slots=True)
 class _Logged:
     """A job as in the log: its node, its changes of state (state, Unix time), and whether it was removed."""
 
-    __slots__ = ("aborted", "changes", "job_id", "node")
-
-    def __init__(self, job_id: str) -> None:
-        self.job_id = job_id
-        self.node = ""
-        self.aborted = False
-        self.changes: list[tuple[str, float]] = []
+    job_id: str
+    node: str = ""
+    aborted: bool = False
+    changes: list[tuple[str, float]] = field(default_factory=list)
 
 
 def _jobs(logged: list[_Logged], outcomes: Mapping[tuple[str, str], str], until_s: float) -> Iterator[Job]:

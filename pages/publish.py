@@ -72,11 +72,6 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> str:
     Each file is replaced atomically. The index entry of a campaign is in a file beside its page, so that several
     accounts can publish to one folder. Pages of other campaigns and foreign files stay.
 
-    Args:
-        campaign: the campaign's folder.
-        folder: where pages are published.
-        written_utc: now.
-
     Raises:
         CampaignError: the campaign cannot be read, the folder cannot be written, or another file is in the way.
     """

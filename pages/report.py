@@ -29,13 +29,7 @@ MOVERS_MAX, HISTORY_MAX, LISTED_MAX, UNUSUAL_MAX = 10, 400, 50, 20
 
 
 def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> str:
-    """Return the page.
-
-    Args:
-        facts: the campaign.
-        written_utc: now.
-        reference: other constants that the page compares with, and what they are.
-    """
+    """Return the page, with the difference to other constants if there is a ``reference``."""
     judged = facts.judged
     return rendered(
         "report.html.j2",

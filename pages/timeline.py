@@ -43,12 +43,7 @@ class _Line(NamedTuple):
 
 
 def panels(nodes: Sequence[Node], *, staged: bool) -> list[Panel]:
-    """Return one panel per iteration, in order of their start.
-
-    Args:
-        nodes: nodes of the campaign.
-        staged: whether the campaign has several stages, so that an iteration's number alone is ambiguous.
-    """
+    """Return one panel per iteration, in order of their start; in a ``staged`` campaign its name has its stage."""
     groups: dict[tuple[int, int], list[Node]] = {}
     for node in sorted(nodes, key=lambda node: node.begin_s):
         groups.setdefault((node.stage, node.iteration), []).append(node)

@@ -1,5 +1,9 @@
-"""Group the nodes that failed, are held or were dropped by reason, each group with the fix and the end of a log."""
+"""Group the nodes that failed, are held or were dropped by reason, each group with the fix and the end of a log.
 
+Logs and reasons are without the secrets of the user's targets, on pages and terminals.
+"""
+
+import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -8,9 +12,10 @@ from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
 from faser_align.fsm import exit_codes
+from faser_align.fsm.errors import UserError
 from faser_align.fsm.reasons import normalise_reason
-from faser_align.pages.logs import hidden, shown_log
-from faser_align.state.logends import LogEnd
+from faser_align.notifiers.targets import Target, load_targets, redact
+from faser_align.state.logends import LogEnd, log_end
 
 LOGS_MAX = 8  # groups that have the end of a log
 WORDS_MAX = 400  # characters of a list of files
@@ -39,11 +44,7 @@ def troubles(
 ) -> list[Trouble]:
     """Return the groups of nodes, the largest first.
 
-    Args:
-        record: the campaign's manifest.
-        folder: the campaign's folder.
-        rows: name, reason and exit status of each node.
-        logs: whether the jobs have ended, so that their logs explain the reason.
+    ``rows`` are name, reason and exit status of each node; the ``logs`` of jobs that have ended explain the reason.
     """
     groups: dict[str, list[tuple[str, str, int | None]]] = {}
     for row in rows:
@@ -53,7 +54,11 @@ def troubles(
         node, why, status = group[0]
         nodes = [name for name, _, _ in group]
         log = shown_log(record, folder, node, why) if logs and len(found) < LOGS_MAX else LogEnd()
-        found.append(Trouble(nodes, node_words(record, nodes), hidden(record, why), exit_codes.cure(why, status), log))
+        found.append(
+            Trouble(
+                nodes, node_words(record, nodes), redact(why, _targets(record) or []), exit_codes.cure(why, status), log
+            )
+        )
     return found
 
 
@@ -75,8 +80,26 @@ def _place(record: Manifest, kind: str, stage: int, iteration: int, files: Seque
     if len(set(files)) == 1:
         return f"file {layout.raw_name(files[0])} in {where}"
     runs = by_run(record["run"], files)
-    return (
-        f"{len(set(files)):,} files in {where} ("
-        + "; ".join(f"run {run} files {format_files(of)}" for run, of in runs.items())
-        + ")"
-    )
+    named = "; ".join(f"run {run} files {format_files(of)}" for run, of in runs.items())
+    return f"{len(set(files)):,} files in {where} ({named})"
+
+
+def shown_log(record: Manifest, folder: str, node: str, why: str) -> LogEnd:
+    """Return the end of the job's own log of a node that failed for the reason ``why``.
+
+    Returns nothing if the file of targets exists and cannot be read, because its secrets are then unknown.
+    """
+    targets = _targets(record)
+    if targets is None:
+        return LogEnd()
+    end = log_end(folder, node, why)
+    return LogEnd(end.path, tuple(redact(line, targets) for line in end.lines), redact(end.error, targets))
+
+
+def _targets(record: Manifest) -> list[Target] | None:
+    """Return the user's targets; none without a file, None if it cannot be read."""
+    file = record.get("targets_file", "")
+    try:
+        return list(load_targets(file).values()) if file and os.path.lexists(os.path.expanduser(file)) else []
+    except UserError:
+        return None

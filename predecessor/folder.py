@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,10 +110,7 @@ def read_folder(folder: str) -> Campaign:
             f"{folder} has no iteration with files (iter01/1reco, 2kfalignment, 3millepede); name the folder with the "
             "campaign's data: in the newest generation data.dir of config.json, not dag.dir"
         )
-    past = []
-    for at, path in enumerate(kept):
-        if path in solved:
-            past.append(_iteration(path, kept[at + 1] if at + 1 < len(kept) else None))
+    past = [_iteration(path, following) for path, following in zip_longest(kept, kept[1:]) if path in solved]
     config, notes = _config(root)
     numbers = [number for number, path in numbered if path in solved]
     gaps = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
@@ -142,13 +140,7 @@ def read_folder(folder: str) -> Campaign:
 
 
 def _files(name: str, raw: Mapping[str, Any], past: Sequence[Past]) -> tuple[tuple[int, ...], list[str]]:
-    """Return the raw files of a campaign, and a note if they differ from those with tracks.
-
-    Args:
-        name: name of the folder.
-        raw: the section ``raw`` of its configuration.
-        past: its iterations.
-    """
+    """Return the raw files of a campaign with this name and ``raw`` configuration, and a note if tracks are gone."""
     tracks = {file for iteration in past for file in iteration.tracks}
     if tracks:
         return tuple(sorted(tracks)), []

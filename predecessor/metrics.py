@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from faser_align.alignment.mille.counts import Counts
 from faser_align.alignment.parameters.constants import (
+    ZERO,
     Constants,
     add_constants,
     correction_from_parameters,
@@ -104,9 +105,8 @@ def _of_constants(place: Place, applied: Constants | None) -> Metrics:
 
 def _agree(applied: Constants, computed: Constants, start: Constants) -> bool:
     """Return whether two corrections agree within the digits of pede and the constants."""
-    zero = (0.0,) * 6
-    for key in applied.keys() | computed.keys():
-        for a, b, c in zip(applied.get(key, zero), computed.get(key, zero), start.get(key, zero), strict=True):
-            if abs(a - b) > DIGITS * abs(b) + 2e-5 * abs(c) + 1e-9:
-                return False
-    return True
+    return all(
+        abs(a - b) <= DIGITS * abs(b) + 2e-5 * abs(c) + 1e-9
+        for key in applied.keys() | computed.keys()
+        for a, b, c in zip(applied.get(key, ZERO), computed.get(key, ZERO), start.get(key, ZERO), strict=True)
+    )

@@ -143,10 +143,9 @@ def _of_word(item: Any) -> tuple[list[Any], str]:
     if part in DEPTHS and not depth:
         return [item], ""
     if part in (*PARTS, "tracker") and depth in ("", "all", *DEPTHS):
-        whole = list(PARTS) if part == "tracker" else [part]
         if depth in DEPTHS:
             return [depth if part == "tracker" else item], ""
-        return whole, ""
+        return list(PARTS) if part == "tracker" else [part], ""
     return [], f"write {_WORDS_HERE}, or a number"
 
 

@@ -15,6 +15,7 @@ from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.state import registry
 from faser_align.system import formatting
+from faser_align.system.program import hint
 
 if TYPE_CHECKING:
     from faser_align.operations.dagman import DagmanStatus
@@ -46,6 +47,7 @@ def list_campaigns(
     from faser_align.cli.show import screens
     from faser_align.operations import dagman, selection
 
+    program = console.program()
     rows = selection.campaigns(state or [], runs=run or [], years=year or [])
     looks, problems = dagman.look_at_all(rows)
     if as_json:
@@ -63,16 +65,13 @@ def list_campaigns(
             screens.campaigns(rows, formatting.zone(utc=utc), {look.seen["folder"] for look in stuck}), plain=plain
         )
         for look in looks:
-            line = screens.remark(look.seen, look.sentence if look.stuck else "", console.program())
-            if line:
+            if line := screens.remark(look.seen, look.sentence, program):
                 console.say(line)
         _notify(*stuck)
-    elif state and not (run or year):
-        console.say(f"no campaign is {' or '.join(state)}; see all with `{console.program()} list`")
     elif state or run or year:
-        console.say(f"no campaign matches; see all with `{console.program()} list`")
+        what = f"is {' or '.join(state)}" if state and not (run or year) else "matches"
+        console.say(f"no campaign {what}; see all with `{program} list`")
     else:
-        program = console.program()
         console.say(
             f"no campaign yet; try `{program} demo`, or start with `{program} init`, then `{program} submit --help`"
         )
@@ -181,9 +180,7 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
 
 def _goes_on(command: str, campaign: str) -> str:
     """Return the message after Ctrl-C."""
-    import shlex
-
-    return f"the campaign continues; {command} again with `{console.program()} {command} {shlex.quote(campaign)}`"
+    return f"the campaign continues; {command} again with {hint(command, campaign)}"
 
 
 def wait(

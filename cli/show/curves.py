@@ -66,7 +66,8 @@ def _plot(values: Sequence[float | None], *, unit: str, log: bool, limit: float 
     if not points:
         return ""
     scaled = [(at, math.log10(v) if log else v) for at, v in points]
-    levels = [v for _, v in scaled] + ([math.log10(limit)] if limit and log else [])
+    at_limit = math.log10(limit) if limit and log else None
+    levels = [v for _, v in scaled] + ([] if at_limit is None else [at_limit])
     low, step, height = _scale(min(levels), max(levels), log=log)
     figure = plotille.Figure()
     figure.origin = False  # on a logarithmic scale its line would be at 1, and look like a limit
@@ -74,14 +75,13 @@ def _plot(values: Sequence[float | None], *, unit: str, log: bool, limit: float 
     figure.width, figure.height = max(WIDTH_MIN, width - MARGIN), height
     figure.set_x_limits(min_=0.5, max_=len(values) + 0.5)
     figure.set_y_limits(min_=low, max_=low + height * step)
-    at_limit = math.log10(limit) if limit and log else None
     figure.y_ticks_fkt = lambda row, _: _tick(row, step, log=log, limit=at_limit).rjust(10)
     figure.y_label = unit
     if len(scaled) > 1:
         figure.plot([at for at, _ in scaled], [v for _, v in scaled])
     figure.scatter([at for at, _ in scaled], [v for _, v in scaled], marker="o")
-    if limit and log:
-        figure.plot([0.5, len(values) + 0.5], [math.log10(limit)] * 2)
+    if at_limit is not None:
+        figure.plot([0.5, len(values) + 0.5], [at_limit] * 2)
     return "\n".join([*str(figure.show()).splitlines()[:-2], *_axis(len(values), figure.width)])
 
 
@@ -89,7 +89,7 @@ def _scale(least: float, most: float, *, log: bool) -> tuple[float, float, int]:
     """Return the lower end of the axis, the height of a row, which is round, and the number of rows."""
     smallest = max(most - least, 0.5 if log else 0.01 * abs(most), 1e-9) / HEIGHT_MAX
     powers = itertools.count(math.floor(math.log10(smallest)))
-    for step in _DECADES if log else (times * 10.0**power for power in powers for times in (1, 2, 5)):
+    for step in _DECADES if log else (times * 10.0**power for power in powers for times in _ROUND):
         low = math.floor(least / step + 1e-9)
         rows = math.floor(most / step + 0.15) - low + 1  # a point at the upper edge is drawn in the next row
         if step >= smallest and rows <= HEIGHT_MAX:

@@ -101,9 +101,7 @@ def is_plain(asked: bool = False) -> bool:
 def show(blocks: Iterable[Block], *, plain: bool = False) -> None:
     """Write blocks to standard output: wrapped on a terminal, except for paths, otherwise one line each.
 
-    Args:
-        blocks: what to show.
-        plain: show tables as one value per line, see ``facts``; wrap and colour nothing.
+    ``plain`` shows tables as one value per line, and wraps and colours nothing.
     """
     out = sys.stdout
     if is_plain(plain):

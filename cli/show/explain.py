@@ -102,10 +102,7 @@ def checks(found: Sequence[Check]) -> list[Block]:
 def analysis(seen: Row, failures: Sequence[Failure], logs: Mapping[str, LogEnd]) -> list[Block]:
     """Show failures by kind: how often, where, the messages, and the fix.
 
-    Args:
-        seen: a snapshot.
-        failures: see ``kinds``.
-        logs: ends of the logs of some nodes, by the node's name.
+    ``logs`` are the ends of the logs of some nodes, by the node's name.
     """
     blocks: list[Block] = [Line(f"{seen['name']}  {seen['state']}", "bold")]
     blocks += [Line(f"  {seen['reason']}")] if seen["reason"] else []

@@ -158,12 +158,7 @@ def _flatten(prefix: str, value: Any, into: dict[str, Any]) -> None:
 
 
 def weak_modes(rows: Sequence[Row], *, staged: bool) -> list[Block]:
-    """Return tables of the iterations ``rows`` that have such numbers; empty for metrics of older campaigns.
-
-    Args:
-        rows: iterations of a snapshot, with their metrics.
-        staged: whether the campaign has several stages.
-    """
+    """Return tables of the iterations ``rows`` that have such numbers; empty for metrics of older campaigns."""
     found: list[Block] = []
     split = [row for row in rows if any(step.get("parts") for step in row["metrics"].get("steps", ()))]
     if split:

@@ -23,13 +23,7 @@ SLOW_MAX = 3  # slow nodes: their lines say the same
 
 
 def blocks(seen: Row, program: str = "faser-align", most: int = ITEMS_MAX) -> list[Block]:
-    """Return the incidents of a campaign; empty if there are none.
-
-    Args:
-        seen: a snapshot.
-        program: what the user types to call this program.
-        most: maximum number of items per list; the others are counted. 0: only their numbers.
-    """
+    """Return the incidents of a campaign, at most ``most`` items per list and the number of others; 0: only numbers."""
     found: list[Block] = []
     found += _listing("on hold", "job", _held(seen), draw.DOUBT, count=len(seen["held"]), most=most)
     found += release(seen, "  ")
@@ -43,19 +37,20 @@ def blocks(seen: Row, program: str = "faser-align", most: int = ITEMS_MAX) -> li
     judged = [*seen["iterations"], seen.get("validation", {})]
     by_hand = (changed_by_hand(row.get("metrics", {})) for row in judged)
     found += [_marked(sentence, draw.DOUBT) for sentence in by_hand if sentence]
-    told = seen["undelivered"]
+    unsent = seen["undelivered"]
     found += _listing(
-        "not delivered", "message", _messages(told), draw.DOUBT, count=len(told), more="other target", most=most
+        "not delivered", "message", _messages(unsent), draw.DOUBT, count=len(unsent), more="other target", most=most
     )
-    if seen["undelivered"]:
+    if unsent:
         again = f"{program} notify retry {shlex.quote(seen['name'])}"
         found.append(Line(f"  try the targets with `{program} notify test`, then `{again}`"))
     if seen["spool_waiting"] and not seen["pending"]:
         waiting = formatting.count(seen["spool_waiting"], "event")
         found.append(_marked(f"{waiting} in the fallback event queue until the next script", draw.DOUBT))
     if seen["spool_aside"]:
-        aside = f"{formatting.count(seen['spool_aside'], 'event')} of the fallback event queue could not be read"
-        found.append(_marked(f"{aside}: see {seen['folder']}/spool/aside", draw.DOUBT))
+        aside = formatting.count(seen["spool_aside"], "event")
+        told = f"{aside} of the fallback event queue could not be read: see {seen['folder']}/spool/aside"
+        found.append(_marked(told, draw.DOUBT))
     return found
 
 

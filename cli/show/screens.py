@@ -44,14 +44,10 @@ def status(
     """Return the screen of a campaign: state, iterations, incidents, and the next commands.
 
     Args:
-        seen: a snapshot.
-        program: what the user types to call this program.
-        trouble: problem of the campaign's DAGMan, if any.
-        stuck: whether no script can run because of that.
-        cure: the fix for it.
+        seen, program: a snapshot, and what the user types to call this program.
+        trouble, stuck, cure: problem of the campaign's DAGMan, whether no script can run because of it, and the fix.
         where: zone of the times; None is this machine's.
-        latest: maximum number of iterations shown.
-        items: maximum number of incidents of a kind.
+        latest, items: maximum numbers of iterations, and of incidents of a kind.
     """
     symbol, colour = mark(seen["state"])
     blocks: list[Block] = [Line(f"{seen['name']}  {seen['state']}", f"bold {colour}", symbol=symbol)]

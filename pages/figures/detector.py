@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faser_align.alignment.parameters.labels import LAYERS, MODULES, STATIONS, constants_key
-from faser_align.pages.figures import scale, style
+from faser_align.pages.figures import style
 from faser_align.pages.figures.shapes import Arrows, Map, Maps
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _map(axes: "Axes", of: Map) -> None:
     left, width = axes.get_xlim()[1] - 8.0, 0.18
     axes.text(left - 0.4, 4.9, f"−{_end(of.most)}", ha="right", va="bottom")
     axes.text(left + width * len(steps) + 0.4, 4.9, f"+{_end(of.most)}", va="bottom")
-    shades = [scale.colour(float(share)) for share in steps]
+    shades = [style.colour(float(share)) for share in steps]
     bars = [_square(left + width * at, 5.1, width, 0.6) for at in range(len(steps))]
     axes.add_collection(PolyCollection(bars, facecolors=shades, edgecolors=shades, linewidths=0.4))
 
@@ -99,7 +99,7 @@ def _end(most: float) -> str:
 
 def _shade(of: Map, key: str) -> str:
     value = of.values.get(key)
-    return style.BACK if value is None else scale.colour(value / of.most if of.most else 0.0)
+    return style.BACK if value is None else style.colour(value / of.most if of.most else 0.0)
 
 
 def _square(x: float, y: float, width: float, height: float) -> list[tuple[float, float]]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
-from faser_align.pages.figures import scale, style
+from faser_align.pages.figures import style
 from faser_align.pages.figures.plot import Plot
 
 if TYPE_CHECKING:
@@ -39,12 +39,9 @@ def drawn(plot: Plot, experiment: str, name: str) -> Drawn:
 
 
 def embedded(figure: "Figure", *, name: str, title: str) -> Markup:
-    """Return a figure as an element of a page, with the page's fonts and colours and its own ids.
+    """Return a figure as an element of a page, with the page's fonts and colours.
 
-    Args:
-        figure: the figure.
-        name: what its ids begin with; different for each figure of a page.
-        title: what screen readers read.
+    Its ids begin with ``name``; screen readers read ``title``.
     """
     patches = [figure.patch, *(axes.patch for axes in figure.axes)]
     for patch in patches:
@@ -110,4 +107,4 @@ def _styled_once(found: "re.Match[str]") -> str:
 
 
 def _colour(found: str) -> str:
-    return f"var({style.VARIABLES[found]})" if found in style.VARIABLES else scale.PAGE.get(found, found)
+    return f"var({style.VARIABLES[found]})" if found in style.VARIABLES else style.SHADES.get(found, found)
