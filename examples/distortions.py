@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from faser_align.alignment.detector import LAYERS_Z_MM
 from faser_align.alignment.parameters.constants import ZERO, write_constants
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import make_record, write_record
@@ -34,7 +35,7 @@ DISTORTIONS = {
     "rotated-layer": {"start": {"21": (0.0, 0.0, 0.0, 0.0, 0.0, 0.001)}},  # corrections, map
     "bowing": {  # drift, momentum-change
         "start": {
-            key: (0.0, 0.1 * float(1 - (geometry.LAYER_Z[3 + at] / 1e3 - 1.24) ** 2 / 1.5), 0.0, 0.0, 0.0, 0.0)
+            key: (0.0, 0.1 * float(1 - (LAYERS_Z_MM[3 + at] / 1e3 - 1.24) ** 2 / 1.5), 0.0, 0.0, 0.0, 0.0)
             for at, key in enumerate(SPECTROMETER)
         }
     },
