@@ -5,8 +5,8 @@ In JSON they have the form that ``uhi`` defines (``uhi_schema`` 1), so that othe
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ class Bins:
         regular: whether all bins have the same width.
     """
 
+    traits: ClassVar = Traits(underflow=True, overflow=True)
     name: str
     label: str
     edges: tuple[float, ...]
@@ -45,11 +46,6 @@ class Bins:
     def evenly(name: str, label: str, bins: int, lower: float, upper: float) -> "Bins":
         """Return an axis of ``bins`` bins of the same width."""
         return Bins(name, label, tuple(np.linspace(lower, upper, bins + 1).tolist()), regular=True)
-
-    @property
-    def traits(self) -> Traits:
-        """A continuous axis."""
-        return Traits(underflow=True, overflow=True)
 
     @property
     def size(self) -> int:
@@ -79,14 +75,10 @@ class Bins:
 class Categories:
     """Axis of names, such as modules; contents have no other bins."""
 
+    traits: ClassVar = Traits(discrete=True)
     name: str
     label: str
     categories: tuple[str, ...]
-
-    @property
-    def traits(self) -> Traits:
-        """A discrete axis."""
-        return Traits(discrete=True)
 
     @property
     def size(self) -> int:
@@ -112,9 +104,16 @@ Axis = Bins | Categories
 
 
 class _OnAxes:
-    """Base of histograms and profiles: axes, and contents of the same shape."""
+    """Base of histograms and profiles: axes, and an array over their bins, the attribute that ``_array`` names."""
 
     axes: tuple[Axis, ...]
+    _array: ClassVar[str]
+    _each: ClassVar[tuple[int, ...]] = ()  # shape of the numbers of a bin
+
+    def __post_init__(self) -> None:
+        array = getattr(self, self._array)
+        if array.shape != (*self.shape, *self._each):
+            raise ValueError(f"{self._array} have the shape {array.shape} and the axes {self.shape}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -128,35 +127,45 @@ class _OnAxes:
             raise KeyError(f"no axis {name}; there are {', '.join(names) or 'none'}")
         return names.index(name)
 
-    def _inside(self) -> tuple[slice, ...]:
-        return tuple(slice(1, -1) if isinstance(axis, Bins) else slice(None) for axis in self.axes)
+    def __add__(self, other: Self) -> Self:
+        if self.axes != other.axes:
+            raise ValueError("histograms with different axes cannot be added")
+        return self._with(self.axes, getattr(self, self._array) + getattr(other, self._array))
 
-    def _others(self, names: Sequence[str]) -> tuple[tuple[int, ...], tuple[Axis, ...]]:
-        """Return the positions of the axes with these names, and the other axes."""
+    def sum(self, *names: str) -> Self:
+        """Return the sum, or the means, over the axes with these names."""
         at = tuple(self.axis(name) for name in names)
-        return at, tuple(axis for place, axis in enumerate(self.axes) if place not in at)
+        axes = tuple(axis for place, axis in enumerate(self.axes) if place not in at)
+        return self._with(axes, np.asarray(getattr(self, self._array).sum(axis=at)))
 
-    def _chosen(self, categories: Mapping[str, str | Sequence[str]]) -> tuple[list[Any], tuple[Axis, ...]]:
-        """Return an index along each axis for ``at``, and the axes that remain."""
-        index: list[Any] = [slice(None)] * len(self.axes)
-        axes: list[Axis | None] = list(self.axes)
+    def at(self, **categories: str | Sequence[str]) -> Self:
+        """Return the part in one category of an axis, without that axis, or in a list of categories.
+
+        ``residuals.at(module="003", side="0")`` is a histogram of one axis. Raises KeyError for an unknown category.
+        """
+        array, axes = getattr(self, self._array), list(self.axes)
         for name, wanted in categories.items():
-            place = self.axis(name)
-            axis = self.axes[place]
+            axis = self.axes[self.axis(name)]
             if isinstance(axis, Bins):
                 raise KeyError(f"{name} is continuous; at() needs an axis of categories")
-            given = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+            single = isinstance(wanted, str)
+            given = (str(wanted),) if single else tuple(wanted)
             unknown = [one for one in given if one not in axis.categories]
             if unknown:
                 raise KeyError(f"no {name} {unknown[0]}")
-            places = [axis.categories.index(one) for one in given]
-            index[place] = places[0] if isinstance(wanted, str) else places
-            axes[place] = None if isinstance(wanted, str) else Categories(name, axis.label, given)
-        return index, tuple(axis for axis in axes if axis is not None)
+            places, place = [axis.categories.index(one) for one in given], axes.index(axis)
+            array = np.take(array, places[0] if single else places, axis=place)
+            axes[place : place + 1] = [] if single else [Categories(name, axis.label, given)]
+        return self._with(tuple(axes), array)
 
-    def _check_axes(self, other: "_OnAxes") -> None:
-        if self.axes != other.axes:
-            raise ValueError("histograms with different axes cannot be added")
+    def _with(self, axes: tuple[Axis, ...], array: npt.NDArray[Any]) -> Self:
+        changes: Any = {"axes": axes, self._array: array}
+        return replace(self, **changes)  # type: ignore[type-var]
+
+    def _chosen(self, *, flow: bool) -> npt.NDArray[Any]:
+        """Return the array, only with ``flow`` with bins below and above continuous axes."""
+        inside = tuple(slice(1, -1) if isinstance(axis, Bins) and not flow else slice(None) for axis in self.axes)
+        return np.asarray(getattr(self, self._array)[inside])
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,26 +177,19 @@ class Histogram(_OnAxes):
         contents: entries, with one bin below and one above each continuous axis, shape ``shape``.
     """
 
+    kind: ClassVar = "COUNT"  # a word of the protocol
+    _array: ClassVar = "contents"
     axes: tuple[Axis, ...]
     contents: IntArray
-
-    def __post_init__(self) -> None:
-        if self.contents.shape != self.shape:
-            raise ValueError(f"contents have the shape {self.contents.shape} and the axes {self.shape}")
 
     @staticmethod
     def empty(*axes: Axis) -> "Histogram":
         """Return a histogram without entries."""
         return Histogram(axes, np.zeros([axis.size for axis in axes], np.int64))
 
-    @property
-    def kind(self) -> str:
-        """Kind of contents, a word of the protocol."""
-        return "COUNT"
-
     def values(self, flow: bool = False) -> FloatArray:
         """Return the entries; with ``flow`` also those below and above continuous axes."""
-        return (self.contents if flow else self.contents[self._inside()]).astype(np.float64)
+        return self._chosen(flow=flow).astype(np.float64)
 
     def variances(self, flow: bool = False) -> FloatArray:
         """Return the variances of the entries, which are the entries."""
@@ -196,23 +198,6 @@ class Histogram(_OnAxes):
     def counts(self, flow: bool = False) -> FloatArray:
         """Return the entries."""
         return self.values(flow)
-
-    def __add__(self, other: "Histogram") -> "Histogram":
-        self._check_axes(other)
-        return Histogram(self.axes, self.contents + other.contents)
-
-    def sum(self, *names: str) -> "Histogram":
-        """Return the sum over the axes with these names."""
-        at, axes = self._others(names)
-        return Histogram(axes, np.asarray(self.contents.sum(axis=at)))
-
-    def at(self, **categories: str | Sequence[str]) -> "Histogram":
-        """Return the part in one category of an axis, without that axis, or in a list of categories.
-
-        ``residuals.at(module="003", side="0")`` is a histogram of one axis. Raises KeyError for an unknown category.
-        """
-        index, axes = self._chosen(categories)
-        return Histogram(axes, _take(self.contents, index))
 
     def rebin(self, factor: int) -> "Histogram":
         """Return the histogram with each ``factor`` bins of its last axis merged; their number must be a multiple."""
@@ -231,13 +216,8 @@ class Histogram(_OnAxes):
         They are interpolated inside a bin. A quantile below or above the axis is its first or last edge.
         """
         edges = np.array(self._last_bins().edges)
-        rows = self.contents.reshape(-1, self.contents.shape[-1])
-        below = np.cumsum(rows[:, :-1], axis=1)
-        found = np.full((len(rows), len(fractions)), np.nan)
-        for row, total in enumerate(rows.sum(axis=1)):
-            if total:
-                found[row] = np.interp(np.array(fractions) * total, below[row], edges)
-        return found.reshape(*self.contents.shape[:-1], len(fractions))
+        rows = [quantiles(row, edges, fractions) for row in self.contents.reshape(-1, self.contents.shape[-1])]
+        return np.reshape(rows, (*self.contents.shape[:-1], len(fractions)))
 
     def moments(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return entries on the last axis, their mean and rms about it, from the middles of bins; NaN without entries."""
@@ -271,22 +251,16 @@ class Profile(_OnAxes):
         label: the quantity and its unit.
     """
 
+    kind: ClassVar = "MEAN"
+    _array: ClassVar = "sums"
+    _each: ClassVar = (3,)
     axes: tuple[Axis, ...]
     sums: FloatArray
     label: str = ""
 
-    def __post_init__(self) -> None:
-        if self.sums.shape != (*self.shape, 3):
-            raise ValueError(f"sums have the shape {self.sums.shape} and the axes {self.shape}")
-
-    @property
-    def kind(self) -> str:
-        """Kind of contents, a word of the protocol."""
-        return "MEAN"
-
     def values(self, flow: bool = False) -> FloatArray:
         """Return the means; NaN without entries."""
-        sums = self._sums(flow=flow)
+        sums = self._chosen(flow=flow)
         return _ratio(sums[..., 1], sums[..., 0])
 
     def variances(self, flow: bool = False) -> FloatArray:
@@ -294,36 +268,27 @@ class Profile(_OnAxes):
 
         NaN with fewer than two entries.
         """
-        entries, total, squares = np.moveaxis(self._sums(flow=flow), -1, 0)
+        entries, total, squares = np.moveaxis(self._chosen(flow=flow), -1, 0)
         deviations = np.maximum(squares - _ratio(total**2, entries), 0.0)
         return _ratio(deviations, np.maximum(entries - 1, 0.0))
 
     def counts(self, flow: bool = False) -> FloatArray:
         """Return the entries."""
-        return self._sums(flow=flow)[..., 0]
-
-    def __add__(self, other: "Profile") -> "Profile":
-        self._check_axes(other)
-        return Profile(self.axes, self.sums + other.sums, self.label)
-
-    def sum(self, *names: str) -> "Profile":
-        """Return the means over the axes with these names."""
-        at, axes = self._others(names)
-        return Profile(axes, np.asarray(self.sums.sum(axis=at)), self.label)
-
-    def at(self, **categories: str | Sequence[str]) -> "Profile":
-        """Return the part in one category of an axis, or in a list, as ``Histogram.at``."""
-        index, axes = self._chosen(categories)
-        return Profile(axes, _take(self.sums, index), self.label)
-
-    def _sums(self, *, flow: bool) -> FloatArray:
-        return self.sums if flow else self.sums[self._inside()]
+        return np.asarray(self._chosen(flow=flow)[..., 0])
 
     def _to_uhi_(self) -> dict[str, Any]:
         """Return the profile as ``uhi`` writes it, with arrays."""
         means, variances = (np.nan_to_num(part) for part in (self.values(flow=True), self.variances(flow=True)))
         storage = {"type": "mean", "counts": self.counts(flow=True), "values": means, "variances": variances}
         return _uhi(self.axes, storage) | {"metadata": {"label": self.label}}
+
+
+def quantiles(contents: IntArray, edges: FloatArray, fractions: Sequence[float] = WIDTH_FRACTIONS) -> FloatArray:
+    """Return quantiles of the contents of bins, with those below and above ``edges``; NaN without entries."""
+    total = contents.sum()
+    if not total:
+        return np.full(len(fractions), np.nan)
+    return np.interp(np.array(fractions) * total, np.cumsum(contents[:-1]), edges)
 
 
 def from_uhi(values: Mapping[str, Any]) -> Histogram | Profile:
@@ -363,14 +328,6 @@ def _axis(values: Mapping[str, Any]) -> Axis:
 
 def _uhi(axes: Sequence[Axis], storage: Mapping[str, Any]) -> dict[str, Any]:
     return {"uhi_schema": 1, "axes": [axis.to_uhi() for axis in axes], "storage": dict(storage)}
-
-
-def _take(contents: npt.NDArray[Any], index: Sequence[Any]) -> npt.NDArray[Any]:
-    """Return ``contents[index]`` with each index along its own axis."""
-    for place in reversed(range(len(index))):  # backwards: a single position removes its axis
-        if not isinstance(index[place], slice):
-            contents = np.take(contents, index[place], axis=place)
-    return contents
 
 
 def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:

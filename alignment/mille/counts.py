@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from faser_align.alignment.arrays import FloatArray, IntArray
+from faser_align.alignment.arrays import IntArray
+from faser_align.alignment.histograms import quantiles
 from faser_align.alignment.parameters.labels import LAYERS, STATIONS, constants_key
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.metrics import Module
@@ -84,14 +85,13 @@ class Counts:
 
     def residual_quantiles_um(self, layer: int) -> tuple[float, float] | None:
         """Return median and half the 16 % to 84 % range of a layer's residuals (um); None without hits."""
-        quantiles = _quantiles(self.residual_bins[layer], RESIDUAL_EDGES_MM, (0.158655, 0.5, 0.841345))
-        return None if quantiles is None else (1000 * quantiles[1], 500 * (quantiles[2] - quantiles[0]))
+        low, median, high = quantiles(self.residual_bins[layer], RESIDUAL_EDGES_MM).tolist()
+        return None if math.isnan(median) else (1000 * median, 500 * (high - low))
 
     def median_q_over_p(self) -> tuple[float | None, float | None]:
         """Return the medians of q/p (1/GeV) of positive and negative tracks; None where there are none."""
-        plus = _quantiles(self.momentum_bins[0], MOMENTUM_EDGES_GEV, (0.5,))
-        minus = _quantiles(self.momentum_bins[1], MOMENTUM_EDGES_GEV, (0.5,))
-        return (None if plus is None else 1 / plus[0], None if minus is None else -1 / minus[0])
+        plus, minus = (float(quantiles(bins, MOMENTUM_EDGES_GEV, (0.5,))[0]) for bins in self.momentum_bins)
+        return (None if math.isnan(plus) else 1 / plus, None if math.isnan(minus) else -1 / minus)
 
     def module_counts(self) -> dict[str, list[int]]:
         """Return the hits kept and the hits cut by residual per module with hits, by its key of the constants."""
@@ -171,11 +171,3 @@ def _moments(sums: IntArray, keys: tuple[str, ...]) -> dict[str, Module]:
             rms = math.sqrt(max(squares / hits / 1e6 - mean**2, 0.0))
             residuals[key] = {"hits": hits, "mean_um": mean, "rms_um": rms}
     return residuals
-
-
-def _quantiles(bins: IntArray, edges: FloatArray, fractions: tuple[float, ...]) -> tuple[float, ...] | None:
-    total = int(bins.sum())
-    if total == 0:
-        return None
-    below = np.cumsum(bins[:-1])  # entries below each edge
-    return tuple(float(v) for v in np.interp(np.array(fractions) * total, below, edges))

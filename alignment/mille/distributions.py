@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.histograms import Axis, Bins, Categories, Histogram, Profile
@@ -47,19 +48,18 @@ class Distributions:
     """Histograms of one or more files.
 
     Attributes:
-        contents: of each histogram, with bins below and above continuous axes.
-        curvature: hits, sum of q/p and of its square (1e-6/TeV), shape (96 modules, 2 charges, 3).
+        contents: of each histogram, with bins below and above continuous axes; and ``q_over_p``: hits, sum of q/p and of
+            its square (1e-6/TeV), shape (96 modules, 2 charges, 3).
     """
 
-    contents: Mapping[str, IntArray]
-    curvature: FloatArray
+    contents: Mapping[str, npt.NDArray[Any]]
 
     @staticmethod
     def empty() -> "Distributions":
         """Return histograms without entries."""
-        return Distributions(
-            {name: Histogram.empty(*axes).contents for name, axes in _AXES.items()}, np.zeros((len(MODULE), 2, 3))
-        )
+        shapes = {name: [axis.size for axis in axes] for name, axes in _AXES.items()}
+        contents = {name: np.zeros(shape, np.int64) for name, shape in shapes.items()}
+        return Distributions({**contents, _CURVATURE: np.zeros((len(MODULE), len(CHARGE), 3))})
 
     @staticmethod
     def of(tracks: Tracks) -> "Distributions":
@@ -81,11 +81,10 @@ class Distributions:
             ),
         }
         shaped = {name: contents[name].reshape([axis.size for axis in axes]) for name, axes in _AXES.items()}
-        return Distributions(shaped, _curvature(tracks))
+        return Distributions({**shaped, _CURVATURE: _curvature(tracks)})
 
     def __add__(self, other: "Distributions") -> "Distributions":
-        contents = {name: values + other.contents[name] for name, values in self.contents.items()}
-        return Distributions(contents, self.curvature + other.curvature)
+        return Distributions({name: values + other.contents[name] for name, values in self.contents.items()})
 
     def histograms(self) -> dict[str, Histogram | Profile]:
         """Return the histograms by name; q/p in 1/TeV."""
@@ -93,15 +92,14 @@ class Distributions:
             name: Histogram(axes, self.contents[name]) for name, axes in _AXES.items()
         }
         scale = np.array([1.0, 1 / _UNITS_PER_TEV, 1 / _UNITS_PER_TEV**2])
-        return found | {_CURVATURE: Profile((MODULE, CHARGE), self.curvature * scale, Q_OVER_P)}
+        return found | {_CURVATURE: Profile((MODULE, CHARGE), self.contents[_CURVATURE] * scale, Q_OVER_P)}
 
 
 def write_distributions(path: Name, found: Distributions) -> None:
     """Write the histograms atomically, as a NumPy archive with an array for each."""
-    arrays: dict[str, Any] = {name: values.astype(np.uint32) for name, values in found.contents.items()}
-    arrays[_CURVATURE] = found.curvature
+    small: Any = {name: found.contents[name].astype(np.uint32) for name in _AXES}
     with replacing(path) as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **{**found.contents, **small})
 
 
 def read_distributions(path: Name) -> Distributions | None:
@@ -112,18 +110,14 @@ def read_distributions(path: Name) -> Distributions | None:
     empty = Distributions.empty()
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            contents = {name: stored[name].astype(np.int64) for name in _AXES}
-            curvature = stored[_CURVATURE].astype(np.float64)
+            contents = {name: stored[name].astype(values.dtype) for name, values in empty.contents.items()}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"cannot read the histograms {path}: {error}; reconstruct the file again") from error
-    shapes = {name: values.shape for name, values in contents.items()}
-    if shapes != {name: values.shape for name, values in empty.contents.items()}:
+    if any(contents[name].shape != values.shape for name, values in empty.contents.items()):
         raise UserError(f"{path} has histograms of other shapes; reconstruct the file again")
-    if curvature.shape != empty.curvature.shape:
-        raise UserError(f"{path} has sums of q/p of another shape; reconstruct the file again")
-    return Distributions(contents, curvature)
+    return Distributions(contents)
 
 
 def chi2_probability(chi2: FloatArray, ndf: IntArray) -> FloatArray:
