@@ -30,7 +30,7 @@ from faser_align.alignment.pede.solution import Rejects, Solution
 from faser_align.alignment.pede.steering_text import Frozen, solver_options, step_fixed, write_steering
 from faser_align.alignment.quality import momenta
 from faser_align.alignment.quality.between_files import agreement, duplicates
-from faser_align.alignment.quality.metrics import Data, Resources, Step, iteration_metrics
+from faser_align.alignment.quality.metrics import Data, Step, iteration_metrics
 from faser_align.alignment.quality.notes import notes
 from faser_align.alignment.quality.survey import freeze
 from faser_align.alignment.solver import builtin
@@ -291,7 +291,6 @@ class Campaign:
             first=self._starts.get((1, 1)),
             before=self._starts.get((stage, number - 1)),
             last=number >= self.record["stages"][stage - 1]["iterations"],
-            resources=Resources(0.0, 0.0, 0.0),
         )
         metrics["notes"] = notes(
             metrics,

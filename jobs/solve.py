@@ -29,7 +29,7 @@ from faser_align.alignment.pede.results import LOG
 from faser_align.alignment.pede.runner import VERSION
 from faser_align.alignment.pede.steering_text import labels_freed
 from faser_align.alignment.quality.between_files import agreement, read_duplicates
-from faser_align.alignment.quality.metrics import Data, Resources, iteration_metrics
+from faser_align.alignment.quality.metrics import Data, iteration_metrics
 from faser_align.alignment.quality.momenta import TrackArray, compare, read_momenta
 from faser_align.alignment.quality.notes import notes
 from faser_align.alignment.solver.normal_equations import Normal, write_normal
@@ -106,8 +106,11 @@ def solve(folder: str, stage: int, number: int) -> None:
         first=first_constants(iteration),
         before=_constants_before(iteration),
         truth=_truth(iteration),
-        resources=_resources(started),
     )
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    metrics["wall_s"] = round(time.monotonic() - started, 3)
+    metrics["cpu_s"] = round(sum(used.ru_utime + used.ru_stime for used in usage), 3)
+    metrics["max_memory_mb"] = round(max(used.ru_maxrss for used in usage) / 1024, 1)
     metrics["constants"] = constants_facts(iteration, start, result)
     metrics["versions"] = _versions(solved.steering.parent)
     metrics["notes"] = notes(
@@ -244,15 +247,6 @@ def _hand_on(iteration: Iteration, correction: Constants, constants: Constants) 
             with temporary(target) as name:
                 shutil.copyfile(result, name)
     return result
-
-
-def _resources(started: float) -> Resources:
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return Resources(
-        wall_s=round(time.monotonic() - started, 3),
-        cpu_s=round(sum(used.ru_utime + used.ru_stime for used in usage), 3),
-        max_memory_mb=round(max(used.ru_maxrss for used in usage) / 1024, 1),
-    )
 
 
 def _drop_tracks(iteration: Iteration) -> None:

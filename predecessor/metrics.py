@@ -13,7 +13,7 @@ from faser_align.alignment.parameters.constants import (
     write_constants,
 )
 from faser_align.alignment.parameters.labels import PARAMETERS
-from faser_align.alignment.quality.metrics import Data, Resources, Step, corrections, iteration_metrics, relative_size
+from faser_align.alignment.quality.metrics import Data, Step, corrections, iteration_metrics, relative_size
 from faser_align.campaign import layout
 from faser_align.fsm.metrics import Metrics
 from faser_align.predecessor.folder import Place, Run
@@ -68,7 +68,6 @@ def _of_runs(place: Place, runs: Sequence[Run], start: Constants, applied: Const
         constants=start,
         correction=applied,
         backend="pede",
-        resources=Resources(0.0, 0.0, 0.0),
         last=False,
     )
     log = runs[-1].solution

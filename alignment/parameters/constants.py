@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from faser_align.alignment.parameters.labels import (
     KEYS,
@@ -17,6 +17,7 @@ from faser_align.alignment.parameters.labels import (
     MODULES,
     PARAMETERS,
     STATIONS,
+    Parameter,
     constants_key,
     layer_label,
     module_rz_label,
@@ -33,8 +34,6 @@ ZERO: Six = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 _ENTRY = re.compile(r'\s*"([^"\n]*)"\s*:\s*\[([^\[\]"]*)\]\s*(,|$|\})?')
 STEREO_RAD = 0.04  # stereo angle between the sides of a module (SCTBRLMODULE of Calypso's geometry)
-# y has the opposite sign for modules whose side 1 is rotated the other way (PedetoDB of faser-alignment-script).
-_Y_SIGN = {0: 1.0, 1: -1.0, 2: 1.0, 3: -1.0, 4: -1.0, 5: 1.0, 6: -1.0, 7: 1.0}
 
 
 def parse_constants(text: str, source: str) -> Constants:
@@ -153,13 +152,20 @@ def correction_from_parameters(values: Mapping[int, float]) -> Constants:
             values.get(module_x_label(s, layer, m, 0), 0.0),
             values.get(module_x_label(s, layer, m, 1), 0.0),
             values.get(module_rz_label(s, layer, m), 0.0),
-            _Y_SIGN[m],
+            PARAMETERS[module_x_label(s, layer, m, 1)].along_strips,
         )
         for s in STATIONS
         for layer in LAYERS
         for m in MODULES
     }
     return layers | modules
+
+
+def on_constants(parameter: Parameter, value: Any) -> dict[str, Any]:
+    """Return by how much a parameter's ``value`` changes each degree of freedom of the constants of its key (mm, rad)."""
+    if parameter.kind == "module.x":
+        return {"x": value / 2, "y": parameter.along_strips * value / STEREO_RAD}
+    return {parameter.dof: value}
 
 
 def parameters_from_correction(correction: Mapping[str, Six]) -> dict[int, float]:
@@ -170,8 +176,7 @@ def parameters_from_correction(correction: Mapping[str, Six]) -> dict[int, float
     values = {}
     for label, parameter in PARAMETERS.items():
         six = dict(zip(DOFS, correction.get(parameter.key, ZERO), strict=True))
-        dof = parameter.kind.partition(".")[2]
-        values[label] = six[dof]
+        values[label] = six[parameter.dof]
         if parameter.kind == "module.x":
             values[label] += parameter.along_strips * six["y"] * STEREO_RAD / 2
     return values
@@ -238,7 +243,7 @@ def _layer(values: list[float]) -> Six:
     return (_rounded(x), _rounded(y), 0.0, _rounded(rx), _rounded(ry), _rounded(rz))
 
 
-def _module(x0: float, x1: float, rz: float, sign: float) -> Six:
+def _module(x0: float, x1: float, rz: float, sign: int) -> Six:
     y = sign * (x1 - x0) / STEREO_RAD
     return (_rounded((x0 + x1) / 2), _rounded(y), 0.0, 0.0, 0.0, _rounded(rz))
 

@@ -51,6 +51,11 @@ class Parameter(NamedTuple):
         return constants_key(self.station, self.layer, self.module)
 
     @property
+    def dof(self) -> str:
+        """Degree of freedom: x, y, rx, ry or rz."""
+        return self.kind.partition(".")[2]
+
+    @property
     def translation(self) -> bool:
         """Whether the parameter is a length (mm) instead of an angle (rad)."""
         return self.kind.endswith((".x", ".y"))
@@ -69,13 +74,12 @@ class Parameter(NamedTuple):
     def name(self) -> str:
         """Short name: key of the constants and degree of freedom, as ``00.ry``, ``003.rz``, ``003.1.x`` (side 1)."""
         side = "" if self.side < 0 else f".{self.side}"
-        return f"{self.key}{side}.{self.kind.partition('.')[2]}"
+        return f"{self.key}{side}.{self.dof}"
 
     @property
     def words(self) -> str:
         """Element and degree of freedom, as ``layer 2 of station 1, rotation about z``."""
-        dof = self.kind.partition(".")[2]
-        moves = f"shift along {dof}" if self.translation else f"rotation about {dof[1]}"
+        moves = f"shift along {self.dof}" if self.translation else f"rotation about {self.dof[1]}"
         module = "" if self.module < 0 else f"module {self.module} of "
         side = "" if self.side < 0 else f"side {self.side} of "
         return f"{side}{module}layer {self.layer} of station {self.station}, {moves}"

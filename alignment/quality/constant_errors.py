@@ -5,18 +5,17 @@ error. The normal equations have no presigma, which makes the solver's errors of
 they know the constraints, so that the errors are right where pede's elimination prints wrong ones.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
-from faser_align.alignment.parameters.constants import STEREO_RAD
+from faser_align.alignment.parameters.constants import DOFS, on_constants
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.quality.weak_modes import UNDETERMINED
 from faser_align.alignment.solver.normal_equations import Normal, scale
 
 _SHARE_MIN = 0.01  # of an undetermined direction in a parameter, below which the parameter is determined
-_PLACES = {"x": 0, "y": 1, "rx": 3, "ry": 4, "rz": 5}
 
 Constants = dict[str, list[float | None]]
 _Shares = dict[int, tuple[FloatArray, bool]]
@@ -54,11 +53,8 @@ def _of_constants(shares: _Shares) -> Constants:
     for label, (of_label, open_) in shares.items():
         parameter = PARAMETERS[label]
         share = of_label * (1e3 if parameter.translation else 1e6)
-        parts: Mapping[str, FloatArray] = {parameter.kind.partition(".")[2]: share}
-        if parameter.kind == "module.x":  # as ``correction_from_parameters``
-            parts = {"x": share / 2, "y": parameter.along_strips * share / STEREO_RAD}
         of_key = rows.setdefault(parameter.key, {})
-        for dof, part in parts.items():
+        for dof, part in on_constants(parameter, share).items():
             of_key[dof] = of_key[dof] + part if dof in of_key else part
             if open_:
                 undetermined.add((parameter.key, dof))
@@ -66,7 +62,7 @@ def _of_constants(shares: _Shares) -> Constants:
     for key, of_key in rows.items():
         found[key] = [0.0] * 6
         for dof, part in of_key.items():
-            found[key][_PLACES[dof]] = None if (key, dof) in undetermined else float(np.sqrt(part @ part))
+            found[key][DOFS.index(dof)] = None if (key, dof) in undetermined else float(np.sqrt(part @ part))
     return found
 
 

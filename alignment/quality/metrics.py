@@ -78,15 +78,6 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Resources:
-    """Resources of the iteration's Millepede job: wall and CPU time (s), peak memory (MB)."""
-
-    wall_s: float
-    cpu_s: float
-    max_memory_mb: float
-
-
-@dataclass(frozen=True)
 class Data:
     """Data of an iteration.
 
@@ -123,7 +114,6 @@ def iteration_metrics(
     constants: Mapping[str, Six],
     correction: Mapping[str, Six],
     backend: str,
-    resources: Resources,
     normal: Normal | None = None,
     last: bool = True,
     freed_earlier: Collection[int] = (),
@@ -141,7 +131,6 @@ def iteration_metrics(
         constants: constants with which the iteration reconstructed (mm, rad).
         correction: correction that is added to them (mm, rad).
         backend: the solver, ``builtin`` or ``pede``.
-        resources: time and memory.
         normal: normal equations of all parameters, for weak modes and fixed parameters.
         last: whether the stage may end here; fixed parameters are evaluated only then, or near the end.
         freed_earlier: labels that other stages free, in the campaign's last stage.
@@ -196,7 +185,7 @@ def iteration_metrics(
         "residual_max_mm": data.residual_max_mm,
         "residual_max_final": data.residual_max_final and not data.converted_again,
         "converted_again": data.converted_again,
-        "chi2_per_ndf": _number(counts.chi2_per_ndf()),
+        "chi2_per_ndf": finite(counts.chi2_per_ndf()),
         "residuals": _residuals(counts),
         "sides": {key: _rounded(side) for key, side in counts.side_residuals_um().items()},
         "momentum": {**_momentum(counts), **data.momentum},
@@ -205,13 +194,13 @@ def iteration_metrics(
         "steps": step_metrics,
         "determined": found,
         "delta_chi2_per_parameter": _worst(delta_chi2_per_parameter(step.solution) for step in steps),
-        "residual_shift_um": _number(shift),
+        "residual_shift_um": finite(shift),
         # Deprecated names, which the metrics of every version have: decisions and the state database read them.
         "significance": _worst(delta_chi2_per_parameter(step.solution) for step in steps),
-        "effect_um": _number(shift),
+        "effect_um": finite(shift),
         "corrections": corrections(correction, free),
         "free_modules": sorted({PARAMETERS[label].key for label in free if PARAMETERS[label].module >= 0}),
-        "relative": _number(relative_size(correction, constants)),
+        "relative": finite(relative_size(correction, constants)),
         "nan": nan,
         "error_scale": error_factor,
         "errors": _errors(errors),
@@ -223,9 +212,6 @@ def iteration_metrics(
         "truth": finite(distance_to_truth(with_errors, free, add_constants(constants, correction), truth))
         if with_errors and truth is not None and not nan
         else {},
-        "wall_s": resources.wall_s,
-        "cpu_s": resources.cpu_s,
-        "max_memory_mb": resources.max_memory_mb,
     }
 
 
@@ -263,7 +249,7 @@ def corrections(correction: Mapping[str, Six], free: Iterable[int]) -> dict[str,
         values = {key: correction.get(key, ZERO)[place] * factor for key in sorted(keys[kind])}
         where = max(values, key=lambda key: abs(values[key]))
         rms = math.sqrt(sum(value**2 for value in values.values()) / len(values))
-        by_dof[name] = {"rms": _number(rms), "largest": _number(values[where]), "where": where, "unit": unit}
+        by_dof[name] = {"rms": finite(rms), "largest": finite(values[where]), "where": where, "unit": unit}
     return by_dof
 
 
@@ -287,12 +273,12 @@ def _step(step: Step, counts: Counts, normal: Normal | None, factor: float) -> m
         "free_parameters": solution.free_parameters,
         "variable": solution.n_variable,
         "measurements": solution.measurements or counts.measurements,
-        "expected_decrease": _number(solution.expected_decrease),
-        "delta_chi2_per_parameter": _number(delta_chi2_per_parameter(solution)),
-        "significance": _number(delta_chi2_per_parameter(solution)),
+        "expected_decrease": finite(solution.expected_decrease),
+        "delta_chi2_per_parameter": finite(delta_chi2_per_parameter(solution)),
+        "significance": finite(delta_chi2_per_parameter(solution)),
         "end_code": solution.end_code,
         "end_text": solution.end_text,
-        "function_values": [_number(row.chi2) for row in solution.iterations],
+        "function_values": [finite(row.chi2) for row in solution.iterations],
         "constraints": solution.constraints,
         "constraint_rank": solution.constraint_rank,
         "rank_defect": solution.rank_defect,
@@ -300,7 +286,7 @@ def _step(step: Step, counts: Counts, normal: Normal | None, factor: float) -> m
         "entries_fixed_names": [describe(label) for label in solution.entries_fixed],
         "entries_fixed_in": [PARAMETERS[label].key for label in solution.entries_fixed if label in PARAMETERS],
         "undetermined": [
-            {describe(label): _number(weight) for label, weight in direction.items()}
+            {describe(label): finite(weight) for label, weight in direction.items()}
             for direction in solution.undetermined
         ],
         "frozen": list(step.frozen),
@@ -331,7 +317,7 @@ def _solver(backend: str, steps: Sequence[Step]) -> metrics.Solver:
         "backend": backend,
         "end_code": worst.end_code,
         "end_text": worst.end_text,
-        "chi2_per_ndf": _number(worst.chi2_per_ndf),
+        "chi2_per_ndf": finite(worst.chi2_per_ndf),
         "records": worst.records,
         "rejects": dict(worst.rejects._asdict()),
         "memory_mb": max(memories) if memories else None,
@@ -347,7 +333,7 @@ def _errors(by_step: Sequence[Mapping[int, float | None]]) -> dict[str, float | 
             if error is not None:
                 factor = 1e3 if parameter.translation else 1e6
                 squares.setdefault(parameter.kind, []).append((error * factor) ** 2)
-    return {kind: _number(math.sqrt(sum(values) / len(values))) for kind, values in sorted(squares.items())}
+    return {kind: finite(math.sqrt(sum(values) / len(values))) for kind, values in sorted(squares.items())}
 
 
 def _module_pulls(steps: Sequence[Step], by_step: Sequence[Mapping[int, float | None]]) -> dict[str, float]:
@@ -400,9 +386,5 @@ def _momentum(counts: Counts) -> metrics.Momentum:
 
 def _worst(values: Iterable[float | None]) -> float | None:
     """Return the largest value; None if one is unknown, so that it does not count as small."""
-    known = [_number(value) for value in values]
+    known = [finite(value) for value in values]
     return None if None in known or not known else max(value for value in known if value is not None)
-
-
-def _number(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

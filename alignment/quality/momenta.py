@@ -12,15 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
+from faser_align.alignment.mille import kfalignment
+from faser_align.alignment.mille.kfalignment import MEASURED_BRANCH, Tracks
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.metrics import MomentumChange
 from faser_align.system.atomic import Name, replacing
 
 TRACK = np.dtype([("hits", "<u8"), ("q_over_p", "<f4"), ("pz", "<f4")])
-_TREES = ("tree", "trackParam")  # new and old files
-_FLAT = ("fitParam_px", "fitParam_py", "fitParam_pz", "fitParam_charge")
-_ID, _MEASURED = "fitParam_align_id", "fitParam_align_local_measured_x"
-_STEP = "20 MB"
 _STEPS_PER_MM = 1e4
 
 TrackArray = npt.NDArray[np.void]
@@ -29,24 +27,15 @@ TrackArray = npt.NDArray[np.void]
 def write_momenta(source: Name, output: Name) -> int:
     """Write the fingerprint, q/p (1/GeV) and pz (GeV) of every track of a kfalignment file; return their number.
 
-    A file of an older schema, without the measured positions, gives an empty list.
+    A file of an older schema, without the measured positions, gives an empty list. Raises UserError as
+    ``kfalignment.read_tracks``.
 
     Args:
         source: the ROOT file.
         output: file to write, in numpy's format.
     """
-    import awkward
-    import uproot  # takes 0.3 s, so only where a ROOT file is read
-
-    parts = [np.zeros(0, TRACK)]
-    with uproot.open(source) as file:
-        tree = next((file[name] for name in _TREES if name in file), None)
-        if tree is not None and {_ID, _MEASURED, *_FLAT} <= set(tree.keys()):
-            for arrays in tree.iterate((*_FLAT, _ID, _MEASURED), step_size=_STEP, library="ak"):
-                lengths = np.asarray(awkward.num(arrays[_ID]))
-                hits = _mixed(np.asarray(awkward.flatten(arrays[_ID])), np.asarray(awkward.flatten(arrays[_MEASURED])))
-                parts.append(_tracks({name: np.asarray(arrays[name]) for name in _FLAT}, hits, lengths))
-    tracks = np.concatenate(parts)
+    read = (_momenta(part) for part in kfalignment.read_tracks(source, measured=True) if MEASURED_BRANCH in part.hits)
+    tracks = np.concatenate([np.zeros(0, TRACK), *read])
     with replacing(output) as written:
         np.save(written, tracks, allow_pickle=False)
     return len(tracks)
@@ -117,25 +106,27 @@ def _change(before: float | None, now: float | None) -> float | None:
     return before / now - 1.0
 
 
-def _mixed(ids: FloatArray, measured: FloatArray) -> npt.NDArray[np.uint64]:
+def _mixed(ids: IntArray, measured: FloatArray) -> npt.NDArray[np.uint64]:
     """Return a number for each hit whose bits depend on its element and its strip (the finaliser of SplitMix64)."""
     steps = np.rint(measured * _STEPS_PER_MM).astype(np.int64)
-    mixed = (ids.astype(np.int64) * 10_000_019 + steps).astype(np.uint64)
+    mixed = (ids * 10_000_019 + steps).astype(np.uint64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
-def _tracks(flat: dict[str, FloatArray], hits: npt.NDArray[np.uint64], lengths: IntArray) -> TrackArray:
-    tracks = np.zeros(len(lengths), TRACK)
-    kept = lengths > 0
-    starts = (np.cumsum(lengths) - lengths)[kept]
+def _momenta(tracks: Tracks) -> TrackArray:
+    found = np.zeros(len(tracks.lengths), TRACK)
+    kept = tracks.lengths > 0
+    starts = (np.cumsum(tracks.lengths) - tracks.lengths)[kept]
     if len(starts):
-        tracks["hits"][kept] = np.add.reduceat(hits, starts)  # a sum does not depend on the order of hits
-    momentum = np.sqrt(flat["fitParam_px"] ** 2 + flat["fitParam_py"] ** 2 + flat["fitParam_pz"] ** 2)
-    tracks["q_over_p"] = np.sign(flat["fitParam_charge"]) / np.where(momentum > 0, momentum, np.inf)
-    tracks["pz"] = flat["fitParam_pz"]
-    return tracks
+        hits = _mixed(tracks.ids, tracks.hits[MEASURED_BRANCH])
+        found["hits"][kept] = np.add.reduceat(hits, starts)  # a sum does not depend on the order of hits
+    px, py, pz, charge = (tracks.flat[f"fitParam_{name}"] for name in ("px", "py", "pz", "charge"))
+    momentum = np.sqrt(px**2 + py**2 + pz**2)
+    found["q_over_p"] = np.sign(charge) / np.where(momentum > 0, momentum, np.inf)
+    found["pz"] = pz
+    return found
 
 
 def _side(pz: npt.NDArray[np.float32], window_gev: tuple[float, float]) -> IntArray:

@@ -9,12 +9,12 @@ accident. Where layers' x is fixed, their modules move together by it.
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
-from faser_align.alignment.parameters.constants import STEREO_RAD, ZERO, Six
+from faser_align.alignment.parameters.constants import DOFS, STEREO_RAD, ZERO, Six, on_constants
 from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS
 from faser_align.alignment.pede.steering_text import Frozen
 from faser_align.alignment.quality.mode_names import distinct
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LISTED_MAX = 8
 UNKNOWN = 1e4  # errors above it (standard deviations of the survey) count as infinite
-_PLACES = {"x": 0, "y": 1, "rx": 3, "ry": 4, "rz": 5}
+_OF_MODULES = dict(zip(("x", "y", "rz"), MODULE_CONSTANTS, strict=True))
 Constant = tuple[str, str]  # key of a layer or module, and kind: LAYER_KINDS or MODULE_CONSTANTS
 
 
@@ -183,11 +183,9 @@ def _constants(
     parts: dict[Constant, dict[int, float]] = {}
     for at, label in enumerate(labels):
         parameter = PARAMETERS[label]
-        if parameter.kind == "module.x":  # as ``correction_from_parameters``
-            parts.setdefault((parameter.key, "module u"), {})[at] = 0.5
-            parts.setdefault((parameter.key, "module v"), {})[at] = parameter.along_strips / STEREO_RAD
-        else:
-            parts[parameter.key, parameter.kind.replace("module.", "module ")] = {at: 1.0}
+        for dof, part in on_constants(parameter, 1.0).items():
+            kind = _OF_MODULES[dof] if parameter.module >= 0 else parameter.kind
+            parts.setdefault((parameter.key, kind), {})[at] = part
     constants = tuple(parts)
     moves = np.zeros((len(constants), len(labels)))
     for row, part in zip(moves, parts.values(), strict=True):
@@ -203,19 +201,11 @@ def _constants(
 
 def _accuracy(kind: str, label: int, survey: "Survey") -> float:
     """Return the survey's accuracy of a constant in um, as ``Normal`` counts rotations."""
-    if kind == "module u":
-        return 1e3 * survey["module_x"]
-    if kind == "module v":
-        return 1e3 * survey["module_y"]
-    accuracies = {
-        "layer.x": survey["layer_x"],
-        "layer.y": survey["layer_y"],
-        "layer.rx": survey["layer_rx"],
-        "layer.ry": survey["layer_ry"],
-        "layer.rz": survey["layer_rz"],
-        "module rz": survey["module_rz"],
-    }
-    return accuracies[kind] / scale(label)
+    lengths = {"module u": survey["module_x"], "module v": survey["module_y"]}
+    if kind in lengths:
+        return 1e3 * lengths[kind]
+    accuracy: Any = survey
+    return float(accuracy[kind.replace(".", "_").replace(" ", "_")] / scale(label))
 
 
 def displacement_um(labels: Sequence[int], now: Mapping[str, Six], first: Mapping[str, Six]) -> FloatArray:
@@ -224,7 +214,7 @@ def displacement_um(labels: Sequence[int], now: Mapping[str, Six], first: Mappin
     for label in labels:
         parameter = PARAMETERS[label]
         six = [a - b for a, b in zip(now.get(parameter.key, ZERO), first.get(parameter.key, ZERO), strict=True)]
-        size = six[_PLACES[parameter.kind.partition(".")[2]]]
+        size = six[DOFS.index(parameter.dof)]
         if parameter.kind == "module.x":
             size += 0.5 * STEREO_RAD * parameter.along_strips * six[1]
         moved.append(size / scale(label))

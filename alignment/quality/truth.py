@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
-from faser_align.alignment.parameters.constants import DOFS, STEREO_RAD, Six
+from faser_align.alignment.parameters.constants import DOFS, Six, on_constants
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.quality.survey import displacement_um
 from faser_align.alignment.quality.weak_modes import determined
@@ -55,17 +55,10 @@ def _place(dof: str) -> tuple[bool, int]:
 def _constants(labels: Collection[int], moved_um: FloatArray) -> dict[tuple[str, str], float]:
     """Return displacements of constants (um, urad) by key and degree of freedom, from those of labels (um)."""
     found: dict[tuple[str, str], float] = {}
-
-    def add(key: str, dof: str, value: float) -> None:
-        found[key, dof] = found.get((key, dof), 0.0) + value
-
     for label, moved in zip(labels, moved_um.tolist(), strict=True):
         parameter = PARAMETERS[label]
-        if parameter.kind == "module.x":  # as ``correction_from_parameters``
-            add(parameter.key, "x", moved / 2)
-            add(parameter.key, "y", parameter.along_strips * moved / STEREO_RAD)
-        else:
-            where, _, dof = parameter.kind.partition(".")
-            factor = 1.0 if parameter.translation else 1e6 * scale(label)
-            add(parameter.key, dof if where == "module" else f"layer {dof}", moved * factor)
+        factor = 1.0 if parameter.translation else 1e6 * scale(label)
+        for dof, part in on_constants(parameter, moved * factor).items():
+            key = parameter.key, dof if parameter.module >= 0 else f"layer {dof}"
+            found[key] = found.get(key, 0.0) + part
     return found

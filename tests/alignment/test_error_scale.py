@@ -9,7 +9,7 @@ from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.mille.counts import RESIDUAL_EDGES_MM, Counts
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.quality.error_scale import error_scale
-from faser_align.alignment.quality.metrics import Data, Resources, Step, iteration_metrics
+from faser_align.alignment.quality.metrics import Data, Step, iteration_metrics
 
 SIGMA, CUT = 0.0231, 0.05
 
@@ -75,7 +75,6 @@ def test_outliers_are_those_of_the_median_layer() -> None:
             constants={},
             correction={},
             backend="builtin",
-            resources=Resources(1.0, 1.0, 1.0),
         )
         assert found["hits"]["outliers"] == outliers
 

@@ -21,7 +21,6 @@ from faser_align.alignment.pede.steering_text import SolverOptions, write_steeri
 from faser_align.alignment.quality import describe
 from faser_align.alignment.quality.metrics import (
     Data,
-    Resources,
     Step,
     corrections,
     delta_chi2_per_parameter,
@@ -51,7 +50,6 @@ def metrics_of(steps: list[Step], correction: Constants, data: Data = NO_DATA, n
         constants={},
         correction=correction,
         backend="builtin",
-        resources=Resources(1.0, 0.9, 100.0),
         normal=normal,
     )
 
