@@ -383,8 +383,7 @@ class _Converted:
             {name: branches[name] for name in (*HIT_BRANCHES, MEASURED_BRANCH)},
             ids,
         )
-        prints = momenta._mixed(branches["fitParam_align_id"], fits.measured)
-        self.tracks[-1] = np.concatenate([self.tracks[-1], momenta._tracks(tracks.flat, prints, fits.lengths)])
+        self.tracks[-1] = np.concatenate([self.tracks[-1], momenta.momenta_of(tracks)])
         tracks, kept, counted = apply_cuts(tracks, self._cuts)
         words = hit_words(tracks, kept, self._constants if self._cuts.pivot == "layer" else None)
         equations = _equations(tracks, kept, words, number, weight)

@@ -34,11 +34,26 @@ def write_momenta(source: Name, output: Name) -> int:
         source: the ROOT file.
         output: file to write, in numpy's format.
     """
-    read = (_momenta(part) for part in kfalignment.read_tracks(source, measured=True) if MEASURED_BRANCH in part.hits)
+    read = (momenta_of(part) for part in kfalignment.read_tracks(source, measured=True) if MEASURED_BRANCH in part.hits)
     tracks = np.concatenate([np.zeros(0, TRACK), *read])
     with replacing(output) as written:
         np.save(written, tracks, allow_pickle=False)
     return len(tracks)
+
+
+def momenta_of(tracks: Tracks) -> TrackArray:
+    """Return the momenta of tracks with their fingerprints."""
+    found = np.zeros(len(tracks.lengths), TRACK)
+    kept = tracks.lengths > 0
+    starts = (np.cumsum(tracks.lengths) - tracks.lengths)[kept]
+    if len(starts):
+        hits = _mixed(tracks.ids, tracks.hits[MEASURED_BRANCH])
+        found["hits"][kept] = np.add.reduceat(hits, starts)  # a sum does not depend on the order of hits
+    px, py, pz, charge = (tracks.flat[f"fitParam_{name}"] for name in ("px", "py", "pz", "charge"))
+    momentum = np.sqrt(px**2 + py**2 + pz**2)
+    found["q_over_p"] = np.sign(charge) / np.where(momentum > 0, momentum, np.inf)
+    found["pz"] = pz
+    return found
 
 
 def read_tracks(paths: Sequence[str]) -> list[TrackArray]:
@@ -113,20 +128,6 @@ def _mixed(ids: IntArray, measured: FloatArray) -> npt.NDArray[np.uint64]:
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
-
-
-def _momenta(tracks: Tracks) -> TrackArray:
-    found = np.zeros(len(tracks.lengths), TRACK)
-    kept = tracks.lengths > 0
-    starts = (np.cumsum(tracks.lengths) - tracks.lengths)[kept]
-    if len(starts):
-        hits = _mixed(tracks.ids, tracks.hits[MEASURED_BRANCH])
-        found["hits"][kept] = np.add.reduceat(hits, starts)  # a sum does not depend on the order of hits
-    px, py, pz, charge = (tracks.flat[f"fitParam_{name}"] for name in ("px", "py", "pz", "charge"))
-    momentum = np.sqrt(px**2 + py**2 + pz**2)
-    found["q_over_p"] = np.sign(charge) / np.where(momentum > 0, momentum, np.inf)
-    found["pz"] = pz
-    return found
 
 
 def _side(pz: npt.NDArray[np.float32], window_gev: tuple[float, float]) -> IntArray:
