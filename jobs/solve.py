@@ -149,10 +149,7 @@ def _constants_before(iteration: Iteration) -> Constants | None:
     """Return the constants with which the stage's previous iteration reconstructed; None if there is none, or no file."""
     if iteration.number < 2:
         return None
-    try:
-        return read_constants(layout.constants_file(iteration.folder, iteration.stage, iteration.number - 1))
-    except CampaignError:
-        return None
+    return _read(layout.constants_file(iteration.folder, iteration.stage, iteration.number - 1))
 
 
 def _truth(iteration: Iteration) -> Constants | None:
@@ -160,8 +157,12 @@ def _truth(iteration: Iteration) -> Constants | None:
     if iteration.config["reconstruction"]["backend"] != "simulation":
         return None
     path = iteration.config["simulation"]["truth"]
+    return _read(path) if path else {}
+
+
+def _read(path: str) -> Constants | None:
     try:
-        return read_constants(path) if path else {}
+        return read_constants(path)
     except CampaignError:
         return None
 

@@ -102,8 +102,8 @@ class Tracks:
         """Layer of each hit, 0 to 11 over all stations; 12 outside FASER's tracker."""
         return self.sides >> 4
 
-    def part(self, tracks: slice, hits: slice) -> "Tracks":
-        """Return views of consecutive tracks, which have these hits."""
+    def part(self, tracks: BoolArray | slice, hits: IntArray | slice) -> "Tracks":
+        """Return some tracks, which have these hits; slices give views."""
         return Tracks(
             {name: column[tracks] for name, column in self.flat.items()},
             self.lengths[tracks],
@@ -115,17 +115,7 @@ class Tracks:
 
     def select(self, tracks: BoolArray) -> "Tracks":
         """Return the tracks for which ``tracks`` is true."""
-        if tracks.all():
-            return self
-        hits = np.flatnonzero(np.repeat(tracks, self.lengths))
-        return Tracks(
-            {name: column[tracks] for name, column in self.flat.items()},
-            self.lengths[tracks],
-            {name: column[hits] for name, column in self.hits.items()},
-            self.ids[hits],
-            self.modelled,
-            None if self.foreign is None else self.foreign[hits],
-        )
+        return self if tracks.all() else self.part(tracks, np.flatnonzero(np.repeat(tracks, self.lengths)))
 
 
 def read_tracks(

@@ -15,7 +15,17 @@ Parameters that the data cannot distinguish from others are always fixed: x of a
 
 from collections.abc import Iterable
 
-from faser_align.alignment.parameters.labels import LAYERS, PARAMETERS, STATIONS, Parameter, layer_label, layer_number
+from faser_align.alignment.parameters.labels import (
+    LAYERS,
+    MODULES,
+    PARAMETERS,
+    SIDES,
+    STATIONS,
+    Parameter,
+    layer_label,
+    layer_number,
+    module_x_label,
+)
 from faser_align.config.values import DEPTHS, FRAME, PARTS
 from faser_align.fsm.errors import UserError
 
@@ -39,7 +49,7 @@ def fix_rules(items: Iterable[str | int], stations: int = 4) -> frozenset[int]:
         fixed |= _labels("IFT")
     for station in STATIONS:
         for layer in LAYERS:
-            modules = {p.label for p in _of_layer(station, layer) if p.kind == "module.x"}
+            modules = {module_x_label(station, layer, module, side) for module in MODULES for side in SIDES}
             if not modules <= fixed:
                 fixed.add(layer_label(station, layer, 1))
     if len(fixed) == len(PARAMETERS):
@@ -87,7 +97,3 @@ def _in_part(parameter: Parameter, part: str) -> bool:
 
 def _at_depth(parameter: Parameter, depth: str) -> bool:
     return not depth or parameter.kind.startswith(DEPTHS[depth])
-
-
-def _of_layer(station: int, layer: int) -> list[Parameter]:
-    return [p for p in PARAMETERS.values() if (p.station, p.layer) == (station, layer)]

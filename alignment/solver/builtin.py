@@ -107,7 +107,7 @@ def _solve_from(steering: Steering, folder: Path, total: Total | None, why: str)
 
 def _solve(steering: Steering, folder: Path, total: Total | None) -> Solution:
     started = time.perf_counter()
-    problem = make_problem(steering) if total is None else define_problem(steering, total, total.all_entries())
+    problem = make_problem(steering) if total is None else define_problem(steering, total, total.entries())
     constraints = problem.constraints
     facts: dict[str, Any] = {
         "records": problem.source.records,

@@ -7,12 +7,10 @@ statistical error (Cauchy and Schwarz). ``d C d`` is the amount by which the rem
 sum measures it (M. R. Hestenes and E. Stiefel, J. Res. Nat. Bur. Stand. 49 (1952) 409).
 """
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
-from faser_align.alignment.solver.local_constraints import LocalConstraints, Projection
+from faser_align.alignment.solver.local_constraints import LocalConstraints
 from faser_align.alignment.solver.sparse_matrix import SparseMatrix
 
 ERROR_MAX = 1e-6  # of parameters, in units of their statistical errors
@@ -23,9 +21,12 @@ _AHEAD = 20  # iterations over which the remaining decrease is measured
 _ITERATIONS_MAX = 10_000
 
 
-@dataclass
 class IterativeSolution:
     """Solutions of one matrix, as ``global_fit.Inverse`` without errors of the parameters.
+
+    Args:
+        matrix: of the variable parameters.
+        constraints: of the same parameters.
 
     Attributes:
         iterations: of each solution.
@@ -34,28 +35,16 @@ class IterativeSolution:
         defect, undetermined: none, since the method cannot tell which directions are undetermined.
     """
 
-    iterations: list[int] = field(default_factory=list)
-    elements: int = 0
-    trouble: str = ""
-    defect: int = 0
-    undetermined: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
-    correlations: FloatArray = field(default_factory=lambda: np.zeros(0))
-    _matrix: SparseMatrix = field(init=False)
-    _scales: FloatArray = field(init=False)
-    _project: Projection = field(init=False)
-    _largest: float = 0.0  # square of a right-hand side
-
-    @staticmethod
-    def make(matrix: SparseMatrix, constraints: LocalConstraints) -> "IterativeSolution":
-        """Prepare to solve with this matrix of the variable parameters under the constraints."""
-        made = IterativeSolution()
-        diagonal = matrix.diagonal
-        made._scales = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        made._matrix = matrix
-        made._project = constraints.projection(made._scales)
-        made.elements = len(matrix.values)
-        made.correlations = np.full(len(diagonal), -1.0)
-        return made
+    def __init__(self, matrix: SparseMatrix, constraints: LocalConstraints) -> None:
+        self.iterations: list[int] = []
+        self.elements = len(matrix.values)
+        self.trouble = ""
+        self.defect, self.undetermined = 0, np.zeros((0, 0))
+        self.correlations = np.full(len(matrix), -1.0)
+        self._matrix = matrix
+        self._scales = np.sqrt(np.where(matrix.diagonal > 0, matrix.diagonal, 1.0))
+        self._project = constraints.projection(self._scales)
+        self._largest = 0.0  # square of a right-hand side
 
     def step(self, gradient: FloatArray) -> FloatArray:
         """Return the Newton step for the right-hand side ``gradient``."""

@@ -111,8 +111,8 @@ def _joined(chunks: Sequence[Equations]) -> Equations:
     return chunks[0]._replace(
         values=np.concatenate([chunk.values for chunk in chunks]),
         sigmas=np.concatenate([chunk.sigmas for chunk in chunks]),
-        locals=_side_by_side([chunk.locals for chunk in chunks]),
-        factors=_side_by_side([chunk.factors for chunk in chunks]),
+        locals=side_by_side([chunk.locals for chunk in chunks]),
+        factors=side_by_side([chunk.factors for chunk in chunks]),
         sets=np.concatenate([chunk.sets for chunk in chunks]),
         offsets=np.concatenate([[0], np.cumsum(counts)]),
         n_locals=np.concatenate([chunk.n_locals for chunk in chunks]),
@@ -120,10 +120,14 @@ def _joined(chunks: Sequence[Equations]) -> Equations:
     )
 
 
-def _side_by_side(arrays: Sequence[Floats]) -> Floats:
+def side_by_side(arrays: Sequence[Floats]) -> Floats:
     """Return arrays of different numbers of rows beside each other, padded with zeros."""
-    rows = max(map(len, arrays))
-    return np.concatenate([np.pad(array, ((0, rows - len(array)), (0, 0))) for array in arrays], axis=1)
+    shape = max(map(len, arrays)), sum(array.shape[1] for array in arrays)
+    joined, begin = np.zeros(shape, np.result_type(*arrays)), 0
+    for array in arrays:
+        joined[: len(array), begin : begin + array.shape[1]] = array
+        begin += array.shape[1]
+    return joined
 
 
 def decode(

@@ -181,7 +181,7 @@ class Iterations:
         if not (matrix.is_finite() if isinstance(matrix, SparseMatrix) else np.isfinite(matrix).all()):
             raise SolverError("the sums over the records are not finite; look for impossible errors or derivatives", 25)
         if isinstance(constraints, LocalConstraints):
-            self.inverse = IterativeSolution.make(sparse(matrix), constraints)
+            self.inverse = IterativeSolution(sparse(matrix), constraints)
         else:
             assert isinstance(matrix, np.ndarray)
             self.inverse = Inverse.make(matrix, constraints)

@@ -151,7 +151,7 @@ def _first_pass(free: Steering, total: Total | None) -> tuple[Problem, Pass]:
     if total is not None:
         with suppress(NotExactError):
             total.check(free)
-            problem = define_problem(free, total, total.all_entries())
+            problem = define_problem(free, total, total.entries())
             return problem, total.at(problem, problem.starts, free.chi2_cut[0], first=True, with_matrix=True)
     problem = make_problem(free)
     source, parameters = problem.source, problem.parameters

@@ -6,7 +6,7 @@ once per pass. N has a few rows per record. Records with equal labels at their b
 same parameters, so the product is computed for some dozens of them at once, with those columns only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faser_align.alignment.arrays import BoolArray, FloatArray, Int32Array, IntArray
-from faser_align.alignment.solver.equations import Equations
+from faser_align.alignment.solver.equations import Equations, side_by_side
 from faser_align.alignment.solver.local_fit import LocalFits
 from faser_align.alignment.solver.sparse_matrix import SparseMatrix, SparseSums
 
@@ -322,19 +322,10 @@ def _joined(several: list[_Rows]) -> _Rows:
         np.concatenate([rows.sets for rows in several]),
         np.concatenate([rows.starts + first for rows, first in zip(several, firsts, strict=False)]),
         np.concatenate([rows.counts for rows in several]),
-        None if several[0].factors is None else _side_by_side([rows.factors for rows in several]),
-        _side_by_side([rows.weighted for rows in several]),
-        _side_by_side([rows.projection for rows in several]),
+        None
+        if several[0].factors is None
+        else side_by_side([rows.factors for rows in several if rows.factors is not None]),
+        side_by_side([rows.weighted for rows in several]),
+        side_by_side([rows.projection for rows in several]),
         several[0].weight,
     )
-
-
-def _side_by_side(arrays: Sequence[FloatArray | None]) -> FloatArray:
-    """Return arrays of different numbers of rows beside each other, padded with zeros."""
-    there = [array for array in arrays if array is not None]
-    joined = np.zeros((max(map(len, there)), sum(array.shape[1] for array in there)))
-    begin = 0
-    for array in there:
-        joined[: len(array), begin : begin + array.shape[1]] = array
-        begin += array.shape[1]
-    return joined

@@ -5,7 +5,7 @@ stay in memory, so that reading them again takes a third of the time. The rest i
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from faser_align.alignment.solver.label_sets import LabelSets
 from faser_align.alignment.solver.steering import Binary
 
 BLOCK_BYTES = 4 << 20  # about two thousand FASER tracks
+_ALL = slice(None)
 CACHE_BYTES, LAYOUT_BYTES = 96 << 20, 96 << 20  # a solution of any number of tracks needs less than 400 MB
 
 
@@ -77,9 +78,9 @@ class Source:
                 if by_record:
                     by_label.update(_labels_of_records(chunk, self.sets.labels))
             self.records_in.append(self.records - before)
-        return dict(by_label) if by_record else self.entries(np.ones(len(self.sets), np.bool_))
+        return dict(by_label) if by_record else self.entries()
 
-    def entries(self, sets: BoolArray) -> dict[int, int]:
+    def entries(self, sets: BoolArray | slice = _ALL) -> dict[int, int]:
         """Return the equations of each label in the given sets."""
         by_label: Counter[int] = Counter()
         for row in self.sets.labels:
@@ -152,9 +153,9 @@ class Source:
 
 
 class Selected(Source):
-    """Some records of a source."""
+    """Some records of a source, which may be read as often as the ``chunks``."""
 
-    def __init__(self, source: Source, chunks: Sequence[Equations]) -> None:
+    def __init__(self, source: Source, chunks: Iterable[Equations]) -> None:
         super().__init__(())
         self.sets = source.sets
         self._chunks = chunks

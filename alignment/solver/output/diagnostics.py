@@ -136,7 +136,7 @@ class Diagnostics:
         """
         steering = self._problem.steering
         monitor = Monitor(self._groups, monitored.shape[1], pulls=False)
-        monitor.add_counts(monitored)
+        monitor.counts += monitored
         observer = PassObserver(1, self._has_label, steering, monitor, SummedHistogram)
         for histogram, fine, ends in zip(observer.histograms, histograms, extremes, strict=True):
             assert isinstance(histogram, SummedHistogram)
@@ -152,7 +152,7 @@ class Diagnostics:
             last: sums of the last pass.
         """
         source = self._problem.source
-        of_label = source.entries(np.ones(len(source.sets), np.bool_))  # in equations, also with countrecords
+        of_label = source.entries()  # in equations, also with countrecords
         entries = [of_label.get(label, 0) for label in self._problem.parameters.labels.tolist()]
         per_label = dict(zip(*(column.tolist() for column in np.unique(entries, return_counts=True)), strict=True))
         groups = Histogram(15, "Number of parameters per group", 0.0, 120.0)

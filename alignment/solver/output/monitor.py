@@ -35,11 +35,15 @@ class Groups(NamedTuple):
 
 
 class Monitor:
-    """Counts of one pass."""
+    """Counts of one pass.
+
+    Attributes:
+        counts: residuals of each label in bins, shape (labels, bins).
+    """
 
     def __init__(self, groups: Groups, bins: int, *, pulls: bool) -> None:
         self._groups, self._bins, self._pulls = groups, bins, pulls
-        self._counts = np.zeros((len(groups.labels), bins), np.int64)
+        self.counts = np.zeros((len(groups.labels), bins), np.int64)
 
     def add(self, sets: Int32Array, pulls: FloatArray, sigmas: FloatArray) -> None:
         """Count equations.
@@ -53,22 +57,13 @@ class Monitor:
         values = pulls if self._pulls else pulls * sigmas / self._groups.errors[group]
         good = (group >= 0) & np.isfinite(values)
         places = np.clip((values[good] / BIN + 0.5 * self._bins).astype(np.int64), 1, self._bins) - 1
-        size = self._counts.size
-        self._counts += np.bincount(group[good] * self._bins + places, minlength=size).reshape(self._counts.shape)
-
-    @property
-    def counts(self) -> IntArray:
-        """Residuals of each label in bins, shape (labels, bins)."""
-        return self._counts
-
-    def add_counts(self, counts: IntArray) -> None:
-        """Add residuals that were counted before."""
-        self._counts += counts
+        size = self.counts.size
+        self.counts += np.bincount(group[good] * self._bins + places, minlength=size).reshape(self.counts.shape)
 
     def lines(self, number: int) -> list[str]:
         """Return the rows of pass ``number``, one per label."""
         formatted = []
-        rows = zip(self._groups.labels.tolist(), self._counts, self._groups.errors.tolist(), strict=True)
+        rows = zip(self._groups.labels.tolist(), self.counts, self._groups.errors.tolist(), strict=True)
         for label, counts, error in rows:
             median, spread = _median(counts) if counts.any() else (0.0, 0.0)
             numbers = "".join(fortran_g(value) for value in (median, _MAD * spread, error))

@@ -1,7 +1,7 @@
 """Sum the normal equations of a Mille binary, with every label free and all parameters zero."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from faser_align.alignment.solver.output.diagnostics import PassObserver, groups
 from faser_align.alignment.solver.output.histograms import SummedHistogram
 from faser_align.alignment.solver.output.monitor import BINS, Monitor
 from faser_align.alignment.solver.passes import Observer, Parameters, Pass, run_pass
-from faser_align.alignment.solver.source import BLOCK_BYTES, Source
+from faser_align.alignment.solver.source import BLOCK_BYTES, Selected, Source
 from faser_align.alignment.solver.steering import Binary, Steering
 from faser_align.alignment.solver.sums.file import FileSums, fingerprint
 from faser_align.fsm.errors import UserError
@@ -60,8 +60,7 @@ def make_sums(
     done = _pass(source, labels, steering, seen)
     margin, near = _choose(binary, seen.margins, near_bytes)
     if len(near.records):
-        rest: Source = _Without(source, near.records)
-        done = _pass(rest, labels, steering)
+        done = _pass(Selected(source, _without(source, near.records)), labels, steering)
     assert isinstance(done.matrix, np.ndarray)
     kept = done.matrix[np.triu_indices(len(labels))]
     of_turned = _turned(turned, huge_cut) if turned else (np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
@@ -112,21 +111,12 @@ class _Near(NamedTuple):
 _NOTHING = _Near(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64))
 
 
-class _Without(Source):
-    """The records of a source without some of them."""
-
-    def __init__(self, source: Source, left_out: IntArray) -> None:
-        super().__init__(())
-        self.sets = source.sets
-        self._source, self._left_out = source, left_out
-
-    def __iter__(self) -> Iterator[Equations]:
-        for chunk in self._source:
-            keep = ~np.isin(chunk.records, self._left_out)
-            if keep.all():
-                yield chunk
-            elif keep.any():
-                yield selected(chunk, keep)
+def _without(source: Source, left_out: IntArray) -> Iterator[Equations]:
+    """Yield the records of a source without some of them."""
+    for chunk in source:
+        keep = ~np.isin(chunk.records, left_out)
+        if keep.any():
+            yield chunk if keep.all() else selected(chunk, keep)
 
 
 def _labels(source: Source) -> IntArray:
@@ -219,5 +209,5 @@ def _choose(binary: Name, margins: FloatArray, bytes_max: int) -> tuple[float, _
     return margin, _Near(records, np.concatenate(words), lengths)
 
 
-def _pairs(counts: Counter[int] | Mapping[int, int]) -> IntArray:
+def _pairs(counts: Counter[int]) -> IntArray:
     return np.array(sorted(counts.items()), np.int64).reshape(-1, 2)

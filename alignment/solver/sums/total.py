@@ -103,10 +103,6 @@ class Total(Source):
     def __iter__(self) -> Iterator[Equations]:
         yield from self._near
 
-    def all_entries(self) -> dict[int, int]:
-        """Return the entries of each label."""
-        return self.entries(np.ones(len(self.sets), np.bool_))
-
     def report(self, diagnostics: Diagnostics) -> None:
         """Give the histograms and residuals by label where all parameters are zero."""
         diagnostics.take(self._histograms, self._extremes, self._monitored)
