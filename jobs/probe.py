@@ -167,10 +167,6 @@ def _ticket(request: Request) -> str:
         raise AbsentError(f"{platform.node()} has no `{request['tool']}`") from None
 
 
-def _credential(request: Request) -> str:
-    return kerberos.received(time.time())
-
-
 TRIED: dict[str, Callable[[Request], str]] = {
     "python": _python,
     "scratch": _scratch,
@@ -180,7 +176,7 @@ TRIED: dict[str, Callable[[Request], str]] = {
     "tool": _tool,
     "pede": _pede,
     "ticket": _ticket,
-    "credential": _credential,
+    "credential": lambda _: kerberos.received(time.time()),
 }
 
 

@@ -49,16 +49,16 @@ def _read(name: str) -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
-def _key(name: str, text: str | list[str]) -> Key:
-    return Key(name, text) if isinstance(text, str) else Key(name, *text)
-
-
 FILES = {
     part["heading"]: [File(**{**file, "names": tuple(file["names"])}) for file in part["file"]]
     for part in _read("files.toml")["part"]
 }
 FORMATS = {
-    heading: Format(heading, form.get("about", ""), tuple(_key(*item) for item in form["keys"].items()))
+    heading: Format(
+        heading,
+        form.get("about", ""),
+        tuple(Key(name, *(text if isinstance(text, list) else [text])) for name, text in form["keys"].items()),
+    )
     for heading, form in _read("formats.toml").items()
 }
 

@@ -62,12 +62,9 @@ class Basket:
         if self._offsets is not None:
             return self._offsets[first:last]
         raw = self.read(self._table + 4 * first, self._table + 4 * last).view(">i4").astype(np.int64) - self._key
-        if last == self._entries() + 1:
+        if last == self.read(self._table - 4, self._table).view(">i4")[0]:  # the number of offsets
             raw[-1] = self._table - 4  # ROOT does not write the end of the last entry
         return raw
-
-    def _entries(self) -> int:
-        return int(self.read(self._table - 4, self._table).view(">i4")[0]) - 1
 
 
 def read_basket(file: BinaryIO, seek: int, entries: int, *, jagged: bool) -> Basket:

@@ -277,7 +277,7 @@ def _sums_of_residuals(tracks: Tracks, curvature: FloatArray) -> dict[str, IntAr
     sides, curvature = tracks.sides[chosen], curvature[chosen]
     # Sums of integers below 2^53 are exact in double precision.
     residuals_nm = np.rint(residuals * 1e6)
-    sums = [_by_side(sides, powers) for powers in (None, residuals_nm, residuals_nm**2)]
+    sums = [np.bincount(sides, powers, minlength=193)[:192] for powers in (None, residuals_nm, residuals_nm**2)]
     by_side = np.stack(sums, axis=-1).astype(np.int64).reshape(12, 8, 2, 3)
     along = -np.sign(by_y)
     along_y, bends = along * residuals_nm, np.rint(along * by_qop)
@@ -321,11 +321,6 @@ def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[BoolArray, dict[str, Any]]:
 def _by_module(modules: IntArray) -> npt.NDArray[Any]:
     """Return the hits of FASER's 96 modules, without elements outside the tracker."""
     return np.bincount(modules, minlength=97)[:96]
-
-
-def _by_side(sides: IntArray, weights: FloatArray | None = None) -> npt.NDArray[Any]:
-    """Return the hits, or sums over them, of FASER's 192 sides, without elements outside the tracker."""
-    return np.bincount(sides, weights, minlength=193)[:192]
 
 
 def _write(file: BinaryIO, tracks: Tracks, kept: BoolArray, constants: Mapping[str, Six] | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from faser_align.alignment.parameters.labels import (
     LAYERS,
     MODULES,
     PARAMETERS,
+    SIDES,
     STATIONS,
     Parameter,
     constants_key,
@@ -142,22 +143,17 @@ def correction_from_parameters(values: Mapping[int, float]) -> Constants:
         PedetoDB of faser-alignment-script. Values have the six digits of the text, so that a reader of the
         correction sees exactly what is added.
     """
-    layers = {
-        constants_key(s, layer): _layer([values.get(layer_label(s, layer, dof), 0.0) for dof in range(1, 6)])
-        for s in STATIONS
-        for layer in LAYERS
-    }
-    modules = {
-        constants_key(s, layer, m): _module(
-            values.get(module_x_label(s, layer, m, 0), 0.0),
-            values.get(module_x_label(s, layer, m, 1), 0.0),
-            values.get(module_rz_label(s, layer, m), 0.0),
-            PARAMETERS[module_x_label(s, layer, m, 1)].along_strips,
-        )
-        for s in STATIONS
-        for layer in LAYERS
-        for m in MODULES
-    }
+    layers: Constants = {}
+    modules: Constants = {}
+    for s in STATIONS:
+        for layer in LAYERS:
+            x, y, rx, ry, rz = (_rounded(values.get(layer_label(s, layer, dof), 0.0)) for dof in range(1, 6))
+            layers[constants_key(s, layer)] = (x, y, 0.0, rx, ry, rz)
+            for m in MODULES:
+                x0, x1 = (values.get(module_x_label(s, layer, m, side), 0.0) for side in SIDES)
+                y = PARAMETERS[module_x_label(s, layer, m, 1)].along_strips * (x1 - x0) / STEREO_RAD
+                rz = _rounded(values.get(module_rz_label(s, layer, m), 0.0))
+                modules[constants_key(s, layer, m)] = (_rounded((x0 + x1) / 2), _rounded(y), 0.0, 0.0, 0.0, rz)
     return layers | modules
 
 
@@ -236,16 +232,6 @@ def _combine(
 def _text(value: float) -> str:
     short = f"{value:g}"
     return short if float(short) == value or not math.isfinite(value) else repr(value)
-
-
-def _layer(values: list[float]) -> Six:
-    x, y, rx, ry, rz = values
-    return (_rounded(x), _rounded(y), 0.0, _rounded(rx), _rounded(ry), _rounded(rz))
-
-
-def _module(x0: float, x1: float, rz: float, sign: int) -> Six:
-    y = sign * (x1 - x0) / STEREO_RAD
-    return (_rounded((x0 + x1) / 2), _rounded(y), 0.0, 0.0, 0.0, _rounded(rz))
 
 
 def _rounded(value: float) -> float:

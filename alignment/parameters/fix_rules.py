@@ -84,16 +84,11 @@ def _labels(item: str | int) -> set[int]:
             f"fix names {item!r}, which is not one of IFT, 3ST, {FRAME}, {', '.join(DEPTHS)}, a part and a depth such as "
             f"IFT_layer, or a layer ({', '.join(_NUMBER_TEXTS)})"
         )
-    return {p.label for p in PARAMETERS.values() if _in_part(p, part) and _at_depth(p, depth)}
+    kinds = DEPTHS[depth] if depth else ""
+    return {p.label for p in PARAMETERS.values() if _in_part(p, part) and p.kind.startswith(kinds)}
 
 
 def _in_part(parameter: Parameter, part: str) -> bool:
-    if part == "IFT":
-        return parameter.station == 0
-    if part == "3ST":
-        return parameter.station > 0
+    if part in PARTS:
+        return (parameter.station == 0) == (part == "IFT")
     return not part or layer_number(parameter.station, parameter.layer) == int(part)
-
-
-def _at_depth(parameter: Parameter, depth: str) -> bool:
-    return not depth or parameter.kind.startswith(DEPTHS[depth])

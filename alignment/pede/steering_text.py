@@ -13,7 +13,6 @@ from faser_align.alignment.parameters.labels import (
     PARAMETERS,
     SIDES,
     STATIONS,
-    Parameter,
     module_rz_label,
     module_x_label,
 )
@@ -129,8 +128,8 @@ def step_texts(
 ) -> dict[str, str]:
     """Return the texts of a step by file name; arguments as for ``write_steering``."""
     texts = [PARAMETERS_FILE, CONSTRAINTS_FILE, *([OWN_FILE] if options.parameters else [])]
-    weighted = zip(binaries, weights or [1.0] * len(binaries), strict=True)
-    lines = ["Cfiles", *texts, *(_binary_line(os.path.abspath(binary), weight) for binary, weight in weighted)]
+    weighted = zip(map(os.path.abspath, binaries), weights or [1.0] * len(binaries), strict=True)
+    lines = ["Cfiles", *texts, *(path if weight == 1.0 else f"{path} -- {weight:g}" for path, weight in weighted)]
     lines += ["skipemptycons", f"hugecut {options.hugecut:g}", f"method {options.method}", f"entries {options.entries}"]
     if options.threads > 1:
         lines.append(f"threads {options.threads}")
@@ -143,11 +142,6 @@ def step_texts(
     if options.parameters:
         written[OWN_FILE] = options.parameters.rstrip("\n") + "\n"
     return written
-
-
-def _binary_line(path: str, weight: float) -> str:
-    """Return the steering line of a binary, with its weight if that is not 1 (pede: ``file -- weight``)."""
-    return path if weight == 1.0 else f"{path} -- {weight:g}"
 
 
 def write_steering(
@@ -173,16 +167,12 @@ def write_steering(
     return Path(folder) / STEERING_FILE
 
 
-def _presigma(parameter: Parameter, options: SolverOptions) -> float:
-    usual = options.presigma_mm if parameter.translation else options.presigma_rad
-    return options.presigma.get(parameter.kind, usual)
-
-
 def _parameter_lines(
     fixed: Collection[int], start_values: Mapping[int, float], options: SolverOptions
 ) -> Iterable[str]:
     for label, parameter in PARAMETERS.items():
-        presigma = -1.0 if label in fixed else _presigma(parameter, options)
+        usual = options.presigma_mm if parameter.translation else options.presigma_rad
+        presigma = -1.0 if label in fixed else options.presigma.get(parameter.kind, usual)
         yield f"{label:8d} {start_values.get(label, 0.0):.10g} {presigma:g}"
 
 

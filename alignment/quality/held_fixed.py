@@ -8,7 +8,7 @@ ones (a score test). Chance alone gives about 1 per parameter.
 from collections.abc import Collection, Mapping
 
 from faser_align.alignment.arrays import FloatArray
-from faser_align.alignment.parameters.labels import PARAMETERS, Parameter
+from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.quality.weak_modes import determined
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.fsm.metrics import HeldFixed
@@ -33,7 +33,9 @@ def held_fixed(
     groups: dict[str, set[int]] = {}
     for label in normal.labels:
         if label in among and label not in free:
-            groups.setdefault(_group(PARAMETERS[label]), set()).add(label)
+            parameter = PARAMETERS[label]
+            part = "IFT" if parameter.station == 0 else "3ST"
+            groups.setdefault(f"{part} {parameter.kind}", set()).add(label)
     if not groups:
         return {}
     if len(groups) > 1:
@@ -53,10 +55,6 @@ def held_fixed(
                 "significance": per_parameter,
             }
     return gains
-
-
-def _group(parameter: Parameter) -> str:
-    return f"{'IFT' if parameter.station == 0 else '3ST'} {parameter.kind}"
 
 
 def _decrease(normal: Normal, labels: set[int], gradient: FloatArray) -> tuple[float, int]:

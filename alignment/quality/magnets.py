@@ -26,7 +26,9 @@ def magnets(counts: Counts) -> dict[str, metrics.Magnet]:
     The slope of a layer's residuals (um GeV) against q/p is fitted by position, slope and total bending of the tracks,
     and the bending of one magnet. Errors are scaled by the square root of chi2/ndf with all magnets, if this is above 1.
     """
-    hits, residual, curvature, squares, product, residual2, bends = _sums(counts)
+    units = np.array([1.0, 1e-3, 1e-6, 1e-12, 1e-9, 1e-6, 1.0])  # um, 1/GeV and mm GeV
+    columns = np.ascontiguousarray((counts.curvature_residuals * units).T)
+    hits, residual, curvature, squares, product, residual2, bends = columns
     spread = squares - curvature**2 / np.maximum(hits, 1.0)
     used = (hits >= HITS_MIN) & (spread > 0)
     if used.sum() < 5 or counts.ndf <= 0:
@@ -57,12 +59,6 @@ def magnets(counts: Counts) -> dict[str, metrics.Magnet]:
             "chi2": max(all_together - deviation**2 * size, 0.0) / scale,
         }
     return by_magnet
-
-
-def _sums(counts: Counts) -> FloatArray:
-    """Return the columns of ``Counts.curvature_residuals`` in um, 1/GeV and mm GeV."""
-    units = np.array([1.0, 1e-3, 1e-6, 1e-12, 1e-9, 1e-6, 1.0])
-    return np.ascontiguousarray((counts.curvature_residuals * units).T)
 
 
 def _orthonormal(columns: FloatArray) -> FloatArray:

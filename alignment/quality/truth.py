@@ -34,6 +34,7 @@ def distance_to_truth(
     labels = [normal.labels[at] for at in normal.positions(free)]
     rows = directions[normal.positions(free)][:, known]
     along = rows.T @ displacement_um(labels, constants, truth)
+    order = [f"{of}{dof}" for of in ("", "layer ") for dof in DOFS]
     squares: dict[str, list[float]] = {}
     for (_, dof), moved in _constants(labels, rows @ along).items():
         squares.setdefault(dof, []).append(moved**2)
@@ -42,14 +43,9 @@ def distance_to_truth(
         "directions": int(known.sum()),
         "dofs": {
             dof: {"rms": float(np.sqrt(np.mean(of))), "unit": "urad" if dof.rpartition(" ")[2][0] == "r" else "um"}
-            for dof, of in sorted(squares.items(), key=lambda one: _place(one[0]))
+            for dof, of in sorted(squares.items(), key=lambda one: order.index(one[0]))
         },
     }
-
-
-def _place(dof: str) -> tuple[bool, int]:
-    """Return the place of a degree of freedom in lists: modules first, x before y before rotations."""
-    return dof.startswith("layer"), DOFS.index(dof.rpartition(" ")[2])
 
 
 def _constants(labels: Collection[int], moved_um: FloatArray) -> dict[tuple[str, str], float]:

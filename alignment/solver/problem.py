@@ -170,7 +170,8 @@ def define_problem(steering: Steering, source: Source, entries: dict[int, int]) 
     asked = presigmas >= 0
     free = asked & enough
     if _iterates(steering):
-        again = _entries_without(source, labels[asked & ~enough])
+        # the entries in equations without labels that the entries cut fixes (LOOP1I of pede)
+        again = source.entries(~np.any(np.isin(source.sets.labels, labels[asked & ~enough]), axis=0))
         free &= np.array(
             [
                 again.get(label, 0) >= steering.entries_min or entries.get(label, 0) >= steering.entries_iterated
@@ -222,11 +223,6 @@ def _sparse_bytes(steering: Steering, n: int) -> int:
 def _iterates(steering: Steering) -> bool:
     """Return whether entries are counted again."""
     return steering.entries_iterated > steering.entries_min and not steering.count_records
-
-
-def _entries_without(source: Source, labels: IntArray) -> dict[int, int]:
-    """Return the entries in equations without ``labels``, which the entries cut fixes (LOOP1I of pede)."""
-    return source.entries(~np.any(np.isin(source.sets.labels, labels), axis=0))
 
 
 def _constraints(

@@ -6,7 +6,6 @@ and the shapes of the arrays, whose bytes follow.
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from math import prod
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from faser_align.alignment.arrays import FloatArray, Int32Array, IntArray
 from faser_align.fsm.errors import UserError
@@ -100,8 +98,9 @@ def fingerprint(binary: Name) -> str:
 
 def write_sums(path: str, sums: FileSums) -> int:
     """Write sums atomically; return the size of the file in bytes."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(sums)}
-    head = {field.name: getattr(sums, field.name) for field in fields(sums) if field.name not in arrays}
+    values = {field.name: getattr(sums, field.name) for field in fields(sums)}
+    arrays = {name: np.ascontiguousarray(value) for name, value in values.items() if isinstance(value, np.ndarray)}
+    head = {name: value for name, value in values.items() if name not in arrays}
     head["arrays"] = {name: [array.dtype.str, *array.shape] for name, array in arrays.items()}
     content = [json.dumps(head).encode() + b"\n", *(array.tobytes() for array in arrays.values())]
     first = b"%s %d %s\n" % (_MAGIC, VERSION, _checksum(*content))
@@ -145,13 +144,6 @@ def _parse(content: bytes) -> FileSums:
         values[name] = np.frombuffer(content, kind, prod(shape), at).reshape(shape)
         at += values[name].nbytes
     return FileSums(**values)
-
-
-def _arrays(sums: FileSums) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    for field in fields(sums):
-        value = getattr(sums, field.name)
-        if isinstance(value, np.ndarray):
-            yield field.name, value
 
 
 def _checksum(*parts: bytes) -> bytes:
