@@ -70,7 +70,7 @@ class Step(Table):
     freeze_sigma: NotNegative = key(
         0.0,
         "Freeze directions in which the error by the tracks exceeds this many standard deviations of `[survey]`: the constants "
-        "stay there where the campaign started. Log and metrics name them. 0: none.",
+        "stay at the campaign's start along them. Log and metrics name them. 0: none.",
     )
 
 

@@ -108,11 +108,12 @@ def _plan(record: Manifest, state: str, iterations: int) -> Extension:
         over = queries.nodes(db, "done", "lost")  # nodes skipped because their stage had ended must run now
     # After a decision on metrics, the iterations are added to those that ran; after a failure or a stop, to those
     # allowed.
-    after = max(before, judged + iterations) if state in BY_VERDICT else before + iterations
-    if iterations < 1 or after > ITERATIONS_MAX:
-        raise UserError(
-            f"-i {iterations}: stage {stage} has {count(before, 'iteration')} and may have 1 to {ITERATIONS_MAX}; choose another number"
-        )
+    base = judged if state in BY_VERDICT else before
+    room = ITERATIONS_MAX - base
+    if not 1 <= iterations <= room:
+        more = f"1 to {room}" if room else "no"
+        raise UserError(f"-i {iterations}: stage {stage} has {count(base, 'iteration')} and may have {more} more")
+    after = max(before, base + iterations)
     if state in BY_VERDICT and iterations < before - judged:
         left = before - judged
         raise UserError(

@@ -90,7 +90,7 @@ def _registered(name: str, known: Sequence[Entry]) -> str:
         raise UserError(f"there is no campaign {name!r}; the nearest is {near!r}")
     if known:
         names = ", ".join(entry.name for entry in known[:NAMES_MAX]) + (", ..." if len(known) > NAMES_MAX else "")
-        raise UserError(f"there is no campaign {name!r}; known are {names}; or give the path of its folder")
+        raise UserError(f"there is no campaign {name!r}; name one of {names}, or give the path of a folder")
     raise UserError(
         f"there is no campaign {name!r}, and none is known; give the path of its folder, or submit one first"
     )

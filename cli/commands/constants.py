@@ -204,7 +204,9 @@ def _file_of(constants: Path) -> Path:
         raise UserError(f"{constants} is neither a file here nor a campaign: {problem}") from None
     found = snapshot.take(folder)["constants"]
     if not found:
-        raise UserError(f"{constants} has no constants yet; wait for its first iteration, or name a file")
+        raise UserError(
+            f"{constants} has no constants, because none of its iterations is solved; name a file, or another campaign"
+        )
     return Path(found)
 
 

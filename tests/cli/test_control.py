@@ -42,7 +42,7 @@ def test_what_extend_and_stop_after_refuse(command: Command, campaigns: Path) ->
     for words, said in (
         (("extend", "running", "-i", "2"), "running is reconstructing; only a campaign that has ended can be extended"),
         (("extend", "converged", "-i", "2"), "converged is converged, so there is nothing to extend"),
-        (("extend", "failed", "-i", "96"), "-i 96: stage 1 has 4 iterations and may have 1 to 99"),
+        (("extend", "failed", "-i", "96"), "-i 96: stage 1 has 4 iterations and may have 1 to 95 more"),
         (("extend", "failed", "-i", "0"), "-i 0: stage 1 has 4 iterations"),
         (("stop", "failed", "--after", "iteration"), "failed is already failed"),
         (("stop", "running", "--after", "lunch"), "--after lunch: must be iteration or never"),

@@ -231,7 +231,10 @@ def test_constants_of_a_campaign_by_its_name(command: Command, campaigns: Path, 
         assert command("constants", "diff", "converged", "converged").status == 0
     finally:
         found.write_text(text)
-    assert "created has no constants yet" in command("constants", "show", "created").err
+    assert (
+        "created has no constants, because none of its iterations is solved"
+        in command("constants", "show", "created").err
+    )
     unknown = command("constants", "show", "convergd")
     assert unknown.status == 2
     assert "convergd is neither a file here nor a campaign" in unknown.err

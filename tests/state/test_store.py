@@ -508,7 +508,7 @@ def test_the_registry_finds_by_name_and_by_folder(
     assert registry.find(NAME) == registry.find(record["folder"]) == record["folder"]
     with pytest.raises(UserError, match=f"nearest is '{NAME}'"):
         registry.find(NAME[:-1])
-    with pytest.raises(UserError, match=f"known are {NAME}"):
+    with pytest.raises(UserError, match=f"name one of {NAME}"):
         registry.find("xyz")
     other = make_campaign(tmp_path / "second")
     registry.add(NAME, other["folder"])
