@@ -15,7 +15,6 @@ from faser_align.alignment.quality import describe as numbers
 from faser_align.alignment.quality import grades
 from faser_align.cli import main as commandline
 from faser_align.config import describe as configuration
-from faser_align.config import type_stubs
 from faser_align.fsm import diagram, exit_codes, picture, table
 from faser_align.fsm.errors import UserError
 from faser_align.operations.waiting import STATUSES, STUCK, TIMEOUT
@@ -210,7 +209,7 @@ def main() -> None:
         changed = [f"docs/{name}" for name in refresh(docs)]
     except UserError as problem:
         sys.exit(f"error: {problem}")
-    changed += [str(types)] if _write(types, type_stubs.module()) else []
+    changed += [str(types)] if _write(types, configuration.stored_types()) else []
     sys.stdout.write("".join(f"{name}: rewritten\n" for name in changed) or "everything is up to date\n")
 
 

@@ -15,7 +15,7 @@ from faser_align.config.describe import A_LIST, SOME, allowed_values, names
 from faser_align.config.fields import Table
 from faser_align.config.near import nearest as similar
 from faser_align.config.schema import Config
-from faser_align.fsm.errors import UserError, UserErrors
+from faser_align.fsm.errors import UserError
 
 DEFAULT_FILE = "faser-align.toml"
 EXAMPLES = "{examples}"  # at the beginning of a path: the installed folder of examples
@@ -53,7 +53,8 @@ def parse_config(text: str, path: str) -> Config:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is not valid TOML: {_lower(str(error))}; correct it there") from None
+        why = str(error)
+        raise UserError(f"{path} is not valid TOML: {why[:1].lower()}{why[1:]}; correct it there") from None
     return _with_absolute_paths(validate(raw, path), os.path.dirname(os.path.abspath(path)))
 
 
@@ -62,7 +63,8 @@ def validate(raw: Mapping[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise UserErrors([f"{where}: {sentence}" for sentence in _sentences(error)]) from None
+        allowed = allowed_values()
+        raise UserError(*(f"{where}: {_sentence(problem, allowed)}" for problem in _problems(error))) from None
 
 
 def read_text(path: str) -> str:
@@ -100,15 +102,6 @@ def absolute_pattern(pattern: str, base: str) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    allowed = allowed_values()
-    return [_sentence(problem, allowed) for problem in _problems(error)]
 
 
 def _problems(error: ValidationError) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Check single values of the configuration whose form a type cannot express."""
 
 import string
+from collections.abc import Iterable
 
 from faser_align.config.files import parse_files
 from faser_align.fsm.errors import UserError
@@ -45,22 +46,22 @@ def check_run(run: str) -> str:
     return run
 
 
-def fields_of(template: str) -> set[str]:
-    """Return the names in braces of a format string; raise ValueError if it is malformed."""
+def fields_of(template: str, known: Iterable[str]) -> set[str]:
+    """Return the names in braces of a format string; raise ValueError if it is malformed or a name is not ``known``."""
     names = set()
     for _, name, spec, conversion in string.Formatter().parse(template):
         if name is not None:
             if spec or conversion or not name.isidentifier():
                 raise ValueError("only plain fields such as {run} can be filled in")
             names.add(name)
+    if unknown := names.difference(known):
+        raise ValueError(f"unknown field {{{min(unknown)}}}")
     return names
 
 
 def check_name_template(template: str) -> str:
     """Return the template of a campaign's name; raises ValueError for unknown fields or an unsafe folder name."""
-    unknown = fields_of(template) - set(NAME_FIELDS)
-    if unknown:
-        raise ValueError(f"unknown field {{{min(unknown)}}}")
+    fields_of(template, NAME_FIELDS)
     if not template.strip() or "/" in template or template.startswith("."):
         raise ValueError("is not the name of a folder")
     return template
@@ -68,11 +69,7 @@ def check_name_template(template: str) -> str:
 
 def check_raw_pattern(pattern: str) -> str:
     """Return the pattern of raw files; raises ValueError for unknown fields or if all files would be the same."""
-    names = fields_of(pattern)
-    unknown = names - {"year", "run", "file"}
-    if unknown:
-        raise ValueError(f"unknown field {{{min(unknown)}}}")
-    if pattern and "file" not in names:
+    if "file" not in fields_of(pattern, ("year", "run", "file")) and pattern:
         raise ValueError("lacks the field {file}")
     return pattern
 
@@ -85,18 +82,12 @@ COMMAND_FIELDS = (
 
 def check_command(command: str) -> str:
     """Return the command of a reconstruction; raises ValueError for unknown fields or if it writes no output."""
-    names = fields_of(command)
-    unknown = names - set(COMMAND_FIELDS)
-    if unknown:
-        raise ValueError(f"unknown field {{{min(unknown)}}}")
-    if command and "output" not in names:
+    if "output" not in fields_of(command, COMMAND_FIELDS) and command:
         raise ValueError("lacks the field {output}")
     return command
 
 
 def check_option(option: str) -> str:
     """Return an argument of one of Calypso's scripts; raises ValueError for unknown fields."""
-    unknown = fields_of(option) - {"geometry", "tag"}
-    if unknown:
-        raise ValueError(f"unknown field {{{min(unknown)}}}")
+    fields_of(option, ("geometry", "tag"))
     return option

@@ -20,13 +20,6 @@ class UserError(CampaignError):
     exit_status = 2
 
 
-class UserErrors(UserError):
-    """Several mistakes of the user, each with its sentence."""
-
-    def __init__(self, sentences: list[str]) -> None:
-        super().__init__(*sentences)
-
-
 class NodeError(CampaignError):
     """A job cannot do its work; ``exit_status`` is one of ``faser_align.fsm.exit_codes``."""
 

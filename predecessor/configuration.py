@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from faser_align.config.files import check_year, format_files, parse_files, parse_run
 from faser_align.config.load import parse_config
-from faser_align.fsm.errors import UserError, UserErrors
+from faser_align.fsm.errors import UserError
 from faser_align.predecessor import submit_templates as templates
 from faser_align.predecessor.references import Entry, Left, Problem, resolve
 from faser_align.predecessor.rules import (
@@ -56,11 +56,11 @@ class Imported(NamedTuple):
     choices: list[str]
 
 
-class RefusedError(UserErrors):
+class RefusedError(UserError):
     """A configuration that cannot become a campaign; ``understood`` is the part that was converted."""
 
     def __init__(self, sentences: list[str], understood: Imported) -> None:
-        super().__init__(sentences)
+        super().__init__(*sentences)
         self.understood = understood
 
 

@@ -15,12 +15,7 @@ Name = str | os.PathLike[str]
 
 @contextlib.contextmanager
 def replacing(path: Name, *, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """Open a file that replaces ``path`` when the block succeeds, and is removed when it fails.
-
-    Args:
-        path: the file to write.
-        mode: permissions of the file, before the umask.
-    """
+    """Open a file that replaces ``path`` when the block succeeds, and is removed when it fails; ``mode`` is before the umask."""
     with temporary(path) as name:
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:
@@ -41,8 +36,13 @@ def temporary(path: Name) -> Iterator[str]:
 
 def write_text(path: Name, text: str, *, mode: int = 0o666) -> None:
     """Write a text file atomically, replacing an existing one."""
+    write_bytes(path, text.encode(), mode=mode)
+
+
+def write_bytes(path: Name, content: bytes, *, mode: int = 0o666) -> None:
+    """Write a file atomically, replacing an existing one."""
     with replacing(path, mode=mode) as file:
-        file.write(text.encode())
+        file.write(content)
 
 
 def write_new(path: Name, text: str) -> None:

@@ -6,12 +6,12 @@ from campaigns import make_campaign
 
 from faser_align.campaign import manifest
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.config import stored_types, type_stubs
+from faser_align.config import describe, stored_types
 
 
 def test_types_of_the_configuration_are_current() -> None:
     """The module of types is generated from the schema; `make refresh` updates it."""
-    assert Path(stored_types.__file__).read_text(encoding="utf-8") == type_stubs.module()
+    assert Path(stored_types.__file__).read_text(encoding="utf-8") == describe.stored_types()
 
 
 def test_a_manifest_has_the_keys_of_its_type(tmp_path: Path) -> None:
