@@ -22,18 +22,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 REQUIRED = (
-    "name",
-    "year",
-    "run",
-    "files",
-    "stations",
-    "folder",
-    "data",
-    "python",
-    "hook",
-    "constants",
-    "stages",
-    "config",
+    *("name", "year", "run", "files", "stations", "folder", "data"),
+    *("python", "hook", "constants", "stages", "config"),
 )
 
 

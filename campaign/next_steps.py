@@ -46,10 +46,7 @@ NEXT: dict[str, tuple[Step, ...]] = {
     # A `reco` campaign that its user has solved.
     "solved": (Step(_FIRST, _EXPORT), Step("reco with the next number starts from these constants", "")),
     "diverged": (_METRICS, _CHOOSE),
-    "stalled": (
-        _METRICS,
-        Step("then submit a new campaign with other files or other free parameters", ""),
-    ),
+    "stalled": (_METRICS, Step("then submit a new campaign with other files or other free parameters", "")),
     "starved": (_METRICS, Step("then submit a new campaign with more files, fewer free parameters or wider cuts", "")),
     "rejected": (_REPORT, Step("keep the initial constants: {start}", "")),
     "failed": (Step("next, after removing the cause", _RESUME.command),),
@@ -86,11 +83,8 @@ def spoken(steps: "Iterable[Step]") -> str:
 def held_steps(to_pool: str, jobs: list[str], dag_id: str, more_memory_mb: int) -> list[Step]:
     """Return the commands that let held jobs continue.
 
-    Args:
-        to_pool: prefix that directs HTCondor's commands to the campaign's pool.
-        jobs: ids of the jobs.
-        dag_id: id of their DAGMan job.
-        more_memory_mb: memory to request if the jobs exceeded theirs, else 0.
+    ``to_pool`` is the prefix that directs HTCondor's commands to the campaign's pool, ``dag_id`` the jobs' DAGMan, and
+    ``more_memory_mb`` the memory to request if they exceeded theirs, else 0.
     """
     many = len(jobs) > 1
     dagman = dag_id.partition(".")[0]

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from faser_align.system.atomic import replacing
+from faser_align.system.atomic import write_bytes
 
 HOST = "127.0.0.1"
 _START_S = 60  # enough for a busy machine
@@ -59,7 +59,7 @@ class Mailbox:
 
     def messages(self) -> list[EmailMessage]:
         """Return the parsed mails, oldest first."""
-        return [_parsed(file.read_bytes()) for file in self.files()]
+        return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in self.files()]
 
     # aiosmtpd defines the names of the next two methods.
     async def handle_RCPT(
@@ -86,8 +86,7 @@ class Mailbox:
         received = content.encode() if isinstance(content, str) else bytes(content or b"")
         last = self.files()[-1:]
         name = f"{int(last[0].stem) + 1 if last else 1:06d}.eml"
-        with replacing(self.folder / name) as stream:
-            stream.write(header.encode() + received)
+        write_bytes(self.folder / name, header.encode() + received)
 
     async def _listen(self) -> asyncio.Server:
         return await self._loop.create_server(lambda: SMTP(self, hostname=HOST, loop=self._loop), HOST, 0)
@@ -104,9 +103,3 @@ class Mailbox:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_START_S)
         self._loop.close()
-
-
-def _parsed(raw: bytes) -> EmailMessage:
-    letter = message_from_bytes(raw, policy=policy.default)
-    assert isinstance(letter, EmailMessage)
-    return letter

@@ -56,7 +56,8 @@ def _post(service: Any, address: str, post: dict[str, Any]) -> Answer:
     request = Request(address, json.dumps(post).encode(), {"Content-Type": "application/json", "User-Agent": APP})
     try:
         tls = secured(verified=service.verify_certificate) if service.secure else None
-        with urlopen(request, timeout=_timeout_s(service), context=tls) as answer:
+        timeout_s = float(max(service.socket_connect_timeout, service.socket_read_timeout))
+        with urlopen(request, timeout=timeout_s, context=tls) as answer:
             if answer.headers.get_content_type() == "text/html":  # a log-in page, or another server at this address
                 return Answer(False, "its address leads to a web page, not to a webhook of Mattermost")
             return Answer(True, f"{answer.status} {_words(answer.read(ANSWER_BYTES_MAX))}".strip())
@@ -93,11 +94,6 @@ def _channels(service: Any) -> list[str]:
     """Return the channels of the address; before version 2 apprise stored names, since then pairs of kind and name."""
     targets = getattr(service, "targets", None) or getattr(service, "channels", None) or []
     return [each if isinstance(each, str) else each[1] for each in targets]
-
-
-def _timeout_s(service: Any) -> float:
-    """Return how long to wait for the server (s): the longer of apprise's connect and read timeouts."""
-    return float(max(service.socket_connect_timeout, service.socket_read_timeout))
 
 
 def _words(answer: bytes) -> str:

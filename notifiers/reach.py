@@ -9,10 +9,8 @@ from faser_align.notifiers.services import open_service, secured
 from faser_align.notifiers.targets import Target
 
 WAIT_S = 10.0
-_WEB_PORTS = {True: 443, False: 80}
-_SERVERS = frozenset(
-    {"mmost", "mmosts", "json", "jsons", "xml", "xmls", "form", "forms"}
-)  # the address names the server
+# Schemes of addresses that name the server.
+_SERVERS = frozenset({"mmost", "mmosts", "json", "jsons", "xml", "xmls", "form", "forms"})
 
 
 class Server(NamedTuple):
@@ -38,9 +36,8 @@ def server_of(target: Target) -> Server | None:
         tls = service.secure_mode == "ssl"
         return Server(service.smtp_host, service.port or (465 if tls else 25), tls, True, verified)
     if target.scheme in _SERVERS:
-        return Server(
-            service.host, service.port or _WEB_PORTS[bool(service.secure)], bool(service.secure), False, verified
-        )
+        tls = bool(service.secure)
+        return Server(service.host, service.port or (443 if tls else 80), tls, False, verified)
     return None
 
 

@@ -60,7 +60,8 @@ def _send(
     service = open_service(target.url)
     if service is None:
         return Answer(False, "apprise cannot use its address: write it as https://appriseit.com/services/ shows")
-    if target.is_mail and not _is_encrypted(service):
+    # Only apprise can sign or encrypt with PGP.
+    if target.is_mail and str(getattr(service, "pgp_mode", "no")) in {"no", "none"}:
         from faser_align.notifiers.mail import send_mail
 
         return (yield from send_mail(service, message, key=key, thread=thread, reached=reached))
@@ -85,8 +86,3 @@ def _content(target: Target, service: Any, message: Message) -> dict[str, str]:
     content = {"title": message.subject, "body": message.text, "body_format": "text"}
     # By default apprise passes on texts that are too long, and the service refuses them.
     return content if "overflow=" in target.url else {**content, "overflow": "split"}
-
-
-def _is_encrypted(service: Any) -> bool:
-    """Return whether the mail is to be signed or encrypted with PGP, which only apprise can do."""
-    return str(getattr(service, "pgp_mode", "no")) not in {"no", "none"}

@@ -4,7 +4,7 @@ import importlib
 import logging
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -69,11 +69,20 @@ def secured(*, verified: bool) -> ssl.SSLContext:
     return context
 
 
+class _Listener(logging.Handler):
+    def __init__(self, keep: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__(logging.DEBUG)
+        self._keep = keep
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._keep(record)
+
+
 @contextmanager
 def heard() -> Iterator[list[logging.LogRecord]]:
     """Collect apprise's log records and keep them from other logs: they may contain addresses and tokens."""
     records: list[logging.LogRecord] = []
-    with _only_to(_Listener(records), "apprise"):
+    with _only_to(_Listener(records.append), "apprise"):
         yield records
 
 
@@ -81,7 +90,13 @@ def heard() -> Iterator[list[logging.LogRecord]]:
 def http_statuses() -> Iterator[list[int]]:
     """Collect the status codes of web servers, and nothing else of that log, which contains tokens."""
     statuses: list[int] = []
-    with _only_to(_StatusListener(statuses), _REQUESTS):
+
+    def keep(record: logging.LogRecord) -> None:
+        arguments = record.args
+        if isinstance(arguments, tuple) and len(arguments) >= 2 and isinstance(arguments[-2], int):
+            statuses.append(arguments[-2])
+
+    with _only_to(_Listener(keep), _REQUESTS):
         yield statuses
 
 
@@ -124,23 +139,3 @@ def _innermost(cause: str) -> str:
     """Return the operating system's message from nested network errors."""
     system = re.search(r"\[Errno -?\d+\] ([^'\")]+)", cause)
     return system[1] if system else cause.rpartition("(Caused by ")[2]
-
-
-class _Listener(logging.Handler):
-    def __init__(self, records: list[logging.LogRecord]) -> None:
-        super().__init__(logging.DEBUG)
-        self._records = records
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._records.append(record)
-
-
-class _StatusListener(logging.Handler):
-    def __init__(self, statuses: list[int]) -> None:
-        super().__init__(logging.DEBUG)
-        self._statuses = statuses
-
-    def emit(self, record: logging.LogRecord) -> None:
-        arguments = record.args
-        if isinstance(arguments, tuple) and len(arguments) >= 2 and isinstance(arguments[-2], int):
-            self._statuses.append(arguments[-2])

@@ -23,15 +23,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
+from faser_align.fsm import table
 from faser_align.fsm.errors import UserError
 from faser_align.system.permissions import READING, refuse_everybody
 
 DEFAULT_FILE = "~/.config/faser-align/targets.toml"
 
 # Events of a campaign, as in a message's payload; "end" covers END_EVENTS and "stuck".
-END_EVENTS = frozenset(
-    {"converged", "reconstructed", "exhausted", "diverged", "stalled", "starved", "failed", "removed", "rejected"},
-)
+END_EVENTS = frozenset(table.ENDS)
 EVENTS = END_EVENTS | {"end", "stuck", "held", "lost", "submitted", "iteration", "test"}
 
 HIDDEN = "***"

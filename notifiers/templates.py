@@ -168,7 +168,11 @@ def _prepared(kind: "type[Environment]", loader: Any) -> "Environment":
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        plain_table=_plain_table, md=_markdown, code=_code, unfenced=_unfenced, capitalized=_capitalized
+        plain_table=_plain_table,
+        md=_markdown,
+        code=_code,
+        unfenced=lambda text: text.replace("```", "'''"),  # so that it cannot end a fenced block
+        capitalized=lambda text: text[:1].upper() + text[1:],
     )
     return environment
 
@@ -191,16 +195,6 @@ def _markdown(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", text).replace("@", "@\u200b")
 
 
-def _capitalized(text: str) -> str:
-    """Return ``text`` with a capital first letter."""
-    return text[:1].upper() + text[1:]
-
-
 def _code(text: str) -> str:
     """Return ``text`` between backticks."""
     return "`" + text.replace("`", "'") + "`" if text else ""
-
-
-def _unfenced(text: str) -> str:
-    """Return ``text`` changed so that it cannot end a fenced block."""
-    return text.replace("```", "'''")

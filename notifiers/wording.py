@@ -11,17 +11,7 @@ from faser_align.campaign.message_facts import Entry, Facts, Row
 from faser_align.campaign.next_steps import Step
 from faser_align.fsm.plural import first_of
 from faser_align.fsm.reasons import normalise_reason
-from faser_align.notifiers.formats import (
-    LINE_MAX,
-    above_zero,
-    count,
-    cut,
-    duration,
-    line,
-    printable,
-    size,
-    with_unit,
-)
+from faser_align.notifiers.formats import LINE_MAX, above_zero, count, cut, duration, line, printable, size, with_unit
 from faser_align.notifiers.view import Change, Item, Limits, Listing, Table, View, Words
 from faser_align.system.formatting import NONE, number, shift, significant, symbols, value
 
@@ -40,15 +30,15 @@ _LIGHT = "\N{LARGE BLUE CIRCLE}"
 
 def names(facts: Facts) -> dict[str, Any]:
     """Return the variables of an event's template; ``count`` is the number of jobs held or files dropped."""
-    event = line(facts.get("event")) or "test"
+    event, (at, after) = line(facts.get("event")) or "test", _at_and_after(facts)
     many = len(_entries(facts.get("files_lost") if event == "lost" else facts.get("held")))
     return {
         "campaign": line(facts.get("campaign")) or "campaign",
         "event": event,
         "state": line(facts.get("state")) or event,
         "reason": line(facts.get("reason")),
-        "at": _at(facts),
-        "after": _after(facts),
+        "at": at,
+        "after": after,
         "count": count(facts.get("count")) or max(1, many),
     }
 
@@ -106,20 +96,13 @@ def _entries(listed: Sequence[Listed] | None) -> list[Listed]:
     return list(filter(lambda entry: isinstance(entry, Mapping), tables))
 
 
-def _at(facts: Facts) -> str:
+def _at_and_after(facts: Facts) -> tuple[str, str]:
+    """Return ``in iteration 3 of 10`` and ``after 3 of 10 iterations``; both empty before the first."""
     done, allowed = count(facts.get("iteration")), count(facts.get("iterations"))
     if not done:
-        return ""
-    return f"in iteration {done} of {allowed}" if allowed else f"in iteration {done}"
-
-
-def _after(facts: Facts) -> str:
-    done, allowed = count(facts.get("iteration")), count(facts.get("iterations"))
-    if not done:
-        return ""
-    if allowed:
-        return f"after {done} of {allowed} iteration{'s' * (allowed != 1)}"
-    return f"after {done} iteration{'s' if done > 1 else ''}"
+        return "", ""
+    of = f" of {allowed}" if allowed else ""
+    return f"in iteration {done}{of}", f"after {done}{of} iteration{'s' * ((allowed or done) > 1)}"
 
 
 def _of_stage(facts: Facts) -> str:
@@ -128,7 +111,7 @@ def _of_stage(facts: Facts) -> str:
 
 
 def _progress(facts: Facts) -> str:
-    text = _at(facts).removeprefix("in ")
+    text = _at_and_after(facts)[0].removeprefix("in ")
     return text + _of_stage(facts) if text else ""
 
 
@@ -284,6 +267,7 @@ def _item(group: Sequence[Entry], limits: Limits) -> Item:
         lines = ()  # the reason is the only line of the log
     shown = tuple(cut(printable(each).rstrip(), LINE_MAX) for each in lines[-limits.log_lines :] if limits.log_lines)
     error = cut(printable(entry.get("error")).rstrip(), LINE_MAX)
+    hidden = f"{len(group) - 1:,} logs are" if len(group) > 2 else "log is"
     return Item(
         name=_names(group),
         why=f"{why or 'no reason known'}{others}",
@@ -291,12 +275,8 @@ def _item(group: Sequence[Entry], limits: Limits) -> Item:
         log=shown,
         count=len(group),
         error="" if error in shown else error,
-        logged=f"End of the log of {_name(entry)}; {_not_shown(len(group) - 1)}" if shown and len(group) > 1 else "",
+        logged=f"End of the log of {_name(entry)}; the other {hidden} not shown" if shown and len(group) > 1 else "",
     )
-
-
-def _not_shown(logs: int) -> str:
-    return f"the other {logs:,} logs are not shown" if logs > 1 else "the other log is not shown"
 
 
 def _details(facts: Facts) -> tuple[tuple[str, str], ...]:

@@ -11,28 +11,16 @@ from faser_align.campaign.next_steps import Step, held_steps, next_steps
 from faser_align.config.near import nearest
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import UserError
-from faser_align.fsm.metrics import Group
 from faser_align.notifiers.targets import DEFAULT_FILE, EVENTS, Target, load_targets
 from faser_align.state import database
 from faser_align.system.bounded import Worker
 
 ANSWER_S_MAX = 20.0  # as in a script
 
-# Reasons of the events, and metrics of the iterations.
+# Reasons and facts of the events, and metrics of the iterations.
 _SAMPLES = tomllib.loads(Path(__file__).with_name("samples.toml").read_text(encoding="utf-8"))
 _UNSOLVED = ("test", "iteration", "held", "lost", "failed", "removed")  # in the third iteration, before it is solved
-_STATES = {
-    "held": "reconstructing",
-    "stuck": "reconstructing",
-    "lost": "reconstructing",
-    "test": "reconstructing",
-    "iteration": "solving",
-}
-_FOLDER = "/data/alignment/example"
-
-_RAW_CURE = "put the raw file in place; a new campaign uses it again"
 _RELEASE = held_steps("", ["6712.0"], "6700.0", 4000)
-_RAW_MISSING, _CRASHED = (exit_codes.JOB_FAILURES[status] for status in (exit_codes.RAW_MISSING, exit_codes.CRASHED))
 
 
 class Choice(NamedTuple):
@@ -121,64 +109,46 @@ def facts(utc: str, event: str = "test") -> Facts:
         }
         for iteration, tracks, chi2, shift, delta_chi2, largest in _rows(event)
     ]
-    solved = len(rows)
-    constants = f"{_FOLDER}/iter{solved:02d}/3millepede/inputforalign.txt"
+    solved, known = len(rows), _SAMPLES["facts"]
+    constants = f"{known['all']['folder']}/iter{solved:02d}/3millepede/inputforalign.txt"
     steps = next_steps(event, command="faser-align", name="example", constants=constants, start="start.txt")
-    found: Facts = {
-        "campaign": "example",
+    found: Any = {
+        **known["all"],
         "event": event,
-        "state": _STATES.get(event, event),
+        "state": event,
         "utc": utc,
         "key": f"test/{event}/{utc}",
-        "thread": "test",
         "reason": _SAMPLES["reasons"].get(event, ""),
-        "folder": _FOLDER,
-        "stage": 1,
-        "stages": 1,
         "steps": [*(_RELEASE if event == "held" else steps), Step("a sample: no campaign has this name", "")],
     }
-    if event in ("submitted", "reconstructed"):
-        return found
-    found |= {
-        "rows": rows,
-        "iteration": solved + (event in ("held", "stuck", "lost", "failed", "removed")),
-        "iterations": 10,
-        "quality": None if event in ("held", "lost", "stuck") else _SAMPLES["quality"],
-        "weak": [{"name": "curvature in y", "error_um": None, "moved_um": 4.2}],
-        "solver": "0 Ended normally",
-        "wall_s": 3_840.0 * solved,
-        "cpu_s": 21_600.0 * solved,
-        "constants": constants,
-        "no_plot": "a sample has no plot",
-    }
-    return found | _befell(event)
+    if event not in ("submitted", "reconstructed"):
+        found |= {
+            **known["solved"],
+            "rows": rows,
+            "iteration": solved + (event in ("held", "stuck", "lost", "failed", "removed")),
+            "quality": None if event in ("held", "lost", "stuck") else _SAMPLES["quality"],
+            "wall_s": 3_840.0 * solved,
+            "cpu_s": 21_600.0 * solved,
+            "constants": constants,
+        }
+    facts: Facts = found | known.get(event, {}) | _nodes(event)
+    return facts
 
 
-def _befell(event: str) -> Facts:
-    """Return a sample's nodes, saved iterations and iteration limit."""
-    name, _, cure = _CRASHED
+def _nodes(event: str) -> dict[str, Any]:
+    """Return a sample's node, in words of real failures."""
+    node = "reco_s1_i03_00417"
     log = ["reading the raw file", "Traceback (most recent call last):", "RuntimeError: no geometry"]
-    found: dict[str, Facts] = {
-        "converged": {"saved": {"iterations": 7, "allowed": 10, "wall_s": 26_880.0, "cpu_s": 151_200.0}},
-        "exhausted": {"iterations": 3},
-        "failed": {"failed": [{"node": "reco_s1_i03_00417", "why": f"{name}: {log[-1]}", "cure": cure, "log": log}]},
-        "held": {
-            "held": [
-                {"node": "reco_s1_i03_00417", "job": "6712.0", "reason": _SAMPLES["reasons"]["held"].partition(": ")[2]}
-            ],
-        },
-        "rejected": {"validation": {"all": _compared(17_241, 1.003, 1.015), "unused": _compared(5_660, 1.004, 1.017)}},
-        "lost": {"files_lost": [{"file": 417, "node": "reco_s1_i03_00417", "why": _RAW_MISSING[0], "cure": _RAW_CURE}]},
-    }
-    return found.get(event, {})
-
-
-def _compared(tracks: int, before: float, after: float) -> Group:
-    """Return a group of a validation's files."""
-    return {
-        "before": {"tracks": tracks, "chi2_per_ndf": before},
-        "after": {"tracks": tracks, "chi2_per_ndf": after},
-    }
+    if event == "failed":
+        name, _, cure = exit_codes.JOB_FAILURES[exit_codes.CRASHED]
+        return {"failed": [{"node": node, "why": f"{name}: {log[-1]}", "cure": cure, "log": log}]}
+    if event == "held":
+        return {"held": [{"node": node, "job": "6712.0", "reason": _SAMPLES["reasons"]["held"].partition(": ")[2]}]}
+    if event == "lost":
+        cure = "put the raw file in place; a new campaign uses it again"
+        why = exit_codes.JOB_FAILURES[exit_codes.RAW_MISSING][0]
+        return {"files_lost": [{"file": 417, "node": node, "why": why, "cure": cure}]}
+    return {}
 
 
 def choose(target: str | None, config: str, templates: str = "") -> Choice:

@@ -19,7 +19,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from faser_align.system.atomic import replacing
+from faser_align.system.atomic import write_text
 
 FOLDER, PRODUCER, KINIT, CREDMON, SHADOW = "credentials", "producer", "kinit", "credmon", "shadow"
 CALLS = "producer.log"
@@ -81,5 +81,4 @@ def prepare(folder: Path, shadow: str) -> None:
         SHADOW: _SHADOW.format(environment=shlex.quote(change), shadow=shlex.quote(shadow)),
     }
     for name, text in texts.items():
-        with replacing(folder / name, mode=0o755) as file:
-            file.write(text.encode())
+        write_text(folder / name, text, mode=0o755)

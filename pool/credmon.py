@@ -15,7 +15,7 @@ import htcondor2
 
 from faser_align.pool import ticket
 from faser_align.system import kerberos
-from faser_align.system.atomic import replacing, write_text
+from faser_align.system.atomic import write_bytes, write_text
 
 COMPLETE, PID = "CREDMON_COMPLETE", "pid"  # files by which the schedd and the condor_credd recognise a credmon
 LOOK_S, ALIVE_S, HUNG_S = 1.0, 60.0, 3600
@@ -44,8 +44,7 @@ def keep(stored: Path, now: int) -> None:
     """Update the credential that scripts and jobs use."""
     used = stored.with_suffix(".cc")
     if not used.exists() or used.stat().st_mtime_ns < stored.stat().st_mtime_ns:
-        with replacing(used, mode=0o600) as file:
-            file.write(stored.read_bytes())
+        write_bytes(used, stored.read_bytes(), mode=0o600)
     try:
         held = kerberos.read(str(used))
     except ValueError:

@@ -75,7 +75,7 @@ def start(folder: Path | None = None, *, cpus: int | None = None, credentials: b
     with _locked(folder):
         running = processes.master(_config(folder))
         if running is not None and not processes.launchers(_config(folder)):
-            if credentials and not has_credentials(folder):
+            if credentials and "SEC_CREDENTIAL_PRODUCER" not in _config(folder).read_text(errors="replace"):
                 raise UserError(
                     f"the pool in {folder} runs without credentials; stop it first with `faser-align pool stop`"
                 )
@@ -127,14 +127,10 @@ def status(folder: Path | None = None) -> Status:
             raise CampaignError(
                 f"the pool in {folder} runs but does not answer ({error}); restart it with `faser-align pool stop` and `faser-align pool start`"
             ) from error
-    total, free = _processors(slots)
+    whole = [slot for slot in slots if slot.get("SlotType") == "Partitionable"]
+    total, free = (sum(int(slot.get(key, 0)) for slot in whole) for key in ("TotalSlotCpus", "Cpus"))
     work = [job for job in jobs if job.get("JobUniverse") != _SCHEDULER]
     return Status(folder, True, running, total, total - free, _count(work), len(jobs) - len(work))
-
-
-def has_credentials(folder: Path) -> bool:
-    """Return whether the pool in ``folder`` was last started with credentials."""
-    return "SEC_CREDENTIAL_PRODUCER" in _config(folder).read_text(errors="replace")
 
 
 def environment(folder: Path | None = None) -> dict[str, str]:
@@ -242,12 +238,6 @@ def _reload() -> None:
     """Make htcondor2 read CONDOR_CONFIG again, if it is imported."""
     if "htcondor2" in sys.modules:
         sys.modules["htcondor2"].reload_config()
-
-
-def _processors(slots: list[Any]) -> tuple[int, int]:
-    """Return the total and free processors of the machine's partitionable slot."""
-    whole = [slot for slot in slots if slot.get("SlotType") == "Partitionable"]
-    return sum(int(slot.get("TotalSlotCpus", 0)) for slot in whole), sum(int(slot.get("Cpus", 0)) for slot in whole)
 
 
 def _count(jobs: list[Any]) -> dict[str, int]:

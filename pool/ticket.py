@@ -9,7 +9,7 @@ import struct
 import sys
 import time
 
-from faser_align.system.atomic import replacing
+from faser_align.system.atomic import write_bytes
 from faser_align.system.credential import CACHE
 from faser_align.system.kerberos import MAGIC, Ticket
 
@@ -24,8 +24,7 @@ def write(path: str, ticket: Ticket) -> None:
     times = struct.pack(">4I", ticket.start, ticket.start, ticket.end, ticket.renew_until)
     rest = struct.pack(">BI", 0, 0) + struct.pack(">II", 0, 0) + _counted(b"no ticket") + _counted(b"")
     credential = client + _principal(["krbtgt", realm], realm) + struct.pack(">H", 0) + _counted(b"") + times + rest
-    with replacing(path, mode=0o600) as file:
-        file.write(MAGIC + struct.pack(">H", 0) + client + credential)
+    write_bytes(path, MAGIC + struct.pack(">H", 0) + client + credential, mode=0o600)
 
 
 def _principal(components: list[str], realm: str) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from faser_align.fsm.errors import CampaignError
 from faser_align.pool import personal
+from faser_align.system.read import text_of
 
 _DESTROYED, _SET = "102", "103"  # records of HTCondor's job queue log, such as: 103 12.0 Iwd "/folder"
 
@@ -28,11 +29,7 @@ def main(pool: str, ours: str | None = None) -> None:
 def queued(pool: Path) -> list[Path]:
     """Return the folders from which the jobs in the pool's queue were submitted, whether or not the pool runs."""
     folders: dict[str, str] = {}
-    try:
-        log = (pool / "spool" / "job_queue.log").read_text(errors="replace")
-    except OSError:
-        return []
-    for line in log.splitlines():
+    for line in text_of(pool / "spool" / "job_queue.log").splitlines():
         kind, _, rest = line.partition(" ")
         key, _, rest = rest.partition(" ")
         name, _, value = rest.partition(" ")

@@ -23,11 +23,7 @@ def to_pool(record: Manifest, config: str = "") -> str:
 def release_held(record: Manifest, held: Iterable[tuple[str, str, str]], dag_id: str, config: str = "") -> list[Step]:
     """Return the commands that let held jobs continue; empty if no job's id is known.
 
-    Args:
-        record: the campaign's manifest.
-        held: node, job and reason of each.
-        dag_id: id of their DAGMan job.
-        config: see ``to_pool``.
+    ``held`` has node, job and reason of each, ``dag_id`` is their DAGMan; for ``config`` see ``to_pool``.
     """
     known = [(node, job, why) for node, job, why in held if job]
     if not known:
