@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import write_record
@@ -13,35 +12,25 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.dag.plan import Plan, refuse_existing
 from faser_align.dag.wrapper import has_wrapper, render_wrapper
 from faser_align.fsm.errors import UserError
-from faser_align.system.atomic import closed_to_others, replacing
+from faser_align.system.atomic import closed_to_others, write_bytes, write_text
 
 MakeStore = Callable[[str, Manifest], None]
 
 
-@dataclass(frozen=True)
-class Created:
-    """A campaign that was just made: its folders, and those moved aside for them, as (now, before)."""
-
-    folders: tuple[str, ...]
-    moved: tuple[tuple[str, str], ...]
-
-    def undo(self) -> None:
-        """Remove the new files, and move back those that were moved aside."""
-        for folder in self.folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        for now, before in self.moved:
-            os.rename(now, before)
-
-
-def create_campaign(planned: Plan, make_store: MakeStore) -> Created:
+def create_campaign(planned: Plan, make_store: MakeStore) -> contextlib.ExitStack:
     """Make the planned campaign's folder atomically.
+
+    An existing folder is moved to ``<name>.old-<UTC>`` if the plan allows it.
 
     Args:
         planned: result of :func:`faser_align.dag.plan.plan`.
         make_store: called with the folder under construction and the manifest; makes the state database there.
 
-    An existing folder is moved to ``<name>.old-<UTC>`` if the plan allows it. Raises UserError if a folder cannot be
-    written or exists already.
+    Returns:
+        What removes the new folders when it is closed, and moves back those that were moved aside.
+
+    Raises:
+        UserError: a folder cannot be written or exists already.
     """
     folder, data = planned.folder, planned.data
     with (
@@ -60,24 +49,20 @@ def create_campaign(planned: Plan, make_store: MakeStore) -> Created:
         return _put_in_place(planned, [(new_data, data)] * bool(new_data) + [(new_folder, folder)])
 
 
-def _put_in_place(planned: Plan, renames: list[tuple[str, str]]) -> Created:
-    created = Created((), ())
-    try:
+def _put_in_place(planned: Plan, renames: list[tuple[str, str]]) -> contextlib.ExitStack:
+    with contextlib.ExitStack() as undo:
         for new, folder in renames:
-            if os.path.lexists(folder):
-                refuse_existing(planned)
-                now = f"{folder}.old-{re.sub('[-:]', '', planned.record['created_utc'])}"
-                os.rename(folder, now)
-                created = Created(created.folders, (*created.moved, (now, folder)))
-            os.rename(new, folder)
-            created = Created((*created.folders, folder), created.moved)
-    except OSError as error:
-        created.undo()
-        raise UserError(f"{folder}: cannot create: {error.strerror}; choose another name with --name") from None
-    except UserError:
-        created.undo()
-        raise
-    return created
+            try:
+                if os.path.lexists(folder):
+                    refuse_existing(planned)
+                    now = f"{folder}.old-{re.sub('[-:]', '', planned.record['created_utc'])}"
+                    os.rename(folder, now)
+                    undo.callback(os.rename, now, folder)
+                os.rename(new, folder)
+            except OSError as error:
+                raise UserError(f"{folder}: cannot create: {error.strerror}; choose another name with --name") from None
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        return undo.pop_all()
 
 
 @contextlib.contextmanager
@@ -102,13 +87,13 @@ def _fill(planned: Plan, folder: str, data: str) -> None:
     """Write the planned files into ``folder`` and make the folders of all iterations."""
     _make_folders(planned.record, folder, data)
     write_record(os.path.join(folder, layout.RECORD), planned.record)
-    _write(os.path.join(folder, layout.CONFIG), planned.configuration.encode())
-    _write(os.path.join(folder, layout.DAG), planned.dag.encode())
+    write_text(os.path.join(folder, layout.CONFIG), planned.configuration)
+    write_text(os.path.join(folder, layout.DAG), planned.dag)
     if has_wrapper(planned.record):
-        _write(os.path.join(folder, layout.WRAPPER), render_wrapper(planned.record).encode())
-    _write(layout.constants_file(folder, *layout.iterations(planned.record)[0]), planned.constants)
+        write_text(os.path.join(folder, layout.WRAPPER), render_wrapper(planned.record))
+    write_bytes(layout.constants_file(folder, *layout.iterations(planned.record)[0]), planned.constants)
     if "validation" in planned.record:
-        _write(layout.constants_file(folder, layout.VALIDATION, layout.BEFORE), planned.constants)
+        write_bytes(layout.constants_file(folder, layout.VALIDATION, layout.BEFORE), planned.constants)
 
 
 def make_folders(record: Manifest) -> None:
@@ -122,8 +107,3 @@ def _make_folders(record: Manifest, folder: str, data: str) -> None:
         os.makedirs(f"{layout.iteration_folder(data, stage, number)}/{layout.KFALIGNMENT}", exist_ok=True)
         for part in (layout.RECO, layout.MILLEPEDE):
             os.makedirs(f"{layout.iteration_folder(folder, stage, number)}/{part}/{layout.LOGS}", exist_ok=True)
-
-
-def _write(path: str, content: bytes) -> None:
-    with replacing(path) as file:
-        file.write(content)

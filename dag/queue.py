@@ -4,14 +4,14 @@ HTCondor's bindings wait 20 s for a schedd that accepts connections and does not
 meanwhile, and no setting shortens it.
 """
 
-import json
 import os
 import pwd
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from faser_align.system import bounded
+from faser_align.system.attempt import first_line
 
 ANSWER_S_MAX = 8.0
 HELD, IDLE, RUNNING = 5, 1, 2  # HTCondor's JobStatus
@@ -107,16 +107,13 @@ def ask(constraint: str, environment: Mapping[str, str], schedd: str = "") -> Qu
         environment: variables of the child process, which define the pool.
         schedd: name of the schedd; by default that of this machine.
     """
-    command = [sys.executable, "-I", "-m", "faser_align.dag.queue", constraint, schedd]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=ANSWER_S_MAX, check=False
-        )
-        answer = json.loads(done.stdout)
-    except subprocess.TimeoutExpired:
+    with bounded.Worker(environment) as worker:
+        ended = worker.call(__name__, "answer", constraint, schedd, wait_s=ANSWER_S_MAX)
+    if ended.late:
         return Queue(problem=f"the schedd did not answer within {ANSWER_S_MAX:.0f} s")
-    except (OSError, ValueError):
+    if not ended.found:
         return Queue(problem="HTCondor's Python bindings did not answer")
+    answer = ended.found[0]
     if "problem" in answer:
         return Queue(problem=answer["problem"])
     return read(answer["ads"], answer["schedd"], time.time())
@@ -176,8 +173,8 @@ def _cool_down_s(ad: Mapping[str, Any], now_s: float) -> int:
     return max(1, end - int(ad.get("EnteredCurrentStatus", now_s))) if ad["JobStatus"] == IDLE and end > now_s else 0
 
 
-def _answer(constraint: str, wanted: str) -> dict[str, Any]:
-    """Return the child's answer: the name of the schedd and the jobs' attributes, or the problem."""
+def answer(constraint: str, wanted: str) -> Iterator[dict[str, Any]]:
+    """Yield the child's answer: the name of the schedd and the jobs' attributes, or the problem."""
     import htcondor2
 
     try:
@@ -186,15 +183,13 @@ def _answer(constraint: str, wanted: str) -> dict[str, Any]:
         if wanted and (place is None or place.get("Name") != wanted):
             place = collector.locate(htcondor2.DaemonType.Schedd, wanted)
         if place is None:
-            return {"problem": f"this machine knows no schedd {wanted}" if wanted else "this machine knows no schedd"}
+            yield {"problem": f"this machine knows no schedd {wanted}" if wanted else "this machine knows no schedd"}
+            return
         ads = htcondor2.Schedd(place).query(constraint=constraint, projection=list(ATTRIBUTES))
     except (htcondor2.HTCondorException, OSError, RuntimeError, TypeError) as error:
-        said = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
-        return {"problem": f"{f'the schedd {wanted}' if wanted else 'the schedd'} does not answer ({said})"}
+        said = first_line(error)
+        yield {"problem": f"{f'the schedd {wanted}' if wanted else 'the schedd'} does not answer ({said})"}
+        return
     # Existing attributes as plain values; one without a value is an IntEnum (Undefined = 2), and is omitted.
     plain = [{key: ad[key] for key in ATTRIBUTES if type(ad.get(key)) in (str, int, float)} for ad in ads]
-    return {"schedd": str(place.get("Name", "")), "ads": plain}
-
-
-if __name__ == "__main__":
-    json.dump(_answer(*sys.argv[1:3]), sys.stdout)
+    yield {"schedd": str(place.get("Name", "")), "ads": plain}

@@ -96,13 +96,8 @@ def render(record: Manifest, begin: tuple[int, int] = (1, 1), without: Collectio
 def render_probe(record: Manifest, script: str) -> str:
     """Return the DAG of `check --probe`: a NOOP node with a PRE script, and one job of each kind.
 
-    The jobs have the submit descriptions of the campaign's jobs; only the program differs.
-
-    Args:
-        record: the manifest of a campaign whose folder is that of the probe.
-        script: path of the PRE script.
-
-    Raises UserError as ``render`` does.
+    The jobs have the submit descriptions of the campaign's jobs; only the program differs. ``record`` is the
+    manifest of a campaign in the probe's folder, ``script`` the path of the PRE script. Raises UserError as ``render`` does.
     """
     check_path(script, "faser-align's own folder", spaces=False)
     python, program = _job_python(record), "-I -m faser_align.jobs.probe ."
@@ -117,7 +112,9 @@ def render_probe(record: Manifest, script: str) -> str:
 @cache
 def _template(name: str) -> Template:
     templates = environment()
-    templates.filters |= {"classad": _classad, "submit": _submit}
+    # ClassAd's escapes of quotes and backslashes are those of JSON; in a submit description a dollar begins a macro.
+    templates.filters["classad"] = lambda text: json.dumps(text, ensure_ascii=False)
+    templates.filters["submit"] = lambda text: text.replace("$", "$(DOLLAR)")
     return templates.get_template(name)
 
 
@@ -200,13 +197,3 @@ def _validation(record: Manifest) -> Validation | None:
         folder=folders[layout.AFTER],
         before=layout.mille_node(len(stages), stages[-1]["iterations"]),
     )
-
-
-def _classad(text: str) -> str:
-    """Return a ClassAd string; its escapes of quotes and backslashes are those of JSON."""
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _submit(text: str) -> str:
-    """Escape text for a submit description, where a dollar begins a macro."""
-    return text.replace("$", "$(DOLLAR)")

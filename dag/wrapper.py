@@ -23,11 +23,7 @@ CONDITIONS = ((2023, "FASERNU-04", "OFLCOND-FASER-05"), (0, "FASERNU-03", "OFLCO
 
 @cache
 def environment(**options: Any) -> Environment:
-    """Return an environment without escaping, in which a missing value is an error.
-
-    Args:
-        options: further options of :class:`jinja2.Environment`.
-    """
+    """Return an environment without escaping, in which a missing value is an error, with further options of jinja2's."""
     return Environment(
         loader=FileSystemLoader(os.path.dirname(faser_align.templates.__file__)),
         undefined=StrictUndefined,
@@ -86,13 +82,7 @@ def direction_of(settings: Reconstruction) -> str:
 
 
 def reconstruct_options(settings: Reconstruction, year: int, stations: int) -> list[str]:
-    """Return the options of Calypso's reconstruction script, which follow the raw file.
-
-    Args:
-        settings: ``[reconstruction]`` of the manifest.
-        year: year of the data, for the geometry and the tag.
-        stations: 3 or 4.
-    """
+    """Return the options of Calypso's reconstruction script, which follow the raw file, for 3 or 4 ``stations``."""
     calypso = settings["calypso"]
     without = calypso.get("reconstruct_without", [])
     standard = [

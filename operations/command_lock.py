@@ -1,7 +1,6 @@
 """Lock a campaign's folder, so that only one command at a time submits its DAGMan or changes it."""
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ def alone(folder: str, wait_s: float = WAIT_S) -> Iterator[None]:
     path = f"{folder}/{layout.CONTROL_LOCK}"
     deadline = time.monotonic() + wait_s
     try:
-        while (descriptor := _taken(path)) is None:
+        while (lock := _taken(path)) is None:
             if time.monotonic() > deadline:
                 raise UserError(f"another command is working on {folder}; wait until it ends, then try again")
             time.sleep(POLL_S)
@@ -34,21 +33,14 @@ def alone(folder: str, wait_s: float = WAIT_S) -> Iterator[None]:
         with atomic.closed_to_others():
             yield
     finally:
-        os.close(descriptor)
+        lock.close()
 
 
-def _taken(path: str) -> int | None:
-    """Return the lock's descriptor, or None while another process holds it or after the folder was moved."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, database.PRIVATE)
-    database.close_to_others(descriptor)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
+def _taken(path: str) -> database.QueueLock | None:
+    """Return the lock, or None while another process holds it or after the folder was moved."""
+    lock = database.QueueLock(path, 0.0)
+    with contextlib.suppress(FileNotFoundError):
+        if lock.acquired and os.path.samestat(os.fstat(lock.fd), os.stat(path)):
+            return lock
+    lock.close()
     return None

@@ -223,12 +223,9 @@ def carry_out(planned: Plan, schedd: Any) -> int:
             create_store(folder, record)
             held.enter_context(alone(folder))  # another command that finds the campaign must not submit it, too
 
-        created = create_campaign(planned, make_store)
-        try:
+        with create_campaign(planned, make_store) as undo:
             cluster = submit_dag(schedd, planned.folder)
-        except BaseException:
-            created.undo()
-            raise
+            undo.pop_all()
         record_submitted(planned.folder, cluster)
     registry.add(planned.record["name"], planned.folder)
     return cluster

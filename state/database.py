@@ -107,19 +107,19 @@ class QueueLock:
         wait_s: how long to queue; afterwards ``acquired`` is False, and the caller decides what to do without the lock.
     """
 
-    __slots__ = ("_fd", "acquired")
+    __slots__ = ("acquired", "fd")
 
     def __init__(self, path: str, wait_s: float) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
-        close_to_others(self._fd)
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+        close_to_others(self.fd)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.acquired = True
         except BlockingIOError:
-            self.acquired = _wait(self._fd, wait_s)
+            self.acquired = _wait(self.fd, wait_s)
 
     def close(self) -> None:
-        os.close(self._fd)
+        os.close(self.fd)
 
 
 def _wait(fd: int, wait_s: float) -> bool:
@@ -190,11 +190,8 @@ def read(folder: str, work: "Callable[[sqlite3.Connection], Found]") -> "Found":
         commit_lock.close()
 
 
-def transact(folder: str, work: "Callable[[sqlite3.Connection], int]") -> int:
-    """Run ``work`` in one immediate transaction, append what it executed to the redo log, and commit it.
-
-    Returns:
-        What ``work`` returned.
+def transact(folder: str, work: "Callable[[sqlite3.Connection], Found]") -> "Found":
+    """Run ``work`` in one immediate transaction, append what it did to the redo log, and commit; return what it returned.
 
     Raises:
         sqlite3.Error, OSError: nothing was written.

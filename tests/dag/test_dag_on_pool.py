@@ -13,7 +13,7 @@ import pytest
 from campaigns import manifest
 
 from faser_align.config.load import parse_config
-from faser_align.dag.create import Created, create_campaign
+from faser_align.dag.create import create_campaign
 from faser_align.dag.plan import Plan
 from faser_align.dag.render import render
 from faser_align.dag.submit import dagman_jobs, rescue_file, resume_dag, stop_dag, submit_dag
@@ -48,7 +48,7 @@ class Campaign:
         program.chmod(0o755)
         record = manifest(parse_config(text, str(workdir / "x.toml")), self.folder, name=self.folder.name)
         record |= {"python": str(program), "job_python": str(program), "hook": "/hook.py"}
-        self.created: Created = create_campaign(Plan(record, b"", text, render(record)), lambda folder, record: None)
+        self.created = create_campaign(Plan(record, b"", text, render(record)), lambda folder, record: None)
         self.schedd = htcondor2.Schedd()
 
     def orders(self, text: str) -> None:

@@ -14,7 +14,6 @@ ALLOWED = {
     ("alignment/quality/momenta.py", "write_momenta"): "into a file of system.atomic",
     ("alignment/pede/runner.py", "run_pede"): "pede's own output, while it runs",
     ("alignment/solver/normal_equations.py", "write_normal"): "into a file of system.atomic",
-    ("operations/command_lock.py", "_taken"): "a lock",
     ("predecessor/campaign.py", "import_campaign"): "whole folders",
     ("predecessor/campaign.py", "_copy"): "into a folder that gets its name when it is whole",
     ("operations/moving.py", "_copy"): "into a name of system.atomic",
@@ -24,7 +23,6 @@ ALLOWED = {
     ("cli/main.py", "_write_no_more"): "/dev/null",
     ("cli/streams.py", "prepare"): "/dev/null",
     ("operations/submission.py", "write_new"): "what is in the way is moved aside",
-    ("dag/create.py", "undo"): "whole folders",
     ("dag/create.py", "_put_in_place"): "whole folders",
     ("dag/submit.py", "stop_dag"): "the halt file, whose being there is all that DAGMan looks at",
     ("hooks/log.py", "write"): "a log, to which lines are added",
@@ -50,7 +48,7 @@ ALLOWED = {
 }
 WRITERS = {"write_text", "write_bytes", "touch", "save", "savez", "savetxt", "tofile", "recreate", "fdopen"}
 MOVERS = {"os.replace", "os.rename", "os.link", "shutil.copy", "shutil.copyfile", "shutil.copy2", "shutil.move"}
-OURS = {"write_text", "replacing", "temporary", "write_new"}
+OURS = {"write_text", "write_bytes", "replacing", "temporary", "write_new"}
 
 
 def writes(call: ast.Call) -> bool:
