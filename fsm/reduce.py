@@ -74,7 +74,7 @@ def _pre(reaction: Reaction, event: "Pre") -> int:
             reaction.move_campaign("validation_asked", campaign["stage"], campaign["iteration"])
     elif node["kind"] == "mille":
         reaction.move_campaign("solving_started", *at)
-    elif not is_reconstructing(campaign, *at):
+    elif campaign["state"] not in ("reconstructing", "solving") or (campaign["stage"], campaign["iteration"]) != at:
         reaction.move_campaign("reconstruction_started", *at)
     return 0
 
@@ -188,12 +188,6 @@ def reopens(campaign: "Campaign", dag_id: str) -> bool:
     Its next FINAL ends the campaign again. A script of an earlier DAGMan that slept reopens nothing.
     """
     return campaign["state"] in ("failed", "removed") and campaign["dag_id"] == dag_id
-
-
-def is_reconstructing(campaign: "Campaign", stage: int, iteration: int) -> bool:
-    """Return whether the campaign is in this iteration already."""
-    at = (campaign["stage"], campaign["iteration"])
-    return campaign["state"] in ("reconstructing", "solving") and at == (stage, iteration)
 
 
 def late_hold(event: "Hold", attempts: "Sequence[Attempt]", dag_id: str) -> int:

@@ -8,6 +8,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+INITIAL = "created"
+UNFINISHED = ("created", "submitted", "reconstructing", "solving", "validating")
+SUCCESSES = ("converged", "reconstructed")
+# Ends by a decision, after which no DAGMan continues by itself.
+SETTLED = (*SUCCESSES, "rejected", "exhausted", "diverged", "stalled", "starved")
+ENDS = (*SETTLED, "failed", "removed")
+STATES = UNFINISHED + ENDS
+
 # The campaign. (source, event, destination)
 CAMPAIGN = (
     ("created", "submitted", "submitted"),
@@ -34,49 +42,11 @@ CAMPAIGN = (
     ("solving", "diverged", "diverged"),
     ("solving", "stalled", "stalled"),
     ("solving", "starved", "starved"),
-    ("created", "final_failed", "failed"),
-    ("submitted", "final_failed", "failed"),
-    ("reconstructing", "final_failed", "failed"),
-    ("solving", "final_failed", "failed"),
-    ("validating", "final_failed", "failed"),
-    ("created", "final_removed", "removed"),
-    ("submitted", "final_removed", "removed"),
-    ("reconstructing", "final_removed", "removed"),
-    ("solving", "final_removed", "removed"),
-    ("validating", "final_removed", "removed"),
-    ("rejected", "resumed", "submitted"),
-    ("exhausted", "resumed", "submitted"),
-    ("diverged", "resumed", "submitted"),
-    ("stalled", "resumed", "submitted"),
-    ("starved", "resumed", "submitted"),
-    ("failed", "resumed", "submitted"),
-    ("removed", "resumed", "submitted"),
-    ("rejected", "extended", "submitted"),
-    ("exhausted", "extended", "submitted"),
-    ("diverged", "extended", "submitted"),
-    ("stalled", "extended", "submitted"),
-    ("starved", "extended", "submitted"),
-    ("failed", "extended", "submitted"),
-    ("removed", "extended", "submitted"),
+    *((state, "final_failed", "failed") for state in UNFINISHED),
+    *((state, "final_removed", "removed") for state in UNFINISHED),
+    *((state, "resumed", "submitted") for state in ENDS if state not in SUCCESSES),
+    *((state, "extended", "submitted") for state in ENDS if state not in SUCCESSES),
 )
-
-INITIAL = "created"
-UNFINISHED = ("created", "submitted", "reconstructing", "solving", "validating")
-ENDS = (
-    "converged",
-    "reconstructed",
-    "rejected",
-    "exhausted",
-    "diverged",
-    "stalled",
-    "starved",
-    "failed",
-    "removed",
-)
-SUCCESSES = ("converged", "reconstructed")
-# Ends by a decision, after which no DAGMan continues by itself.
-SETTLED = ("converged", "reconstructed", "rejected", "exhausted", "diverged", "stalled", "starved")
-STATES = UNFINISHED + ENDS
 
 # Names of verdicts on an iteration; ``after_verdict`` returns the event for each.
 VERDICTS = ("go_on", "converged", "limit", "diverged", "stalled", "starved")

@@ -57,15 +57,11 @@ def send_due(folder: str, *, final: bool = False) -> int:
     # Readers do not wait for a silent server; the script publishes again after the delivery, and reports errors then.
     with contextlib.suppress(sqlite3.Error, OSError):
         publish.publish(folder)
-    lock = database.QueueLock(f"{folder}/{layout.OUTBOX_LOCK}", budget_s)
-    try:
+    with contextlib.closing(database.QueueLock(f"{folder}/{layout.OUTBOX_LOCK}", budget_s)) as lock, Worker() as worker:
         if not lock.acquired:
             return 0
-        with Worker() as worker:
-            _prepare(worker)
-            return _deliver_with_lock(worker, folder, time.monotonic() + budget_s, final=final)
-    finally:
-        lock.close()
+        _prepare(worker)
+        return _deliver_with_lock(worker, folder, time.monotonic() + budget_s, final=final)
 
 
 def without_dagman(folder: str, sending: bool) -> None:

@@ -18,11 +18,7 @@ CREDENTIAL = "FASER_ALIGN_CREDENTIAL"  # system.credential.VARIABLE: other pools
 
 
 def main(argv: "list[str]") -> int:
-    """Run the script of a phase and return its exit status.
-
-    Args:
-        argv: phase, campaign folder, node, and DAGMan's macros for the phase.
-    """
+    """Run the script of a phase and return its exit status; ``argv`` is phase, campaign, node, and DAGMan's macros for the phase."""
     status = fallback(argv)
     try:
         if CREDENTIAL in os.environ:

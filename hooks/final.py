@@ -17,11 +17,7 @@ DAG_HALTED = 6  # $DAG_STATUS (HTCondor manual, DAGMan: special script macros)
 
 
 def run(folder: str, event: "events.Final") -> tuple[int, bool]:
-    """Record the end of DAGMan and deliver pending messages.
-
-    Returns:
-        Exit status, and whether the database holds the event.
-    """
+    """Record the end of DAGMan and deliver messages; return exit status, and whether the database holds the event."""
     site_packages()
     held = holds.read(folder)
     if event["dag_status"] == DAG_HALTED:
@@ -83,8 +79,10 @@ def remove_unused(folder: str) -> None:
         # Keep the validation's first constants: only the submission writes them.
         first = (stage, number) == (layout.VALIDATION, layout.BEFORE)
         if not first and not os.path.exists(f"{place}/{layout.RECO}/{layout.LOGS}"):
+            copy = layout.constants_file(folder, stage, number)
             with contextlib.suppress(OSError):
-                _remove_copy(layout.constants_file(folder, stage, number), latest)
+                if latest and filecmp.cmp(copy, latest, shallow=False):
+                    os.unlink(copy)
         for root in (folder, record["data"]):
             unused = layout.iteration_folder(root, stage, number)
             for part in (layout.RECO, layout.MILLEPEDE, layout.KFALIGNMENT):
@@ -96,12 +94,6 @@ def remove_unused(folder: str) -> None:
 
 # The exit status does not depend on anything that the script does after the snapshot.
 FINISHES = (publish_page, remove_unused)
-
-
-def _remove_copy(path: str, latest: str | None) -> None:
-    """Remove constants that are a copy of the latest ones."""
-    if latest and filecmp.cmp(path, latest, shallow=False):
-        os.unlink(path)
 
 
 def _remove_empty(folder: str) -> None:

@@ -16,16 +16,7 @@ CONTINUES = ("go_on", "stage_finished", "validation_asked")  # after these DAGMa
 
 
 def run(folder: str, kind: str, event: "Post") -> "tuple[int, bool]":
-    """Record that an attempt ended.
-
-    Args:
-        folder: the campaign.
-        kind: of the node, as ``layout.parse_node`` returns it.
-        event: the event.
-
-    Returns:
-        Exit status, and whether the database holds the event.
-    """
+    """Record that an attempt of a node of this ``kind`` ended; return exit status, and whether the database holds the event."""
     if kind != "reco":
         return _after_millepede(folder, event)
     if event["ret"]:

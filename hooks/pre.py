@@ -11,16 +11,9 @@ if TYPE_CHECKING:
 
 
 def run(folder: str, kind: str, event: "Pre", wait_s: float) -> "tuple[int, bool]":
-    """Record that an attempt begins.
+    """Record that an attempt of a node of this ``kind`` begins, at least ``wait_s`` after the one before.
 
-    Args:
-        folder: the campaign.
-        kind: of the node, as ``layout.parse_node`` returns it.
-        event: the event.
-        wait_s: time between two attempts of a node.
-
-    Returns:
-        Exit status, and whether the database holds the event.
+    Returns the exit status, and whether the database holds the event.
     """
     if wait_s and event["retry"] and _too_early(folder, event, wait_s):
         return exit_codes.DEFER, False

@@ -3,6 +3,7 @@
 Each request has its own id, so that none is applied twice if a script is killed between its commit and removing the file.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from faser_align.campaign import layout, submissions
 from faser_align.campaign.changes import Change
 from faser_align.fsm import events
 from faser_align.fsm.errors import StoreError
-from faser_align.state import database, spool
+from faser_align.state import database, queries, spool
 
 
 def identity() -> str:
@@ -44,6 +45,16 @@ def put(folder: str, name: str, about: "events.Request", key: str = "") -> str:
 def of_change(change: Change) -> "events.Request":
     """Return the request of a later change of the manifest, which has the change's keys."""
     return cast("events.Request", change)
+
+
+def recorded(folder: str) -> set[str]:
+    """Return the ids of the requests in the snapshot and in the spool of the campaign in ``folder``."""
+    with queries.published(folder) as db:
+        found = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
+    for name in spool.waiting(folder):
+        with contextlib.suppress(OSError, ValueError, TypeError):  # recorded just now, or to be quarantined
+            found.add(spool.read(folder, name).get("id", ""))
+    return found
 
 
 def solution(folder: str, iteration: int) -> "events.Request | None":

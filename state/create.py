@@ -70,7 +70,7 @@ def columns(record: Manifest) -> Columns:
     }
 
 
-def begin(db: sqlite3.Connection, record: Manifest, now: str, host: str) -> int:
+def begin(db: sqlite3.Connection, record: Manifest, now: str, host: str) -> None:
     """Write the first rows of a campaign, at UTC time ``now`` on machine ``host``."""
     derived = columns(record)
     db.execute(
@@ -88,4 +88,3 @@ def begin(db: sqlite3.Connection, record: Manifest, now: str, host: str) -> int:
         "INSERT INTO history VALUES (NULL, ?, 'campaign', '', 'created', ?, '', 0, 0, '', 0, '', '', ?, ?)",
         (now, table.INITIAL, host, json.dumps(facts)),
     )
-    return 0

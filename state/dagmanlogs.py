@@ -7,7 +7,7 @@ Sources: HTCondor manual, "DAGMan: machine-readable event history" (JOBSTATE_LOG
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from faser_align.campaign import layout
@@ -62,39 +62,30 @@ def jobstate(text: str) -> list[Line]:
 PRE_FAILED, POST_KILLED = "PRE_SCRIPT_FAILURE", "POST_SCRIPT_KILLED"
 _OUT_TIME = re.compile(r"(\d\d/\d\d/\d\d \d\d:\d\d:\d\d) (.*)")
 _JOB = re.compile(r"Event: ULOG_\w+ for HTCondor Node (\S+) \((-?\d+)\.(-?\d+)\.")
-# Line of dagman.out -> line of JOBSTATE_LOG: node, event, value; "job" is the job of the node's last event.
-_OUT: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], tuple[str, str, str]]], ...] = (
-    (
+# Line of dagman.out -> line of JOBSTATE_LOG: node, event, value; JOB is the job of the node's last event.
+_OUT = {
+    re.compile(pattern): line
+    for pattern, line in {
         # The program's name at its start; from HTCondor 25.11 only the batch has the job id.
-        re.compile(r"(?:\*\* condor_scheduniv_exec\.|Workflow batch-id: <)(\d+\.\d+)"),
-        lambda m, job: (DAGMAN, "DAGMAN_STARTED", m[1]),
-    ),
-    (re.compile(r"PRE Script of node (\S+) completed succ"), lambda m, job: (m[1], "PRE_SCRIPT_SUCCESS", "-")),
-    (re.compile(r"PRE_SKIP return value .* with node (\S+)"), lambda m, job: (m[1], "PRESKIP", "-")),
-    (
-        re.compile(r"PRE Script of (?:node|Job) (\S+) died on signal (\d+)"),
-        lambda m, job: (m[1], PRE_FAILED, f"-{m[2]}"),
-    ),
-    (re.compile(r"PRE Script of (?:node|Job) (\S+) failed"), lambda m, job: (m[1], PRE_FAILED, "-")),
-    (re.compile(r"Running PRE script of Node (\S+)\.\.\."), lambda m, job: (m[1], "PRE_SCRIPT_STARTED", "-")),
-    (re.compile(r"Running POST script of Node (\S+)\.\.\."), lambda m, job: (m[1], "POST_SCRIPT_STARTED", job)),
-    (re.compile(r"Node (\S+) job proc \(\S+\) completed succ"), lambda m, job: (m[1], "JOB_SUCCESS", "0")),
-    (re.compile(r"Node (\S+) job proc \(\S+\) failed with status (\d+)"), lambda m, job: (m[1], "JOB_FAILURE", m[2])),
-    (
-        re.compile(r"Node (\S+) job proc \(\S+\) failed with signal (\d+)"),
-        lambda m, job: (m[1], "JOB_FAILURE", f"-{m[2]}"),
-    ),
-    (
-        re.compile(r"Event: ULOG_JOB_ABORTED for HTCondor Node (\S+)"),
-        lambda m, job: (m[1], "JOB_FAILURE", str(REMOVED)),
-    ),
-    (re.compile(r"Event: ULOG_JOB_HELD for HTCondor Node (\S+)"), lambda m, job: (m[1], "JOB_HELD", job)),
-    (re.compile(r"POST Script of node (\S+) completed succ"), lambda m, job: (m[1], "POST_SCRIPT_SUCCESS", job)),
-    (re.compile(r"POST Script of node (\S+) failed"), lambda m, job: (m[1], "POST_SCRIPT_FAILURE", job)),
-    (re.compile(r"POST Script of node (\S+) died on signal"), lambda m, job: (m[1], POST_KILLED, job)),
-    (re.compile(r"DAG status: (\d+) "), lambda m, job: (DAGMAN, "DAG_STATUS", m[1])),
-    (re.compile(r"Received (SIGUSR1)"), lambda m, job: (DAGMAN, "REMOVED", m[1])),
-)
+        r"(?:\*\* condor_scheduniv_exec\.|Workflow batch-id: <)(\d+\.\d+)": rf"{DAGMAN} DAGMAN_STARTED \1",
+        r"PRE Script of node (\S+) completed succ": r"\1 PRE_SCRIPT_SUCCESS -",
+        r"PRE_SKIP return value .* with node (\S+)": r"\1 PRESKIP -",
+        r"PRE Script of (?:node|Job) (\S+) died on signal (\d+)": rf"\1 {PRE_FAILED} -\2",
+        r"PRE Script of (?:node|Job) (\S+) failed": rf"\1 {PRE_FAILED} -",
+        r"Running PRE script of Node (\S+)\.\.\.": r"\1 PRE_SCRIPT_STARTED -",
+        r"Running POST script of Node (\S+)\.\.\.": r"\1 POST_SCRIPT_STARTED JOB",
+        r"Node (\S+) job proc \(\S+\) completed succ": r"\1 JOB_SUCCESS 0",
+        r"Node (\S+) job proc \(\S+\) failed with status (\d+)": r"\1 JOB_FAILURE \2",
+        r"Node (\S+) job proc \(\S+\) failed with signal (\d+)": r"\1 JOB_FAILURE -\2",
+        r"Event: ULOG_JOB_ABORTED for HTCondor Node (\S+)": rf"\1 JOB_FAILURE {REMOVED}",
+        r"Event: ULOG_JOB_HELD for HTCondor Node (\S+)": r"\1 JOB_HELD JOB",
+        r"POST Script of node (\S+) completed succ": r"\1 POST_SCRIPT_SUCCESS JOB",
+        r"POST Script of node (\S+) failed": r"\1 POST_SCRIPT_FAILURE JOB",
+        r"POST Script of node (\S+) died on signal": rf"\1 {POST_KILLED} JOB",
+        r"DAG status: (\d+) ": rf"{DAGMAN} DAG_STATUS \1",
+        r"Received (SIGUSR1)": rf"{DAGMAN} REMOVED \1",
+    }.items()
+}
 
 
 def dagman_out(text: str) -> list[Line]:
@@ -110,18 +101,13 @@ def dagman_out(text: str) -> list[Line]:
             jobs[event[1]] = f"{event[2]}.{event[3]}"  # also in the lines that a recovering DAGMan reads again
         if "[recovery mode]" in line:
             continue
-        for pattern, translate in _OUT:
+        for pattern, written in _OUT.items():
             said = pattern.match(timed[2])
             if said is not None and (at_s := local_s(timed[1])) is not None:
-                node, what, value = translate(said, jobs.get(said[1], "-"))
-                found.append(Line(at_s, node, what, value))
+                node, what, value = said.expand(written).split()
+                found.append(Line(at_s, node, what, jobs.get(node, "-") if value == "JOB" else value))
                 break
     return found
-
-
-def first_dagman(text: str) -> str:
-    """Return the id of the first DAGMan in dagman.out; empty without one."""
-    return next((line.value for line in dagman_out(text) if line.what == "DAGMAN_STARTED"), "")
 
 
 PHASES = ("pre", "post", "hold", "final")
@@ -143,12 +129,8 @@ def scripts(text: str) -> list[Script]:
     return found
 
 
-def script_lines(ended: list[Script]) -> list[Line]:
-    """Return the ends of scripts as lines of JOBSTATE_LOG; only POST has the job's exit status."""
-    return [line for script in ended for line in _lines_of(script)]
-
-
-def _lines_of(script: Script) -> Iterator[Line]:
+def lines_of(script: Script) -> Iterator[Line]:
+    """Yield the end of a script as lines of JOBSTATE_LOG; only POST has the job's exit status."""
     at_s, node = script.at_s, script.node
     if script.kind == "PRE" and script.status != exit_codes.DEFER:
         what = {0: "PRE_SCRIPT_SUCCESS", exit_codes.SKIP: "PRESKIP"}.get(script.status, PRE_FAILED)

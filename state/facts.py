@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 
 def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
-    """Return what a message says of its event, and of the campaign at that time.
-
-    Args:
-        db: the state database.
-        claimed: the message.
-    """
+    """Return what a message says of its event, and of the campaign at that time."""
     campaign = queries.campaign(db)
     event = queries.rows(db, "SELECT * FROM history WHERE id = ?", (claimed.history_ids[-1],))[0]
     told = queries.history(db, since=event["utc"])
@@ -34,6 +29,8 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
     iterations = [row for row in queries.iterations(db) if row["ended_utc"] and row["ended_utc"] <= event["utc"]]
     solved = iterations[-1] if iterations else None
     then = _nodes_then(db, event["id"])
+    sql = "SELECT destination FROM history WHERE subject = 'campaign' AND id <= ? ORDER BY id DESC LIMIT 1"
+    state_then = db.execute(sql, (event["id"],)).fetchone()
     limit = db.execute(
         "SELECT max(iteration) FROM nodes WHERE stage = ? AND kind = 'mille'", (max(1, event["stage"]),)
     ).fetchone()[0]
@@ -42,7 +39,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
         "folder": campaign["folder"],
         "dag_id": event["dag_id"],
         "event": claimed.kind,
-        "state": _state_then(db, event["id"]),
+        "state": str(state_then[0]) if state_then else table.INITIAL,
         "reason": queries.whole_reason(db, event["id"], event["event"], about.get("reason", "")),
         "utc": event["utc"],
         "stage": event["stage"],
@@ -60,7 +57,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
         "wall_s": queries.seconds(event["utc"]) - queries.seconds(campaign["created_utc"]),
         "constants": layout.result_file(campaign["folder"], solved["stage"], solved["iteration"]) if solved else None,
         "weak": weak_modes(iterations[-1]["metrics"]) if iterations else [],
-        "cpu_s": _sum_of(_cpu_s(row["metrics"]) for row in iterations),
+        "cpu_s": _sum_of([_cpu_s(row["metrics"]) for row in iterations]),
         "key": f"{campaign['name']}/{event['id']}",
         # Two campaigns may have the same name at different times.
         "thread": f"{campaign['name']}/{campaign['created_utc']}",
@@ -74,7 +71,9 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
         message["solver"] = solver_end(last["metrics"].get("solver", {}))
         message["plot"] = layout.plot_file(campaign["folder"], last["stage"], last["iteration"])
         message["no_plot"] = last["metrics"].get("no_plot", "")
-    validation = _validation_then(db, event["utc"])
+    validation = queries.validation(db)
+    if not "" < validation.get("ended_utc", "") <= event["utc"]:
+        validation = {}
     if claimed.kind in ("converged", "rejected"):
         message["validation"] = validation.get("metrics", {}).get("groups", {})
     if event["subject"] == "campaign" and claimed.kind != "submitted":
@@ -110,13 +109,6 @@ def quality(
     return assess(Limits.from_config(record["config"].get("quality", {})), subject)
 
 
-def _state_then(db: sqlite3.Connection, event: int) -> str:
-    """Return the campaign's state after the event with this id."""
-    sql = "SELECT destination FROM history WHERE subject = 'campaign' AND id <= ? ORDER BY id DESC LIMIT 1"
-    row = db.execute(sql, (event,)).fetchone()
-    return str(row[0]) if row else table.INITIAL
-
-
 def _nodes_then(db: sqlite3.Connection, event: int) -> list[queries.Row]:
     """Return the nodes that were held, failed or dropped after the event with this id, with state and reason, in order."""
     states = "('held', 'failed', 'lost')"
@@ -128,12 +120,6 @@ def _nodes_then(db: sqlite3.Connection, event: int) -> list[queries.Row]:
         "GROUP BY h.subject ORDER BY n.stage, n.iteration, n.kind DESC, n.file"
     )
     return [row for row in queries.rows(db, sql, (event,)) if row["state"] in ("held", "failed", "lost")]
-
-
-def _validation_then(db: sqlite3.Connection, utc: str) -> Mapping[str, Any]:
-    """Return the validation's row if it had ended by this time, else {}."""
-    found = queries.validation(db)
-    return found if found.get("ended_utc") and found["ended_utc"] <= utc else {}
 
 
 def weak_modes(metrics: "Metrics") -> "list[Mode]":
@@ -153,11 +139,10 @@ def _cpu_s(metrics: "Metrics") -> float | None:
     return None if reconstruction is None or solution is None else float(reconstruction + solution)
 
 
-def _sum_of(values: Iterable[float | None]) -> float | None:
+def _sum_of(values: Sequence[float | None]) -> float | None:
     """Return the sum, or None if a value is unknown or there is none."""
-    found = list(values)
-    known = [value for value in found if value is not None]
-    return sum(known) if known and len(known) == len(found) else None
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
 
 
 def _saved(db: sqlite3.Connection, iterations: Sequence[Mapping[str, Any]]) -> "Saved":

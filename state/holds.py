@@ -57,13 +57,11 @@ def take(db: sqlite3.Connection, event: "events.ScriptEvent", held: Sequence[Hol
     source: events.Source = {"dag_id": dag_id, "utc": event["utc"], "host": event["host"]}
     for hold in held:
         # A hold without a time was recorded while the log could not be read.
-        if known & {(hold.job_id, hold.time), (hold.job_id, "")} or not _is_node(db, hold.node):
+        if known & {(hold.job_id, hold.time), (hold.job_id, "")}:
+            continue
+        if not db.execute("SELECT 1 FROM nodes WHERE node = ?", (hold.node,)).fetchone():
             continue
         writer.apply(db, events.hold(source, *hold))
-
-
-def _is_node(db: sqlite3.Connection, name: str) -> bool:
-    return db.execute("SELECT 1 FROM nodes WHERE node = ?", (name,)).fetchone() is not None
 
 
 def age_s(held: Sequence[Hold]) -> float:

@@ -5,7 +5,6 @@ it is rebuilt.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from faser_align.campaign.manifest import convergence_of
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import events, exit_codes, table, validation, verdict
 from faser_align.fsm.rules import Rules
+from faser_align.system.read import end_of
 
 if TYPE_CHECKING:
     from faser_align.fsm.metrics import Metrics
@@ -85,11 +85,5 @@ def why(ret: int, folder: str, name: str) -> str:
 
 def last_line(path: str) -> str:
     """Return the last nonblank line of a log; empty without one."""
-    try:
-        with open(path, "rb") as log:
-            log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - LOG_BYTES))
-            lines = log.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
+    lines = end_of(path, LOG_BYTES).decode("utf-8", "replace").splitlines()
     return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -4,14 +4,13 @@ The own log of a reconstruction job is the output of its programs: ``NODE.log``,
 failed attempt. That of a Millepede job without a solution is the solver's output. Other jobs use standard error.
 """
 
-import os
 import re
-import stat
 from typing import NamedTuple
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 from faser_align.fsm.reasons import strip_control_characters
+from faser_align.system.read import end_of
 
 LINES = 20
 LINE_CHARS_MAX = 300
@@ -57,15 +56,7 @@ def _paths(folder: str, node: str, why: str, reason: str) -> list[str]:
 
 def _lines(path: str) -> list[str]:
     """Return the nonblank lines at the end of a log; none if it is not a readable file."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a job may have put a pipe in its place
-        with open(descriptor, "rb") as log:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return []
-            log.seek(max(0, os.fstat(descriptor).st_size - BYTES_MAX))
-            text = log.read(BYTES_MAX).decode("utf-8", "replace")
-    except OSError:
-        return []
+    text = end_of(path, BYTES_MAX).decode("utf-8", "replace")
     return [line for line in text.split("\n") if line.strip()]
 
 

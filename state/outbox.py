@@ -62,14 +62,13 @@ def claim(
         seen: rows that this process is done with.
         unresponsive: targets that have not answered this process.
     """
-    found: list[Claim] = []
 
-    def work(db: sqlite3.Connection) -> int:
+    def work(db: sqlite3.Connection) -> Claim | None:
         _give_up(db)
         waiting = (message for message in _open(db, final=final) if message.id not in seen)
         choice = next_message.choose(waiting, unresponsive=unresponsive)
         if choice is None:
-            return 0
+            return None
         ids = tuple(message.id for message in choice.messages)
         leased = database.utc()  # one for all: a lease whose script was killed is repeated as it was
         db.executemany(
@@ -79,11 +78,9 @@ def claim(
         first, tries = choice.messages[0], max(message.tries for message in choice.messages) + 1
         history_ids = tuple(message.history_id for message in choice.messages)
         about = (ids, history_ids, first.target, first.kind, tries)
-        found.append(Claim(*about, choice.shares, first.reached, choice.behind))
-        return 0
+        return Claim(*about, choice.shares, first.reached, choice.behind)
 
-    database.transact(folder, work)
-    return found[0] if found else None
+    return database.transact(folder, work)
 
 
 def _open(db: sqlite3.Connection, *, final: bool) -> list[Open]:
@@ -142,12 +139,8 @@ def _give_up(db: sqlite3.Connection) -> None:
 
 def decline(folder: str, claimed: Claim) -> None:
     """Close a leased message that its target, according to the user's own file, does not accept."""
-
-    def work(db: sqlite3.Connection) -> int:
-        db.executemany("UPDATE outbox SET state = 'unwanted' WHERE id = ?", [(row,) for row in claimed.ids])
-        return 0
-
-    database.transact(folder, work)
+    rows = [(row,) for row in claimed.ids]
+    database.transact(folder, lambda db: db.executemany("UPDATE outbox SET state = 'unwanted' WHERE id = ?", rows))
 
 
 def _reached(db: sqlite3.Connection) -> dict[int, tuple[str, ...]]:
@@ -167,13 +160,13 @@ def mark(folder: str, claimed: Claim, problem: str | None, reached: Sequence[str
     now = time.time()
     partly = {"rows": claimed.ids, "reached": reached} if reached else {}
 
-    def work(db: sqlite3.Connection) -> int:
+    def work(db: sqlite3.Connection) -> None:
         if problem is None:
             db.executemany(
                 "UPDATE outbox SET state = 'sent', sent_utc = ?, error = '' WHERE id = ?",
                 [(database.utc(now), row) for row in claimed.ids],
             )
-            return 0
+            return
         state = "pending" if claimed.tries < TRIES_MAX else "failed"
         later = database.utc(now + BACKOFF_S * 2 ** (claimed.tries - 1))
         db.executemany(
@@ -181,7 +174,6 @@ def mark(folder: str, claimed: Claim, problem: str | None, reached: Sequence[str
             [(state, later, problem, row) for row in claimed.ids],
         )
         _note(db, database.utc(now), (claimed.target, claimed.kind, claimed.tries, problem), partly)
-        return 0
 
     database.transact(folder, work)
 

@@ -8,7 +8,7 @@ import os
 import shlex
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,15 +68,11 @@ def rows(db: sqlite3.Connection, sql: str, values: tuple[object, ...] = ()) -> l
 def campaign(db: sqlite3.Connection) -> Row:
     """Return the campaign's own row with decoded lists."""
     row = rows(db, "SELECT * FROM campaign")[0]
-    if row["state"] == "exhausted" and not _has_solution(db):
+    # An imported campaign has no nodes at all, and was solved.
+    has_solution = "SELECT EXISTS (SELECT 1 FROM nodes WHERE kind = 'mille') OR NOT EXISTS (SELECT 1 FROM nodes)"
+    if row["state"] == "exhausted" and not db.execute(has_solution).fetchone()[0]:
         row["state"] = "reconstructed"  # earlier versions ended a `reco` as exhausted
     return {**row, "targets": json.loads(row["targets"]), "messages": json.loads(row["messages"])}
-
-
-def _has_solution(db: sqlite3.Connection) -> bool:
-    """Return whether the campaign has Millepede nodes; an imported one has no nodes at all, and was solved."""
-    sql = "SELECT EXISTS (SELECT 1 FROM nodes WHERE kind = 'mille') OR NOT EXISTS (SELECT 1 FROM nodes)"
-    return bool(db.execute(sql).fetchone()[0])
 
 
 def campaign_now(db: sqlite3.Connection, folder: str) -> Row:
@@ -119,16 +115,10 @@ def decisions(db: sqlite3.Connection) -> list[Row]:
 
 def _iterations(db: sqlite3.Connection, where: str) -> list[Row]:
     found = rows(db, f"SELECT * FROM iterations WHERE {where} ORDER BY stage, iteration", (layout.VALIDATION,))
-    return [
-        {**row, "criteria": json.loads(row["criteria"]), "metrics": json.loads(row["metrics"]), "wall_s": _span_s(row)}
-        for row in found
-    ]
-
-
-def _span_s(row: Mapping[str, Any]) -> float | None:
-    if not row["ended_utc"]:
-        return None
-    return seconds(row["ended_utc"]) - seconds(row["started_utc"])
+    for row in found:
+        row |= {"criteria": json.loads(row["criteria"]), "metrics": json.loads(row["metrics"])}
+        row["wall_s"] = seconds(row["ended_utc"]) - seconds(row["started_utc"]) if row["ended_utc"] else None
+    return found
 
 
 def seconds(utc: str) -> float:
@@ -270,9 +260,14 @@ def view(db: sqlite3.Connection, name: str) -> Table:
 def outbox(db: sqlite3.Connection) -> list[Row]:
     """Return all messages with their delivery states."""
     return rows(
-        db,
-        "SELECT o.*, h.utc, h.event, h.node FROM outbox AS o JOIN history AS h ON h.id = o.history_id ORDER BY o.id",
+        db, "SELECT o.*, h.utc, h.event, h.node FROM outbox AS o JOIN history AS h ON h.id = o.history_id ORDER BY o.id"
     )
+
+
+def messages(folder: str) -> list[Row]:
+    """Return ``outbox`` of the snapshot of the campaign in ``folder``."""
+    with published(folder) as db:
+        return outbox(db)
 
 
 def held(db: sqlite3.Connection) -> list[Row]:

@@ -1,5 +1,6 @@
 """Migrate an older program's state database between two DAGMans, never in or beside a script."""
 
+import contextlib
 import os
 import sqlite3
 
@@ -20,12 +21,13 @@ def bring_up_to_date(folder: str) -> bool:
     Raises:
         StoreError: a newer program has changed the database, or it cannot be read or written.
     """
-    try:
-        lock = database.QueueLock(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX)
-        try:
-            from faser_align.state import redolog
+    from faser_align.state import redolog
 
-            old = _is_old(folder)
+    try:
+        with contextlib.closing(database.QueueLock(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX)):
+            with contextlib.closing(database.connect(folder)) as db:
+                database.refuse_newer(db)
+                old = db.execute("PRAGMA user_version").fetchone()[0] < database.SCHEMA
             if not old and os.path.exists(f"{folder}/{layout.REDO}"):
                 return False
             if old:
@@ -33,18 +35,7 @@ def bring_up_to_date(folder: str) -> bool:
 
                 schema.migrate(f"{folder}/{layout.STATE}")
             redolog.begin(folder)  # its statements have the new schema
-        finally:
-            lock.close()
         publish.publish(folder)
     except (sqlite3.Error, OSError) as problem:
         raise StoreError(f"the state database {folder}/{layout.STATE} cannot be migrated: {problem}") from problem
     return True
-
-
-def _is_old(folder: str) -> bool:
-    db = database.connect(folder)
-    try:
-        database.refuse_newer(db)
-        return bool(db.execute("PRAGMA user_version").fetchone()[0] < database.SCHEMA)
-    finally:
-        db.close()

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from faser_align.campaign import layout
@@ -59,10 +58,7 @@ def examine(folder: str, record: Manifest, scratch: str, name: str, file: str) -
 
 def _size(db: sqlite3.Connection) -> tuple[int, int]:
     """Return the numbers of rows of the history and of transactions."""
-    return (
-        db.execute("SELECT max(id) FROM history").fetchone()[0],
-        db.execute("PRAGMA application_id").fetchone()[0],
-    )
+    return (db.execute("SELECT max(id) FROM history").fetchone()[0], db.execute("PRAGMA application_id").fetchone()[0])
 
 
 def replayed(folder: str, record: Manifest, scratch: str) -> Copy | None:
@@ -87,13 +83,9 @@ def _of_another(db: sqlite3.Connection, record: Manifest) -> list[str]:
     return [f"it is the state database of {name} in {folder}"]
 
 
-@contextlib.contextmanager
-def opened(path: str) -> Iterator[sqlite3.Connection]:
-    db = sqlite3.connect(path, isolation_level=None)
-    try:
-        yield db
-    finally:
-        db.close()
+def opened(path: str) -> contextlib.closing[sqlite3.Connection]:
+    """Open a database, for a ``with`` block, without the transactions of Python's own."""
+    return contextlib.closing(sqlite3.connect(path, isolation_level=None))
 
 
 # Numbered, since the logs may lack the time of a hold.
@@ -121,7 +113,7 @@ _MESSAGE = (
 )
 _KEY = 9  # columns that identify a message
 DELIVERY_UNKNOWN = "whether it was sent is not known: its event was taken from DAGMan's logs"
-_SETTLED = ("sent", "unwanted", "failed")  # final states of a message in a copy, the most certain first
+_SETTLED = {"sent": 0, "unwanted": 1, "failed": 2, "": 3}  # final states of a message in a copy, the most certain first
 
 
 def restore_message_states(path: str, copies: tuple[Copy, ...]) -> int:
@@ -130,7 +122,7 @@ def restore_message_states(path: str, copies: tuple[Copy, ...]) -> int:
     for copy in copies:
         for row in _read(copy.path, _MESSAGE):
             key, told = row[:_KEY], row[_KEY:-1]
-            if told[0] in _SETTLED and _rank(told) < _rank(ends.get(key, ("",))):
+            if told[0] in _SETTLED and _SETTLED[told[0]] < _SETTLED[ends.get(key, ("",))[0]]:
                 ends[key] = told
     changed = 0
     with opened(path) as db:
@@ -145,10 +137,6 @@ def restore_message_states(path: str, copies: tuple[Copy, ...]) -> int:
                 )
                 changed += 1
     return changed
-
-
-def _rank(end: tuple[Any, ...]) -> int:
-    return _SETTLED.index(end[0]) if end[0] in _SETTLED else len(_SETTLED)
 
 
 def _read(path: str, sql: str) -> list[tuple[Any, ...]]:

@@ -5,6 +5,7 @@ and the host is empty: the logs do not have it.
 """
 
 import copy
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,6 +25,9 @@ UNSURE = "unsure"  # marks an event of a killed script, which may not have commi
 UNDECIDED = "undecided"  # marks a killed POST whose decision is in no log: it is not applied
 
 
+_UNLOGGED = itertools.repeat(("", ""))
+
+
 class Replayable(NamedTuple):
     """An event to apply.
 
@@ -40,19 +44,20 @@ class Replayable(NamedTuple):
 def events_of(logs: Logs, record: Manifest, changed: Sequence[Change] = ()) -> list[Replayable]:
     """Return the events of a campaign in order, as scripts and commands made them.
 
-    Args:
-        logs: the campaign's logs.
-        record: the manifest as it was submitted; its folder has the metrics.
-        changed: later changes of the manifest.
+    ``record`` is the manifest as it was submitted, whose folder has the metrics, ``changed`` are its later changes.
     """
     scripts = dagmanlogs.scripts(logs.scripts)
-    holds = _Holds(logs.jobs)
+    holds: dict[str, list[tuple[str, str]]] = defaultdict(list)  # time and reason of every hold, by job
+    for held in joblogs.job_events(logs.jobs.splitlines(), (joblogs.HELD,)):
+        holds[held.job_id].append((held.time, held.why_held[: judging.REASON_CHARS_MAX]))
+    of_job = {job_id: iter(of) for job_id, of in holds.items()}
     tries: Counter[tuple[str, str]] = Counter()
     retries = {(s.node, s.macros[3]): int(s.macros[0]) for s in scripts if s.kind == "POST" and len(s.macros) > 3}
     dag_id = UNKNOWN
     logged: list[Replayable] = []
     for run in script_runs(logs):
-        hold = holds.next(run.job_id) if run.phase == "hold" else None
+        # The log has all holds of a job, and then none for a HOLD script that a restarted DAGMan repeats, or none.
+        hold = next(of_job.get(run.job_id, _UNLOGGED), None) if run.phase == "hold" else None
         if (run.phase == "pre" and (run.status or 0) > 0) or (run.phase == "hold" and hold is None):
             continue
         source: events.Source = {"dag_id": run.dag_id, "utc": database.utc(run.at_s), "host": ""}
@@ -160,27 +165,6 @@ def _change_event(change: Change, record: Manifest) -> "events.Control":
     if changes.is_extension(change["key"]):
         return events.request("extended", {**about, "stage": int(change["key"].split(".")[1])})
     return events.request("changed", {**about, "columns": create.columns(record)})
-
-
-class _Holds:
-    """Time and reason of every hold, by job."""
-
-    def __init__(self, jobs: str) -> None:
-        self._of: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        for event in joblogs.job_events(jobs.splitlines(), (joblogs.HELD,)):
-            self._of[event.job_id].append((event.time, event.why_held[: judging.REASON_CHARS_MAX]))
-        self._seen: Counter[str] = Counter()
-
-    def next(self, job_id: str) -> tuple[str, str] | None:
-        """Return time and reason of the hold of the job's next HOLD script, empty if the event log has none of the job.
-
-        None for a HOLD script that a restarted DAGMan repeats: the log has all holds of a job or none.
-        """
-        place, known = self._seen[job_id], self._of.get(job_id)
-        self._seen[job_id] += 1
-        if known is None:
-            return "", ""
-        return known[place] if place < len(known) else None
 
 
 def _ended(event: "events.Post", run: ScriptRun, record: Manifest, *, latest: bool) -> "events.Post":

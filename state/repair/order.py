@@ -35,7 +35,7 @@ def script_runs(logs: Logs) -> list[ScriptRun]:
         [(line.at_s, line.value) for line in second if line.what == "DAGMAN_STARTED"] + _submissions(logs.dagman_log)
     )
     found = _complete(runs_in(dagmanlogs.jobstate(logs.jobstate), began, values), runs_in(second, began, values))
-    ended = runs_in(dagmanlogs.script_lines(scripts), began, values)
+    ended = runs_in([line for script in scripts for line in dagmanlogs.lines_of(script)], began, values)
     answered = {(s.node, s.macros[3]): s.status for s in scripts if s.kind == "POST" and len(s.macros) > 3}
     ended = [
         one._replace(status=answered.get((one.node, one.job_id), one.status)) if one.phase == "post" else one
@@ -52,15 +52,13 @@ def _submissions(dagman_log: str) -> list[tuple[int, str]]:
 
 def _places(first: Sequence[ScriptRun], second: Sequence[ScriptRun]) -> list[int | None]:
     """Return for each of ``second`` the index of the same run in ``first``; None without one."""
-    known: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for place, one in enumerate(first):
-        known[_name(one)].append(place)
-    named: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for place, one in enumerate(second):
-        named[_name(one)].append(place)
+    by_name: tuple[dict[tuple[str, ...], list[int]], ...] = (defaultdict(list), defaultdict(list))
+    for runs, known in zip((first, second), by_name, strict=True):
+        for place, one in enumerate(runs):
+            known[_name(one)].append(place)
     found: list[int | None] = [None] * len(second)
-    for name, places in named.items():
-        same = known[name]
+    for name, places in by_name[1].items():
+        same = by_name[0][name]
         for i, j in _aligned([first[place] for place in same], [second[place] for place in places]):
             found[places[j]] = same[i]
     return found

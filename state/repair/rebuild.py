@@ -77,10 +77,11 @@ def read_logs(folder: str) -> Logs:
     """Return the logs of the campaign in ``folder``, those of all its DAGs in order."""
     beside = [f"{folder}/{name}" for name in layout.dag_files(folder)]
     outs = [text_of(dag + layout.ENDING_DAGMAN_OUT) for dag in beside]
+    began = [[line.value for line in dagmanlogs.dagman_out(out) if line.what == "DAGMAN_STARTED"] for out in outs[1:]]
     return Logs(
         jobstate=text_of(f"{folder}/{layout.JOBSTATE_LOG}"),
         dagman_out="".join(outs),
-        extended_by=tuple(dagmanlogs.first_dagman(out) for out in outs[1:]),
+        extended_by=tuple(next(iter(ids), "") for ids in began),
         dagman_log="".join(text_of(dag + layout.ENDING_DAGMAN_LOG) for dag in beside),
         scripts=text_of(f"{folder}/{layout.SCRIPTS_LOG}"),
         jobs=text_of(f"{folder}/{layout.JOB_LOG}"),
@@ -98,15 +99,13 @@ def locked(folder: str) -> Iterator[None]:
         lock = database.QueueLock(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX)
     except OSError as problem:
         raise StoreError(f"{folder} cannot be written: {problem.strerror}") from problem
-    try:
+    with contextlib.closing(lock):
         if not lock.acquired:
             raise StoreError(f"another process writes the state database of {folder}; repeat the command later")
         for name in os.listdir(folder):
             if name.startswith(_SCRATCH):
                 shutil.rmtree(f"{folder}/{name}", ignore_errors=True)
         yield
-    finally:
-        lock.close()
 
 
 _SCRATCH = ".repair."
@@ -148,7 +147,8 @@ def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
     unfit, taken, refused = applied
     restored = copied.restore_message_states(path, copies)
     closed = _close(path, logs)
-    _count_on(path, max(copy.transactions for copy in copies) + 1)
+    with opened(path) as db:  # a count beyond any redo log, so that the new database is not compared with an old one
+        db.execute(f"PRAGMA application_id = {max(copy.transactions for copy in copies) + 1}")
     store = copies[0]
     idle = made_from == STORE and not (taken or restored or closed or store.migrated or spool.waiting(folder))
     spooled = [one.spooled for one in events if one.spooled]
@@ -201,12 +201,6 @@ def _close(path: str, logs: Logs) -> str:
         writer.apply(db, event)
         db.execute("COMMIT")
         return left.words
-
-
-def _count_on(path: str, count: int) -> None:
-    """Give the new database a transaction count beyond any redo log, so that it is not compared with an old one."""
-    with opened(path) as db:
-        db.execute(f"PRAGMA application_id = {count}")
 
 
 def install(folder: str, rebuilt: Rebuilt) -> str:

@@ -3,7 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
@@ -52,13 +52,9 @@ def with_spool(folder: str, logged: list[Replayable]) -> list[Replayable]:
 _WORDS = ("phase", "event", "id", "dag_id", "node", "job_id", "hold_time", "utc")
 
 
-def _value(event: Mapping[str, object], key: str) -> object:
+def _value(event: Mapping[str, Any], key: str) -> Any:
+    """Return a value of an event; an empty text if an event of its phase does not have it."""
     return event.get(key, "")
-
-
-def _text(event: Mapping[str, object], key: str) -> str:
-    """Return the event's value of ``key`` as text; empty if the event lacks the key."""
-    return str(event.get(key, ""))
 
 
 def _like(logged: list[Replayable], event: "events.Event") -> int | None:
@@ -137,7 +133,7 @@ def _apply(db: sqlite3.Connection, one: Replayable) -> list[str]:
         writer.apply(db, event)
     except writer.UNFIT as problem:
         db.execute("ROLLBACK TO event")
-        return [f"{event['phase']} {_text(event, 'node')}: {problem}"]
+        return [f"{event['phase']} {_value(event, 'node')}: {problem}"]
     finally:
         db.execute("RELEASE event")
     return []
@@ -147,38 +143,15 @@ def _last_message(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone()[0])
 
 
-class _Known(NamedTuple):
-    """What a database has, by the keys of events."""
-
-    attempts: Counter[tuple[str, str]]  # (DAGMan, node)
-    closed: set[tuple[str, str]]  # (node, job)
-    holds: Counter[tuple[str, str]]  # (node, job)
-    dagmans: set[str]
-    finals: Counter[str]  # DAGMan; one that is killed after its FINAL runs another one
-    requests: set[str]  # ids
-
-
-def _known(db: sqlite3.Connection) -> _Known:
-    attempts = db.execute("SELECT dag_id, node, job_id, closed_utc FROM attempts").fetchall()
-    return _Known(
-        Counter((dag_id, node) for dag_id, node, _, _ in attempts),
-        {(node, job_id) for _, node, job_id, closed in attempts if closed and job_id},
-        Counter(tuple(row) for row in db.execute("SELECT node, job_id FROM events WHERE phase = 'hold'")),
-        {row[0] for row in db.execute("SELECT dag_id FROM events WHERE phase = 'dagman'")},
-        Counter(row[0] for row in db.execute("SELECT dag_id FROM events WHERE phase = 'final'")),
-        {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")},
-    )
-
-
 def missing(path: str, replayable: list[Replayable]) -> tuple[list[Replayable], list[Replayable]]:
     """Return the events that the database at ``path`` lacks: those that can follow its history, and those within it."""
     with opened(path) as db:
-        lacks = _Lacking(_known(db))
+        lacks = _Lacking(db)
     is_new = [lacks(one) for one in replayable]
     for place, one in enumerate(replayable):
         if one.mark == PROVED:  # of a DAGMan whose end the database has
             is_new[place] = is_new[place + 1 : place + 2] == [True]
-    last = {_text(one.event, "node"): place for place, one in enumerate(replayable) if not is_new[place]}
+    last = {_value(one.event, "node"): place for place, one in enumerate(replayable) if not is_new[place]}
     tail: list[Replayable] = []
     middle: list[Replayable] = []
     for place, one in enumerate(replayable):
@@ -186,7 +159,7 @@ def missing(path: str, replayable: list[Replayable]) -> tuple[list[Replayable], 
         if is_new[place] and one.mark not in (UNSURE, UNDECIDED):
             moves = one.event["phase"] in ("pre", "post")
             # A script would apply the event queue as late.
-            before = moves and not one.spooled and place < last.get(_text(one.event, "node"), -1)
+            before = moves and not one.spooled and place < last.get(_value(one.event, "node"), -1)
             (middle if before else tail).append(one)
     return tail, middle
 
@@ -194,8 +167,17 @@ def missing(path: str, replayable: list[Replayable]) -> tuple[list[Replayable], 
 class _Lacking:
     """Follows the events of the logs in order, and returns of each whether a database lacks it."""
 
-    def __init__(self, known: _Known) -> None:
-        self._known = known
+    def __init__(self, db: sqlite3.Connection) -> None:
+        # What the database has: attempts by DAGMan and node, the closed and the holds by node and job, DAGMans, and the ids
+        # of requests. A DAGMan that is killed after its FINAL runs another one.
+        attempts = db.execute("SELECT dag_id, node, job_id, closed_utc FROM attempts").fetchall()
+        ids = "SELECT dag_id, job_id, node FROM events WHERE phase = ?"
+        self._attempts = Counter((dag_id, node) for dag_id, node, _, _ in attempts)
+        self._closed = {(node, job_id) for _, node, job_id, closed in attempts if closed and job_id}
+        self._holds = Counter((node, job_id) for _, job_id, node in db.execute(ids, ("hold",)))
+        self._dagmans = {row[0] for row in db.execute(ids, ("dagman",))}
+        self._finals = Counter(row[0] for row in db.execute(ids, ("final",)))
+        self._requests = {row[1] for row in db.execute(ids, ("control",))}
         self._opened: Counter[tuple[str, str]] = Counter()
         self._held: Counter[tuple[str, str]] = Counter()
         self._ended: Counter[str] = Counter()
@@ -204,28 +186,28 @@ class _Lacking:
 
     def __call__(self, one: Replayable) -> bool:
         event, unsure = one.event, one.mark in (UNSURE, UNDECIDED)
-        dag_id, node = _text(event, "dag_id"), _text(event, "node")
-        attempt, job = (dag_id, node), (node, _text(event, "job_id"))
+        dag_id, node = _value(event, "dag_id"), _value(event, "node")
+        attempt, job = (dag_id, node), (node, _value(event, "job_id"))
         if event["phase"] == "pre":
             if attempt not in self._open:
                 self._opened[attempt] += 1
-                self._open[attempt] = self._opened[attempt] > self._known.attempts[attempt]
+                self._open[attempt] = self._opened[attempt] > self._attempts[attempt]
                 if not (self._open[attempt] and unsure):
                     self._over.pop(dag_id, None)  # it may have reopened the campaign
             return self._open[attempt]  # also of a repeat
         if event["phase"] == "post":
-            lacking = job not in self._known.closed
+            lacking = job not in self._closed
             if not (lacking and unsure):  # a killed POST that closed nothing leaves the attempt open
                 self._open.pop(attempt, None)
             return lacking
         if event["phase"] == "hold":
             self._held[job] += 1
-            return self._held[job] > self._known.holds[job]
+            return self._held[job] > self._holds[job]
         if event["phase"] == "final" and one.mark != PROVED:
             if dag_id not in self._over:
                 self._ended[dag_id] += 1
-                self._over[dag_id] = self._ended[dag_id] > self._known.finals[dag_id]
+                self._over[dag_id] = self._ended[dag_id] > self._finals[dag_id]
             return self._over[dag_id]  # also of a repeat
         if is_new_dagman(event):
-            return dag_id not in self._known.dagmans
-        return _text(event, "id") not in self._known.requests
+            return dag_id not in self._dagmans
+        return _value(event, "id") not in self._requests

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from faser_align.fsm.events import Event, Hold, Post, Pre
-    from faser_align.fsm.rows import Campaign, Known
+    from faser_align.fsm.rows import Known
 
 _CAMPAIGN = ("state", "stage", "iteration", "stages", "stages_done", "lost_max", "lost", "dag_id", "updated_utc")
 _NODE = ("node", "kind", "stage", "iteration", "file", "state", "attempts", "reason")
@@ -46,15 +46,9 @@ def _load_node(db: "sqlite3.Connection", event: "Pre | Post | Hold", known: "Kno
         hold_time = event["hold_time"] if event["phase"] == "hold" else ""
         known["processed"] = database.processed(db, event["dag_id"], node, event["phase"], event["job_id"], hold_time)
     if event["phase"] != "hold":
-        known["file_lost"] = bool(known["campaign"]["lost"]) and _is_lost(db, found[0]["file"])
-        known["converged"] = found[0]["stage"] == table.VALIDATION and _has_converged(db, known["campaign"])
-
-
-def _is_lost(db: "sqlite3.Connection", file: int) -> bool:
-    return bool(db.execute("SELECT 1 FROM nodes WHERE file = ? AND state = 'lost' LIMIT 1", (file,)).fetchone())
-
-
-def _has_converged(db: "sqlite3.Connection", campaign: "Campaign") -> bool:
-    """Return whether the last stage has converged."""
-    sql = "SELECT 1 FROM iterations WHERE stage = ? AND verdict = 'converged' LIMIT 1"
-    return bool(db.execute(sql, (campaign["stages"],)).fetchone())
+        campaign = known["campaign"]
+        lost = "SELECT 1 FROM nodes WHERE file = ? AND state = 'lost' LIMIT 1"
+        known["file_lost"] = bool(campaign["lost"] and db.execute(lost, (found[0]["file"],)).fetchone())
+        ended = "SELECT 1 FROM iterations WHERE stage = ? AND verdict = 'converged' LIMIT 1"
+        validates = found[0]["stage"] == table.VALIDATION
+        known["converged"] = validates and db.execute(ended, (campaign["stages"],)).fetchone() is not None

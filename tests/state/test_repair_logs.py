@@ -34,7 +34,7 @@ def test_three_logs_tell_the_same(case: str, tmp_path: Path) -> None:
         for lines in (
             dagmanlogs.jobstate(logs.jobstate),
             dagmanlogs.dagman_out(logs.dagman_out),
-            dagmanlogs.script_lines(dagmanlogs.scripts(logs.scripts)),
+            [line for script in dagmanlogs.scripts(logs.scripts) for line in dagmanlogs.lines_of(script)],
         )
     ]
     assert told[0] == told[1] == told[2] != set()
