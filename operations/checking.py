@@ -37,10 +37,6 @@ class Doubt(Exception):
     """Raised for a warning."""
 
 
-class Skipped(Exception):
-    """Raised if a check does not apply; the text says why."""
-
-
 class Failed(UserError):
     """Raised if a campaign cannot work, with the single parts."""
 

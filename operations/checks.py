@@ -20,8 +20,9 @@ from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.fsm.plural import count
 from faser_align.operations import checks_places as places
 from faser_align.operations import interpreters
-from faser_align.operations.checking import Check, CheckContext, Doubt, Failed, Skipped
+from faser_align.operations.checking import Check, CheckContext, Doubt, Failed
 from faser_align.operations.submission import check_targets
+from faser_align.system.site_tools import AbsentError
 
 START_WAIT_S = 60
 
@@ -74,8 +75,8 @@ def _check(name: str, function: Callable[[CheckContext], Looked], look: CheckCon
         found = function(look)
         text, details = (found, []) if isinstance(found, str) else found
         return Check(name, "ok", text, tuple(details))
-    except Skipped as reason:
-        return Check(name, "skipped", str(reason))
+    except AbsentError as reason:
+        return Check(name, "skipped", str(reason) or "not on this machine")
     except Doubt as doubt:
         return Check(name, "warning", str(doubt))
     except Failed as problem:
@@ -100,7 +101,7 @@ def _read(path: str, key: str) -> str:
 
 def _truth(look: CheckContext) -> str:
     if look.config.reconstruction.backend != "simulation":
-        raise Skipped(f'reconstruction.backend is "{look.config.reconstruction.backend}"')
+        raise AbsentError(f'reconstruction.backend is "{look.config.reconstruction.backend}"')
     path = look.config.simulation.truth
     if not path:
         return "a detector without misalignment"
@@ -171,14 +172,12 @@ def _job(look: CheckContext) -> str:
 def _interpreters(look: CheckContext) -> str:
     """Check that the machines for scripts and jobs have the interpreters, too."""
     if look.config.htcondor.pool == "personal":
-        raise Skipped("the pool is on this machine")
+        raise AbsentError("the pool is on this machine")
     hooks, jobs = (path or sys.executable for path in (look.config.python.hooks, look.config.python.jobs))
     keys = {hooks: "python.hooks", jobs: "python.jobs"} if hooks != jobs else {hooks: "python.hooks and python.jobs"}
-    found = [interpreters.interpreter(key, path) for path, key in keys.items()]
-    doubts = [text for text in map(interpreters.doubt, found) if text]
-    if doubts:
+    if doubts := [text for path, key in keys.items() if (text := interpreters.doubt(key, path))]:
         raise Doubt("; ".join(doubts))
-    return ", ".join(f"{one.path} made from {one.base}" for one in found)
+    return ", ".join(f"{path} made from {interpreters.base_of(path)}" for path in keys)
 
 
 def _start(command: list[str], key: str, what: str) -> None:
@@ -211,7 +210,7 @@ def _htcondor(look: CheckContext) -> str:
 def _queue(look: CheckContext) -> str:
     """Check that no campaign of the same name is in the queue, whatever its folder."""
     if not look.name:
-        raise Skipped("the campaign's name is unknown without -y, -r and -f")
+        raise AbsentError("the campaign's name is unknown without -y, -r and -f")
     from faser_align.dag import queue
     from faser_align.operations import dagman
 

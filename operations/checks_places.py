@@ -13,11 +13,11 @@ from faser_align.config.stored_types import Reconstruction
 from faser_align.dag.wrapper import reconstruct_options
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.fsm.plural import count
-from faser_align.operations.checking import CheckContext, Doubt, Failed, Skipped
+from faser_align.operations.checking import CheckContext, Doubt, Failed
 from faser_align.system import formatting, site_tools
 from faser_align.system.folder_probe import try_folder
+from faser_align.system.site_tools import AbsentError
 
-ABSENT = "not on this machine"
 FILES_TYPICAL = 50  # raw files of a campaign if none are given
 MB = 1_000_000
 HOUR_S = 3600.0
@@ -94,7 +94,7 @@ def cvmfs(look: CheckContext) -> str:
     """Check the paths on CVMFS, or those configured instead."""
     paths = cvmfs_paths(look.config)
     if not paths:
-        raise Skipped("not needed")
+        raise AbsentError("not needed")
     missing = [path for path in paths.values() if not os.access(path, os.R_OK)]
     if missing:
         raise UserError(
@@ -107,7 +107,7 @@ def calypso(look: CheckContext) -> str:
     """Check the installation and the scripts of Calypso."""
     told = look.config.reconstruction
     if told.backend != "calypso":
-        raise Skipped(f'reconstruction.backend is "{told.backend}"')
+        raise AbsentError(f'reconstruction.backend is "{told.backend}"')
     paths = calypso_paths(look.config)
     for key, path in paths.items():
         if not os.path.isfile(path) or not os.access(path, os.R_OK):
@@ -141,7 +141,7 @@ def pages(look: CheckContext) -> str:
     """Check that the campaign's page can be published to the configured folder."""
     where = look.config.report.publish
     if not where:
-        raise Skipped("report.publish is empty")
+        raise AbsentError("report.publish is empty")
     from faser_align.pages.publish import in_the_way  # imports numpy and everything that pages need
 
     problem = in_the_way(where)
@@ -189,12 +189,10 @@ def eos(look: CheckContext) -> str:
     """Check the user's quota on EOS for the large files."""
     data = look.config.storage.folder
     if not data:
-        raise Skipped("storage.data is empty: large files go to the campaign's folder")
+        raise AbsentError("storage.data is empty: large files go to the campaign's folder")
     url = look.config.reconstruction.eos_url
     try:
         text = site_tools.run("eos", "quota", "ls", "-m", "-p", data, environment={"EOS_MGM_URL": url})
-    except site_tools.AbsentError:
-        raise Skipped(ABSENT) from None
     except CampaignError as problem:
         raise UserError(f"{problem}; check your ticket (`klist`), storage.data and reconstruction.eos_url") from None
     quota = site_tools.parse_eos_quota(text)
@@ -208,7 +206,7 @@ def room(look: CheckContext) -> str:
     folder, data = look.config.campaign.folder, look.config.storage.folder
     for key, place in (("campaign.folder", folder), ("storage.data", data)):
         if place and not os.path.isdir(place):
-            raise Skipped(f"{key} = {place} does not exist")
+            raise AbsentError(f"{key} = {place} does not exist")
     if data:
         _enough(_free(folder), control_mb(look), f"file system of {folder}", "campaign.folder")
         return _enough(_free(data), data_mb(look), f"file system of {data}", "storage.data")
@@ -219,8 +217,6 @@ def kerberos(look: CheckContext) -> str:
     """Check how long the Kerberos ticket is valid."""
     try:
         text = site_tools.run("klist")
-    except site_tools.AbsentError:
-        raise Skipped(ABSENT) from None
     except CampaignError as problem:
         return _ticketless(look, f"there is no Kerberos ticket ({str(problem).rpartition(': ')[2]})")
     left_s = site_tools.parse_klist(text, site_tools.local_now())
@@ -254,14 +250,12 @@ def _lasting(look: CheckContext, left_s: float, what: str, cure: str) -> str:
 
 
 def _site(tool: str, *arguments: str, beyond: str = "") -> str:
-    """Return the output of a site tool; raise Skipped if it is missing or not for this file system."""
+    """Return the output of a site tool; raise AbsentError if it is missing or not for this file system."""
     try:
         return site_tools.run(tool, *arguments)
-    except site_tools.AbsentError:
-        raise Skipped(ABSENT) from None
     except CampaignError as problem:
         if beyond and arguments and not os.path.realpath(arguments[-1]).startswith("/afs/"):
-            raise Skipped(f"{arguments[-1]} {beyond}") from None
+            raise AbsentError(f"{arguments[-1]} {beyond}") from None
         raise UserError(f"{problem}; check that the folder exists and that your token is valid") from None
 
 

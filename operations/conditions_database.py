@@ -18,7 +18,7 @@ from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.load import load_config
 from faser_align.fsm.errors import CampaignError, UserError
-from faser_align.system.atomic import replacing, write_text
+from faser_align.system.atomic import write_bytes, write_text
 
 DESCRIPTION = "export.json"
 FORMAT = 1
@@ -56,14 +56,11 @@ class Description(TypedDict):
 
 
 def export(constants: Path, typed: Typed) -> Description:
-    """Write the folder ``typed.output``: the text, database, POOL files, and ``export.json`` about them.
+    """Write the folder ``typed.output``: the text, database, POOL files, and ``export.json`` about them; return its content.
 
     Args:
         constants: file with the constants; if it is in a campaign, that one's Calypso, year and runs are used.
         typed: the options.
-
-    Returns:
-        The content of ``export.json``.
 
     Raises:
         UserError: no Calypso is configured, or the run range or year is missing or wrong, or the folder exists.
@@ -99,8 +96,7 @@ def _fill(new: Path, constants: Path, record: Manifest, tag: str, runs: list[int
         write_text(script, render_wrapper(record))
         _run(script, constants, new, scratch)
     text = constants.read_bytes()
-    with replacing(new / layout.CONSTANTS) as file:
-        file.write(text)
+    write_bytes(new / layout.CONSTANTS, text)
     calypso = record["config"]["reconstruction"]["calypso"]
     geometry, conditions_tag = conditions(record["config"]["reconstruction"], record["year"])
     return {

@@ -1,5 +1,6 @@
 """Ask the schedd once, in bounded time, whether a campaign's scripts can still run."""
 
+import contextlib
 import os
 import shlex
 import time
@@ -54,9 +55,7 @@ def schedd_of(record: Manifest) -> Any:
 def ask(record: Manifest, dag_id: str = "") -> queue.Queue:
     """Ask the schedd to which the campaign was submitted for its DAGMan; a schedd that cannot be asked is not an error.
 
-    Args:
-        record: the campaign's manifest.
-        dag_id: id of a DAGMan whose waiting jobs to return, too.
+    ``dag_id`` is that of a DAGMan whose waiting jobs to return, too.
     """
     known = submissions.latest(record["folder"])
     kind = record["config"]["htcondor"]["pool"]
@@ -70,12 +69,7 @@ def ask(record: Manifest, dag_id: str = "") -> queue.Queue:
 
 
 def refuse_second(record: Manifest, what: str) -> None:
-    """Raise UserError if a DAGMan of the campaign is in the queue, or if that is unknown.
-
-    Args:
-        record: the campaign's manifest.
-        what: the command that must not run beside a DAGMan.
-    """
+    """Raise UserError if a DAGMan of the campaign, beside which the command ``what`` must not run, may be in the queue."""
     answer = ask(record)
     if answer.problem:
         raise UserError(
@@ -140,14 +134,13 @@ def look_again(folder: str) -> str:
 def look_at_all(rows: Sequence[Listed]) -> tuple[list[DagmanStatus[Listed]], list[str]]:
     """Examine the unfinished ones of many campaigns, with one query per kind of pool.
 
-    Args:
-        rows: summaries of campaigns.
-
-    Returns:
-        One result per row, and why a schedd could not be asked. Campaigns of another schedd are not examined.
+    Returns one result per row, and why a schedd could not be asked. Campaigns of another schedd are not examined.
     """
     found = {row["folder"]: DagmanStatus(row) for row in rows}
-    records = dict(_records(row["folder"] for row in rows if row["state"] in table.UNFINISHED))
+    records = {}
+    for folder in (row["folder"] for row in rows if row["state"] in table.UNFINISHED):
+        with contextlib.suppress(CampaignError):  # its row already reports that it cannot be read
+            records[folder] = read_record(folder)
     problems = []
     for kind in sorted({record["config"]["htcondor"]["pool"] for record in records.values()}):
         asked_s = time.time()
@@ -168,14 +161,6 @@ def look_at_all(rows: Sequence[Listed]) -> tuple[list[DagmanStatus[Listed]], lis
                 }
                 found[folder] = _judge(row, record, own, differences)
     return list(found.values()), problems
-
-
-def _records(folders: Any) -> Any:
-    for folder in folders:
-        try:
-            yield folder, read_record(folder)
-        except CampaignError:
-            continue  # its row already reports that it cannot be read
 
 
 def _is_of(record: Manifest, schedd: str) -> bool:

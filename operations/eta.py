@@ -51,10 +51,7 @@ def _befell(row: Mapping[str, Any]) -> str:
 def slow(db: sqlite3.Connection, rows: Sequence[Mapping[str, Any]], now_s: float) -> list[SlowNode]:
     """Return running nodes that take much longer than the median of their kind.
 
-    Args:
-        db: a snapshot.
-        rows: counts of nodes by stage and iteration, see ``queries.all_counts``.
-        now_s: Unix time.
+    ``rows`` are those of ``queries.all_counts``, ``now_s`` is Unix time.
     """
     if not any(row.get("running") for row in rows):
         return []
@@ -115,8 +112,7 @@ def estimate(
     Returns:
         ``iteration_s`` (one iteration), ``iterations`` (how many the estimate is based on; 0: part of the first),
         ``left`` (maximum number of iterations left, including the current one and the validation; 0 while validating),
-            ``left_s``, ``end_utc``, and for the last stage
-        ``converges`` (the iteration, None if unknown) with ``converges_utc``.
+        ``left_s``, ``end_utc``, and for the last stage ``converges`` (the iteration, None if unknown) with ``converges_utc``.
     """
     if not rows:
         return {}
@@ -128,18 +124,13 @@ def estimate(
     each = _median(finished) if finished else _from_a_part(now["nodes"], spent)
     if not each or spent > SLOW_FACTOR * each:
         return {}  # the current iteration takes much longer than the estimate
-    if validating:
-        left_s = max(0.0, each - spent)
-        end_utc = database.utc(now_s + left_s)
-        known: Estimate = {"iteration_s": each, "iterations": len(finished), "left": 0, "left_s": left_s}
-        return {**known, "end_utc": end_utc, "converges": None, "converges_utc": ""}
     later = sum(stage["iterations"] for stage in record["stages"][now["stage"] :]) + ("validation" in record)
-    more = max(0, record["stages"][now["stage"] - 1]["iterations"] - now["iteration"]) + later
-    this = max(0.0, each - spent) if going else 0.0
+    more = 0 if validating else max(0, record["stages"][now["stage"] - 1]["iterations"] - now["iteration"]) + later
+    this = max(0.0, each - spent) if going or validating else 0.0
     left_s = this + more * each
     found: Estimate = {"iteration_s": each, "iterations": len(finished), "left": more + going, "left_s": left_s}
     found["end_utc"] = database.utc(now_s + left_s)
-    at = None if later else _converges(record, [row for row in rows if row["stage"] == now["stage"]])
+    at = None if later or validating else _converges(record, [row for row in rows if row["stage"] == now["stage"]])
     to_come = None if at is None else this + max(0, at - now["iteration"]) * each
     return {**found, "converges": at, "converges_utc": "" if to_come is None else database.utc(now_s + to_come)}
 
@@ -155,16 +146,12 @@ def _converges(record: Manifest, rows: Sequence[Mapping[str, Any]]) -> int | Non
     judged = [row for row in rows if row["verdict"]]
     if not judged or "rules" not in rules:
         return None
-    needed = [_needed(row_key, rules[limit], judged) for row_key, limit in _asked(rules)]
-    known = [count for count in needed if count is not None]
+    asked = [NUMBERS[name] for name in rules["rules"] if name in NUMBERS]
+    known = [count for key, limit in asked if (count := _needed(key, rules[limit], judged)) is not None]
     if not known or (rules["require"] == "all" and len(known) < len(rules["rules"])):
         return None
     count = max(known) if rules["require"] == "all" else min(known)
     return int(judged[-1]["iteration"] + max(1, count + rules["patience"] - 1))
-
-
-def _asked(rules: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [NUMBERS[name] for name in rules["rules"] if name in NUMBERS]
 
 
 def _needed(key: str, limit: float, judged: Sequence[Mapping[str, Any]]) -> int | None:

@@ -57,12 +57,7 @@ def kinds(attempts: Iterable[FailedAttempt]) -> list[Failure]:
 def attempts(folder: str, on_hold: Collection[str]) -> list[FailedAttempt]:
     """Return failed attempts and holds of the campaign in ``folder``, in their order, named by what happened.
 
-    Args:
-        folder: the campaign.
-        on_hold: ids of the jobs that are on hold now.
-
-    Raises:
-        StoreError: the snapshot cannot be read.
+    ``on_hold`` has the ids of the jobs that are on hold now. Raises StoreError if the snapshot cannot be read.
     """
     hosts = _hosts(folder)
     with queries.published(folder) as db:

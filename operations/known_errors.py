@@ -44,11 +44,8 @@ def errors_of_difference(before: Path, after: Path) -> Errors:
     folder = _campaign(after)
     if folder is not None and folder == _campaign(before):
         return second or first
-    return {key: _added(first.get(key, ZERO), second.get(key, ZERO)) for key in {**first, **second}}
-
-
-def _added(first: Sequence[float | None], second: Sequence[float | None]) -> list[float | None]:
-    return [None if a is None or b is None else math.hypot(a, b) for a, b in zip(first, second, strict=True)]
+    pairs = {key: zip(first.get(key, ZERO), second.get(key, ZERO), strict=True) for key in {**first, **second}}
+    return {key: [None if a is None or b is None else math.hypot(a, b) for a, b in of] for key, of in pairs.items()}
 
 
 def _metrics_files(path: Path) -> Iterator[Path]:

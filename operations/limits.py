@@ -16,7 +16,7 @@ from faser_align.fsm import renamed
 from faser_align.fsm.errors import UserError
 from faser_align.operations import lifecycle, snapshot
 from faser_align.operations.command_lock import alone
-from faser_align.state import control_requests, create, database, queries, spool
+from faser_align.state import control_requests, create, database
 from faser_align.system import program
 
 OF_STAGE = re.compile(r"stages\.(\d+)\.(convergence\..*)")  # a criterion of one stage, counted from 1
@@ -76,13 +76,7 @@ def new_change(key: str, before: Any, after: Any) -> changes.Change:
 
 def record_changes(folder: str, known: Sequence[changes.Change]) -> None:
     """Queue once for the scripts each change that is neither in the history nor in the event queue."""
-    with queries.published(folder) as db:
-        recorded = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
-    for name in spool.waiting(folder):
-        try:
-            recorded.add(spool.read(folder, name).get("id", ""))
-        except (OSError, ValueError, TypeError):
-            continue  # a script has just recorded it, or will quarantine it
+    recorded = control_requests.recorded(folder)
     columns = create.columns(lifecycle.require_original_folder(folder))
     for made in known:
         if made["id"] not in recorded and not changes.is_extension(made["key"]):
@@ -98,16 +92,13 @@ def _values(record: Manifest, assignments: Sequence[str]) -> dict[str, tuple[Any
     stages = {}
     complete: Manifest = {**record, "config": before}  # an older program's manifest may lack a criterion
     for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        key = renamed.key(key.strip())
-        if not equals:
-            raise UserError(f"{assignment!r} is not KEY=VALUE; write for example convergence.residual_shift_um_max=1.0")
+        key, text = parse_assignment(assignment, "", "convergence.residual_shift_um_max=1.0")
         if of_stage := OF_STAGE.fullmatch(key):
-            stages[key] = _of_stage(complete, int(of_stage[1]), of_stage[2], text.strip())
+            stages[key] = _of_stage(complete, int(of_stage[1]), of_stage[2], text)
             continue
         _check_key(key, record)
         table, _, name = key.rpartition(".")
-        raw.setdefault(table, {})[name] = parse_value(text.strip(), isinstance(before[table][name], list))
+        raw.setdefault(table, {})[name] = parse_value(text, isinstance(before[table][name], list))
         keys.append(key)
     config = validate(raw, "set")
     if "notify.targets" in keys:
@@ -156,6 +147,14 @@ def _check_key(key: str, record: Manifest) -> None:
             f"another campaign from this one with `{program.program()} submit --from {record['name']} --config FILE`. "
             f"set can change: {', '.join(f'{one}.*' if '.' not in one else one for one in changes.SETTABLE)}"
         )
+
+
+def parse_assignment(assignment: str, option: str, example: str) -> tuple[str, str]:
+    """Return key and text of the value of ``KEY=VALUE``; raise UserError, with an example, for anything else."""
+    key, equals, text = assignment.partition("=")
+    if not equals:
+        raise UserError(f"{option}{assignment!r} is not KEY=VALUE; write for example {example}")
+    return renamed.key(key.strip()), text.strip()
 
 
 def parse_value(text: str, is_list: bool) -> Any:

@@ -14,7 +14,7 @@ from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
 from faser_align.operations import dagman, without_dagman
 from faser_align.operations.command_lock import alone
-from faser_align.state import control_requests, queries, spool
+from faser_align.state import control_requests, queries
 
 
 def notify(found: dagman.DagmanStatus[Any]) -> tuple[str, ...]:
@@ -28,11 +28,12 @@ def notify(found: dagman.DagmanStatus[Any]) -> tuple[str, ...]:
     folder = found.seen["folder"]
     if found.seen["state"] in table.ENDS:
         return send_unsent(folder)
-    if not found.key or not _is_ours(folder) or _is_known(folder, found.key):
+    if not found.key or not _is_ours(folder) or found.key in control_requests.recorded(folder):
         return ()
     with contextlib.suppress(CampaignError, OSError), alone(folder, wait_s=0.0):
         now = dagman.look(folder)  # another command may have resumed it
-        if now.key != found.key or _is_known(folder, now.key) or not (now.gone or _is_here(now)):
+        known = control_requests.recorded(folder)
+        if now.key != found.key or now.key in known or not (now.gone or _is_here(now)):
             return ()
         control_requests.put(folder, "stuck", {"reason": now.trouble}, key=now.key)
         without_dagman.deliver(folder)
@@ -57,11 +58,10 @@ def send_unsent(folder: str) -> tuple[str, ...]:
 
 def _unsent(folder: str) -> dict[int, str]:
     """Return the targets of messages that were never tried, or whose sender was killed, by the message's id."""
-    with queries.published(folder) as db:
-        rows = queries.outbox(db)
-    untried = ("pending", 0)
     return {
-        row["id"]: row["target"] for row in rows if row["state"] == "claimed" or (row["state"], row["tries"]) == untried
+        row["id"]: row["target"]
+        for row in queries.messages(folder)
+        if row["state"] == "claimed" or (row["state"], row["tries"]) == ("pending", 0)
     }
 
 
@@ -75,16 +75,6 @@ def _is_ours(folder: str) -> bool:
         return False
 
 
-def _is_known(folder: str, key: str) -> bool:
-    """Return whether the cause was recorded, or is queued."""
-    with queries.published(folder) as db:
-        if db.execute("SELECT 1 FROM events WHERE phase = 'control' AND job_id = ?", (key,)).fetchone():
-            return True
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return any(spool.read(folder, name).get("id") == key for name in spool.waiting(folder))
-    return False
-
-
 def _is_here(found: dagman.DagmanStatus[Any]) -> bool:
     """Return whether the scripts of the campaign's DAGMan run on this machine, and so respect its locks."""
     with queries.published(found.seen["folder"]) as db:
@@ -95,7 +85,6 @@ def _is_here(found: dagman.DagmanStatus[Any]) -> bool:
 
 def _accepted(folder: str) -> tuple[str, ...]:
     """Return the targets that have the message about the last time the campaign was stuck."""
-    with queries.published(folder) as db:
-        rows = [row for row in queries.outbox(db) if row["kind"] == "stuck"]
+    rows = [row for row in queries.messages(folder) if row["kind"] == "stuck"]
     last = max((row["history_id"] for row in rows), default=0)
     return tuple(row["target"] for row in rows if row["history_id"] == last and row["state"] == "sent")

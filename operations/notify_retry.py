@@ -37,13 +37,15 @@ def retry(folder: str, target: str = "") -> Retried:
         CampaignError, StoreError: the request could not be written, or the delivery did not run.
     """
     record = lifecycle.require_original_folder(folder)
-    waiting = _waiting(folder, target)
     with queries.published(folder) as db:
-        targets = {row["target"] for row in queries.outbox(db)} | set(queries.campaign(db)["targets"])
+        messages = queries.outbox(db)
+        targets = {row["target"] for row in messages} | set(queries.campaign(db)["targets"])
     if target and target not in targets:
         raise UserError(
             f"--target {target}: not a recipient of {record['name']}; its recipients are {', '.join(sorted(targets)) or 'none'}"
         )
+    # Messages that are not delivered yet, or were given up.
+    waiting = {row["id"] for row in messages if row["state"] in WAITING and target in ("", row["target"])}
     if not waiting:
         return Retried(record["name"], 0)
     with alone(folder):
@@ -52,20 +54,7 @@ def retry(folder: str, target: str = "") -> Retried:
         control_requests.put(folder, "notify_retried", {"target": target})
         if not answer.problem and not answer.jobs:
             without_dagman.deliver(folder)
-            return Retried(record["name"], len(waiting), _rows(folder, [row["id"] for row in waiting]))
+            tried = tuple(row for row in queries.messages(folder) if row["id"] in waiting)
+            return Retried(record["name"], len(waiting), tried)
     # A DAGMan is there: only its scripts may write the database.
     return Retried(record["name"], len(waiting), problem=answer.problem)
-
-
-def _waiting(folder: str, target: str) -> list[queries.Row]:
-    """Return messages that are not delivered yet, or were given up."""
-    with queries.published(folder) as db:
-        return [
-            row for row in queries.outbox(db) if row["state"] in WAITING and (not target or row["target"] == target)
-        ]
-
-
-def _rows(folder: str, ids: list[int]) -> tuple[queries.Row, ...]:
-    """Return messages as they are after a delivery."""
-    with queries.published(folder) as db:
-        return tuple(row for row in queries.outbox(db) if row["id"] in ids)

@@ -50,18 +50,16 @@ def prepare(options: Options) -> Plan:
         raise UserError("--threest and --fourst exclude each other; choose one of them")
     run, files, year = parse_run(options.run), parse_files(options.files), check_year(options.year)
     text, config = _configuration(options)
-    campaign = config.campaign.model_copy(update={"iterations": options.iteration})
+    changes: dict[str, Any] = {"iterations": options.iteration}
     if options.fourst or options.threest:
-        campaign = campaign.model_copy(update={"stations": 4 if options.fourst else 3})
-    config = config.model_copy(update={"campaign": campaign})
-    base = campaign_name(config, year, run, files)
+        changes["stations"] = 4 if options.fourst else 3
+    campaign = config.campaign.model_copy(update=changes)
+    base = campaign_name(config.model_copy(update={"campaign": campaign}), year, run, files)
     name = options.name or f"{base}_reco{options.iteration:02d}"
-    constants = _constants(options, config, base)
-    stages = [stage.model_copy(update={"iterations": options.iteration}) for stage in config.stages[:1]]
     config = config.model_copy(
         update={
-            "campaign": campaign.model_copy(update={"constants": constants}),
-            "stages": stages,
+            "campaign": campaign.model_copy(update={"constants": _constants(options, config, base)}),
+            "stages": [stage.model_copy(update={"iterations": options.iteration}) for stage in config.stages[:1]],
             "validation": config.validation.model_copy(update={"enabled": False}),
         }
     )
@@ -98,20 +96,16 @@ def _configuration(options: Options) -> tuple[str, Config]:
         "environment": script if script and os.path.isfile(script) else config.reconstruction.environment
     }
     if made is not None:
-        told = parse_config(made.text, options.config).reconstruction
+        told, kept = parse_config(made.text, options.config).reconstruction, config.reconstruction
+        # Another installation; what is configured of the rest stays.
+        names = ("asetup", "write_constants", "reconstruct")
+        calypso_keys = {name: getattr(kept.calypso, name) or getattr(told.calypso, name) for name in names}
         changes |= {
             "backend": "calypso",
-            "raw": config.reconstruction.raw or told.raw,
-            "calypso": _merged(config, told.calypso),
+            "raw": kept.raw or told.raw,
+            "calypso": kept.calypso.model_copy(update={"setup": told.calypso.setup, **calypso_keys}),
         }
     return text, config.model_copy(update={"reconstruction": config.reconstruction.model_copy(update=changes)})
-
-
-def _merged(config: Config, told: Any) -> Any:
-    """Return the configured Calypso with another installation; configured scripts stay."""
-    kept = config.reconstruction.calypso
-    scripts = {name: getattr(kept, name) or getattr(told, name) for name in ("write_constants", "reconstruct")}
-    return kept.model_copy(update={"setup": told.setup, "asetup": kept.asetup or told.asetup, **scripts})
 
 
 def _constants(options: Options, config: Config, base: str) -> str:

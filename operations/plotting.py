@@ -83,5 +83,4 @@ def _write(plot: Plot, stem: str, forms: tuple[str, ...], label: str) -> None:
         return
     figure = plot.figure(label)
     for form in drawn:
-        with atomic.replacing(f"{stem}.{form}") as file:
-            file.write(style.written(figure, form))
+        atomic.write_bytes(f"{stem}.{form}", style.written(figure, form))

@@ -56,8 +56,7 @@ def run(look: CheckContext, wait_s: float) -> list[Check]:
 
     Returns:
         What was tried; names begin with ``there:`` for the access point and ``execute node:`` for the jobs. A probe
-            that cannot
-        be submitted is one entry, ``there: DAGMan``.
+            that cannot be submitted is one entry, ``there: DAGMan``.
     """
     try:
         return _run(look, wait_s)

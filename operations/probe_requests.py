@@ -7,7 +7,6 @@ from faser_align.config.schema import Config
 from faser_align.operations import checks_places as places
 from faser_align.operations.checking import CheckContext
 
-RECO, MILLE = "reco", "mille"
 Request = dict[str, Any]
 
 
@@ -16,27 +15,32 @@ def requests(look: CheckContext, folder: str, *, credential: bool = False) -> di
 
     ``credential`` says that the pool gives jobs a Kerberos credential.
     """
-    config = look.config
+    config, solver = look.config, look.config.solver
+    tickets = [{"name": "credential", "try": "credential"}] if credential else []
+    if config.htcondor.pool != "personal":  # its jobs run as the user's own processes
+        tickets.append({"name": "Kerberos", "try": "ticket", "tool": "klist"})
+        tickets.append({"name": "AFS token", "try": "ticket", "tool": "tokens"})
+    folders = [_write("campaign folder", "campaign.folder", folder)]
+    if config.storage.folder:
+        folders.append(_write("data folder", "storage.data", config.storage.folder))
+    pede = {"name": "pede", "try": "pede", "pede": solver.pede, "environment": solver.environment}
     return {
-        RECO: [
+        "reco": [
             _python(_reco_modules(config)),
             _scratch(config.htcondor.reco.disk_mb),
-            *_tickets(config, credential=credential),
-            _write("campaign folder", "campaign.folder", folder),
-            *_data(config),
+            *tickets,
+            *folders,
             *_paths("raw files", _raw_paths(look)),
             *_paths("CVMFS", list(places.cvmfs_paths(config, solver=False).items())),
             *_paths("Calypso", list(places.calypso_paths(config).items())),
-            *_environment(config),
-            *_copy_tools(config),
+            *_programs(config),
         ],
-        MILLE: [
+        "mille": [
             _python(["faser_align.jobs.solve", "faser_align.jobs.validate"]),
             _scratch(config.htcondor.mille.disk_mb),
-            *_tickets(config, credential=credential),
-            _write("campaign folder", "campaign.folder", folder),
-            *_data(config),
-            *_pede(config),
+            *tickets,
+            *folders,
+            *([pede] if solver.backend == "pede" else []),
         ],
     }
 
@@ -61,53 +65,29 @@ def _scratch(disk_mb: int) -> Request:
     return {"name": "scratch space", "try": "scratch", "disk_mb": disk_mb}
 
 
-def _tickets(config: Config, *, credential: bool) -> list[Request]:
-    given = [{"name": "credential", "try": "credential"}] if credential else []
-    if config.htcondor.pool == "personal":  # its jobs run as the user's own processes
-        return given
-    return [
-        *given,
-        {"name": "Kerberos", "try": "ticket", "tool": "klist"},
-        {"name": "AFS token", "try": "ticket", "tool": "tokens"},
-    ]
-
-
 def _write(name: str, key: str, folder: str) -> Request:
     return {"name": name, "try": "write", "key": key, "folder": folder}
 
 
-def _data(config: Config) -> list[Request]:
-    return [_write("data folder", "storage.data", config.storage.folder)] if config.storage.folder else []
-
-
 def _raw_paths(look: CheckContext) -> list[tuple[str, str]]:
     pattern = look.config.reconstruction.raw
-    if not pattern:
-        return []
     paths = places.raw_paths(look) if look.files else [places.raw_top(pattern)]
-    return [("reconstruction.raw", path) for path in paths]
-
-
-def _environment(config: Config) -> list[Request]:
-    told = config.reconstruction
-    if told.backend == "simulation" or (told.backend == "command" and not told.environment):
-        return []
-    return [{"name": "environment", "try": "environment", "script": layout.WRAPPER}]
+    return [("reconstruction.raw", path) for path in paths] if pattern else []
 
 
 def _paths(name: str, paths: list[tuple[str, str]]) -> list[Request]:
     return [{"name": name, "try": "read", "paths": paths}] if paths else []
 
 
-def _copy_tools(config: Config) -> list[Request]:
-    if config.reconstruction.backend == "simulation" or config.reconstruction.copy_with != "xrdcp":
+def _programs(config: Config) -> list[Request]:
+    """Return the environment that the wrapper sets up, and the programs that copy tracks."""
+    told = config.reconstruction
+    if told.backend == "simulation":
         return []
-    fix = 'set reconstruction.copy_with = "cp"'
-    return [{"name": "copying", "try": "tool", "tools": ["xrdcp", "xrdfs"], "fix": fix}]
-
-
-def _pede(config: Config) -> list[Request]:
-    solver = config.solver
-    if solver.backend != "pede":
-        return []
-    return [{"name": "pede", "try": "pede", "pede": solver.pede, "environment": solver.environment}]
+    found: list[Request] = []
+    if told.backend == "calypso" or told.environment:
+        found.append({"name": "environment", "try": "environment", "script": layout.WRAPPER})
+    if told.copy_with == "xrdcp":
+        fix = 'set reconstruction.copy_with = "cp"'
+        found.append({"name": "copying", "try": "tool", "tools": ["xrdcp", "xrdfs"], "fix": fix})
+    return found

@@ -4,8 +4,6 @@ The state database calls these running: a job on hold whose HOLD script did not 
 and a job that left the queue without DAGMan having seen its end (a full disk has truncated DAGMan's log).
 """
 
-import contextlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,6 +11,7 @@ from faser_align.campaign import layout
 from faser_align.dag import queue
 from faser_align.operations.snapshot_types import HeldJob, QueuedJob
 from faser_align.state import dagmanlogs, database, joblogs, queries
+from faser_align.system.read import end_of
 
 UNSEEN_S = 60  # DAGMan reads its log every few seconds
 LATEST_BYTES = 64_000_000  # from the end of a log, which has the current iteration
@@ -36,14 +35,7 @@ NOTHING = Found()
 
 
 def look(folder: str, dagman: queue.DagmanJob, jobs: Iterable[queue.NodeJob], asked_s: float) -> Found:
-    """Compare the nodes that the snapshot calls running with the jobs in the queue.
-
-    Args:
-        folder: the campaign.
-        dagman: its DAGMan, which is in the queue.
-        jobs: the node jobs in the schedd's queue.
-        asked_s: Unix time of the query.
-    """
+    """Compare the nodes that the snapshot calls running with ``jobs`` in the queue, which has its ``dagman``, at Unix time ``asked_s``."""
     of_dagman = {job.node: job for job in jobs if job.dagman == dagman.cluster}
     with queries.published(folder) as db:
         states = dict(db.execute("SELECT node, state FROM nodes WHERE state IN ('running', 'held')"))
@@ -73,10 +65,10 @@ def look(folder: str, dagman: queue.DagmanJob, jobs: Iterable[queue.NodeJob], as
 
 def _vanished(folder: str, dag_id: str, nodes: Sequence[str], asked_s: float) -> list[QueuedJob]:
     """Return those of ``nodes``, which have no job in the queue, whose job DAGMan still waits for."""
-    waited_for = _submitted(_end_of(f"{folder}/{layout.JOBSTATE_LOG}"), dag_id, frozenset(nodes), asked_s)
+    waited_for = _submitted(end_of(f"{folder}/{layout.JOBSTATE_LOG}", LATEST_BYTES), dag_id, frozenset(nodes), asked_s)
     if not waited_for:
         return []
-    ended = _ends(_end_of(layout.newest_dag(folder) + layout.ENDING_NODES_LOG))
+    ended = _ends(end_of(layout.newest_dag(folder) + layout.ENDING_NODES_LOG, LATEST_BYTES))
     found = [(node, job_id) for node, job_id in waited_for.items() if asked_s - ended.get(job_id, 0.0) > UNSEEN_S]
     return [{"node": node, "job_id": job_id} for node, job_id in sorted(found)]
 
@@ -103,11 +95,3 @@ def _ends(nodes_log: bytes) -> Mapping[str, float]:
     """Return the jobs whose end is in DAGMan's log, truncated or not, by id, with the Unix time (s)."""
     events = joblogs.job_events(nodes_log.decode("utf-8", "replace").split("\n"), (joblogs.TERMINATED, joblogs.ABORTED))
     return {event.job_id: joblogs.local_s(event.time) or 0.0 for event in events}
-
-
-def _end_of(path: str) -> bytes:
-    """Return the last part of a log; empty if there is none."""
-    with contextlib.suppress(OSError), open(path, "rb") as log:
-        log.seek(max(0, os.fstat(log.fileno()).st_size - LATEST_BYTES))
-        return log.read()
-    return b""

@@ -78,9 +78,7 @@ def configuration(profile: str, recipe: Recipe) -> str:
 def recipe_doubt(stages: Sequence[UsedStage], stations: int) -> str:
     """Return a warning if these are the stages of a recipe that is known to fail, else an empty string.
 
-    Args:
-        stages: stages of the manifest.
-        stations: 4 or 3, for stages without this key.
+    ``stations`` is 4 or 3, for stages of the manifest without this key.
     """
     for recipe in recipes():
         if recipe.doubt and _fixed(stages, stations) == _fixed(stages_of(recipe.config()), 4):

@@ -110,8 +110,7 @@ def _send(folder: str, warn: Callable[[str], None]) -> int:
 
 
 def _waiting(folder: str) -> int:
-    with queries.published(folder) as db:
-        return sum(row["state"] in ("pending", "claimed") for row in queries.outbox(db))
+    return sum(row["state"] in ("pending", "claimed") for row in queries.messages(folder))
 
 
 def next_step(found: Report) -> str:

@@ -13,12 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from faser_align.alignment.parameters import differences
-from faser_align.alignment.parameters.constants import (
-    Constants,
-    parameters_from_correction,
-    read_constants,
-    subtract_constants,
-)
+from faser_align.alignment.parameters.constants import parameters_from_correction, read_constants, subtract_constants
 from faser_align.alignment.quality.metrics_file import fault
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_submitted
@@ -26,7 +21,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.decisions import Convergence
 from faser_align.config.describe import names as known_keys
 from faser_align.config.load import nearest, validate
-from faser_align.fsm import renamed, table
+from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
 from faser_align.fsm.rules import Rules
 from faser_align.fsm.verdict import Verdict
@@ -172,15 +167,12 @@ def _rules(assignments: Iterable[str]) -> list[changes.Change]:
     defaults = Convergence().model_dump()
     found = []
     for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        key = renamed.key(key.strip())
-        if not equals:
-            raise UserError(f"--set {assignment!r} is not KEY=VALUE; write for example convergence.patience=3")
+        key, text = limits.parse_assignment(assignment, "--set ", "convergence.patience=3")
         of_stage = limits.OF_STAGE.fullmatch(key)
         table, _, name = (of_stage[2] if of_stage else key).rpartition(".")
         if table != "convergence":
             raise UserError(_refusal(key))
-        value = limits.parse_value(text.strip(), isinstance(defaults.get(name), list))
+        value = limits.parse_value(text, isinstance(defaults.get(name), list))
         judged = validate({table: {name: value}}, f"--set {assignment}").model_dump(mode="json")
         if name not in Rules._fields:
             raise UserError(f"--set {key} cannot be replayed: {NO_EFFECT}; it is only reported")
@@ -326,7 +318,12 @@ def _with_distances(folder: str, stage: Stage, last: _Decision) -> Stage:
         latest = read_constants(layout.result_file(folder, *place))
     except UserError as problem:
         return stage._replace(problem=f"the distance of the constants is unknown: {problem}")
-    stage = stage._replace(distances=tuple(_distances(earlier, latest)))
+    moved = differences.moved(differences.changes(earlier, latest))
+    distances = (
+        Distance(of.kind, of.dof, of.elements, of.rms, abs(of.largest.value), of.largest.key, of.largest.unit)
+        for of in moved
+    )
+    stage = stage._replace(distances=tuple(distances))
     if not os.path.exists(layout.normal_file(folder, *place)):
         return stage
     # NumPy, which other replays do not need
@@ -344,13 +341,6 @@ def _with_distances(folder: str, stage: Stage, last: _Decision) -> Stage:
         delta_chi2_per_parameter=increase / differing if differing else 0.0,
         residual_shift_um=RESOLUTION_UM * math.sqrt(max(increase, 0.0) / hits) if hits else None,
     )
-
-
-def _distances(earlier: Constants, latest: Constants) -> Iterator[Distance]:
-    """Yield how far constants are from the latest ones, by degree of freedom."""
-    for part in differences.moved(differences.changes(earlier, latest)):
-        largest = part.largest
-        yield Distance(part.kind, part.dof, part.elements, part.rms, abs(largest.value), largest.key, largest.unit)
 
 
 def _notes(record: Manifest, given: Sequence[changes.Change], stages: Sequence[Stage]) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """Select campaigns or parts of a history for reading commands."""
 
-import sqlite3
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
@@ -89,18 +88,14 @@ def history(
             f"--since {since}: not a time; write 30m, 2h or 1d, or a date such as 2026-11-24 or 2026-11-24T07:30"
         )
     with queries.published(folder) as db:
-        if node is not None:
-            _check_node(db, node)
+        exists = "SELECT 1 FROM nodes WHERE node = ? UNION SELECT 1 WHERE ? = 'final'"
+        if node is not None and not db.execute(exists, (node, node)).fetchone():
+            known = [row[0] for row in db.execute("SELECT node FROM nodes ORDER BY stage, iteration, kind DESC, file")]
+            advice = _nearest(node, known) or f"; write its whole name, for example {known[0] if known else 'final'}"
+            raise UserError(f"--node {node}: no such node in this campaign{advice}")
         if most:
             return queries.history_in_brief(db, most, node=node, since=begin, nodes=nodes)
         return queries.history(db, node=node, since=begin, nodes=nodes), 0
-
-
-def _check_node(db: sqlite3.Connection, node: str) -> None:
-    if not db.execute("SELECT 1 FROM nodes WHERE node = ? UNION SELECT 1 WHERE ? = 'final'", (node, node)).fetchone():
-        known = [row[0] for row in db.execute("SELECT node FROM nodes ORDER BY stage, iteration, kind DESC, file")]
-        advice = _nearest(node, known) or f"; write its whole name, for example {known[0] if known else 'final'}"
-        raise UserError(f"--node {node}: no such node in this campaign{advice}")
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -8,6 +8,8 @@ import sqlite3
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
@@ -73,7 +75,7 @@ def take(folder: str) -> Snapshot:
             "told": campaign["targets"],
             "published_age_s": queries.age_s(folder),
             "spool_waiting": len(spool.waiting(folder)),
-            "spool_aside": _aside(folder),
+            "spool_aside": len(list(Path(folder, layout.SPOOL, spool.ASIDE).glob("*"))),
             "pending": campaign["pending"],
             "constants": queries.latest_constants(db),
             "start_constants": record["constants"]["source"],
@@ -214,7 +216,6 @@ def _with_queue(row: queries.Row, others: Mapping[str, int]) -> queries.Row:
 
 
 def _limit(record: Manifest, stage: int) -> int:
-    """Return the iteration limit of the current stage."""
     return int(record["stages"][max(1, stage) - 1]["iterations"])
 
 
@@ -251,21 +252,18 @@ def _iterations(db: sqlite3.Connection, all_counts: Sequence[queries.Row]) -> li
         counts = {state: count for state, count in row.items() if state not in ("stage", "iteration")}
         if (stage, iteration) not in solved and set(counts) <= {"waiting", "skipped"}:
             continue  # skipped: the stage had ended before
-        found.append(_iteration(stage, iteration, counts, solved.get((stage, iteration), {})))
+        empty: queries.Row = {
+            "reason": "",
+            "criteria": [],
+            "started_utc": "",
+            "ended_utc": "",
+            "wall_s": None,
+            "metrics": {},
+        }
+        known = solved.get((stage, iteration), {})
+        shown = facts.summary({**known, "stage": stage, "iteration": iteration})
+        found.append({**shown, "nodes": counts, **{key: known.get(key, value) for key, value in empty.items()}})
     return found
-
-
-def _iteration(stage: int, iteration: int, counts: queries.Row, row: queries.Row) -> queries.Row:
-    return {
-        **facts.summary({**row, "stage": stage, "iteration": iteration}),
-        "nodes": counts,
-        "reason": row.get("reason", ""),
-        "criteria": row.get("criteria", []),
-        "started_utc": row.get("started_utc", ""),
-        "ended_utc": row.get("ended_utc", ""),
-        "wall_s": row.get("wall_s"),
-        "metrics": row.get("metrics", {}),
-    }
 
 
 def release(record: Manifest, job_id: str) -> str:
@@ -289,7 +287,6 @@ def _held(db: sqlite3.Connection, record: Manifest) -> list[HeldJob]:
 
 
 def _failed(node: queries.Row) -> FailedNode:
-    """Return a failed node: its reason, attempts and fix, and the path of the job's log."""
     return {
         "node": node["node"],
         "attempts": node["attempts"],
@@ -302,21 +299,9 @@ def _failed(node: queries.Row) -> FailedNode:
 
 def _undelivered(messages: Sequence[queries.Row], *, ended: bool) -> list[Undelivered]:
     """Return messages that were refused at least once, or that wait after the last script."""
-    return [
-        {
-            "target": row["target"],
-            "kind": row["kind"],
-            "state": row["state"],
-            "tries": row["tries"],
-            "error": row["error"],
-        }
+    shown: list[Any] = [
+        {key: row[key] for key in Undelivered.__annotations__}
         for row in messages
         if row["state"] != "sent" and (row["state"] == "failed" or row["error"] or ended)
     ]
-
-
-def _aside(folder: str) -> int:
-    try:
-        return len(os.listdir(f"{folder}/{layout.SPOOL}/{spool.ASIDE}"))
-    except OSError:
-        return 0
+    return shown

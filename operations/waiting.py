@@ -92,9 +92,8 @@ def follow(
     after: int,
     interval_s: float = 1.0,
     ask: Callable[[], None] = lambda: None,
-    ask_every_s: float = SILENCE_S,
 ) -> str:
-    """Report every change of the campaign until it has ended.
+    """Report every change of the campaign until it has ended; return its end state.
 
     Args:
         folder: the campaign.
@@ -102,10 +101,7 @@ def follow(
             dropped.
         after: id of the last known event.
         interval_s: time between two checks of the snapshot's modification time.
-        ask: called every ``ask_every_s``: it asks HTCondor, and prints the answer.
-
-    Returns:
-        The end state.
+        ask: called every ``SILENCE_S``: it asks HTCondor, and prints the answer.
     """
     seen: object = None
     asked = time.monotonic()
@@ -124,7 +120,7 @@ def follow(
                     tell(row)
             if end:
                 return end
-        if time.monotonic() - asked >= ask_every_s:
+        if time.monotonic() - asked >= SILENCE_S:
             ask()
             asked = time.monotonic()
         time.sleep(interval_s)

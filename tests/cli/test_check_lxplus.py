@@ -198,7 +198,7 @@ def test_a_python_that_other_machines_lack_is_doubted(
     good = virtual_environment(afs / "good", cvmfs / "python")
     copied = virtual_environment(afs / "copied", cvmfs / "python", copied=True)
     for python, base in ((good, cvmfs), (copied, cvmfs), (local / "python", local)):
-        assert interpreters.interpreter("python.jobs", str(python)).base == str(base / "python")
+        assert interpreters.base_of(str(python)) == str(base / "python")
     config = Path("faser-align.toml")
     text = config.read_text()
     for python, said in (
