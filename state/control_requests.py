@@ -48,7 +48,7 @@ def of_change(change: Change) -> "events.Request":
 
 
 def recorded(folder: str) -> set[str]:
-    """Return the ids of the requests in the snapshot and in the spool of the campaign in ``folder``."""
+    """Return the ids of the requests in the snapshot and in the event queue of the campaign in ``folder``."""
     with queries.published(folder) as db:
         found = {row[0] for row in db.execute("SELECT job_id FROM events WHERE phase = 'control'")}
     for name in spool.waiting(folder):
