@@ -221,7 +221,8 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one is all that the solver uses, and starting more takes time
     try:
         status = root()(standalone_mode=False)
-        _warn_if_unread()
+        if streams.reader_left():
+            typer.echo("warning: the reader of the output has left; the command ran to its end", err=True)
         sys.stdout.flush()
         sys.exit(status)
     except CampaignError as problem:
@@ -243,12 +244,6 @@ def main() -> None:
         console.error(console.sentence(f"{where}{problem.strerror or problem}"))
         _write_no_more()
         sys.exit(1)
-
-
-def _warn_if_unread() -> None:
-    """Report that a command was carried out although the reader of its output has left."""
-    if streams.reader_left():
-        typer.echo("warning: the reader of the output has left; the command ran to its end", err=True)
 
 
 def _write_no_more() -> None:

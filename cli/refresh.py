@@ -18,7 +18,7 @@ from faser_align.config import describe as configuration
 from faser_align.fsm import diagram, exit_codes, picture, table
 from faser_align.fsm.errors import UserError
 from faser_align.operations.waiting import STATUSES, STUCK, TIMEOUT
-from faser_align.predecessor.key_tables import key_tables
+from faser_align.predecessor.rules import key_tables
 from faser_align.reference import files, meanings
 from faser_align.state import describe as store
 from faser_align.system.atomic import write_text

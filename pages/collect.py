@@ -165,8 +165,8 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         solutions=solutions,
         figures=figures,
         start_text=text_of(layout.constants_file(folder, 1, 1)),
-        start=_or_none(lambda: read_constants(layout.constants_file(folder, 1, 1)), missing),
-        found=_or_none(lambda: read_constants(path), missing) if path else None,
+        start=_or_none(read_constants, layout.constants_file(folder, 1, 1), missing),
+        found=_or_none(read_constants, path, missing) if path else None,
         found_path=path,
         truth=_truth(record),
         errors=errors,
@@ -176,9 +176,9 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
     )
 
 
-def _or_none(read: Callable[[], Found], missing: list[str]) -> Found | None:
+def _or_none(read: Callable[[str], Found], path: str, missing: list[str]) -> Found | None:
     try:
-        return read()
+        return read(path)
     except CampaignError as problem:
         missing.append(str(problem))
         return None
@@ -259,7 +259,7 @@ def _solved(
             }
             if result is not None:
                 values = {label: of.value for label, of in result.items() if of.difference is not None}
-                constants = _or_none(lambda at=at: read_constants(layout.result_file(folder, *at)), missing)  # type: ignore[misc]
+                constants = _or_none(read_constants, layout.result_file(folder, *at), missing)
                 solutions[at] = Solution(correction_from_parameters(values), of_row, constants or {}, errors)
     return solutions, errors
 
@@ -287,7 +287,7 @@ def _result(folder: str, record: Manifest, stage: int, iteration: int, missing: 
     place = Path(layout.metrics_file(folder, stage, iteration)).parent
     steps = record["stages"][stage - 1]["steps"]
     path = place / f"step{len(steps)}" / "millepede.res" if len(steps) > 1 else place / "millepede.res"
-    return _or_none(lambda: read_result(path), missing)
+    return _or_none(read_result, str(path), missing)
 
 
 def _figures(folder: str, iterations: list[Row], missing: list[str]) -> dict[tuple[int, int], FigureData]:
@@ -295,8 +295,7 @@ def _figures(folder: str, iterations: list[Row], missing: list[str]) -> dict[tup
     found: dict[tuple[int, int], FigureData] = {}
     places = [(row["stage"], row["iteration"]) for row in iterations if row["metrics"]]
     for at in (*places, (layout.VALIDATION, layout.BEFORE), (layout.VALIDATION, layout.AFTER)):
-        data = _or_none(lambda at=at: read_figures(layout.figures_file(folder, *at)), missing)  # type: ignore[misc]
-        if data is not None:
+        if (data := _or_none(read_figures, layout.figures_file(folder, *at), missing)) is not None:
             found[at] = data
     return found
 
@@ -307,7 +306,7 @@ def _truth(record: Manifest) -> Constants | None:
     if "imported" in record or config["reconstruction"]["backend"] != "simulation":
         return None
     path = config["simulation"]["truth"]
-    return _or_none(lambda: read_constants(path), []) if path else {}
+    return _or_none(read_constants, path, []) if path else {}
 
 
 def _steering(folder: str, iterations: list[Row], missing: list[str]) -> list[tuple[str, str]]:

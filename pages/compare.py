@@ -3,11 +3,12 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from faser_align.alignment.parameters.constants import Constants
+from faser_align.alignment.parameters.constants import ZERO, Constants, Six
 from faser_align.alignment.parameters.differences import Change, changes, moved, movers
 from faser_align.alignment.quality import describe
+from faser_align.alignment.quality.figure_data import FigureData
 from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest import convergence_of
 from faser_align.campaign.manifest_types import Manifest
@@ -16,10 +17,12 @@ from faser_align.fsm.rules import limits_of
 from faser_align.pages import charts
 from faser_align.pages.charts import Series
 from faser_align.pages.collect import Facts
-from faser_align.pages.figures import comparison as comparing
 from faser_align.pages.figures import elements, style
 from faser_align.pages.figures import page as drawing
-from faser_align.pages.figures.source import error_of
+from faser_align.pages.figures.distributions import residuals_of
+from faser_align.pages.figures.plot import Plot
+from faser_align.pages.figures.shapes import Measured
+from faser_align.pages.figures.source import differences, error_of, rms
 from faser_align.pages.templating import rendered
 from faser_align.system.formatting import chi2, number, shift
 
@@ -143,12 +146,12 @@ def compare(campaigns: Sequence[Facts]) -> Comparison:
     for name, other in zip(names[1:], others, strict=True):
         if first.found is not None and other.found is not None:
             errors = first.errors, other.errors
-            differences = changes(first.found, other.found)
-            apart[name] = list(_apart(differences, errors))
+            changed = changes(first.found, other.found)
+            apart[name] = list(_apart(changed, errors))
             largest[name] = [
                 Mover(change.words, change.value, change.unit, error_of(change, *errors))
                 for rotations in (False, True)
-                for change in movers(differences, MOVERS_MAX, rotations=rotations)
+                for change in movers(changed, MOVERS_MAX, rotations=rotations)
             ]
     return Comparison(
         names=names,
@@ -237,7 +240,7 @@ def _apart(differences: list[Change], errors: tuple[Constants, Constants]) -> It
     """Yield a row for each degree of freedom of layers and modules that differs."""
     for part in moved(differences):
         sigmas = [
-            (one.value / error) ** 2
+            one.value / error
             for one in differences
             if one.dof == part.dof and len(one.key) == len(part.largest.key) and (error := error_of(one, *errors))
         ]
@@ -248,7 +251,7 @@ def _apart(differences: list[Change], errors: tuple[Constants, Constants]) -> It
             part.rms,
             part.largest.value,
             part.largest.key,
-            math.sqrt(sum(sigmas) / len(sigmas)) if sigmas else None,
+            rms(sigmas) if sigmas else None,
             part.largest.unit,
             error_of(part.largest, *errors),
         )
@@ -263,7 +266,7 @@ def render(campaigns: Sequence[Facts], *, written_utc: str) -> str:
         charts=_charts(comparison, campaigns),
         figures=_figures(comparison, campaigns),
         significance={
-            name: elements.significance(comparing.differences_of(campaigns[0], other))
+            name: elements.significance(differences_of(campaigns[0], other))
             for name, other in zip(comparison.names[1:], campaigns[1:], strict=True)
         },
         written_utc=written_utc,
@@ -278,8 +281,8 @@ def _figures(comparison: Comparison, campaigns: Sequence[Facts]) -> dict[str, An
     label, (first, *others) = style.label(campaigns[0].record["config"]), campaigns
     found: dict[str, Any] = {}
     for at, (name, other) in enumerate(zip(comparison.names[1:], others, strict=True), start=1):
-        plots = comparing.plots((comparison.names[0], name), first, other)
-        found[name] = [drawing.drawn(plot, label, f"{plot.name}-{at}") for plot in plots]
+        made = plots((comparison.names[0], name), first, other)
+        found[name] = [drawing.drawn(plot, label, f"{plot.name}-{at}") for plot in made]
     return found
 
 
@@ -329,3 +332,38 @@ def _limits(record: Manifest, number: str) -> list[float]:
     """Return a quantity's limit in each stage that has one; empty for an imported campaign."""
     limits = [limits_of(convergence_of(record, stage)).get(number) for stage in range(1, len(record["stages"]) + 1)]
     return [value for value in limits if value is not None]
+
+
+def plots(names: tuple[str, str], first: Facts, other: Facts) -> list[Plot]:
+    """Return the figures of two campaigns after their last iterations, ``other`` minus ``first``.
+
+    Errors of both campaigns are added in quadrature, which is too large where they share files.
+    """
+    made: list[Plot | None] = []
+    apart = differences_of(first, other)
+    if any(one.value for of in apart.values() for one in of.values()):
+        made.append(elements.picture("map", f"Constants of {names[1]} minus those of {names[0]}", apart))
+        title, caption = "Differences with their errors", "Statistical errors of both in quadrature."
+        made.append(elements.values("difference", title, caption, names[1], apart))
+    made.append(residuals_of(dict(zip(names, map(_last, (first, other)), strict=True))))
+    return [plot for plot in made if plot is not None]
+
+
+def differences_of(first: Facts, other: Facts) -> dict[str, dict[str, Measured]]:
+    """Return the differences of two campaigns' constants with their errors (um, urad); empty without both."""
+    if first.found is None or other.found is None:
+        return {}
+    return differences(other.found, first.found, _together(first.errors, other.errors))
+
+
+def _last(facts: Facts) -> FigureData | None:
+    """Return the data of the last iteration that has any."""
+    known = [at for at in facts.solutions if at in facts.figures]
+    return facts.figures[max(known)] if known else None
+
+
+def _together(first: Constants, other: Constants) -> Constants:
+    return {
+        key: cast(Six, tuple(map(math.hypot, first.get(key, ZERO), other.get(key, ZERO))))
+        for key in first.keys() | other.keys()
+    }

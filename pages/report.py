@@ -30,7 +30,8 @@ MOVERS_MAX, HISTORY_MAX, LISTED_MAX, UNUSUAL_MAX = 10, 400, 50, 20
 
 def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> str:
     """Return the page, with the difference to other constants if there is a ``reference``."""
-    judged = facts.judged
+    judged, state = facts.judged, str(facts.campaign["state"])
+    meaning = meanings.STATES.get(state, state)
     return rendered(
         "report.html.j2",
         found=facts,
@@ -40,7 +41,7 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
         data=_data(facts.record),
         judged=judged,
         quality=facts.quality,
-        meaning=_meaning(facts.campaign["state"]),
+        meaning=meaning[:1].upper() + meaning[1:],
         progress=_progress(facts),
         momenta=any(row["metrics"].get("momentum", {}).get("since_first") for row in judged),
         fields=fields(judged[-1]["metrics"]) if judged else "",
@@ -117,12 +118,6 @@ def _of_stage(facts: Facts, stage: int, reference: Reference) -> dict[str, list[
         for section, plots in made.items()
         if section != "convergence"
     }
-
-
-def _meaning(state: str) -> str:
-    """Return the meaning of a state, as the beginning of a sentence."""
-    words = meanings.STATES.get(state, state)
-    return words[:1].upper() + words[1:]
 
 
 def _progress(facts: Facts) -> str:

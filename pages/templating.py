@@ -29,10 +29,10 @@ def environment() -> Environment:
     made.filters |= {
         "number": _number,
         "duration": nodetimes.duration,
-        "moment": _moment,
-        "words": _words,
+        "moment": lambda utc: f"{utc[:10]} {utc[11:19]} UTC" if utc else "–",
+        "words": lambda name: name.replace("_", " "),
         "kind": _kind,
-        "sign": _sign,
+        "sign": lambda name: _SIGNS[_kind(name)],  # for readers who do not see its colour
         "symbols": lambda text: signed(symbols(text)),
         "measured": measured,
         "significant": significant,
@@ -60,22 +60,9 @@ def _kind(name: str) -> str:
     return "doubt" if name in (*table.ENDS, "look") else "going"
 
 
-def _sign(name: str) -> str:
-    """Return the sign of a state or a grade, for readers who do not see its colour."""
-    return _SIGNS[_kind(name)]
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
 def _number(value: object, form: str = ".4g") -> str:
     """Return a number, a large one without an exponent where that is readable; a dash if there is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "–"
     text = format(value, f",{form}" if form[-1] == "g" else form).replace("%", " %")
     return signed(format(value, ",.0f") if "e+0" in text else text)
-
-
-def _moment(utc: str) -> str:
-    return f"{utc[:10]} {utc[11:19]} UTC" if utc else "–"

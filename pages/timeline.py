@@ -66,16 +66,14 @@ def panels(nodes: Sequence[Node], *, staged: bool) -> list[Panel]:
 
 def unusual(nodes: Sequence[Node], most: int) -> list[Node]:
     """Return the nodes that failed, were held or were retried, then the slowest others."""
-    return sorted(nodes, key=_rank)[:most]
+    return sorted(
+        nodes, key=lambda node: (not node.failed, not node.seconds("held"), len(node.jobs) == 1, -node.length_s)
+    )[:most]
 
 
 def node_name(node: Node) -> str:
     """Describe a node without its iteration."""
     return {"reco": f"file {raw_name(node.file)}", "mille": "Millepede"}.get(node.kind, "comparison")
-
-
-def _rank(node: Node) -> tuple[bool, bool, bool, float]:
-    return (not node.failed, not node.seconds("held"), len(node.jobs) == 1, -node.length_s)
 
 
 def _chosen(group: Sequence[Node], most: int) -> list[Node]:

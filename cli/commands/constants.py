@@ -1,7 +1,7 @@
 """Define commands for constants: ``constants show``, ``diff``, ``add``, ``correction``, ``export``."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -218,11 +218,6 @@ def _in_mm(errors: "Errors") -> dict[str, list[float | None]]:
     }
 
 
-def _in_sigma(six: "Six", errors: Sequence[float | None]) -> list[float | None]:
-    """Divide six constants by their errors; None where the error is unknown, or 0 because the constant was fixed."""
-    return [value / error if error else None for value, error in zip(six, errors, strict=True)]
-
-
 def _show(
     constants: Mapping[str, "Six"], errors: "Errors", *, plain: bool, as_json: bool, with_errors: bool, in_sigma: bool
 ) -> None:
@@ -235,7 +230,11 @@ def _show(
         raise UserError("--sigma: no errors are known, because no iteration made these constants; leave out --sigma")
     if as_json:
         known = _in_mm(errors)
-        sigmas = {key: _in_sigma(six, known[key]) for key, six in constants.items() if key in known}
+        sigmas = {  # None where the error is unknown, or 0 because the constant was fixed
+            key: [value / error if error else None for value, error in zip(six, known[key], strict=True)]
+            for key, six in constants.items()
+            if key in known
+        }
         both = {"constants": constants, "errors": known, "sigma": sigmas}
         console.show_json(both if with_errors or in_sigma else constants)
         return

@@ -1,6 +1,5 @@
 """Define the command ``reco``: the reconstruction of one iteration, like ``main.py`` of faser-alignment-script."""
 
-import shlex
 from typing import Annotated
 
 import typer
@@ -42,6 +41,7 @@ def reco(
 
     Example: faser-align reco -y 2023 -r 11705 -f 400-450 -n 1 --fourst
     """
+    from faser_align.cli.commands import submitting
     from faser_align.cli.show import plans
     from faser_align.operations import one_iteration, submission
 
@@ -60,12 +60,8 @@ def reco(
             if heading not in ("stages", "steps", "solver", "validation", "recipients"):
                 console.say(f"{heading + ':':13} {value}")
     cluster = None if schedd is None else submission.carry_out(planned, schedd)
-    if as_json:
-        console.show_json({**planned.record, "dry_run": cluster is None, "cluster": cluster})
-    elif cluster is None:
-        console.say("\nnothing was written or submitted (--dry-run)")
-    else:
-        label, command = shlex.quote(planned.record["name"]), console.program()
-        console.say(f"\nsubmitted as job {cluster}; you may close the terminal. Next:")
-        console.say(f"  {command} wait {label}     # exit status 0 when all is reconstructed")
-        console.say(f"  {command} solve {label}    # Millepede and the constants, here")
+    following = (
+        "wait {}     # exit status 0 when all is reconstructed",
+        "solve {}    # Millepede and the constants, here",
+    )
+    submitting.tell(planned.record, cluster, following, as_json=as_json)

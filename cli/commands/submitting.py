@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from faser_align.campaign.manifest_types import Manifest
 from faser_align.cli import console
 from faser_align.cli.show import plans
 from faser_align.dag.plan import Plan
@@ -36,15 +37,20 @@ def submit(planned: Plan, options: SubmitOptions) -> None:
     if options.steering and not options.as_json:
         plans.show_steering(planned)
     cluster = None if schedd is None else submission.carry_out(planned, schedd)
-    if options.as_json:
-        console.show_json({**planned.record, "dry_run": not options.will_submit, "cluster": cluster})
+    following = ("status {}   # show its state", "watch {}   # the same, live", "stop {}   # end it")
+    tell(planned.record, cluster, following, as_json=options.as_json)
+
+
+def tell(record: Manifest, cluster: int | None, following: Sequence[str], *, as_json: bool) -> None:
+    """Show that a campaign was submitted, unless ``cluster`` is None, and the commands that follow."""
+    if as_json:
+        console.show_json({**record, "dry_run": cluster is None, "cluster": cluster})
     elif cluster is None:
         console.say("\nnothing was written or submitted (--dry-run)")
     else:
-        label, command = shlex.quote(planned.record["name"]), console.program()
         console.say(f"\nsubmitted as job {cluster}; you may close the terminal. Next:")
-        for verb, why in (("status", "show its state"), ("watch", "the same, live"), ("stop", "end it")):
-            console.say(f"  {command} {verb} {label}   # {why}")
+        for command in following:
+            console.say(f"  {console.program()} {command.format(shlex.quote(record['name']))}")
 
 
 def submit_each(planned: Sequence[Plan], options: SubmitOptions) -> None:

@@ -32,7 +32,8 @@ def show(
     rows = []
     for part in differences.moved(found):
         where = part.largest
-        sigmas = [one.value / error for one in found if _is_of(one, part) and (error := _error(one, errors))]
+        alike = [one for one in found if one.dof == part.dof and len(one.key) == len(where.key)]
+        sigmas = [one.value / error for one in alike if (error := _error(one, errors))]
         rms = (
             formatting.number(math.sqrt(sum(s**2 for s in sigmas) / len(sigmas)), ".1f") if sigmas else formatting.NONE
         )
@@ -53,10 +54,6 @@ def show(
 def _error(change: differences.Change, errors: Mapping[str, Sequence[float | None]]) -> float | None:
     six = errors.get(change.key)
     return six[DOFS.index(change.dof)] if six else None
-
-
-def _is_of(change: differences.Change, part: differences.Moved) -> bool:
-    return change.dof == part.dof and (len(change.key) == 2) == (part.kind == "layer")
 
 
 def _with_error(change: differences.Change, errors: Mapping[str, Sequence[float | None]]) -> list[str]:

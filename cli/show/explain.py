@@ -40,8 +40,9 @@ def verdict_of(seen: Mapping[str, Any], stage: int, iteration: int) -> dict[str,
 
 def why(seen: Row, row: Row) -> list[Block]:
     """Explain the decision on an iteration or validation, criterion by criterion, with remarks."""
+    place = f"iteration {_name(row, seen)}" if row.get("stage") else "validation"
     blocks: list[Block] = [
-        Line(f"{seen['name']}, {_place(row, seen)}: {row['verdict'].replace('_', ' ')}", "bold"),
+        Line(f"{seen['name']}, {place}: {row['verdict'].replace('_', ' ')}", "bold"),
         Line(f"  {row['reason']}"),
         Line(),
     ]
@@ -75,10 +76,6 @@ def _criterion(criterion: Row) -> tuple[str, ...]:
     )
     met = "yes" if criterion["passed"] else "no"
     return criterion["name"].replace("_", " "), value, limit, met, criterion["text"]
-
-
-def _place(row: Row, seen: Row) -> str:
-    return f"iteration {_name(row, seen)}" if row.get("stage") else "validation"
 
 
 def _name(row: Row, seen: Row) -> str:

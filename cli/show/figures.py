@@ -16,39 +16,45 @@ from faser_align.system import formatting
 Row = Mapping[str, Any]
 
 CORRECTIONS = "corrections: rms; largest ± error (in sigma), its module (3 digits) or layer"
+FIT = (
+    *("iter", ">chi2\n/ndf", ">shift\num", ">dchi2\n/param", ">relative\ncorrection", ">solver's\nchi2/ndf"),
+    *("solver", "decision"),
+)
+USE = (
+    *("iter", ">files", ">tracks\nread", ">tracks\nused", ">hits\nkept", ">cut by\nresidual", ">cut at\nmm"),
+    *(">rejects", ">time"),
+)
+MOMENTA = (
+    *("iter", ">tracks in\nboth", ">positive", ">negative", ">positive\nsince 1", ">negative\nsince 1"),
+    *(">lost at\nlow edge", ">lost at\nhigh edge"),
+)
 DOFS_ABREAST = 3  # degrees of freedom per table on 80 columns
 
 
 def tables(seen: Row) -> list[Block]:
     """Return the tables of ``metrics``: data, judged quantities, and corrections per degree of freedom."""
-    rows = [row for row in seen["iterations"] if row["metrics"]]
-    staged = seen["stages"] > 1
-    blocks: list[Block] = [_fit(rows, staged), Line(), _use(rows, staged)]
+    rows = [
+        {**row, "name": f"{row['stage']}.{row['iteration']}" if seen["stages"] > 1 else str(row["iteration"])}
+        for row in seen["iterations"]
+        if row["metrics"]
+    ]
+    blocks: list[Block] = [Grid(FIT, list(map(_fit, rows))), Line(), Grid(USE, list(map(_use, rows)))]
     dofs = list(dict.fromkeys(dof for row in rows for dof in row["metrics"].get("corrections", {})))
     if dofs:
         blocks += [Line(), Line(CORRECTIONS, "bold")]
     for at in range(0, len(dofs), DOFS_ABREAST):
-        blocks.append(_corrections(rows, dofs[at : at + DOFS_ABREAST], staged))
+        blocks.append(_corrections(rows, dofs[at : at + DOFS_ABREAST]))
     solvers = [row["metrics"].get("solver", {}) for row in rows[-1:]]
     warned = [solver_end(solver) for solver in solvers if solver.get("end_code")]
     blocks += [block for end in warned for block in (Line(), Line(f"solver of the last iteration: {end}"))]
-    return [*blocks, *weak_modes(rows, staged=staged)]
+    return [*blocks, *_weak_modes(rows)]
 
 
-def _name(row: Row, staged: bool) -> str:
-    return f"{row['stage']}.{row['iteration']}" if staged else str(row["iteration"])
-
-
-def _fit(rows: Sequence[Row], staged: bool) -> Grid:
-    columns = ("iter", ">chi2\n/ndf", ">shift\num", ">dchi2\n/param", ">relative\ncorrection", ">solver's\nchi2/ndf")
-    return Grid((*columns, "solver", "decision"), [_fit_row(row, staged) for row in rows])
-
-
-def _fit_row(row: Row, staged: bool) -> tuple[str, ...]:
+def _fit(row: Row) -> tuple[str, ...]:
     metrics: Metrics = row["metrics"]
     solver = metrics.get("solver", {})
     return (
-        _name(row, staged),
+        row["name"],
         formatting.chi2(metrics.get("chi2_per_ndf")),
         formatting.shift(metrics.get("effect_um")),
         formatting.size(metrics.get("significance")),
@@ -59,19 +65,14 @@ def _fit_row(row: Row, staged: bool) -> tuple[str, ...]:
     )
 
 
-def _use(rows: Sequence[Row], staged: bool) -> Grid:
-    columns = ("iter", ">files", ">tracks\nread", ">tracks\nused", ">hits\nkept", ">cut by\nresidual", ">cut at\nmm")
-    return Grid((*columns, ">rejects", ">time"), [_use_row(row, staged) for row in rows])
-
-
-def _use_row(row: Row, staged: bool) -> tuple[str, ...]:
+def _use(row: Row) -> tuple[str, ...]:
     metrics: Metrics = row["metrics"]
     files, tracks, hits = metrics.get("files", {}), metrics.get("tracks", {}), metrics.get("hits", {})
     cut = hits.get("cut", {}).get("residual")
     kept = hits.get("kept")
     share = cut / (kept + cut) if cut is not None and kept else None
     return (
-        _name(row, staged),
+        row["name"],
         f"{files.get('used', formatting.NONE)}/{files.get('expected', formatting.NONE)}",
         formatting.number(tracks.get("read"), ","),
         formatting.number(tracks.get("used"), ","),
@@ -89,10 +90,10 @@ def _rejects(metrics: Metrics) -> int | None:
     return sum(found.values()) if isinstance(found, Mapping) else found
 
 
-def _corrections(rows: Sequence[Row], dofs: Sequence[str], staged: bool) -> Grid:
+def _corrections(rows: Sequence[Row], dofs: Sequence[str]) -> Grid:
     units = {dof: c.get("unit", "") for row in rows for dof, c in row["metrics"].get("corrections", {}).items()}
     columns = ("iter", *(f">{dof}\n{units[dof]}" for dof in dofs))
-    return Grid(columns, [(_name(row, staged), *(_cell(row["metrics"], dof) for dof in dofs)) for row in rows])
+    return Grid(columns, [(row["name"], *(_cell(row["metrics"], dof) for dof in dofs)) for row in rows])
 
 
 def _cell(metrics: Metrics, dof: str) -> str:
@@ -157,25 +158,26 @@ def _flatten(prefix: str, value: Any, into: dict[str, Any]) -> None:
         into[prefix] = json.dumps(value) if isinstance(value, list) else value
 
 
-def weak_modes(rows: Sequence[Row], *, staged: bool) -> list[Block]:
+def _weak_modes(rows: Sequence[Row]) -> list[Block]:
     """Return tables of the iterations ``rows`` that have such numbers; empty for metrics of older campaigns."""
     found: list[Block] = []
     split = [row for row in rows if any(step.get("parts") for step in row["metrics"].get("steps", ()))]
     if split:
         found += [Line(), Line("corrections along directions that the data determine, and along the others", "bold")]
-        found.append(_parts(split, staged))
+        found.append(_parts(split))
     surveyed = [row for row in rows if row["metrics"].get("weak_modes")]
     if surveyed:
-        found += [Line(), *_surveyed(surveyed[-1], staged)]
+        found += [Line(), *_surveyed(surveyed[-1])]
     moved = [row for row in rows if row["metrics"].get("momentum", {}).get("since_before")]
     if moved:
-        found += [Line(), Line("momenta of the same tracks: changes of the median", "bold"), _momenta(moved, staged)]
+        found += [Line(), Line("momenta of the same tracks: changes of the median", "bold")]
+        found.append(Grid(MOMENTA, list(map(_momentum, moved))))
     if rows and (known := fields(rows[-1]["metrics"])):
         found += [Line(), Line(known)]
     notes = [(row, note) for row in rows for note in row["metrics"].get("notes", ())]
     if notes:
         found += [Line(), Line("to be known", "bold")]
-        found += [Line(f"  iteration {_name(row, staged)}: {note}") for row, note in notes]
+        found += [Line(f"  iteration {row['name']}: {note}") for row, note in notes]
     return found
 
 
@@ -200,7 +202,7 @@ def held_fixed(row: Row, ended: str) -> list[Block]:
     return [Line(title), Grid(columns, lines)]
 
 
-def _parts(rows: Sequence[Row], staged: bool) -> Grid:
+def _parts(rows: Sequence[Row]) -> Grid:
     columns = ("iter", "step", ">determined\num rms", ">weak\num rms", ">weak\ndirections", "moved most (um, error)")
     lines = []
     for row in rows:
@@ -210,7 +212,7 @@ def _parts(rows: Sequence[Row], staged: bool) -> Grid:
                 strong, weak = parts["significant"], parts["weak"]
                 mode = _mode(parts["modes"][0]) if parts["modes"] else formatting.NONE
                 sizes = (formatting.shift(strong["rms_um"]), formatting.shift(weak["rms_um"]), str(weak["directions"]))
-                lines.append((_name(row, staged), step["name"], *sizes, mode))
+                lines.append((row["name"], step["name"], *sizes, mode))
     return Grid(columns, lines)
 
 
@@ -219,11 +221,11 @@ def _mode(mode: Row) -> str:
     return f"{mode['name']} ({formatting.shift(mode['moved_um'])}, {error})"
 
 
-def _surveyed(row: Row, staged: bool) -> list[Block]:
+def _surveyed(row: Row) -> list[Block]:
     """Return the weakest directions of an iteration, and the drift along them, in units of the survey."""
     modes = row["metrics"]["weak_modes"]
     weak = modes["weak"]
-    title = f"drift since the start of the campaign, iteration {_name(row, staged)}: {weak} of {modes['directions']} directions weak"
+    title = f"drift since the start of the campaign, iteration {row['name']}: {weak} of {modes['directions']} directions weak"
     if weak:
         title += f", with {formatting.shift(modes['drift_um'])} um rms, at most {formatting.size(modes['drift_sigma'])} sigma"
     columns = ("direction", ">overlap", "weak", ">error of tracks\nsurvey sigma", ">drift\nsurvey sigma", "most (um)")
@@ -243,22 +245,14 @@ def _surveyed(row: Row, staged: bool) -> list[Block]:
     return found + [Line(f"  frozen in step {step}: {'; '.join(names)}") for step, names in frozen]
 
 
-def _momenta(rows: Sequence[Row], staged: bool) -> Grid:
-    columns = ("iter", ">tracks in\nboth", ">positive", ">negative", ">positive\nsince 1", ">negative\nsince 1")
-    return Grid((*columns, ">lost at\nlow edge", ">lost at\nhigh edge"), [_momentum(row, staged) for row in rows])
-
-
-def _momentum(row: Row, staged: bool) -> tuple[str, ...]:
+def _momentum(row: Row) -> tuple[str, ...]:
     momentum = row["metrics"]["momentum"]
     before, first = momentum["since_before"], momentum.get("since_first", {})
+    changes = [since.get(f"momentum_change_{sign}") for since in (before, first) for sign in ("plus", "minus")]
     return (
-        _name(row, staged),
+        row["name"],
         formatting.number(before.get("common"), ","),
-        *(_change(since.get(f"momentum_change_{sign}")) for since in (before, first) for sign in ("plus", "minus")),
+        *(formatting.NONE if change is None else formatting.in_percent(change, 2, "+") for change in changes),
         formatting.number(before.get("lost_low"), ","),
         formatting.number(before.get("lost_high"), ","),
     )
-
-
-def _change(change: float | None) -> str:
-    return formatting.NONE if change is None else formatting.in_percent(change, 2, "+")

@@ -59,7 +59,8 @@ def entry(row: Row, where: tzinfo | None = None) -> list[Line]:
     else:
         head = f"{row['subject']:<17} {row['attempt'] or '-':>2}  {_change(row):<18}  {_event(row)}"
     head += "  (ignored)" if row["ignored"] and not _expected(row) else ""
-    about = "; ".join(part for part in (_whence(row) if campaign else "", facts(row), _unmoved(row)) if part)
+    ignored = f"ignored: {row['ignored']}" if row["ignored"] and not _expected(row) else ""
+    about = "; ".join(filter(None, (_whence(row) if campaign else "", facts(row), ignored)))
     found = [Line(f"{when:%H:%M:%S}  {head.rstrip()}", _style(row))]
     return [*found, Line(f"{INDENT}{about}")] if about else found
 
@@ -88,10 +89,6 @@ def _event(row: Row) -> str:
 def _expected(row: Row) -> bool:
     """Return whether DAGMan failed because a decision ended the campaign, which stops the DAG in this way."""
     return bool(row["ignored"]) and row["event"] == "final_failed" and row["source"] in _STOPS_DAG
-
-
-def _unmoved(row: Row) -> str:
-    return f"ignored: {row['ignored']}" if row["ignored"] and not _expected(row) else ""
 
 
 def _whence(row: Row) -> str:

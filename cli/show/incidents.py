@@ -30,7 +30,11 @@ def blocks(seen: Row, program: str = "faser-align", most: int = ITEMS_MAX) -> li
     found += _vanished(seen, program, most)
     found += _disconnected(seen, most)
     found += _listing("failed", "node", _failures(seen["failed"]), draw.BAD, count=len(seen["failed"]), most=most)
-    found += _listing("dropped", "file", [_lost(item) for item in seen["lost"]], draw.DOUBT, most=most)
+    lost = [
+        (f"file {raw_name(item['file'])} ({item['node']}): {item['why'] or 'no reason known'}",)
+        for item in seen["lost"]
+    ]
+    found += _listing("dropped", "file", lost, draw.DOUBT, most=most)
     retried = seen.get("retried", ())
     found += _listing("retried", "node", _again(retried), draw.DOUBT, count=len(retried), most=most)
     found += _slow(seen, most)
@@ -170,10 +174,6 @@ def _slow(seen: Row, most: int) -> list[Block]:
         for words, command in typed:
             blocks += [Line(f"  {words}:"), Line(f"    {tools}{command} {chosen}", whole=True)]
     return blocks
-
-
-def _lost(item: Row) -> tuple[str, ...]:
-    return (f"file {raw_name(item['file'])} ({item['node']}): {item['why'] or 'no reason known'}",)
 
 
 def _messages(items: Sequence[Row]) -> list[tuple[str, ...]]:

@@ -66,7 +66,8 @@ def _corrections(history: Sequence[Metrics], limits: Mapping[str, float], *, abs
     for kind in sorted({kind for row in history for kind in _mapping(row.get("corrections"))})[:KINDS_MAX]:
         found = [_mapping(_mapping(row.get("corrections")).get(kind)) for row in history]
         unit = next((str(one["unit"]) for one in found if "unit" in one), "")
-        values = [_size(one.get("largest" if absolute else "rms")) for one in found]
+        numbers = [_number(one.get("largest" if absolute else "rms")) for one in found]
+        values = [None if value is None else abs(value) for value in numbers]
         curves.append(_curve(f"{kind} [{symbols(unit)}]", values, limits.get(f"largest_{unit}"), log=True))
     return curves
 
@@ -85,11 +86,6 @@ def _names(history: Sequence[Metrics]) -> list[str]:
     """Return the numbers of iterations, with several stages as stage.number."""
     staged = len({row.get("stage") for row in history}) > 1
     return [f"{row.get('stage')}." * staged + f"{row.get('iteration')}" for row in history]
-
-
-def _size(value: object) -> float | None:
-    number = _number(value)
-    return None if number is None else abs(number)
 
 
 def _number(value: object) -> float | None:

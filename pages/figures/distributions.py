@@ -13,7 +13,7 @@ from faser_align.alignment.histograms import Bins, Histogram
 from faser_align.alignment.quality.figure_data import LEAST_HITS, FigureData, Files, centre_of
 from faser_align.pages.figures.plot import Plot, plot_of
 from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Histograms, Measured, Panel, bins_of
-from faser_align.pages.figures.source import Source
+from faser_align.pages.figures.source import Source, rms
 from faser_align.pages.numbers import significant
 from faser_align.system.formatting import rounded
 
@@ -301,15 +301,10 @@ def _by_station(found: Mapping[str, Mapping[str, float]], *, symmetric: bool) ->
         Panel(
             words,
             {name: _filled(axis, of) for name, of in values.items()},
-            _spread(values.values()) if symmetric else "",
+            f"rms {' → '.join(rounded(rms(of)) for of in values.values() if of)}" if symmetric else "",
         )
         for words, values in panels
     ]
-
-
-def _spread(series: Iterable[Sequence[float]]) -> str:
-    """Return the rms of each series about zero, from the first to the last."""
-    return f"rms {' → '.join(rounded(math.sqrt(sum(x**2 for x in of) / len(of))) for of in series if of)}"
 
 
 def _axis(values: Iterable[float], *, symmetric: bool) -> Bins:

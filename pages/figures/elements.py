@@ -4,7 +4,7 @@ Each function returns a figure of a source, or None if the source has no data fo
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from faser_align.alignment.parameters.constants import DOFS, Constants
 from faser_align.alignment.parameters.differences import element
@@ -14,7 +14,7 @@ from faser_align.fsm.metrics import Half, Metrics
 from faser_align.fsm.plural import first_of
 from faser_align.pages.figures.plot import Plot, plot_of
 from faser_align.pages.figures.shapes import Arrows, Band, ByElement, Curve, Curves, Map, Maps, Measured
-from faser_align.pages.figures.source import Source, by_dof, differences, unit
+from faser_align.pages.figures.source import Source, by_dof, differences, rms, unit
 from faser_align.pages.numbers import signed, significant
 from faser_align.system.formatting import rounded
 
@@ -133,9 +133,11 @@ def significance(of: Mapping[str, Mapping[str, Measured]]) -> str:
     if not any(one.value for one in pulls.values()):
         return ""
     dof, key = max(pulls, key=lambda at: abs(pulls[at].value) / (pulls[at].error or math.inf))
-    rms = _rms([one.value / one.error for one in pulls.values() if one.error])
+    pulled = rms([one.value / one.error for one in pulls.values() if one.error])
     most = significant(*pulls[dof, key], unit(dof))
-    return f"In units of their errors, their rms is {rounded(rms)} σ; the largest is {dof} of {element(key)}, {most}."
+    return (
+        f"In units of their errors, their rms is {rounded(pulled)} σ; the largest is {dof} of {element(key)}, {most}."
+    )
 
 
 def from_truth(source: Source) -> Plot | None:
@@ -152,7 +154,7 @@ def from_truth(source: Source) -> Plot | None:
     sigmas = [one.value / one.error for of in found[source.last.name].values() for one in of.values() if one.error]
     caption = "Simulated data only: the constants minus the true ones."
     if sigmas:
-        caption += f" The rms of distance over error is {_rms(sigmas):.2f}; statistical errors alone give about 1."
+        caption += f" The rms of distance over error is {rms(sigmas):.2f}; statistical errors alone give about 1."
     return plot_of("truth", "Distance to the true constants", caption, _bands(found))
 
 
@@ -306,7 +308,3 @@ def _bands(found: Mapping[str, Mapping[str, Mapping[str, Measured]]]) -> ByEleme
             if any(series.values()):
                 bands.append(Band(" ".join(filter(None, (kind, dof))), unit(dof), series))
     return ByElement(bands)
-
-
-def _rms(values: Sequence[float]) -> float:
-    return math.sqrt(sum(value**2 for value in values) / len(values))

@@ -21,6 +21,7 @@ _CLASSES = {
     "fill: var(--text); stroke: var(--text); stroke-width: 0.8": "tick-mark",
     "fill: none; stroke: var(--text); stroke-width: 0.8; stroke-linejoin: miter; stroke-linecap: square": "frame",
 }
+_COLOURS = style.SHADES | {colour: f"var({name})" for colour, name in style.VARIABLES.items()}
 _OWN_STYLE, _CLIP = re.compile(r' style="([^"]*)"'), re.compile(r' clip-path="[^"]*"')
 
 
@@ -55,7 +56,7 @@ def embedded(figure: "Figure", *, name: str, title: str) -> Markup:
     drawn = _IDS.sub(lambda found: f' id="{places[found[1]]}"' if found[1] in places else "", drawn)
     drawn = _USED.sub(lambda found: found[0].replace(found[1], places[found[1]]), drawn).replace("xlink:href", "href")
     drawn = re.sub(r" font-family: 'DejaVu Sans'[^;\"]*;", "", drawn)
-    drawn = re.sub(r"#[0-9a-f]{6}\b", lambda found: _colour(found[0]), drawn)
+    drawn = re.sub(r"#[0-9a-f]{6}\b", lambda found: _COLOURS.get(found[0], found[0]), drawn)
     drawn = re.sub(r"<!--.*?-->", "", drawn, flags=re.DOTALL)
     for style_of, kind in _CLASSES.items():
         drawn = drawn.replace(f'style="{style_of}"', f'class="{kind}"')
@@ -104,7 +105,3 @@ def _styled_once(found: "re.Match[str]") -> str:
     if len(clips) == len(styles) and len(set(clips)) == 1:
         clip, text = clips[0], _CLIP.sub("", text)
     return f'<g{clip} style="{"; ".join(common)}">{text}</g>'
-
-
-def _colour(found: str) -> str:
-    return f"var({style.VARIABLES[found]})" if found in style.VARIABLES else style.SHADES.get(found, found)

@@ -1,7 +1,7 @@
 """Choose what figures show of a campaign: the iterations of a stage, the first beside a later one. Pure."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -147,6 +147,11 @@ def error_of(change: Change, *errors: Constants) -> float | None:
     """Return the error of a change (um, urad): these errors (mm, rad) in quadrature; None if none is known."""
     error = math.hypot(*(of.get(change.key, ZERO)[DOFS.index(change.dof)] for of in errors))
     return error * (URAD if change.rotation else UM) or None
+
+
+def rms(values: Sequence[float]) -> float:
+    """Return the root mean square of values about zero."""
+    return math.sqrt(sum(value**2 for value in values) / len(values))
 
 
 def unit(dof: str) -> str:

@@ -13,8 +13,7 @@ from faser_align.alignment.parameters.labels import module_x_label
 from faser_align.alignment.pede.results import Row, write_result
 from faser_align.campaign import layout
 from faser_align.pages.collect import collect
-from faser_align.pages.compare import render
-from faser_align.pages.figures import comparison
+from faser_align.pages.compare import differences_of, plots, render
 
 
 def solved(
@@ -95,7 +94,7 @@ def test_a_page_is_written_on_request(two: tuple[str, str], plain_command: Comma
 def test_the_page_begins_with_the_most_significant_difference(two: tuple[str, str]) -> None:
     """The page gives the difference of the constants in standard deviations before the table of constants."""
     first, other = map(collect, two)
-    apart = comparison.differences_of(first, other)
+    apart = differences_of(first, other)
     assert apart["x"] == {"003": (pytest.approx(6.0), pytest.approx(3.0))}
     assert apart["y"] == {"003": (0.0, pytest.approx(150.0))}
     page = render([first, other], written_utc="2026-01-01T00:00:00Z")
@@ -106,7 +105,7 @@ def test_the_page_begins_with_the_most_significant_difference(two: tuple[str, st
 def test_equal_constants_are_said_to_be_equal(workdir: Path) -> None:
     """Campaigns with the same constants have no figure, no significance and no table of their differences."""
     found = [collect(solved(workdir, name, shift_mm=0.01)["folder"]) for name in "ab"]
-    assert [plot.name for plot in comparison.plots(("a", "b"), *found)] == []
+    assert [plot.name for plot in plots(("a", "b"), *found)] == []
     page = render(found, written_utc="2026-01-01T00:00:00Z")
     assert "The constants of b and of a are the same." in page
     assert "Table: constants of b" not in page
