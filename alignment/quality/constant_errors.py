@@ -1,7 +1,7 @@
 """Compute the statistical errors of parameters and constants from the normal equations. Pure.
 
-A constant of a module combines the x of both sides, which tracks determine together: their correlation belongs into its
-error. The normal equations have no presigma, which makes the solver's errors of weakly determined parameters too small, and
+A constant of a module combines the x of both sides, which tracks determine together, so that its error includes their
+correlation. The normal equations have no presigma, which makes the solver's errors of weakly determined parameters too small, and
 they know the constraints, so that the errors are right where pede's elimination prints wrong ones.
 """
 
