@@ -44,7 +44,7 @@ def fill(folder: str) -> None:
 
 
 def measure(nodes: int, seconds: float) -> None:
-    """Publish for ``seconds`` (s) as fast as it is allowed, and print what that took."""
+    """Publish for ``seconds`` (s) as often as the interval allows, and print the times."""
     files = -(-nodes // 100)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as base:
         folder = f"{base}/campaign"

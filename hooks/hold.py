@@ -42,7 +42,7 @@ def record(folder: str, event: "events.Hold", held: list[Hold]) -> tuple[int, bo
 def _deliver(folder: str, event: "events.Hold", held: list[Hold]) -> None:
     """Deliver once the log is quiet, and again at the end of a short pause if a message waits for that.
 
-    One cause holds many jobs within seconds, and DAGMan starts the first HOLD script in the midst of it. Both waits are
+    One cause holds many jobs within seconds, and DAGMan starts the first HOLD script before all are held. Both waits are
     bounded, and DAGMan does not wait for a HOLD script before it runs FINAL.
     """
     try:

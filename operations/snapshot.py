@@ -134,7 +134,7 @@ def state_now(folder: str) -> str:
 def _settle(folder: str) -> None:
     """Wait a moment after an end: a script removes a resumption from the event queue just before it publishes.
 
-    The files' times show whether the snapshot is out of date; if it stays so it is read as it is.
+    The files' times show whether the snapshot is out of date; one that stays out of date is read.
     """
     deadline = time.monotonic() + SETTLE_S
     while _is_behind(folder) and time.monotonic() < deadline:

@@ -224,7 +224,7 @@ def _repeats(db: sqlite3.Connection) -> Findings:
 
 
 def _messages(db: sqlite3.Connection) -> Findings:
-    """Check that every notified transition, and every hold, has one row per target in the outbox, and nothing else has."""
+    """Check that every notified transition, and every hold, has one row per target in the outbox, which has no other rows."""
     wanted, targets = _recipients_at_start(db)
     sent: dict[int, set[str]] = {}
     for row, target in db.execute("SELECT history_id, target FROM outbox"):

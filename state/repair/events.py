@@ -106,7 +106,7 @@ def _judged(logged: Sequence[Replayable], record: Manifest, changed: Sequence[Ch
 def end_of(left: "Left", source: "events.Source") -> "events.Final":
     """Return the end of a DAGMan. If another one followed it only counts if the campaign has not ended by then.
 
-    A DAGMan that left without FINAL was closed by ``repair``, or goes on in the next one.
+    A DAGMan that left without FINAL was closed by ``repair``, or the next one continued its campaign.
     """
     return events.final(source, layout.FINAL_NODE, 4 if left.removed else 1, reason=left.words)
 

@@ -42,7 +42,7 @@ def test_the_sides_of_a_module_are_correlated(correlation: float) -> None:
 
 
 def test_units_are_um_and_urad() -> None:
-    """Angles are those of the rotation that moves a sensor by the error."""
+    """Errors of angles are the rotations that move a sensor by the error in um."""
     labels = tuple(sorted((RZ, layer_label(1, 2, 2), layer_label(1, 2, 5))))
     found = errors_of(normal(np.diag([4.0] * 3).tolist(), labels), set(labels))[1]
     assert found["003"] == pytest.approx([0, 0, 0, 0, 0, 2e3 / STRIP_LEVER_MM])

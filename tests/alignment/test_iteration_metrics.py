@@ -166,7 +166,7 @@ def test_a_constant_has_the_error_of_the_last_step_that_freed_it() -> None:
 
 
 def test_metrics_of_a_failure_have_no_numbers() -> None:
-    """Without a solution the metrics are None, and the solver's metrics are those of the worst step."""
+    """Without a solution the numbers are None; the solver's metrics are from the step with the worst end code."""
     failed = Solution(26, "Aborted, too many rejects", "...", {})
     steps = [Step("a", fix_rules([]), solution(1.0)), Step("b", fix_rules(["IFT"]), failed)]
     metrics = metrics_of(steps, {"00": (float("nan"), 0, 0, 0, 0, 0)})

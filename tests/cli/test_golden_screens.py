@@ -209,7 +209,7 @@ def test_colours_of_warnings(wanted: dict[str, str], shown: bytes) -> None:
 
 
 def test_a_real_terminal(quiet: Path) -> None:
-    """On a pseudo-terminal of 80 columns the screen is that of the file."""
+    """On a pseudo-terminal of 80 columns the screen equals the recorded one."""
     import fcntl
     import struct
     import termios

@@ -192,7 +192,7 @@ def test_report(command: Command, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", STATES)
 def test_report_of_every_campaign(name: str, command: Command) -> None:
-    """Every campaign has a report, and JSON has all of it."""
+    """Every campaign has a report, and `report --json` contains all of it."""
     assert f"Report of {name}" in command("report", name, "--text").out
     found = json.loads(command("report", name, "--json").out)
     assert set(found) == {"campaign", "record", "history"}

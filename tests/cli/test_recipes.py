@@ -19,7 +19,7 @@ DATA = ("-y", "2023", "-r", "11705", "-f", "400", "--dry-run")
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("name", NAMES)
 def test_init_writes_the_stages_of_a_recipe(plain_command: Command, here: Path, name: str, profile: str) -> None:
-    """The configuration is that of the profile, with the stages and stations of the recipe's example."""
+    """`init --recipe` writes the profile's configuration with the stages and stations of the recipe's example."""
     assert plain_command("init", "--profile", profile, "--recipe", name).status == 0
     written, example = load_config(str(here / "faser-align.toml")), recipes.find(name).config()
     assert written.stages == example.stages

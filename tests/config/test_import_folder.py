@@ -224,7 +224,7 @@ def test_what_cannot_be_imported_is_refused(command: Command, theirs: Path, tmp_
 
 
 def test_several_runs_of_pede_are_the_steps_of_an_iteration(command: Command, theirs: Path) -> None:
-    """Several runs of pede become steps, each with its end code; the last one's files are those of the last step."""
+    """Several runs of pede become steps, each with its end code; the files of the last run belong to the last step."""
     millepede = theirs / "iter01" / "3millepede"
     for step in ("step0", "step1"):
         for ending in ("res", "end", "log", "his"):
@@ -244,7 +244,7 @@ def test_several_runs_of_pede_are_the_steps_of_an_iteration(command: Command, th
 
 @pytest.mark.slow
 def test_pages_of_an_imported_campaign_are_sound(command: Command, theirs: Path, workdir: Path) -> None:
-    """Its report, and a comparison with a campaign of ours, work in a browser and say what is unknown."""
+    """The report of an imported campaign, and a comparison with one of ours, work in a browser and name what is unknown."""
     assert command("import", str(theirs)).status == 0
     name = f"{theirs.name}-imported"
     ours = make_campaign(workdir / "ours", files=2, name="ours")

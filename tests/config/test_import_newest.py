@@ -307,7 +307,7 @@ def test_a_set_without_iterations_is_listed(name: str) -> None:
 
 
 def test_sizes_and_scripts_of_the_first_generation() -> None:
-    """Resources of each kind of job and environment scripts have their keys; retries are those of `reco`."""
+    """Resources of each kind of job and environment scripts are imported; retries are taken from `htcondor.reco`."""
     job = {
         "job_flavour": "workday",
         "request_cpus": 2,

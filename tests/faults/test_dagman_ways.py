@@ -151,7 +151,7 @@ def test_nodes_are_passed_over_after_a_restart(make: Make, mailbox: Mailbox) -> 
 
 @ON_POOL
 def test_a_job_held_twice_and_dagman_restarted(make: Make, mailbox: Mailbox) -> None:
-    """Both holds are recorded and notified once, also by a recovering DAGMan; a release clears the reason."""
+    """Two holds of a job are recorded and notified once each, also by a recovering DAGMan; a release clears the reason."""
     campaign = make(wait_s=600)
     campaign.submit()
     for count in (1, 2):

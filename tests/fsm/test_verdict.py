@@ -37,14 +37,14 @@ def reason(*history: dict[str, Any], rules: Rules = RULES, limit: int = 10) -> s
 
 
 def unlike(sigma: float, **changes: Any) -> dict[str, Any]:
-    """Return metrics of files whose mean residuals differ by so much."""
+    """Return metrics of files whose mean residuals differ by ``sigma``."""
     worst = {"kind": "step", "together": False, "module": "213", "side": 1, "file": "412", "deviation_um": 23.0}
     files = {"lost": [], "agreement": {"chi2_per_ndf": 1.5, "worst": {**worst, "sigma": sigma, **changes}}}
     return {"files": files}
 
 
 def drifted(sigma: float) -> dict[str, Any]:
-    """Return metrics of constants that moved so far along a weak mode."""
+    """Return metrics of constants that moved by ``sigma`` along a weak mode."""
     mode = {"name": "curvature in y", "overlap": 0.9, "weak": True, "error_sigma": None, "drift_sigma": sigma}
     mode |= {"drift_um": 60.0 * sigma, "where": "20"}
     return {

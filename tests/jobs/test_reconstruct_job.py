@@ -92,7 +92,7 @@ def test_a_process_ends_with_its_last_line(make_campaign: Make) -> None:
 
 
 def test_three_stations(make_campaign: Make, run_job: Run) -> None:
-    """Without the IFT no hit of it is written."""
+    """With three stations no hit of the IFT is written."""
     folder = make_campaign(campaign={"stations": 3})
     assert run_job("reconstruct", folder, 1, 1, 400).returncode == 0
     counts = read_counts(layout.mille_file(str(folder), 1, 1, "011705", 400) + ".json")

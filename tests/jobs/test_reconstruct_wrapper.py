@@ -443,7 +443,7 @@ def test_a_copy_that_is_interrupted(make_job: Callable[..., Job]) -> None:
 
 
 def test_the_database_alone(make_job: Callable[..., Job], tmp_path: Path) -> None:
-    """The same script makes the conditions database of any constants for export."""
+    """`reconstruct.sh` also makes the conditions database of any constants, for export."""
     job = make_job()
     constants = Path(layout.constants_file(str(job.folder), 1, 1))
     done = job.run("--database", constants, tmp_path / "made")

@@ -290,7 +290,7 @@ def test_wrong_arguments(make_campaign: Make, fails: Fails, arguments: tuple[obj
 
 
 def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run, fails: Fails) -> None:
-    """If the residual cut removes so many hits that the solver gives up, the job converts again with ten times it."""
+    """If the residual cut removes so many hits that the solver gives up, the job converts again with ten times the cut."""
     campaign = make_campaign(mille={"residual_max": [0.005]}, simulation={"tracks": 600})
     start = layout.constants_file(str(campaign), 1, 1)
     write_constants(start, misplace_ift(read_constants(start), seed=1))

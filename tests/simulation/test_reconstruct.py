@@ -120,7 +120,7 @@ def test_layer_derivatives_turn_about_the_z_of_the_hit(dof: int) -> None:
 
 
 def test_track_derivatives() -> None:
-    """Derivatives for x, y, theta, phi and q/p are those of the prediction."""
+    """Derivatives with respect to x, y, theta, phi and q/p equal the changes of the prediction."""
     fits = fit(REAL, count=100)
     detector = geo.build(REAL)
     x, y, slope_x, slope_y, q_over_p = fits.parameters.T

@@ -18,7 +18,7 @@ def block(name: str) -> dict[str, Any]:
 
 
 def test_the_latest_constants_have_the_block_of_their_job() -> None:
-    """The block is that of the last solved iteration, or of the validation after it."""
+    """The quality block is from the last solved iteration, or from the validation after it."""
     rows = [row(1, quality=block("first")), row(2, quality=block("second")), row(3)]
     assert quality(RECORD, [row(1)], {}) is None
     assert quality(RECORD, rows, {}) == block("second")
@@ -26,7 +26,7 @@ def test_the_latest_constants_have_the_block_of_their_job() -> None:
 
 
 def test_an_extension_leaves_the_block_of_an_earlier_validation() -> None:
-    """After a rejected campaign was extended, the block is that of the new iteration until it is validated again."""
+    """After a rejected campaign was extended, the block is from the new iteration until it is validated again."""
     rows = [row(1, quality=block("first")), row(3, quality=block("extended"))]
     assert quality(RECORD, rows, row(2, quality=block("rejected"))) == block("extended")
 

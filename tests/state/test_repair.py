@@ -717,7 +717,7 @@ def test_logs_cut_anywhere(case: str, tmp_path: Path) -> None:
 
 
 def test_a_cut_at_every_line_of_the_main_log(tmp_path: Path) -> None:
-    """From JOBSTATE_LOG alone, up to any line, a campaign is restored as far as possible."""
+    """A valid database follows from any beginning of JOBSTATE_LOG alone; a longer log never gives fewer attempts."""
     record = unpack("failed", tmp_path / "c")
     folder = record["folder"]
     Path(folder, layout.STATE).unlink()
