@@ -223,7 +223,7 @@ def _queue(look: CheckContext) -> str:
             f"a campaign {look.name} is already in the queue ({found[0].folder}, job {found[0].cluster}); "
             "stop it, or choose another name with --name"
         )
-    return f"no other {look.name} among {count(len(answer.jobs), 'campaign')}"
+    return f"no other {look.name}; {count(len(answer.jobs), 'campaign')} in the queue"
 
 
 def _notification(look: CheckContext) -> str:
