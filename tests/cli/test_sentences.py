@@ -15,9 +15,10 @@ from faser_align.config.load import parse_config
 from faser_align.config.near import nearest
 from faser_align.fsm.errors import UserError
 from faser_align.operations import checks_places
-from faser_align.operations.checking import CheckContext, Skipped
+from faser_align.operations.checking import CheckContext
 from faser_align.pool.personal import Pool
 from faser_align.state import registry
+from faser_align.system.site_tools import AbsentError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DATA = ("-y", "2023", "-r", "11705", "-f")
@@ -54,7 +55,7 @@ def test_disk_space_of_a_place_that_is_not_there(key: str, tmp_path: Path) -> No
     """No disk space is reported for a missing folder."""
     table, name = key.split(".")
     config = parse_config(f'[{table}]\n{name} = "{tmp_path}/nowhere"\n', str(tmp_path / "faser-align.toml"))
-    with pytest.raises(Skipped, match=f"{key} = {tmp_path}/nowhere.* does not exist"):
+    with pytest.raises(AbsentError, match=f"{key} = {tmp_path}/nowhere.* does not exist"):
         checks_places.room(CheckContext(config, 1, 2023, "011705", (400,), "a"))
 
 
