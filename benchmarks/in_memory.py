@@ -39,7 +39,7 @@ from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.iterations import Iterations
 from faser_align.alignment.solver.normal_equations import Normal, in_um
 from faser_align.alignment.solver.passes import Parameters, Pass, run_pass
-from faser_align.alignment.solver.problem import Problem, define_problem
+from faser_align.alignment.solver.problem import Problem, make_problem
 from faser_align.alignment.solver.steering import SolverError, Steering, parse_steering
 from faser_align.campaign.manifest import convergence_of
 from faser_align.fsm.metrics import Metrics
@@ -127,7 +127,7 @@ class _Source:
             self.set_counts += np.bincount(chunk.sets, minlength=geo.ELEMENTS)
             yield chunk
 
-    def entries(self) -> dict[int, int]:
+    def count(self, by_record: bool) -> dict[int, int]:
         """Return the equations of each label that has any."""
         by_label = np.zeros(int(LABELS.max()) + 1, np.int64)
         for row in self.sets.labels:
@@ -150,7 +150,7 @@ class _Sums(NamedTuple):
 
     def normal(self, entries_min: int, steering: Steering) -> Normal:
         """Return the normal equations of the labels with enough entries."""
-        entries = self.source.entries()
+        entries = self.source.count(by_record=False)
         variable = [label for label in LABELS.tolist() if entries.get(label, 0) >= entries_min]
         at = np.searchsorted(LABELS, variable)
         assert self.done.matrix is not None
@@ -181,7 +181,7 @@ class _FromSums(Iterations):
 def _solution(steering: Steering, sums: _Sums) -> Solution:
     """Return what ``solver.builtin.solve`` returns for the same records."""
     source: Any = sums.source
-    problem: Problem = define_problem(steering, source, source.entries())
+    problem: Problem = make_problem(steering, source)
     run = _FromSums(problem, None)  # type: ignore[arg-type]
     run.sums = sums
     with one_blas_thread(), np.errstate(divide="ignore", invalid="ignore", over="ignore"):

@@ -31,7 +31,7 @@ import dataclasses
 import gzip
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -206,17 +206,19 @@ class FigureData:
 
     def module_medians(self, least: int = LEAST_HITS) -> dict[str, Centre] | None:
         """Return the median residual of each module with at least ``least`` hits, the entries of DMR."""
-        found = self.histogram("residuals")
-        return None if found is None else _centres(found.sum("side"), least)
+        return self._medians(self.module_residuals, 3, least)
 
     def layer_medians(self) -> dict[str, Centre] | None:
         """Return the median residual of each layer with hits."""
+        return self._medians(self.layer_residuals, 2)
+
+    def _medians(self, of: Callable[[str], Histogram | None], digits: int, least: int = 1) -> dict[str, Centre] | None:
         found = self.histogram("residuals")
         if found is None:
             return None
-        layers = sorted({str(key)[:2] for key in found.axes[0]})
-        halves = {layer: self.layer_residuals(layer) for layer in layers}
-        return {layer: centre for layer, one in halves.items() if one is not None and (centre := centre_of(one))}
+        keys = sorted({str(key)[:digits] for key in found.axes[0]})
+        centres = {key: centre_of(one) for key in keys if (one := of(key)) is not None}
+        return {key: centre for key, centre in centres.items() if centre is not None and centre.hits >= least}
 
     def module_spreads(self, least: int = LEAST_HITS) -> dict[str, Spread] | None:
         """Return mean and rms of the normalised residuals of each module: the distribution DRnR is of the rms."""
@@ -234,23 +236,8 @@ class FigureData:
 
 def centre_of(histogram: Histogram) -> Centre | None:
     """Return median and width of a histogram of residuals (um); None without entries."""
-    return _centre(histogram.contents, histogram.quantiles())
-
-
-def _centres(histogram: Histogram, least: int) -> dict[str, Centre]:
-    """Return the medians in the categories of the first of two axes."""
-    quantiles = histogram.quantiles()
-    found = {}
-    for at, key in enumerate(histogram.axes[0]):
-        centre = _centre(histogram.contents[at], quantiles[at])
-        if centre and centre.hits >= least:
-            found[str(key)] = centre
-    return found
-
-
-def _centre(contents: Any, quantiles: Any) -> Centre | None:
-    low, median, high = (float(value) for value in quantiles)
-    hits = int(contents.sum())
+    low, median, high = histogram.quantiles().tolist()
+    hits = int(histogram.contents.sum())
     return Centre(hits, median, (high - low) / 2) if hits else None
 
 

@@ -35,7 +35,7 @@ from faser_align.alignment.solver.iterations import Iterations
 from faser_align.alignment.solver.output.diagnostics import Diagnostics
 from faser_align.alignment.solver.output.listing import listing
 from faser_align.alignment.solver.output.log import HUBER_RATIO, write_log
-from faser_align.alignment.solver.problem import Problem, define_problem, make_problem
+from faser_align.alignment.solver.problem import Problem, make_problem
 from faser_align.alignment.solver.steering import SolverError, Steering, parse_steering
 from faser_align.alignment.solver.sums.total import NotExactError, Total
 from faser_align.alignment.solver.undetermined import in_words
@@ -107,7 +107,7 @@ def _solve_from(steering: Steering, folder: Path, total: Total | None, why: str)
 
 def _solve(steering: Steering, folder: Path, total: Total | None) -> Solution:
     started = time.perf_counter()
-    problem = make_problem(steering) if total is None else define_problem(steering, total, total.entries())
+    problem = make_problem(steering, total)
     constraints = problem.constraints
     facts: dict[str, Any] = {
         "records": problem.source.records,

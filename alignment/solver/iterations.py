@@ -16,7 +16,7 @@ from faser_align.alignment.pede.solution import IterationRow
 from faser_align.alignment.solver.conjugate_gradients import IterativeSolution
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.global_fit import Inverse
-from faser_align.alignment.solver.line_search import LineSearch, care_for
+from faser_align.alignment.solver.line_search import LineSearch, line_search
 from faser_align.alignment.solver.local_constraints import LocalConstraints
 from faser_align.alignment.solver.local_fit import EPSILON
 from faser_align.alignment.solver.output.diagnostics import Diagnostics
@@ -143,8 +143,7 @@ class Iterations:
         wanted = mode > 2 or (final and (mode == 2 or (mode == 1 and self._is_end(decrease))))
         if not wanted or decrease <= significant:
             return None
-        care = care_for(self.problem.steering.method)
-        search = LineSearch(care.slope_ratio, care.points if self._searched else care.points_first)
+        search = line_search(self.problem.steering.method, first=not self._searched)
         self._searched = True
         return search
 

@@ -1,32 +1,11 @@
 """Search along a step for the point of smallest slope, as pede does (PTLINE of linesrch.f90)."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from faser_align.alignment.arrays import FloatArray
 
 STEP_MAX = 10.0
 POINTS_MAX = 10
-
-
-class Care(NamedTuple):
-    """Accuracy of a method's line searches.
-
-    Attributes:
-        slope_ratio: ratio of slope to initial slope at which the search ends.
-        points_first, points: minimum number of points, including the start, in the first and in later searches.
-    """
-
-    slope_ratio: float = 0.5
-    points_first: int = 1  # the first search may end at the Newton step itself
-    points: int = 3
-
-
-def care_for(method: str) -> Care:
-    """Return pede's accuracy for a method of its list (XLOOPN)."""
-    if "MINRES" in method:
-        return Care(0.1, 3, 4)
-    return Care(points_first=2) if method == "diagonalization" else Care()
 
 
 @dataclass
@@ -79,3 +58,12 @@ class LineSearch:
         first, second = (-2, -1) if self._right < 0 else (self._left, self._right)
         (x1, slope1), (x2, slope2) = self.points[first], self.points[second]
         return (x1 * slope2 - x2 * slope1) / (slope2 - slope1) if slope1 != slope2 else x2
+
+
+def line_search(method: str, *, first: bool) -> LineSearch:
+    """Return a search with pede's accuracy for a method of its list (XLOOPN); the ``first`` one may end earlier."""
+    if "MINRES" in method:
+        return LineSearch(0.1, 3 if first else 4)
+    if not first:
+        return LineSearch(0.5, 3)
+    return LineSearch(0.5, 2 if method == "diagonalization" else 1)  # 1: it may end at the Newton step itself

@@ -19,7 +19,7 @@ from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.labels import LAYER_LEVER_MM, PARAMETERS, STRIP_LEVER_MM
 from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.passes import Pass, run_pass
-from faser_align.alignment.solver.problem import Problem, define_problem, make_problem
+from faser_align.alignment.solver.problem import Problem, make_problem
 from faser_align.alignment.solver.steering import Steering, parse_steering
 from faser_align.alignment.solver.sums.total import NotExactError, Total
 from faser_align.fsm.errors import UserError
@@ -151,7 +151,7 @@ def _first_pass(free: Steering, total: Total | None) -> tuple[Problem, Pass]:
     if total is not None:
         with suppress(NotExactError):
             total.check(free)
-            problem = define_problem(free, total, total.entries())
+            problem = make_problem(free, total)
             return problem, total.at(problem, problem.starts, free.chi2_cut[0], first=True, with_matrix=True)
     problem = make_problem(free)
     source, parameters = problem.source, problem.parameters

@@ -24,7 +24,6 @@ from faser_align.alignment.solver.steering import Steering
 
 Observer = Callable[[Equations, LocalFits, FloatArray], None]
 
-_TABLE_MAX = 1 << 20
 _BITS_MAX = 2048  # parameters that are counted per record
 _NEAR, _NEAR_MAX = 0.01, 20_000  # fraction of records that may be near a cut, and about how many memory has room for
 _MANY = 1000  # records, of which it is worth while to separate those near a cut
@@ -109,20 +108,15 @@ class Parameters:
     labels: IntArray
     variable: IntArray
     n_variable: int
-    _table: IntArray  # position of each label, for labels small enough for a table
 
     @staticmethod
     def make(labels: IntArray, free: BoolArray) -> "Parameters":
         """Number the labels; ``free`` says which are variable."""
-        table = np.zeros(0, np.int64)
-        if labels[-1] <= _TABLE_MAX:
-            table = np.zeros(int(labels[-1]) + 1, np.int64)
-            table[labels] = np.arange(len(labels))
-        return Parameters(labels, np.where(free, np.cumsum(free) - 1, -1), int(free.sum()), table)
+        return Parameters(labels, np.where(free, np.cumsum(free) - 1, -1), int(free.sum()))
 
     def positions(self, labels: IntArray) -> IntArray:
         """Return the positions of labels, all of which must be known."""
-        return self._table[labels] if len(self._table) else np.searchsorted(self.labels, labels)
+        return np.searchsorted(self.labels, labels)
 
 
 @one_blas_thread()

@@ -146,18 +146,17 @@ class Problem:
             done.matrix[np.diag_indices_from(done.matrix)] += weights
 
 
-def make_problem(steering: Steering) -> Problem:
-    """Read the binaries of ``steering`` for the first time and decide which parameters are variable.
+def make_problem(steering: Steering, source: Source | None = None) -> Problem:
+    """Read the binaries of ``steering`` for the first time, unless there are sums, and decide what is variable.
 
     Raises SolverError (21, 22, 28) if there are no parameters, none is variable, or no record has local ones, and
     MilleError for a malformed binary.
     """
-    source = Source(steering.binaries, records_max=steering.records_max, read_error_is_end=steering.read_error_is_end)
-    return define_problem(steering, source, source.count(steering.count_records))
-
-
-def define_problem(steering: Steering, source: Source, entries: dict[int, int]) -> Problem:
-    """Decide which parameters are variable, by the ``entries`` of each label; raises SolverError as ``make_problem``."""
+    if source is None:
+        source = Source(
+            steering.binaries, records_max=steering.records_max, read_error_is_end=steering.read_error_is_end
+        )
+    entries = source.count(steering.count_records)
     named = set(steering.parameters) | set(steering.comments) | set(entries)
     named |= {label for _, terms in steering.constraints for label, _ in terms}
     named |= {label for _, _, terms in steering.measurements for label, _ in terms}

@@ -301,7 +301,11 @@ class _Reader:
         if self._list == "parameter":
             if len(numbers) < 3 or not _is_label(numbers[0]):
                 raise SolverError(f"{where}: {line.whole!r} is not 'label start presigma'", 13)
-            self._add_parameter(round(numbers[0]), numbers[1], numbers[2])
+            label, (start, presigma) = round(numbers[0]), numbers[1:3]
+            self._presigmas += presigma > 0
+            if start or presigma:  # zeros do not replace earlier numbers and do not make a label known
+                before = self._parameters.get(label, (0.0, 0.0))
+                self._parameters[label] = (start or before[0], presigma or before[1])
             return
         if len(numbers) % 2 or not all(_is_label(label) for label in numbers[::2]):
             raise SolverError(f"{where}: {line.whole!r} is not a list of 'label factor' pairs", 13)
@@ -315,13 +319,6 @@ class _Reader:
             self._notes.append(f"{where}: a comment is a label and words without numbers; {line.whole!r} is left out")
         elif text:
             self._comments[round(line.numbers[0])] = text
-
-    def _add_parameter(self, label: int, start: float, presigma: float) -> None:
-        """Add a parameter; zeros do not replace earlier numbers and do not make a label known."""
-        self._presigmas += presigma > 0
-        old = self._parameters.get(label, (0.0, 0.0))
-        if start or presigma:
-            self._parameters[label] = (start or old[0], presigma or old[1])
 
 
 _NUMBERS_OF_LISTS = {

@@ -5,7 +5,7 @@ import pytest
 
 from faser_align.alignment.parameters.constants import correction_from_parameters
 from faser_align.alignment.parameters.labels import layer_label, module_x_label
-from faser_align.alignment.quality.repetition import repetition
+from faser_align.alignment.quality.weak_modes import repetition
 from faser_align.alignment.solver.normal_equations import Normal
 
 X, Y = module_x_label(0, 0, 3, 0), layer_label(1, 2, 2)

@@ -103,6 +103,11 @@ class Total(Source):
     def __iter__(self) -> Iterator[Equations]:
         yield from self._near
 
+    def count(self, by_record: bool) -> dict[int, int]:
+        """Return the entries of each label in equations, which are known already."""
+        assert not by_record
+        return self.entries()
+
     def report(self, diagnostics: Diagnostics) -> None:
         """Give the histograms and residuals by label where all parameters are zero."""
         diagnostics.take(self._histograms, self._extremes, self._monitored)
