@@ -327,12 +327,7 @@ def _assemble(
         numbers,
         0,
     )
-    fits = max(n_max, places) < 1 << 8 and len(sets) < 1 << 16
-    yield chunk, _layout(chunk, local_words, global_words) if in_order and fits else None
-
-
-def _layout(chunk: Equations, local_words: IntArray, global_words: IntArray) -> Layout:
-    return Layout(
+    layout = Layout(
         local_words.astype(np.uint8),
         global_words.astype(np.uint8),
         chunk.sets.astype(np.uint16),
@@ -341,6 +336,8 @@ def _layout(chunk: Equations, local_words: IntArray, global_words: IntArray) -> 
         chunk.records.astype(np.uint32),
         np.zeros(0, np.int32),
     )
+    fits = max(n_max, places) < 1 << 8 and len(sets) < 1 << 16
+    yield chunk, layout if in_order and fits else None
 
 
 def _in_order(numbers: Int32Array) -> bool:

@@ -249,8 +249,8 @@ class _Work(NamedTuple):
             if chunk.binary in self.near:
                 far = ~np.isin(chunk.records, self.near[chunk.binary])
             done = Pass()
-            accepted = _judge(done, chunk, fits, far, self.steering, self.chi2_cut, self.downweighting)
-            _add(done, sums, chunk, fits, sigmas, accepted, self.downweighting)
+            accepted = self._judge(done, chunk, fits, far)
+            self._add(done, sums, chunk, fits, sigmas, accepted)
             done.margin, done.equations_min = float(np.min(margins[far], initial=np.inf)), int(np.min(counts))
             where = f"{chunk.binary} {chunk.records[0]} ".encode()
             done.accepted_set = int.from_bytes(blake2b(where + accepted.tobytes(), digest_size=16).digest(), "big")
@@ -265,6 +265,41 @@ class _Work(NamedTuple):
             ndf = fits.ndf[accepted]
             done.files[chunk.binary] = np.array([len(ndf), (fits.chi2[accepted] / ndf).sum(), ndf.sum()])
         return _Result(fits, sigmas, done, sums, also, None if far.all() else selected(chunk, ~far))
+
+    def _judge(self, done: Pass, chunk: Equations, fits: LocalFits, considered: BoolArray) -> BoolArray:
+        """Count degrees of freedom and rejects of the records considered; return which are accepted."""
+        there = (chunk.n_locals != 0) & considered  # pede skips records without local parameters
+        fitted = there & ~fits.deficient & (fits.ndf > 0)
+        limit = chi2_limit(fits.ndf)
+        huge = fitted & (self.chi2_cut >= 0) & (fits.chi2 > np.float32(self.steering.huge_cut) * limit)
+        # pede's LOOPBF leaves a huge record before it adds the degrees of freedom, and a large one afterwards
+        ndf = int(fits.ndf[fitted & ~huge].sum())
+        done.ndf += ndf
+        done.weighted_ndf += chunk.weight * float(ndf)
+        large = fitted & ~huge & (self.chi2_cut > 0) & (fits.chi2 > np.float32(self.chi2_cut) * limit)
+        # a record beyond its limit still adds the limit, so that rejecting does not decrease the function
+        done.chi2 += chunk.weight * float((np.float32(self.chi2_cut) * limit)[large].astype(np.float64).sum())
+        down = np.zeros_like(large)
+        if self.downweighting > 1 and self.steering.downweight_max:
+            down = fitted & ~huge & ~large & (fits.downweight > self.steering.downweight_max)
+            done.chi2 += chunk.weight * float(fits.chi2[down].sum())
+        rejected = (there & fits.deficient, there & ~fits.deficient & (fits.ndf <= 0), huge, large | down)
+        deficit, freedom, of_huge, of_large = (int(reason.sum()) for reason in rejected)
+        done.rejects = (deficit, freedom, of_huge, of_large)
+        return np.asarray(fitted & ~huge & ~large & ~down)
+
+    def _add(
+        self, done: Pass, sums: Sums, chunk: Equations, fits: LocalFits, sigmas: FloatArray, accepted: BoolArray
+    ) -> None:
+        """Add the accepted records."""
+        kept = None if accepted.all() else np.repeat(accepted, np.diff(chunk.offsets))
+        weights = 1.0 / sigmas**2
+        if self.downweighting:
+            weights, contributions = huber(weights, np.abs(fits.residuals) / sigmas)
+            done.chi2 += chunk.weight * float((contributions if kept is None else contributions[kept]).sum())
+        else:
+            done.chi2 += chunk.weight * float(fits.chi2[accepted].sum())
+        sums.add(chunk, fits, weights, kept)
 
     def margin_of_near(self, source: Source) -> float:
         """Estimate from the first records the margin below which a record counts as near a cut."""
@@ -346,54 +381,3 @@ def _measured(chunk: Equations, shifts: FloatArray) -> FloatArray:
         if shift.any():
             measured -= factors * shift[chunk.sets]
     return measured
-
-
-def _add(
-    done: Pass,
-    sums: Sums,
-    chunk: Equations,
-    fits: LocalFits,
-    sigmas: FloatArray,
-    accepted: BoolArray,
-    downweighting: int,
-) -> None:
-    """Add the accepted records."""
-    kept = None if accepted.all() else np.repeat(accepted, np.diff(chunk.offsets))
-    weights = 1.0 / sigmas**2
-    if downweighting:
-        weights, contributions = huber(weights, np.abs(fits.residuals) / sigmas)
-        done.chi2 += chunk.weight * float((contributions if kept is None else contributions[kept]).sum())
-    else:
-        done.chi2 += chunk.weight * float(fits.chi2[accepted].sum())
-    sums.add(chunk, fits, weights, kept)
-
-
-def _judge(
-    sums: Pass,
-    chunk: Equations,
-    fits: LocalFits,
-    considered: BoolArray,
-    steering: Steering,
-    chi2_cut: float,
-    downweighting: int,
-) -> BoolArray:
-    """Count degrees of freedom and rejects of the records considered; return which are accepted."""
-    there = (chunk.n_locals != 0) & considered  # pede skips records without local parameters
-    fitted = there & ~fits.deficient & (fits.ndf > 0)
-    limit = chi2_limit(fits.ndf)
-    huge = fitted & (chi2_cut >= 0) & (fits.chi2 > np.float32(steering.huge_cut) * limit)
-    # pede's LOOPBF leaves a huge record before it adds the degrees of freedom, and a large one afterwards
-    ndf = int(fits.ndf[fitted & ~huge].sum())
-    sums.ndf += ndf
-    sums.weighted_ndf += chunk.weight * float(ndf)
-    large = fitted & ~huge & (chi2_cut > 0) & (fits.chi2 > np.float32(chi2_cut) * limit)
-    # a record beyond its limit still adds the limit, so that rejecting does not decrease the function
-    sums.chi2 += chunk.weight * float((np.float32(chi2_cut) * limit)[large].astype(np.float64).sum())
-    down = np.zeros_like(large)
-    if steering.downweighting > 1 and steering.downweight_max and downweighting:
-        down = fitted & ~huge & ~large & (fits.downweight > steering.downweight_max)
-        sums.chi2 += chunk.weight * float(fits.chi2[down].sum())
-    rejected = (there & fits.deficient, there & ~fits.deficient & (fits.ndf <= 0), huge, large | down)
-    deficit, freedom, of_huge, of_large = (int(reason.sum()) for reason in rejected)
-    sums.rejects = (deficit, freedom, of_huge, of_large)
-    return np.asarray(fitted & ~huge & ~large & ~down)

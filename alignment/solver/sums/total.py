@@ -1,8 +1,10 @@
 """Add the sums of files, and evaluate the function that the solver minimises from them."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.mille.blocks import Block
@@ -43,9 +45,8 @@ class Form:
             union = np.union1d(self.labels, labels)
             grown = np.zeros(len(union) * (len(union) + 1) // 2)
             grown[_triangle(np.searchsorted(union, self.labels), len(union))] = self.upper
-            mine = np.zeros(len(union))
-            mine[np.searchsorted(union, self.labels)] = self.gradient
-            self.labels, self.upper, self.gradient = union, grown, mine
+            self.gradient = _grown(self.gradient, self.labels, union)
+            self.labels, self.upper = union, grown
         at = np.searchsorted(self.labels, labels)
         if len(at) == len(self.labels):
             self.upper += weight * upper
@@ -192,10 +193,7 @@ class Total(Source):
         self._cuts = cuts
         before = self.form.labels
         at = self.form.add(sums.labels, sums.upper, sums.gradient, binary.weight)
-        if len(before) != len(self.form.labels):
-            accepted = np.zeros(len(self.form.labels), np.int64)
-            accepted[np.searchsorted(self.form.labels, before)] = self._accepted
-            self._accepted = accepted
+        self._accepted = _grown(self._accepted, before, self.form.labels)
         self._accepted[at] += sums.accepted
         if not len(sums.turned_labels):
             self.turned = None
@@ -237,11 +235,8 @@ class Total(Source):
         self._histograms += sums.histograms
         both = np.stack([self._extremes, sums.extremes])
         self._extremes = np.stack([both[..., 0].min(axis=0), both[..., 1].max(axis=0)], axis=1)
-        if not np.array_equal(self._first_labels, sums.first_labels):
-            labels = np.union1d(self._first_labels, sums.first_labels)
-            grown = np.zeros((len(labels), self._monitored.shape[1]), np.int64)
-            grown[np.searchsorted(labels, self._first_labels)] = self._monitored
-            self._first_labels, self._monitored = labels, grown
+        labels = np.union1d(self._first_labels, sums.first_labels)
+        self._monitored, self._first_labels = _grown(self._monitored, self._first_labels, labels), labels
         self._monitored[np.searchsorted(self._first_labels, sums.first_labels)] += sums.monitored
 
     def _add_counts(self, sums: FileSums) -> None:
@@ -260,3 +255,12 @@ def _triangle(at: IntArray, n: int) -> IntArray:
     rows, columns = np.triu_indices(len(at))
     first, second = at[rows], at[columns]
     return np.asarray(first * n - first * (first - 1) // 2 + second - first)
+
+
+def _grown(rows: npt.NDArray[Any], labels: IntArray, union: IntArray) -> npt.NDArray[Any]:
+    """Return the rows of ``labels`` as rows of more labels, with zeros for the others."""
+    if len(labels) == len(union):
+        return rows
+    grown = np.zeros((len(union), *rows.shape[1:]), rows.dtype)
+    grown[np.searchsorted(union, labels)] = rows
+    return grown
