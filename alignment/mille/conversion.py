@@ -132,9 +132,7 @@ def convert(
             if not counts.tracks_written:
                 raise UserError(_nothing_left(inputs, counts))
     except OSError as error:
-        raise UserError(
-            f"cannot write {output}: {error.strerror}; check the folder, its permissions and space"
-        ) from error
+        raise _not_written(output, error) from error
     return counts
 
 
@@ -163,8 +161,7 @@ def convert_and_count(
     passed = None if histograms is None else fill
     counts = convert(inputs, output, cuts, constants=constants, any_element=any_element, passed=passed)
     counts = replace(counts, bytes_written=os.path.getsize(output))
-    written = [output]
-    writing = f"{output}.json" if histograms is None else histograms
+    written, writing = [output], histograms or f"{output}.json"
     try:
         if histograms is not None:
             write_distributions(histograms, filled)
@@ -174,10 +171,12 @@ def convert_and_count(
     except OSError as error:
         for path in written:
             Path(path).unlink(missing_ok=True)
-        raise UserError(
-            f"cannot write {writing}: {error.strerror}; check the folder, its permissions and space"
-        ) from error
+        raise _not_written(writing, error) from error
     return counts
+
+
+def _not_written(path: Name, error: OSError) -> UserError:
+    return UserError(f"cannot write {path}: {error.strerror}; check the folder, its permissions and space")
 
 
 def _check_names(inputs: Sequence[Name], output: Name) -> None:

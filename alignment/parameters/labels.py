@@ -17,7 +17,7 @@ Shifts are in mm, rotations in rad. ``describe`` returns a label in words, ``par
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from faser_align.fsm.errors import UserError
@@ -148,11 +148,11 @@ def describe(label: int) -> str:
     return PARAMETERS[label].words if label in PARAMETERS else f"label {label}"
 
 
-def describe_all(labels: Iterable[int], at_most: int = _NAMED_AT_MOST) -> str:
-    """Return labels in words with their numbers; only the first ``at_most`` if there are more."""
-    given = list(labels)
-    named = [f"{describe(label)} ({label})" if label in PARAMETERS else describe(label) for label in given[:at_most]]
-    more = len(given) - len(named)
+def describe_all(labels: Sequence[int]) -> str:
+    """Return labels in words with their numbers; only the first ones if there are many."""
+    first = labels[:_NAMED_AT_MOST]
+    named = [f"{describe(label)} ({label})" if label in PARAMETERS else describe(label) for label in first]
+    more = len(labels) - len(named)
     return "; ".join(named) + (f"; and {more} more" if more else "")
 
 

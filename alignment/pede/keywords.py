@@ -72,18 +72,15 @@ def find_method(name: str) -> str | None:
     return next((method for method in reversed(METHODS) if agrees(name, method)), None)
 
 
-def _need(numbers: Numbers, count: int = 1) -> Numbers:
-    if len(numbers) < count:
-        raise BadNumbersError(f"needs {count} number{'' if count == 1 else 's'}")
-    return numbers
+def _first(numbers: Numbers) -> float:
+    if not numbers:
+        raise BadNumbersError("needs 1 number")
+    return numbers[0]
 
 
 def _entries(numbers: Numbers) -> Values:
-    values: Values = {}
     names = ("entries_min", "accepted_min")
-    for name, number in zip(names, numbers, strict=False):
-        if number > 0.5:
-            values[name] = nearest(number)
+    values: Values = {name: nearest(number) for name, number in zip(names, numbers, strict=False) if number > 0.5}
     if len(numbers) > 2 and numbers[2] > 0.5:
         values["entries_iterated"] = nearest(numbers[0] * numbers[2])
     return values
@@ -104,7 +101,7 @@ def _regularisation(numbers: Numbers) -> Values:
 
 
 def _downweighting(numbers: Numbers) -> Values:
-    count = nearest(_need(numbers)[0])
+    count = nearest(_first(numbers))
     if count > _LOCAL_ITERATIONS_MAX:
         raise BadNumbersError(f"takes {_LOCAL_ITERATIONS_MAX} iterations at most")
     return {"downweighting": max(count, 2) if count > 0 else 0}
@@ -133,7 +130,7 @@ def _set(name: str, kind: Callable[[float], Any], default: float | None = None) 
     """Return a setter for the first number, which is required without a default."""
 
     def setter(numbers: Numbers) -> Values:
-        return {name: kind(default if default is not None and not numbers else _need(numbers)[0])}
+        return {name: kind(default if default is not None and not numbers else _first(numbers))}
 
     return setter
 
@@ -179,30 +176,26 @@ SETTERS: dict[str, Callable[[Numbers], Values]] = {
     "readerroraseof": _on("read_error_is_end"),
 }
 
-_PRINTS = "it requests more printing"
-_STORAGE = "it is about pede's storage"
 _MINRES = "it tunes pede's MINRES; here the solution is exact to 1e-6 of the parameters' errors"
+_PRINTING = (
+    "print",
+    "debug",
+    "printrecord",
+    "matmoni",
+    "memorydebug",
+    "checkparametergroups",
+    "monitorprogress",
+    "histprint",
+)
 NOTED = {
-    "print": _PRINTS,
-    "debug": _PRINTS,
-    "printrecord": _PRINTS,
-    "cache": _STORAGE,
+    **dict.fromkeys(_PRINTING, "it requests more printing"),
+    **dict.fromkeys(("cache", "compress"), "it is about pede's storage"),
+    **dict.fromkeys(("bandwidth", "mrestol", "mrestranscond", "mresmode"), _MINRES),
     "localfit": "it chooses how pede solves local fits",
-    "matmoni": _PRINTS,
-    "bandwidth": _MINRES,
-    "memorydebug": _PRINTS,
-    "checkparametergroups": _PRINTS,
-    "monitorprogress": _PRINTS,
-    "compress": _STORAGE,
-    "mrestol": _MINRES,
-    "mrestranscond": _MINRES,
-    "mresmode": _MINRES,
-    "histprint": _PRINTS,
     "closeandreopen": "it is about open files, and here there is one at a time",
 }
 """Keywords without consequence for the built-in solver, with the reason."""
 
-_PARDISO = "it belongs to pede with PARDISO; use method inversion"
 UNSUPPORTED = {
     "maxlocalcond": "it rejects records by the condition of band matrices",
     "weightedcons": "weighted constraints change the solution",
@@ -213,9 +206,9 @@ UNSUPPORTED = {
     "wolfe": "it changes the line search",
     "withLAPACKelimination": "it belongs to pede with LAPACK; use withelimination",
     "LAPACKwitherrors": "it belongs to pede with LAPACK; use method inversion",
-    "debugPARDISO": _PARDISO,
-    "blocksizePARDISO": _PARDISO,
-    "pardiso": _PARDISO,
+    **dict.fromkeys(
+        ("debugPARDISO", "blocksizePARDISO", "pardiso"), "it belongs to pede with PARDISO; use method inversion"
+    ),
 }
 """Keywords of pede that would change the result and cannot be had, with the reason."""
 

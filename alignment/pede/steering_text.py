@@ -1,5 +1,9 @@
-"""Write the steering texts of one Millepede step: parameters, constraints, and the steering file itself."""
+"""Write the steering texts of one Millepede step: parameters, constraints, and the steering file itself.
 
+An expert's own parameter text for a step is in pede's format: fixed, free and start values.
+"""
+
+import math
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +20,10 @@ from faser_align.alignment.parameters.labels import (
     module_rz_label,
     module_x_label,
 )
-from faser_align.alignment.pede.own_parameters import parse_parameters
+from faser_align.alignment.pede.keywords import FILE_KINDS, LISTS, find_keyword
+from faser_align.alignment.pede.steering_words import take_apart
 from faser_align.config.values import FRAME
+from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import Name, write_text
 
 if TYPE_CHECKING:
@@ -107,6 +113,51 @@ def step_fixed(step: "UsedStep", stations: int) -> frozenset[int]:
     own = parse_parameters(step.get("parameters_text", ""), step.get("parameters", "the step's parameters"))
     freed = {label for label, (_, presigma) in own.items() if presigma > 0}
     return (fixed - freed) | {label for label, (_, presigma) in own.items() if presigma < 0}
+
+
+def parse_parameters(text: str, source: str) -> dict[int, tuple[float, float]]:
+    """Return start value (mm, rad) and presigma of each label in the lists that begin with ``Parameter``.
+
+    If a label is given twice, the later number other than zero counts, as in pede. The solver handles lists of other
+    keywords, such as constraints.
+
+    Args:
+        text: the expert's text.
+        source: its name, for the message.
+
+    Raises UserError with file, line and fix for a line that is not ``label start presigma`` or an unknown label.
+    """
+    parameters: dict[int, tuple[float, float]] = {}
+    within = ""  # keyword of the current list
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = take_apart(raw)
+        if line.whole.lower() == "end":
+            break
+        where = f"{source}: line {number}"
+        keyword = find_keyword(line.word) if line.word else None
+        if line.word and keyword is None and line.whole.lower() not in FILE_KINDS:
+            raise UserError(f"{where}, {line.whole[:60]!r}, does not begin with a keyword of pede; correct it")
+        if keyword in LISTS:
+            within = str(keyword)
+        if not line.numbers or (line.word and keyword != "parameter"):
+            continue
+        if not within:
+            raise UserError(f"{where} comes before any keyword; begin with a line `Parameter`")
+        if within != "parameter":
+            continue
+        label, start, presigma = _entry(line.whole, line.numbers, where)
+        before = parameters.get(label, (0.0, 0.0))
+        parameters[label] = (start or before[0], presigma or before[1])
+    return parameters
+
+
+def _entry(line: str, numbers: list[float], where: str) -> tuple[int, float, float]:
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise UserError(f"{where}, {line[:60]!r}, is not `label start presigma`; correct it")
+    label, start, presigma = numbers
+    if label not in PARAMETERS:
+        raise UserError(f"{where}: label {label:g} is not a parameter of the tracker; see docs/alignment.md for labels")
+    return int(label), start, presigma
 
 
 def labels_freed(stages: "Iterable[UsedStage]", stations: int) -> set[int]:

@@ -220,13 +220,13 @@ class FigureData:
         centres = {key: centre_of(one) for key in keys if (one := of(key)) is not None}
         return {key: centre for key, centre in centres.items() if centre is not None and centre.hits >= least}
 
-    def module_spreads(self, least: int = LEAST_HITS) -> dict[str, Spread] | None:
-        """Return mean and rms of the normalised residuals of each module: the distribution DRnR is of the rms."""
+    def module_spreads(self) -> dict[str, Spread] | None:
+        """Return mean and rms of the normalised residuals of each module with enough hits: the distribution DRnR is of the rms."""
         found = self.histogram("pulls")
         if found is None:
             return None
         rows = zip(found.axes[0], *(column.tolist() for column in found.moments()), strict=True)
-        return {str(key): Spread(int(hits), mean, rms) for key, hits, mean, rms in rows if hits >= max(least, 1)}
+        return {str(key): Spread(int(hits), mean, rms) for key, hits, mean, rms in rows if hits >= LEAST_HITS}
 
     @property
     def expected_pull(self) -> float | None:

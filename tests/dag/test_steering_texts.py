@@ -10,9 +10,8 @@ from campaigns import manifest
 
 from faser_align.alignment.parameters.labels import PARAMETERS, module_x_label
 from faser_align.alignment.pede.keywords import check_lines
-from faser_align.alignment.pede.own_parameters import parse_parameters
 from faser_align.alignment.pede.results import read_result
-from faser_align.alignment.pede.steering_text import SolverOptions, step_fixed, write_steering
+from faser_align.alignment.pede.steering_text import SolverOptions, parse_parameters, step_fixed, write_steering
 from faser_align.alignment.solver.steering import parse_steering
 from faser_align.config.load import parse_config
 from faser_align.dag.texts import StepTexts, steering_texts
