@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from faser_align.alignment.mille.counts import LAYER_KEYS, Counts, read_counts
+from faser_align.alignment.mille.counts import Counts, read_counts
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.steering_text import labels_freed
 from faser_align.alignment.quality.metrics_file import parse_metrics
@@ -109,11 +109,10 @@ def _counts(half: Iteration, files: Sequence[int]) -> Counts:
 
 
 def _summary(counts: Counts) -> Half:
-    layers = {key: counts.residual_quantiles_um(layer) for layer, key in enumerate(LAYER_KEYS)}
     return {
         "tracks": counts.tracks_written,
         "chi2_per_ndf": counts.chi2_per_ndf(),
-        "residuals": {key: {"median_um": q[0], "width_um": q[1]} for key, q in layers.items() if q is not None},
+        "residuals": counts.layer_residuals_um(),
         "modules": counts.module_residuals_um(),
         "sides": counts.side_residuals_um(),
     }

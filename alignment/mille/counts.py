@@ -16,7 +16,7 @@ from faser_align.alignment.arrays import IntArray
 from faser_align.alignment.histograms import quantiles
 from faser_align.alignment.parameters.labels import LAYERS, STATIONS, constants_key
 from faser_align.fsm.errors import UserError
-from faser_align.fsm.metrics import Module
+from faser_align.fsm.metrics import Module, Residuals
 from faser_align.system.atomic import Name, write_text
 
 LAYER_KEYS = tuple(constants_key(station, layer) for station in STATIONS for layer in LAYERS)
@@ -83,10 +83,14 @@ class Counts:
         """Return chi2/ndf of the reconstruction before hits are cut; None without tracks."""
         return self.chi2 / self.ndf if self.ndf else None
 
-    def residual_quantiles_um(self, layer: int) -> tuple[float, float] | None:
-        """Return median and half the 16 % to 84 % range of a layer's residuals (um); None without hits."""
-        low, median, high = quantiles(self.residual_bins[layer], RESIDUAL_EDGES_MM).tolist()
-        return None if math.isnan(median) else (1000 * median, 500 * (high - low))
+    def layer_residuals_um(self) -> dict[str, Residuals]:
+        """Return median and half the 16 % to 84 % range of the residuals (um) per layer with hits, by its key."""
+        residuals: dict[str, Residuals] = {}
+        for key, bins in zip(LAYER_KEYS, self.residual_bins, strict=True):
+            low, median, high = quantiles(bins, RESIDUAL_EDGES_MM).tolist()
+            if not math.isnan(median):
+                residuals[key] = {"median_um": 1000 * median, "width_um": 500 * (high - low)}
+        return residuals
 
     def median_q_over_p(self) -> tuple[float | None, float | None]:
         """Return the medians of q/p (1/GeV) of positive and negative tracks; None where there are none."""
@@ -95,13 +99,8 @@ class Counts:
 
     def module_counts(self) -> dict[str, list[int]]:
         """Return the hits kept and the hits cut by residual per module with hits, by its key of the constants."""
-        hits = {}
-        for layer, key in enumerate(LAYER_KEYS):
-            for module in range(8):
-                kept, cut = self.modules[layer, module].tolist()
-                if kept or cut:
-                    hits[f"{key}{module}"] = [kept, cut]
-        return hits
+        numbers = self.modules.reshape(-1, 2).tolist()
+        return {key: hits for key, hits in zip(_MODULE_KEYS, numbers, strict=True) if any(hits)}
 
     def of_cut_tracks(self) -> dict[str, int]:
         """Return the hits of tracks cut by chi2 per module that has any, by its key of the constants."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faser_align.alignment.mille.counts import LAYER_KEYS, RESIDUAL_EDGES_MM, Counts
-from faser_align.alignment.parameters.constants import ZERO, Six, add_constants, subtract_constants
-from faser_align.alignment.parameters.labels import PARAMETERS, describe
+from faser_align.alignment.mille.counts import RESIDUAL_EDGES_MM, Counts
+from faser_align.alignment.parameters.constants import DOFS, ZERO, Six, add_constants, subtract_constants
+from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS, describe
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.quality.constant_errors import errors_of, merged
 from faser_align.alignment.quality.error_scale import error_scale
@@ -32,18 +32,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 RESOLUTION_UM = 23.1  # strip pitch of 80 um divided by sqrt(12)
 OUTLIER_MM = 0.2  # residual above which a hit does not belong to its track; strips have 0.08 mm
-
-# degree of freedom -> kind of its labels, index in the six constants, factor and unit for display
-_CORRECTIONS = {
-    "module.x": ("module.x", 0, 1e3, "um"),
-    "module.y": ("module.x", 1, 1e3, "um"),
-    "module.rz": ("module.rz", 5, 1e6, "urad"),
-    "layer.x": ("layer.x", 0, 1e3, "um"),
-    "layer.y": ("layer.y", 1, 1e3, "um"),
-    "layer.rx": ("layer.rx", 3, 1e6, "urad"),
-    "layer.ry": ("layer.ry", 4, 1e6, "urad"),
-    "layer.rz": ("layer.rz", 5, 1e6, "urad"),
-}
 
 
 @dataclass(frozen=True)
@@ -185,7 +173,7 @@ def iteration_metrics(
         "residual_max_final": data.residual_max_final and not data.converted_again,
         "converted_again": data.converted_again,
         "chi2_per_ndf": finite(counts.chi2_per_ndf()),
-        "residuals": _residuals(counts),
+        "residuals": counts.layer_residuals_um(),
         "sides": {key: _rounded(side) for key, side in counts.side_residuals_um().items()},
         "momentum": {**_momentum(counts), **data.momentum},
         "magnets": finite(magnets(counts)),
@@ -242,10 +230,12 @@ def corrections(correction: Mapping[str, Six], free: Iterable[int]) -> dict[str,
     for label in free:
         keys.setdefault(PARAMETERS[label].kind, set()).add(PARAMETERS[label].key)
     by_dof: dict[str, metrics.Correction] = {}
-    for name, (kind, place, factor, unit) in _CORRECTIONS.items():
+    for name in ("module.x", "module.y", "module.rz", *LAYER_KINDS):
+        kind, dof = "module.x" if name == "module.y" else name, name.partition(".")[2]
         if kind not in keys:
             continue
-        values = {key: correction.get(key, ZERO)[place] * factor for key in sorted(keys[kind])}
+        factor, unit = (1e6, "urad") if dof.startswith("r") else (1e3, "um")
+        values = {key: correction.get(key, ZERO)[DOFS.index(dof)] * factor for key in sorted(keys[kind])}
         where = max(values, key=lambda key: abs(values[key]))
         rms = math.sqrt(sum(value**2 for value in values.values()) / len(values))
         by_dof[name] = {"rms": finite(rms), "largest": finite(values[where]), "where": where, "unit": unit}
@@ -346,15 +336,6 @@ def _module_pulls(steps: Sequence[Step], by_step: Sequence[Mapping[int, float | 
                 continue
             pulls[parameter.key] = max(pulls.get(parameter.key, 0.0), abs(moved[label]) / error)
     return pulls
-
-
-def _residuals(counts: Counts) -> dict[str, metrics.Residuals]:
-    by_layer: dict[str, metrics.Residuals] = {}
-    for layer, key in enumerate(LAYER_KEYS):
-        quantiles = counts.residual_quantiles_um(layer)
-        if quantiles is not None:
-            by_layer[key] = {"median_um": quantiles[0], "width_um": quantiles[1]}
-    return by_layer
 
 
 def _rounded(side: metrics.Module) -> metrics.Module:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
-from faser_align.alignment.parameters.constants import DOFS, STEREO_RAD, ZERO, Six, on_constants
+from faser_align.alignment.parameters.constants import Six, on_constants, parameters_from_correction, subtract_constants
 from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS
 from faser_align.alignment.pede.steering_text import Frozen
 from faser_align.alignment.quality.mode_names import distinct
@@ -210,12 +210,5 @@ def _accuracy(kind: str, label: int, survey: "Survey") -> float:
 
 def displacement_um(labels: Sequence[int], now: Mapping[str, Six], first: Mapping[str, Six]) -> FloatArray:
     """Return the displacement of labels (um) between two sets of constants."""
-    moved = []
-    for label in labels:
-        parameter = PARAMETERS[label]
-        six = [a - b for a, b in zip(now.get(parameter.key, ZERO), first.get(parameter.key, ZERO), strict=True)]
-        size = six[DOFS.index(parameter.dof)]
-        if parameter.kind == "module.x":
-            size += 0.5 * STEREO_RAD * parameter.along_strips * six[1]
-        moved.append(size / scale(label))
-    return np.array(moved)
+    moved = parameters_from_correction(subtract_constants(now, first))
+    return np.array([moved[label] / scale(label) for label in labels])

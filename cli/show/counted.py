@@ -18,16 +18,11 @@ SHOWN = (
 def derived(counts: Counts) -> dict[str, Any]:
     """Return the numbers derived from the counts, by name; None where undefined."""
     plus, minus = counts.median_q_over_p()
-    layers = {}
-    for layer, key in enumerate(LAYER_KEYS):
-        quantiles = counts.residual_quantiles_um(layer)
-        if quantiles is not None:
-            layers[key] = {"median_um": quantiles[0], "width_um": quantiles[1]}
     return {
         "chi2_per_ndf": counts.chi2_per_ndf(),
         "median_q_over_p_plus": plus,
         "median_q_over_p_minus": minus,
-        "residuals": layers,
+        "residuals": counts.layer_residuals_um(),
     }
 
 

@@ -360,11 +360,12 @@ def test_quantiles_of_histograms_are_those_of_the_values(data: Path, tmp_path: P
     (tracks,) = read_tracks(source)
     residuals = 1000 * tracks.hits["fitParam_align_local_residual_x"][tracks.layers == 4]
     low, median, high = np.quantile(residuals, [0.158655, 0.5, 0.841345])
-    assert counts.residual_quantiles_um(4) == pytest.approx((median, (high - low) / 2), abs=2.0)
+    expected = {"median_um": median, "width_um": (high - low) / 2}
+    assert counts.layer_residuals_um()["11"] == pytest.approx(expected, abs=2.0)
     p = np.sqrt(sum(tracks.flat[f"fitParam_p{axis}"] ** 2 for axis in "xyz"))
     expected = [np.median((charge / p)[tracks.flat["fitParam_charge"] == charge]) for charge in (1, -1)]
     assert counts.median_q_over_p() == pytest.approx(expected, rel=0.02)
-    assert Counts().residual_quantiles_um(0) is None
+    assert Counts().layer_residuals_um() == {}
     assert Counts().median_q_over_p() == (None, None)
     assert Counts().chi2_per_ndf() is None
 
