@@ -41,6 +41,5 @@ def _described(workdir: Path) -> Iterator[None]:
 @pytest.fixture
 def desk(pool: Pool, workdir: Path, request: pytest.FixtureRequest) -> Iterator[Desk]:
     """Provide a desk with a permanent mail server and channel, for the campaign that the module calls ``NAME``."""
-    assert pool.master_pid
     with Mailbox(workdir / "mail") as mailbox, mattermost() as channel:
         yield Desk(workdir, getattr(request.module, "NAME", f"any-{workdir.name}"), mailbox, channel)

@@ -94,9 +94,7 @@ def test_numbers_that_are_none_are_shown_as_none(workdir: Path, plain_command: C
     assert collect(folder).iterations[1]["largest"] is None
     assert "NaN" not in render(collect(folder), written_utc=NOW).partition("<script>")[0]
     for words in (("status",), ("metrics",), ("why",), ("report", "--text"), ("report", "--json"), ("export",)):
-        said = plain_command(words[0], folder, *words[1:])
-        assert said.status == 0, said.err
-        assert "NaN" not in said.out
+        assert "NaN" not in plain_command(words[0], folder, *words[1:], status=0).out
     assert Campaign(folder).iterations()[1]["chi2_per_ndf"] is None
 
 

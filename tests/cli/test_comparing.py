@@ -77,8 +77,7 @@ def test_files_that_some_have_are_told_with_whose_they_are(
     assert "only in c" not in said
     page = (tmp_path / "page.html").read_text()
     assert "<li>only in a: run 011705 files 403</li><li>only in a and b: run 011705 files 402</li></ul>" in page
-    same = plain_command("compare", *three[:2], "-o", str(tmp_path / "two.html"))
-    assert same.out.count("only in") == 1
+    assert plain_command("compare", *three[:2], "-o", str(tmp_path / "two.html")).out.count("only in") == 1
 
 
 def test_a_page_is_written_on_request(two: tuple[str, str], plain_command: Command, tmp_path: Path) -> None:
@@ -113,9 +112,7 @@ def test_equal_constants_are_said_to_be_equal(workdir: Path) -> None:
 
 def test_one_campaign_is_not_enough(two: tuple[str, str], plain_command: Command) -> None:
     """A comparison needs two campaigns."""
-    said = plain_command("compare", two[0])
-    assert said.status == 2
-    assert "name two campaigns or more" in said.err
+    assert "name two campaigns or more" in plain_command("compare", two[0], status=2).err
 
 
 def test_campaigns_without_numbers_compare(workdir: Path, two: tuple[str, str], plain_command: Command) -> None:

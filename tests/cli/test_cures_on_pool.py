@@ -21,7 +21,6 @@ from faser_align.pool.personal import Pool
 @pytest.fixture
 def two(here: Path, plain_command: Command, pool: Pool) -> Iterator[Path]:
     """Provide the folder of a campaign whose two jobs wait in the queue, because no machine matches."""
-    assert pool.master_pid
     with waiting(plain_command, "two", "400-401", 2) as folder:
         yield folder
 

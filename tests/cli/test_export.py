@@ -79,8 +79,7 @@ def test_export_as_csv(folder: str, plain_command: Command, tmp_path: Path) -> N
                 first, *others = csv.reader(file)
             assert tuple(first) == table.columns
             assert others == [["" if cell is None else str(cell) for cell in row] for row in table.rows]
-    again = plain_command("export", folder, "--format", "csv", "-o", str(tmp_path / "out"))
-    assert again.status == 2
+    again = plain_command("export", folder, "--format", "csv", "-o", str(tmp_path / "out"), status=2)
     assert "already exists; choose another name with -o, or replace it with --force" in again.err
     assert plain_command("export", folder, "--format", "csv", "-o", str(tmp_path / "out"), "--force").status == 0
     said = plain_command("export", folder, "--format", "csv", "--table", "iterations").out

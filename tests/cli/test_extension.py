@@ -68,8 +68,7 @@ def test_the_dag_of_an_extension(tmp_path: Path) -> None:
 
 def test_without_htcondor_nothing_is_changed(command: Command, campaigns: Path) -> None:
     """Without a schedd an extension is refused, and nothing is left."""
-    left = command("extend", "failed", "-i", "2")
-    assert left.status == 2
+    left = command("extend", "failed", "-i", "2", status=2)
     assert "faser-align pool start" in left.err
     assert "extend was refused, nothing was done" in left.err
     assert layout.dag_files(str(campaigns / "failed")) == [layout.DAG]
@@ -111,8 +110,7 @@ def test_an_extension_that_adds_nothing_is_refused(
     ]
     assert worse == [0, 0, exit_codes.FATAL]
     hook("final", record["folder"], "final", 2, 1)
-    refused = plain_command("extend", record["folder"], "-i", "1", "--dry-run")
-    assert refused.status == 2
+    refused = plain_command("extend", record["folder"], "-i", "1", "--dry-run", status=2)
     assert (
         f"-i 1 would add no iteration: {record['name']} is diverged after iteration 3, and the limit of stage 1 is 10"
         in refused.err

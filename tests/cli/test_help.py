@@ -30,8 +30,7 @@ def test_what_a_command_does_is_not_cut(group: tuple[str, ...], command: Command
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_command_shows_an_example(path: tuple[str, ...], command: Command) -> None:
     """The help of each command has one example of that command, on 80 columns."""
-    left = command(*path, "--help")
-    assert left.status == 0
+    left = command(*path, "--help", status=0)
     assert f"Example: faser-align {' '.join(path)}" in left.out
     assert max(len(line) for line in left.out.splitlines()) <= 80
 

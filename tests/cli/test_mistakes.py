@@ -42,9 +42,7 @@ def test_each_mistake_of_a_file_has_its_line(
     """Two errors in one configuration are two lines on standard error."""
     monkeypatch.chdir(tmp_path)
     Path("faser-align.toml").write_text('[campaign]\niterations = 0\n[reconstruction]\ndirection = "up"\n')
-    left = plain_command(*SUBMIT, "--dry-run")
-    assert left.status == 2
-    first, second = left.err.splitlines()
+    first, second = plain_command(*SUBMIT, "--dry-run", status=2).err.splitlines()
     assert first.startswith("error: faser-align.toml: campaign.iterations = 0 is not allowed")
     assert second.startswith(
         'error: faser-align.toml: reconstruction.direction = "up" is not allowed: it must be "forward" or'

@@ -77,13 +77,9 @@ def test_the_configuration_that_is_here(plain_command: Command, home: Path, mail
 
 def test_targets_that_are_not_there(plain_command: Command, home: Path) -> None:
     """A missing file, an empty one and an unknown name are usage errors."""
-    missing = plain_command("notify", "test")
-    assert missing.status == 2
-    assert "targets.toml does not exist" in missing.err
+    assert "targets.toml does not exist" in plain_command("notify", "test", status=2).err
     path = _targets(home, 1)
-    unknown = plain_command("notify", "test", "god")
-    assert unknown.status == 2
-    assert "has no target 'god'; the nearest is 'good'" in unknown.err
+    assert "has no target 'god'; the nearest is 'good'" in plain_command("notify", "test", "god", status=2).err
     path.write_text("[targets]\n")
     assert "has no target" in plain_command("notify", "test").err
 
@@ -139,8 +135,7 @@ def test_a_sample_by_templates_of_the_user(plain_command: Command, home: Path, m
 def test_an_event_that_is_not_known(plain_command: Command, home: Path) -> None:
     """An unknown event is a usage error, with the most similar one."""
     _targets(home, 1)
-    unknown = plain_command("notify", "test", "--event", "converge")
-    assert unknown.status == 2
+    unknown = plain_command("notify", "test", "--event", "converge", status=2)
     assert "--event converge: no such event; did you mean converged?" in unknown.err
 
 

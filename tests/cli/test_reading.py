@@ -43,8 +43,7 @@ def test_list_of_a_state(command: Command) -> None:
     """``--state`` filters the list; an unknown state is a usage error."""
     assert [row["name"] for row in json.loads(command("list", "--state", "failed", "--json").out)] == ["failed"]
     assert "no campaign is diverged" in command("list", "--state", "diverged").out
-    wrong = command("list", "--state", "convergd")
-    assert wrong.status == 2
+    wrong = command("list", "--state", "convergd", status=2)
     assert wrong.err == "error: --state convergd: not a state of a campaign; did you mean converged?\n"
     assert "the states are created, submitted, " in command("list", "--state", "x").err
 
@@ -66,8 +65,7 @@ def test_list_with_a_campaign_that_cannot_be_read(
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / layout.RECORD).write_text("{}")
     registry.add("broken", str(tmp_path / "broken"))
-    left = command("list")
-    assert left.status == 0
+    left = command("list", status=0)
     assert "unreadable" in left.out
     assert "broken cannot be read" in left.err
 
@@ -153,14 +151,11 @@ def test_history_in_part(command: Command) -> None:
 
 def test_history_of_what_is_not_there(command: Command) -> None:
     """An unknown node and an invalid time are usage errors."""
-    node = command("history", "failed", "--node", "reco_s1_i02_0400")
-    assert node.status == 2
+    node = command("history", "failed", "--node", "reco_s1_i02_0400", status=2)
     assert "--node reco_s1_i02_0400: no such node in this campaign; did you mean reco_s1_i02_00400?" in node.err
     other = command("history", "failed", "--node", "nothing like it")
     assert "no such node in this campaign; write its whole name, for example reco_s1_i01_00400" in other.err
-    time = command("history", "failed", "--since", "yesterday")
-    assert time.status == 2
-    assert "--since yesterday: not a time" in time.err
+    assert "--since yesterday: not a time" in command("history", "failed", "--since", "yesterday", status=2).err
 
 
 def test_metrics(command: Command) -> None:
@@ -235,8 +230,7 @@ def test_constants_of_a_campaign_by_its_name(command: Command, campaigns: Path, 
         "created has no constants, because none of its iterations is solved"
         in command("constants", "show", "created").err
     )
-    unknown = command("constants", "show", "convergd")
-    assert unknown.status == 2
+    unknown = command("constants", "show", "convergd", status=2)
     assert "convergd is neither a file here nor a campaign" in unknown.err
     assert "the nearest is 'converged'" in unknown.err
 

@@ -31,12 +31,10 @@ def test_init_writes_the_stages_of_a_recipe(plain_command: Command, here: Path, 
 
 def test_recipes_are_listed_with_what_they_are_known_to_do(plain_command: Command, here: Path) -> None:
     """``recipes`` lists all; with a name it shows the known facts and stages as TOML; unknown names are refused."""
-    listed = plain_command("recipes")
-    assert listed.status == 0
-    assert all(name in listed.out for name in NAMES)
+    assert all(name in plain_command("recipes", status=0).out for name in NAMES)
     for recipe in recipes.recipes():
-        shown = plain_command("recipes", recipe.name)
-        assert (shown.status, recipe.known.strip() in shown.out) == (0, True)
+        shown = plain_command("recipes", recipe.name, status=0)
+        assert recipe.known.strip() in shown.out
         assert tomllib.loads(recipe.stages()).keys() == {"stages"}
         assert f"init --recipe {recipe.name}" in shown.out
         assert json.loads(plain_command("recipes", recipe.name, "--json").out)["known"] == recipe.known
@@ -51,8 +49,7 @@ def test_recipes_are_listed_with_what_they_are_known_to_do(plain_command: Comman
 def test_submit_warns_of_recipes_that_fail(plain_command: Command, here: Path, name: str) -> None:
     """A campaign with the stages of a recipe that is known to fail is planned with a warning, others without."""
     plain_command("init", *(["--recipe", name] if name else []))
-    planned = plain_command("submit", *DATA)
-    assert planned.status == 0, planned.err
+    planned = plain_command("submit", *DATA, status=0)
     doubt = recipes.find(name).doubt if name else ""
     assert (f"recipe {name}: {doubt}" in " ".join(planned.err.split())) == bool(doubt)
     assert bool(doubt) == (name in ("3st-two-steps", "workflow"))

@@ -171,8 +171,7 @@ def test_normal_equations_give_the_increase_of_chi2(workdir: Path, plain_command
     said = plain_command("replay", str(folder), "--set", "convergence.patience=1").out
     assert "chi2 is larger by 250 per parameter with the constants of iteration 3, which is a residual shift of" in said
     Path(path).write_bytes(Path(path).read_bytes()[:300])
-    said = plain_command("replay", str(folder), "--set", "convergence.patience=1")
-    assert said.status == 0
+    said = plain_command("replay", str(folder), "--set", "convergence.patience=1", status=0)
     assert f"the increase of chi2 is unknown: cannot read the normal equations {path}" in said.out
     assert "constants of iteration 4 minus those of iteration 3:" in said.out
 
@@ -180,9 +179,8 @@ def test_normal_equations_give_the_increase_of_chi2(workdir: Path, plain_command
 def test_iterations_that_never_ran_are_not_judged(copy: Path, workdir: Path, plain_command: Command) -> None:
     """A stage that would not have ended is shown as continuing, with the mean cost of an iteration."""
     said = plain_command(
-        "replay", str(copy), "--set", "convergence.min_iterations=9", "--set", "convergence.patience=3"
+        "replay", str(copy), "--set", "convergence.min_iterations=9", "--set", "convergence.patience=3", status=0
     )
-    assert said.status == 0
     # The stage's own limit of iterations still ends it.
     assert "would have ended after iteration 4 of 4 as limit" in said.out
     longer = ran(workdir / "d", campaign={"iterations": 9})
@@ -287,8 +285,7 @@ def test_unknown_numbers_are_unknown(workdir: Path, plain_command: Command) -> N
     folder = ran(workdir / "c", cpu_s=None)
     path = Path(layout.result_file(str(folder), 1, 3))
     path.unlink()
-    said = plain_command("replay", str(folder), "--set", "convergence.patience=1")
-    assert said.status == 0
+    said = plain_command("replay", str(folder), "--set", "convergence.patience=1", status=0)
     assert "saves 1 iteration and an unknown CPU time of reconstruction" in said.out
     assert f"the distance of the constants is unknown: cannot read the constants file {path}" in said.out
     shutil.copy(layout.result_file(str(folder), 1, 4), path)
@@ -307,8 +304,7 @@ def test_a_decision_that_differs_is_shown(workdir: Path, plain_command: Command)
     """Without other rules, a decision that differs from the stored one is shown with its reason, with exit status 1."""
     folder = ran(workdir / "c", 2)
     change(folder / layout.PUBLISHED, "UPDATE iterations SET verdict = 'converged' WHERE iteration = 2")
-    said = plain_command("replay", str(folder))
-    assert said.status == 1
+    said = plain_command("replay", str(folder), status=1)
     assert said.out.startswith(
         "c: 1 of 2 decisions are as stored\n  iteration 2 of stage 1 is stored as converged, and its metrics say go on: expected"
     )

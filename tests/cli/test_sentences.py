@@ -41,8 +41,7 @@ def test_each_reason_not_to_submit_has_a_line(plain_command: Command, pool: Pool
     (raw / "00400.raw").write_bytes(b"raw")
     with open("faser-align.toml", "a") as file:
         file.write('[solver]\nbackend = "pede"\npede = "nowhere/pede"\n[python]\njobs = "/nowhere/python"\n')
-    done = plain_command("submit", *DATA, "400")
-    assert done.status == 1
+    done = plain_command("submit", *DATA, "400", status=1)
     assert "\\n" not in done.err
     errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert len(errors) >= 3
@@ -129,8 +128,7 @@ def test_a_snapshot_that_cannot_be_read(damage: str, plain_command: Command, her
 )  # fmt: skip
 def test_plain_sentences(words: tuple[str, ...], said: str, plain_command: Command, here: Path) -> None:
     """Messages of libraries about values are translated to plain words."""
-    done = plain_command(*words)
-    assert done.status == 2
+    done = plain_command(*words, status=2)
     assert f"error: {said}" in done.err
     assert "Input should" not in done.err
 

@@ -165,7 +165,6 @@ def test_commands_that_only_show_are_named() -> None:
 
 def test_submit_into_head_submits(pool: Pool, workdir: Path) -> None:
     """`submit ... | head -n 1` submits the campaign, shows its first line, and says that its reader has left."""
-    assert pool.master_pid
     assert forking.run(["init"], folder=workdir).returncode == 0
     submit = f"{shlex.join(COMMAND)} submit -y 2023 -r 11705 -f 400 -i 1 --name headed"
     with no_job_begins():

@@ -42,15 +42,13 @@ def _in_state(campaigns: Path, folder: Path, state: str) -> Path:
 @pytest.mark.parametrize("state", table.ENDS)
 def test_wait_says_how_it_ended(state: str, command: Command, campaigns: Path, tmp_path: Path) -> None:
     """The exit status and the sentence give the end state."""
-    left = command("wait", str(_in_state(campaigns, tmp_path / "c", state)))
-    assert left.status == waiting.STATUSES[state]
+    left = command("wait", str(_in_state(campaigns, tmp_path / "c", state)), status=waiting.STATUSES[state])
     assert left.out.startswith(f"converged  {state}: ")
 
 
 def test_wait_gives_up(command: Command) -> None:
     """A timeout has its own exit status."""
-    left = command("wait", "running", "--timeout", "0.2", "--interval", "0.05")
-    assert left.status == waiting.TIMEOUT
+    left = command("wait", "running", "--timeout", "0.2", "--interval", "0.05", status=waiting.TIMEOUT)
     assert "(timeout)" in left.out
     assert "cannot tell whether its DAGMan runs" in left.err
     seen = json.loads(command("wait", "running", "--timeout", "0", "--json").out)
@@ -150,8 +148,7 @@ def test_a_hold_that_came_late_is_told_and_names_no_job_to_release(tmp_path: Pat
 
 def test_watch_of_a_campaign_that_has_ended(command: Command) -> None:
     """For an ended campaign watch shows the end and the path of the constants."""
-    left = command("watch", "converged")
-    assert left.status == 0
+    left = command("watch", "converged", status=0)
     assert left.out.startswith("converged  converged: expected delta chi2 per parameter 0.004")
     assert "next:\n  faser-align report converged" in left.out
 

@@ -169,7 +169,6 @@ def desk(
     pool: Pool, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Desk]:
     """Provide the desk of a user who has logged in: a home folder, a mail server, the command line."""
-    assert pool.master_pid
     monkeypatch.setenv("HOME", str(workdir))
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
     monkeypatch.setattr(draw, "TEXT_WIDTH", 400)  # paths here are longer than on lxplus: no row may be wrapped

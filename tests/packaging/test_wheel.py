@@ -119,7 +119,6 @@ def test_the_commands_without_make(installed: Path, pool: Pool, workdir: Path) -
 
     It has four raw files in `make soak` only.
     """
-    assert pool.master_pid
     text = (ROOT / "README.md").read_text().partition("<!-- run by test_the_commands_without_make -->")[2]
     block = itertools.takewhile(lambda line: not line or line.startswith("    "), text.splitlines())
     commands = [line.partition(" #")[0].split() for line in block if line.startswith("    faser-align ")]

@@ -39,7 +39,6 @@ def subjects(mailbox: Mailbox) -> list[str]:
 
 def test_a_lost_store_comes_back(pool: Pool, workdir: Path, mailbox: Mailbox) -> None:
     """After a failure, resumption and convergence, repair restores the database in every case and notifies nobody."""
-    assert pool.master_pid
     node = layout.reco_node(1, 1, 401)
     one = campaign(workdir, "lost-store", fails={node: 63})
     store, published, redo = (one.folder / name for name in (layout.STATE, layout.PUBLISHED, layout.REDO))
@@ -105,7 +104,6 @@ def test_a_lost_store_comes_back(pool: Pool, workdir: Path, mailbox: Mailbox) ->
 
 def test_a_campaign_whose_dagman_is_gone_is_closed(pool: Pool, workdir: Path, mailbox: Mailbox) -> None:
     """After the removal of a held DAGMan repair closes the campaign and notifies its end, and it can be resumed."""
-    assert pool.master_pid
     one = campaign(workdir, "gone", wait_s=600.0)
     cluster = one.submit()
     one.wait(lambda: one.state() == "reconstructing" and len(one.jobs(status=2)) == 2)
@@ -135,7 +133,6 @@ def test_a_schedd_that_does_not_answer(
     pool: Pool, workdir: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Repair refuses if it is unknown whether a DAGMan runs, unless the user says that none does."""
-    assert pool.master_pid
     one = campaign(workdir, "unasked")
     monkeypatch.setenv("FASER_ALIGN_POOL", str(workdir / "no-pool"))
     left = one.command("repair")

@@ -26,7 +26,7 @@ class Terminal(io.StringIO):
         return True
 
 
-# Runs the command line with arguments.
+# Runs the command line with arguments; ``status`` is the exit status that it must have, if given.
 Command = Callable[..., Result]
 
 
@@ -40,22 +40,29 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
         yield from commands(one, (*path, name))
 
 
-def faser_align(*words: str) -> Result:
+def checked(words: tuple[str, ...], result: Result, status: int | None) -> Result:
+    """Return the result of a command, which must have this exit status."""
+    assert status in (None, result.status), (words, result)
+    return result
+
+
+def faser_align(*words: str, status: int | None = None) -> Result:
     """Run the command line in a process of its own."""
     done = forking.run(list(words))
-    return Result(done.returncode, done.stdout, done.stderr)
+    return checked(words, Result(done.returncode, done.stdout, done.stderr), status)
 
 
 def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Return a function that runs the command line in this process."""
 
-    def run(*words: str) -> Result:
+    def run(*words: str, status: int | None = None) -> Result:
         monkeypatch.setattr(sys, "argv", ["faser-align", *words])
         capsys.readouterr()
+        code = None
         try:
             main.main()
         except SystemExit as left:
-            return Result(int(left.code or 0), *capsys.readouterr())
-        return Result(0, *capsys.readouterr())
+            code = left.code
+        return checked(words, Result(int(code or 0), *capsys.readouterr()), status)
 
     return run
