@@ -48,13 +48,24 @@ def words_stay_words(command: Any) -> None:
 
 
 def _prepare(parameter: Any) -> None:
-    """Show an option's value in the help as ``TEXT`` or ``N`` instead of a type of Python; convert its text here."""
+    """Name values and arguments in the help plainly, without types of Python; convert text here."""
     described = getattr(parameter, "type_descriptor", None)
     if described is None:
         return  # a version of typer that works differently
     if parameter.param_type_name == "option" and parameter.metavar is None:
         parameter.metavar = _VALUES.get(described.annotation)
+    if parameter.param_type_name == "argument":
+        _name_plainly(parameter)
     about = getattr(described, "parameter_info", None)
     own = getattr(about, "parser", None) is not None or getattr(about, "click_type", None) is not None
     if getattr(parameter, "_runtime_param", "") is None and not own:
         parameter._runtime_param = Words(described.annotation)
+
+
+def _name_plainly(argument: Any) -> None:
+    """Show an argument as ``NAME``, ``NAME...`` or ``[NAME]``: newer versions of typer add braces and types of Python."""
+    name = argument.metavar = argument.metavar or argument.name.upper() + "..." * (argument.nargs != 1)
+    in_usage = name if argument.required or name.startswith("[") else f"[{name}]"
+    argument._usage_display_name = lambda: in_usage
+    argument._rich_display_name = lambda: name
+    argument.display_type_rich = lambda ctx: None

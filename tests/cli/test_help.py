@@ -43,3 +43,15 @@ def test_values_of_options_have_plain_names(plain_command: Command) -> None:
     assert "--interval NUMBER" in shown["watch"]
     assert "--output PATH" in shown["mille"]
     assert not re.search(r"--\w+ <|\[default: 0\]", "".join(shown.values()))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_arguments_have_plain_names(path: tuple[str, ...], plain_command: Command) -> None:
+    """The usage and the list of arguments have names in capitals, without braces and types of Python."""
+    shown = plain_command(*path, "--help").out
+    assert not re.search(r"Usage: [^\n]*(\{|\[\[| [a-z_]+$)|^  \[?[A-Z]\S* <", shown, re.MULTILINE)
+
+
+def test_a_missing_argument_has_the_name_of_the_help(plain_command: Command) -> None:
+    """An error names an argument as the usage line does."""
+    assert "missing argument 'AFTER'" in plain_command("constants", "diff", "a").err
