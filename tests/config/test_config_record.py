@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from campaigns import manifest
+from campaigns import make_campaign, manifest
 
 from faser_align.campaign import changes
-from faser_align.campaign.manifest import convergence_of, read_record, write_record
+from faser_align.campaign.manifest import REQUIRED, convergence_of, read_record, write_record
+from faser_align.campaign.manifest_types import Manifest
+from faser_align.config import describe, stored_types
 from faser_align.config.schema import Config
 from faser_align.fsm.errors import StoreError, UserError
 from faser_align.fsm.rules import Rules
@@ -73,3 +75,19 @@ def test_deprecated_names_of_criteria_are_accepted(tmp_path: Path) -> None:
     assert criteria.stalled_residual_shift == 0.2
     with pytest.raises(ValueError, match="effect_um_max is the deprecated name of residual_shift_um_max; remove it"):
         Config.model_validate({"convergence": {"effect_um_max": 1.0, "residual_shift_um_max": 1.0}})
+
+
+def test_types_of_the_configuration_are_current() -> None:
+    """The module of types is generated from the schema; `make refresh` updates it."""
+    assert Path(stored_types.__file__).read_text(encoding="utf-8") == describe.stored_types()
+
+
+def test_a_manifest_has_the_keys_of_its_type(tmp_path: Path) -> None:
+    """A manifest and its configuration's tables have every required key, and no unknown one."""
+    record = make_campaign(tmp_path / "c", files=1)
+    assert set(Manifest.__required_keys__) <= set(record) <= set(Manifest.__annotations__)
+    assert set(REQUIRED) <= set(Manifest.__required_keys__)
+    for name, table in record["config"].items():
+        if isinstance(table, dict):
+            types = stored_types.Config.__annotations__[name]
+            assert list(table) == list(types.__annotations__), name

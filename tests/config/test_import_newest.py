@@ -25,27 +25,9 @@ FREED: dict[str, list[int]] = json.loads((THEIRS / "freed.json").read_text())
 HISTORY: dict[str, dict[str, Any]] = json.loads((THEIRS / "history.json").read_text())
 EMPTY = ["paths.calypso_install is empty", "paths.pede_install is empty"]
 REFUSED = dict.fromkeys(("2025-11-03 ecae646", "2025-11-03 9187110", "2025-11-04 2dd75bf"), EMPTY)
-JUNK = st.sampled_from(
-    [
-        None,
-        "",
-        5,
-        -1,
-        True,
-        [],
-        {},
-        [1],
-        {"a": 1},
-        "x",
-        "${a}",
-        "{",
-        "}",
-        "a\x00b",
-        "{year",
-        1e400,
-        "${set.steps}",
-        [["IFT"]],
-    ]
+JUNK = st.one_of(
+    *map(st.just, (None, 5, -1, True, 1e400, [], {}, [1], {"a": 1}, [["IFT"]])),
+    st.sampled_from(["", "x", "${a}", "{", "}", "a\x00b", "{year", "${set.steps}"]),
 )
 
 
@@ -208,19 +190,9 @@ def test_the_script_that_reconstructs_tells_its_options(tmp_path: Path, knows: b
 @pytest.mark.parametrize(
     ("item", "ours"),
     [
-        ("IFT", ["IFT"]),
-        ("3ST", ["3ST"]),
-        ("local", ["local"]),
-        ("global", ["global"]),
-        ("IFT_local", ["IFT_local"]),
-        ("3ST_all", ["3ST"]),
-        ("tracker_global", ["global"]),
-        (10, ["IFT"]),
-        (20, [20, 21, 22]),
-        (40, [40, 41, 42]),
-        (100, [10]),
-        (210, [21]),
-        ("420", [42]),
+        *((word, [word]) for word in ("IFT", "3ST", "local", "global", "IFT_local")),
+        *(("3ST_all", ["3ST"]), ("tracker_global", ["global"]), (10, ["IFT"])),
+        *((20, [20, 21, 22]), (40, [40, 41, 42]), (100, [10]), (210, [21]), ("420", [42])),
     ],
 )
 def test_what_a_step_names_has_its_meaning(item: object, ours: list[object]) -> None:
@@ -315,14 +287,9 @@ def test_sizes_and_scripts_of_the_first_generation() -> None:
         "request_disk": "8 GB",
         "max_retries": 3,
     }
+    scripts = {"reco_env_script": "env/reco.sh", "millepede_env_script": "/env/mille.sh"}
     old = {
-        "paths": {
-            "calypso_install": "",
-            "pede_install": "",
-            "reco_env_script": "env/reco.sh",
-            "millepede_env_script": "/env/mille.sh",
-            "work_dir": "",
-        },
+        "paths": {"calypso_install": "", "pede_install": "", "work_dir": "", **scripts},
         "htcondor": {"reco": job, "millepede": job | {"request_memory": "256 MB", "max_retries": 2}},
         "storage": {"keep_alignment_constants": True, "cleanup_database_files": True},
     }
@@ -366,15 +333,8 @@ def test_digits_of_yaml_stay_as_they_are_written() -> None:
     found = read_yaml(
         "run: 011705\nfiles: 40:50\nyear: 2022\niters: 0\nwhen: 2022-03-09\nbase: &b {x: 1}\nc: {<<: *b}\n", "c"
     )
-    assert found == {
-        "run": "011705",
-        "files": "40:50",
-        "year": 2022,
-        "iters": 0,
-        "when": "2022-03-09",
-        "base": {"x": 1},
-        "c": {"x": 1},
-    }
+    words = {"run": "011705", "files": "40:50", "when": "2022-03-09"}
+    assert found == {**words, "year": 2022, "iters": 0, "base": {"x": 1}, "c": {"x": 1}}
 
 
 @pytest.mark.parametrize(

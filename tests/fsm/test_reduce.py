@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from faser_align.fsm import reduce, reduce_campaign, table
+from faser_align.fsm import dropped_files, reduce, reduce_campaign, table
 from faser_align.fsm.rows import Attempt, Campaign, Known, Node
 
 CAMPAIGN: Campaign = {
@@ -111,15 +111,14 @@ def test_a_hold_is_late_after_the_end_of_its_attempt(
 )
 def test_an_early_end_counts_at_final_until_the_campaign_moves(since: list[str], state: str) -> None:
     """FINAL applies a decision that came too early, unless another event has moved the campaign since."""
-    end: Any = {
-        "event": "limit",
-        "stage": 1,
-        "iteration": 2,
-        "attempt": 1,
-        "facts": '{"verdict": "limit"}',
-        "since": since,
+    end: Any = {"event": "limit", "stage": 1, "iteration": 2, "attempt": 1, "facts": '{"verdict": "limit"}'}
+    known: Known = {
+        "campaign": CAMPAIGN,
+        "processed": [],
+        "failed": [],
+        "only_iteration": None,
+        "early_end": end | {"since": since},
     }
-    known: Known = {"campaign": CAMPAIGN, "processed": [], "failed": [], "only_iteration": None, "early_end": end}
     event: Any = {"phase": "final", "dag_id": "12.0", "node": "final", "utc": "now", "host": "ap", "dag_status": 0}
     changes, exit_status = reduce.react(known, event)
     assert changes[-1] == ("update_campaign", state, 1, 2 if state == "exhausted" else 1, 0, 0, "12.0", "now")
@@ -141,18 +140,36 @@ def test_a_decision_leaves_its_rows_unchanged() -> None:
 
 def test_a_request_is_taken_once() -> None:
     """A request of the command line changes nothing the second time, and one that is not known is refused."""
-    event: Any = {
-        "phase": "control",
-        "event": "stop_asked",
-        "id": "a",
-        "who": "me",
-        "utc": "",
-        "host": "",
-        "after": "job",
-    }
+    event: Any = {"phase": "control", "event": "stop_asked", "id": "a", "who": "me", "utc": "", "host": ""}
+    event["after"] = "job"
     changes, _ = reduce.react({"campaign": CAMPAIGN, "processed": []}, event)
     assert [kind for kind, *_ in changes] == ["mark_processed", "add_history"]
     assert reduce.react({"campaign": CAMPAIGN, "processed": [(0, 0)]}, event) == ([], 0)
     with pytest.raises(ValueError, match="'nonsense' is no event of the command line"):
         reduce.react({"campaign": CAMPAIGN, "processed": []}, {**event, "event": "nonsense"})
     assert set(reduce_campaign.COLUMNS) == {"data", "lost_max", "targets", "messages"}
+
+
+@pytest.mark.parametrize(
+    ("min_files", "files", "expected"),
+    [(1.0, 10, 0), (0.9, 10, 1), (0.9, 9, 0), (0.7, 10, 3), (0.5, 3, 1), (0.01, 5, 4)],
+)
+def test_the_minimum_fraction_of_files_remains(min_files: float, files: int, expected: int) -> None:
+    """The minimum fraction of files must remain; rounding does not change the number by one."""
+    assert dropped_files.most(min_files, files) == expected
+
+
+@pytest.mark.parametrize(
+    ("lost", "file_lost", "fatal", "retry", "expected"),
+    [
+        *((0, False, False, 1, False), (0, False, False, 2, True), (0, False, True, 0, True)),
+        *((1, False, True, 0, False), (1, True, True, 0, True), (1, True, False, 1, False)),
+    ],
+)
+def test_a_file_is_dropped_if_enough_remain(
+    lost: int, file_lost: bool, fatal: bool, retry: int, expected: bool
+) -> None:
+    """A file is dropped after its last attempt, if one more may be dropped or this one is counted already."""
+    campaign: Any = {"lost": lost, "lost_max": 1}
+    event: Any = {"fatal": fatal, "retry": retry, "max_retries": 2}
+    assert dropped_files.may_drop(campaign, event, file_lost) == expected

@@ -7,7 +7,7 @@ import pytest
 from faser_align.fsm.criteria import progress, rules_asked
 from faser_align.fsm.extrapolation import Remaining, remaining, rise
 from faser_align.fsm.rules import Rules, limits_of
-from faser_align.fsm.verdict import judge
+from faser_align.fsm.verdict import Verdict, judge
 
 RULES = Rules()
 
@@ -31,9 +31,13 @@ def metrics(**changes: Any) -> dict[str, Any]:
     return {**value, **changes}
 
 
-def reason(*history: dict[str, Any], rules: Rules = RULES, limit: int = 10) -> str:
-    """Return the reason of the decision on the last of a stage's iterations."""
-    return judge(rules, history, limit=limit).reason
+def decided(*history: dict[str, Any], rules: Rules = RULES, limit: int = 10) -> Verdict:
+    """Return the decision on the last of a stage's iterations."""
+    return judge(rules, history, limit=limit)
+
+
+def reason(*history: dict[str, Any], **more: Any) -> str:
+    return decided(*history, **more).reason
 
 
 def unlike(sigma: float, **changes: Any) -> dict[str, Any]:
@@ -59,19 +63,58 @@ def shared(share: float) -> dict[str, Any]:
 
 
 MOVING = metrics(significance=5.0, effect_um=9.0, chi2_per_ndf=1.2)
+WORSE = MOVING | {"chi2_per_ndf": 1.3}
+LOST = metrics(files={"expected": 6, "used": 5, "lost": [417]})
+UNKNOWN = metrics(chi2_per_ndf=None)
+HEALTHY = ((90.0, 9.0, 1.31, 0.953), (3.0, 1.2, 1.03, 0.983), (0.009, 0.1, 1.003, 0.988), (0.001, 0.01, 1.003, 0.99))
+
+
+@pytest.mark.parametrize(
+    ("name", "history"),
+    [
+        # An iteration without the final residual cut never counts as converged.
+        ("go_on", [metrics(residual_max_final=False), metrics()]),
+        # An iteration that dropped a file does not count towards patience.
+        ("go_on", [metrics(), LOST]),
+        ("go_on", [metrics(), LOST, LOST]),
+        ("converged", [metrics(), LOST, LOST, LOST]),
+        # Too few tracks per parameter, or a fifth fewer than in the best iteration, is starved.
+        ("starved", [metrics(tracks={"used": 1000})]),
+        ("starved", [metrics(), metrics(tracks={"used": 14000})]),
+        # Divergence needs two consecutive iterations with a larger chi2/ndf, or one that is not a number.
+        ("go_on", [MOVING, WORSE]),
+        ("go_on", [MOVING, MOVING, WORSE]),
+        ("go_on", [MOVING, WORSE, MOVING, WORSE]),
+        ("go_on", [MOVING, *[MOVING | {"chi2_per_ndf": 1.05 * 1.2}] * 2]),
+        ("diverged", [MOVING, WORSE, WORSE]),
+        ("diverged", [MOVING, metrics(nan=True, significance=None, effect_um=None)]),
+        ("diverged", [MOVING, UNKNOWN | {"significance": 9.0, "effect_um": 9.0}]),
+        ("diverged", [metrics(), UNKNOWN, UNKNOWN]),
+        # Four iterations without a smaller residual shift or chi2/ndf, and without convergence, are a stall.
+        ("go_on", [MOVING] * 4),
+        ("stalled", [MOVING] * 5),
+        ("go_on", [MOVING | {"effect_um": 9.0 * 0.8**i} for i in range(5)]),
+        # The solver's own chi2/ndf, which rises while hits return to the fit, is not used.
+        (
+            "converged",
+            [
+                metrics(significance=s, effect_um=e, chi2_per_ndf=c, solver={"chi2_per_ndf": o})
+                for s, e, c, o in HEALTHY
+            ],
+        ),
+    ],
+)
+def test_what_a_history_becomes(name: str, history: list[dict[str, Any]]) -> None:
+    """The decision follows from the stage's iterations by the rule above each row."""
+    assert decided(*history).name == name
 
 
 def test_two_quiet_iterations_with_the_final_cuts_converge() -> None:
     """Convergence needs as many passing iterations as patience says."""
-    assert judge(RULES, [MOVING, metrics()], limit=10).name == "go_on"
-    said = judge(RULES, [MOVING, metrics(), metrics()], limit=10)
+    assert decided(MOVING, metrics()).name == "go_on"
+    said = decided(MOVING, metrics(), metrics())
     assert said.name == "converged"
     assert "expected delta chi2 per parameter 0.004 is below 0.01" in said.reason
-
-
-def test_the_first_iteration_with_wide_cuts_does_not_count() -> None:
-    """An iteration without the final residual cut never counts as converged."""
-    assert judge(RULES, [metrics(residual_max_final=False), metrics()], limit=10).name == "go_on"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +140,7 @@ def test_the_first_iteration_with_wide_cuts_does_not_count() -> None:
 )
 def test_what_forbids_convergence(change: dict[str, Any], criterion: str) -> None:
     """Hits cut, parameters without entries and numbers above their thresholds each prevent convergence by name."""
-    said = judge(RULES, [MOVING, metrics(), metrics(**change)], limit=10)
+    said = decided(MOVING, metrics(), metrics(**change))
     assert said.name == "go_on"
     assert criterion in [c.name for c in said.criteria if not c.passed]
 
@@ -112,13 +155,17 @@ def test_what_forbids_convergence(change: dict[str, Any], criterion: str) -> Non
             "steps": [{"free_parameters": 66, "entries_fixed": [10302], "entries_fixed_in": ["003"]}],
             "hits": {"modules": {"003": [0, 0], "001": [9000, 10]}},
         },
+        {"hits": {"modules": {"100": [80, 20], "001": [9000, 0]}}, "free_modules": ["001"]},
         drifted(1.2),
     ],
-    ids=["outliers", "earlier stages stand", "hits scatter twice as much", "a dead module", "a small drift"],
+    ids=[
+        *("outliers", "earlier stages stand", "hits scatter twice as much", "a dead module", "hits of a fixed module"),
+        "a small drift",
+    ],
 )
 def test_what_a_good_alignment_may_have(change: dict[str, Any]) -> None:
-    """Hits cut everywhere alike, chance gains of fixed parameters, and a module without hits do not forbid convergence."""
-    assert judge(RULES, [metrics(**change)] * 2, limit=10).name == "converged"
+    """Hits cut everywhere alike or in a module that is not free, chance gains, and a dead module do not forbid convergence."""
+    assert decided(*[metrics(**change)] * 2).name == "converged"
 
 
 def test_a_drift_along_a_weak_mode_is_explained() -> None:
@@ -135,51 +182,30 @@ def test_the_rise_of_chi2_counts_relative_to_chi2() -> None:
     def history(*values: float) -> list[dict[str, Any]]:
         return [metrics(chi2_per_ndf=value, determined={"sigma": 0.01, "effect_um": 0.01}) for value in values]
 
-    assert judge(RULES, history(9.0, 9.02, 9.02), limit=10).name == "converged"
-    assert judge(RULES, history(9.0, 9.04, 9.04), limit=10).name == "go_on"
-
-
-def test_a_module_that_is_not_free_may_lose_its_hits() -> None:
-    """The limit on the fraction of hits cut applies only to modules that the steps can move."""
-    cut = metrics(hits={"modules": {"100": [80, 20], "001": [9000, 0]}}, free_modules=["001"])
-    assert judge(RULES, [MOVING, cut, cut], limit=10).name == "converged"
-
-
-def test_a_changed_set_of_files_never_counts() -> None:
-    """An iteration that dropped a file does not count towards patience."""
-    lost = metrics(files={"expected": 6, "used": 5, "lost": [417]})
-    assert judge(RULES, [metrics(), lost], limit=10).name == "go_on"
-    assert judge(RULES, [metrics(), lost, lost], limit=10).name == "go_on"
-    assert judge(RULES, [metrics(), lost, lost, lost], limit=10).name == "converged"
+    assert decided(*history(9.0, 9.02, 9.02)).name == "converged"
+    assert decided(*history(9.0, 9.04, 9.04)).name == "go_on"
 
 
 def test_rules_can_be_required_together() -> None:
     """With require = all every rule has to pass."""
     one = metrics(effect_um=0.8)
-    assert judge(RULES, [one, one], limit=10).name == "converged"
-    assert judge(RULES._replace(require="all"), [one, one], limit=10).name == "go_on"
+    assert decided(one, one).name == "converged"
+    assert decided(one, one, rules=RULES._replace(require="all")).name == "go_on"
 
 
 @pytest.mark.parametrize(("rule", "change"), [("absolute", {"corrections": {}}), ("relative", {"relative": 0.1})])
 def test_the_other_rules(rule: str, change: dict[str, Any]) -> None:
     """The rules absolute and relative pass on small corrections only."""
     rules = RULES._replace(rules=(rule,), patience=1)
-    assert judge(rules, [metrics()], limit=10).name == "converged"
-    assert judge(rules, [metrics(**change)], limit=10).name == "go_on"
+    assert decided(metrics(), rules=rules).name == "converged"
+    assert decided(metrics(**change), rules=rules).name == "go_on"
 
 
 def test_the_last_iteration_is_a_limit() -> None:
     """A campaign that has used up its iterations has not converged."""
-    said = judge(RULES, [MOVING, MOVING, MOVING], limit=3)
+    said = decided(MOVING, MOVING, MOVING, limit=3)
     assert said.name == "limit"
     assert "expected delta chi2 per parameter" in said.reason
-
-
-def test_starved_by_few_tracks() -> None:
-    """Too few tracks per parameter, or a fifth fewer than in the best iteration, is starved and takes precedence."""
-    few = metrics(tracks={"used": 1000})
-    assert judge(RULES, [few], limit=10).name == "starved"
-    assert judge(RULES, [metrics(), metrics(tracks={"used": 14000})], limit=10).name == "starved"
 
 
 def test_a_dropped_file_does_not_starve_the_others() -> None:
@@ -189,28 +215,10 @@ def test_a_dropped_file_does_not_starve_the_others() -> None:
     def after(tracks: int) -> list[dict[str, Any]]:
         return [before, metrics(tracks={"used": tracks}, files={"used": 5, "lost": [400]})]
 
-    assert judge(RULES, after(12000), limit=10).name == "go_on"
-    said = judge(RULES, after(11999), limit=10)
+    assert decided(*after(12000)).name == "go_on"
+    said = decided(*after(11999))
     assert said.name == "starved"
     assert said.reason == "only 11,999 tracks are left of 15,000, which as many files had, below 80 %"
-
-
-def test_diverged_needs_two_bad_iterations_running() -> None:
-    """Divergence needs two consecutive iterations with a larger chi2/ndf, or one that is not a number."""
-    worse = metrics(significance=5.0, effect_um=9.0, chi2_per_ndf=1.3)
-    assert judge(RULES, [MOVING, worse], limit=10).name == "go_on"
-    assert judge(RULES, [MOVING, worse, worse], limit=10).name == "diverged"
-    assert judge(RULES, [MOVING, metrics(nan=True, significance=None, effect_um=None)], limit=10).name == "diverged"
-    unknown = metrics(chi2_per_ndf=None, significance=9.0, effect_um=9.0)
-    assert judge(RULES, [MOVING, unknown], limit=10).name == "diverged"
-
-
-def test_stalled_when_neither_number_falls() -> None:
-    """Four iterations without a smaller residual shift or chi2/ndf, and without convergence, are a stall."""
-    assert judge(RULES, [MOVING] * 4, limit=10).name == "go_on"
-    assert judge(RULES, [MOVING] * 5, limit=10).name == "stalled"
-    falling = [metrics(significance=5.0, effect_um=9.0 * 0.8**i, chi2_per_ndf=1.2) for i in range(5)]
-    assert judge(RULES, falling, limit=10).name == "go_on"
 
 
 def test_the_reason_names_what_really_forbids_convergence() -> None:
@@ -226,7 +234,7 @@ def test_the_reason_names_what_really_forbids_convergence() -> None:
     why += "is not where its constants say, or has noisy strips"
     assert reason(MOVING, cut) == why
     assert reason(MOVING, cut, limit=2) == f"iteration 2 of 2 was the last: {why}"
-    stalled = judge(RULES, [cut] * 5, limit=10)
+    stalled = decided(*[cut] * 5)
     assert stalled.name == "stalled"
     assert stalled.reason.endswith(why)
 
@@ -237,10 +245,10 @@ def test_the_reason_says_how_long_each_rule_was_met() -> None:
     effect = "expected residual shift 0.10 um is below 0.5 um"
     significance = "expected delta chi2 per parameter 0.0003 is below 0.01"
     assert reason(MOVING, last, last) == f"{significance} and {effect}, in 2 consecutive iterations"
-    one = judge(RULES, [MOVING, first, last], limit=10)
+    one = decided(MOVING, first, last)
     assert one.name == "converged"
     assert one.reason == f"{effect}, in 2 consecutive iterations; in the last, also {significance}"
-    turns = judge(RULES, [MOVING, metrics(effect_um=0.8, significance=0.004), first], limit=10)
+    turns = decided(MOVING, metrics(effect_um=0.8, significance=0.004), first)
     assert turns.name == "converged"
     assert turns.reason == f"{effect}; each of 2 consecutive iterations met a rule"
     assert reason(MOVING, first, rules=RULES._replace(patience=1)) == effect
@@ -262,22 +270,20 @@ def test_thresholds_come_from_the_configuration() -> None:
 def test_no_metrics_is_a_programming_error() -> None:
     """A decision without an iteration is a programming error."""
     with pytest.raises(ValueError, match="at least one"):
-        judge(RULES, [], limit=3)
+        decided()
 
 
 def test_a_correction_that_is_no_number_never_counts() -> None:
-    """Numbers that are not finite prevent convergence under every rule."""
+    """A correction that is not finite prevents convergence under the rule absolute."""
     broken = metrics(corrections={"module.x": {"rms": None, "largest": None, "where": "003", "unit": "um"}}, nan=True)
     rules = RULES._replace(rules=("absolute",), patience=1)
-    assert judge(rules, [metrics(), broken], limit=10).name == "diverged"
-    unknown = metrics(chi2_per_ndf=None)
-    assert judge(RULES, [metrics(), unknown, unknown], limit=10).name == "diverged"
+    assert decided(metrics(), broken, rules=rules).name == "diverged"
 
 
 def test_an_iteration_that_was_converted_again_does_not_count() -> None:
     """Ten times the residual cut is not the final one, and the reason says so."""
     wide = metrics(residual_max_final=False, converted_again=True, residual_max_mm=0.5)
-    said = judge(RULES, [metrics(), wide], limit=10)
+    said = decided(metrics(), wide)
     assert said.name == "go_on"
     assert "ten times the configured one" in said.reason
 
@@ -288,51 +294,44 @@ def test_small_corrections_that_do_not_shrink_do_not_count() -> None:
     def step(sigma: float) -> dict[str, Any]:
         return metrics(significance=sigma**2, effect_um=0.2, determined={"sigma": sigma, "effect_um": 0.2 * sigma})
 
-    slow = judge(RULES, [MOVING, step(0.6), step(0.5), step(0.45)], limit=10)
+    slow = decided(MOVING, step(0.6), step(0.5), step(0.45))
     assert slow.name == "go_on"
     assert "the extrapolated remaining correction is 4" in slow.reason
-    assert judge(RULES, [MOVING, step(0.6), step(0.1), step(0.01)], limit=10).name == "converged"
+    assert decided(MOVING, step(0.6), step(0.1), step(0.01)).name == "converged"
     noise = [
         step(0.09) | {"determined": {"sigma": 0.09, "effect_um": 0.02, "repetition": c}} for c in (0.05, -0.1, 0.02)
     ]
-    assert judge(RULES, [MOVING, *noise], limit=10).name == "converged"  # in another direction each time
-    assert judge(RULES, [MOVING, *noise, step(0.09)], limit=10).name == "go_on"  # of which nothing is known
+    assert decided(MOVING, *noise).name == "converged"  # in another direction each time
+    assert decided(MOVING, *noise, step(0.09)).name == "go_on"  # of which nothing is known
     # Corrections at the noise level no longer shrink, and need not.
-    assert judge(RULES, [MOVING, step(0.01), step(0.01), step(0.01)], limit=10).name == "converged"
+    assert decided(MOVING, step(0.01), step(0.01), step(0.01)).name == "converged"
 
 
 def test_a_module_that_lost_its_hits_to_the_cut_is_not_dead() -> None:
     """A module whose hits are all cut is not free any more: this forbids convergence, and the reason names it and the fix."""
     fixed = {"entries_fixed": [22711], "entries_fixed_names": ["a side of module 7"], "entries_fixed_in": ["227"]}
-    modules = {
-        "227": [0, 1532],
-        "207": [266, 1563],
-        "001": [9000, 4],
-        "002": [9000, 4],
-        "003": [9000, 4],
-        "004": [9000, 4],
-    }
+    modules = {key: [9000, 4] for key in ("001", "002", "003", "004")} | {"227": [0, 1532], "207": [266, 1563]}
     lost = metrics(steps=[{"free_parameters": 66, **fixed}], hits={"modules": modules}, free_modules=["001", "207"])
     why = (
         "1 parameter had too few entries to be free (a side of module 7), because the residual cut took the hits of module "
         "227; a larger first value of mille.residual_max keeps its hits"
     )
-    said = judge(RULES, [MOVING, lost, lost], limit=10)
+    said = decided(MOVING, lost, lost)
     assert said.name == "go_on"
     assert why in [criterion.text for criterion in said.criteria if not criterion.passed]
     above = [metrics(chi2_per_ndf=3.7), lost | {"chi2_per_ndf": 7.4}, lost | {"chi2_per_ndf": 7.6}]
-    assert judge(RULES, above, limit=10).reason == f"chi2/ndf 7.4 and 7.6 are above 1.05 x its best 3.7; {why}"
+    assert decided(*above).reason == f"chi2/ndf 7.4 and 7.6 are above 1.05 x its best 3.7; {why}"
     gone = lost | {"hits": {"modules": {"001": [9000, 4]}, "of_cut_tracks": {"227": 1480, "001": 900}}}
-    assert judge(RULES, [MOVING, gone, gone], limit=10).reason.endswith(
+    assert decided(MOVING, gone, gone).reason.endswith(
         "because tracks through module 227 are cut by their chi2: it is far from where its constants say; larger "
         "mille.chi2_max and first value of mille.residual_max keep them"
     )
     dead = lost | {"hits": {"modules": {"001": [9000, 4]}, "of_cut_tracks": {"001": 900, "227": 3}}}
-    assert judge(RULES, [MOVING, dead, dead], limit=10).name == "converged"
+    assert decided(MOVING, dead, dead).name == "converged"
     few = metrics(
         steps=[{"free_parameters": 66, **fixed}], hits={"modules": modules | {"227": [1, 2]}}, free_modules=["001"]
     )
-    assert judge(RULES, [MOVING, few, few], limit=10).name == "converged"  # at the edge of the beam
+    assert decided(MOVING, few, few).name == "converged"  # at the edge of the beam
 
 
 def test_the_module_that_still_moves_is_named() -> None:
@@ -343,11 +342,11 @@ def test_the_module_that_still_moves_is_named() -> None:
         pulls = {"110": 4.2, "111": 1.1, "112": None}
         return metrics(determined={"sigma": sigma, "effect_um": 0.1}, corrections=corrections, module_pulls=pulls)
 
-    said = judge(RULES, [MOVING, step(9.0, -167.8, "113"), step(8.0, -548.2), step(7.0, -131.4)], limit=10)
+    said = decided(MOVING, step(9.0, -167.8, "113"), step(8.0, -548.2), step(7.0, -131.4))
     assert said.reason.endswith("; module 110 moves most, by 4.2 times its error, and started about 0.68 mm off")
-    assert judge(RULES, [step(9.0, 40.0), step(8.0, 40.0)], limit=10).reason.endswith("by 4.2 times its error")
+    assert decided(step(9.0, 40.0), step(8.0, 40.0)).reason.endswith("by 4.2 times its error")
     lost = step(0.01, -548.2) | {"hits": {"modules": {"110": [20, 80], "111": [9000, 0]}}}
-    assert judge(RULES, [lost, lost], limit=10).reason.endswith(
+    assert decided(lost, lost).reason.endswith(
         "than the median module (limit 10 %), and started about 1.10 mm off; a larger first value of mille.residual_max keeps "
         "its hits"
     )
@@ -360,14 +359,14 @@ def test_outliers_that_pass_the_cuts_do_not_make_a_description_worse() -> None:
         layers = {key: {"median_um": 0.0, "width_um": width} for key in ("00", "01")}
         return metrics(chi2_per_ndf=chi2, determined={"sigma": 0.01, "effect_um": 0.01}, residuals=layers)
 
-    good, said = step(19.9, 29.00), judge(RULES, [step(19.9, 29.0), step(20.1, 29.01), step(20.1, 29.01)], limit=10)
+    good, said = step(19.9, 29.00), decided(step(19.9, 29.0), step(20.1, 29.01), step(20.1, 29.01))
     assert said.name == "converged"
     assert [c.text for c in said.criteria if c.name == "chi2_rise"] == [
         "chi2/ndf is 0.2 above the stage's best (limit 0.06); outliers alone raise it, because residuals are not wider"
     ]
-    assert judge(RULES, [good, step(20.1, 29.1), step(20.1, 29.1)], limit=10).name == "go_on"
-    assert judge(RULES, [good, step(20.1, None), step(20.1, None)], limit=10).name == "go_on"
-    assert judge(RULES, [step(19.9, None), step(20.1, 29.0), step(20.1, 29.0)], limit=10).name == "go_on"
+    assert decided(good, step(20.1, 29.1), step(20.1, 29.1)).name == "go_on"
+    assert decided(good, step(20.1, None), step(20.1, None)).name == "go_on"
+    assert decided(step(19.9, None), step(20.1, 29.0), step(20.1, 29.0)).name == "go_on"
 
 
 def test_a_description_that_became_worse_does_not_count() -> None:
@@ -377,44 +376,29 @@ def test_a_description_that_became_worse_does_not_count() -> None:
         files = {"expected": 6, "used": 6 - len(lost), "lost": list(lost)}
         return metrics(chi2_per_ndf=chi2, determined={"sigma": 0.01, "effect_um": 0.01}, files=files)
 
-    said = judge(RULES, [MOVING, step(1.002), step(1.015), step(1.016)], limit=10)
+    said = decided(MOVING, step(1.002), step(1.015), step(1.016))
     assert said.name == "go_on"
     assert "0.014 above the stage's best" in said.reason
-    assert judge(RULES, [MOVING, step(1.002), step(1.004), step(1.004)], limit=10).name == "converged"
+    assert decided(MOVING, step(1.002), step(1.004), step(1.004)).name == "converged"
     # With other files chi2/ndf differs.
     others = [step(1.016, (417,))] * 3
-    assert judge(RULES, [MOVING, step(1.002), *others], limit=10).name == "converged"
+    assert decided(MOVING, step(1.002), *others).name == "converged"
 
 
 def test_few_entries_are_named_in_words() -> None:
     """A parameter fixed by the entries cut is named in words, if the metrics have them."""
     step = {"free_parameters": 66, "entries_fixed": [10302], "entries_fixed_names": ["rotation of module 3"]}
-    said = judge(RULES, [metrics(), metrics(steps=[step])], limit=10)
+    said = decided(metrics(), metrics(steps=[step]))
     assert "(rotation of module 3)" in said.reason
 
 
 def test_order_of_the_verdicts() -> None:
     """Decisions have the order starved, converged, diverged, stalled, limit."""
-    assert judge(RULES, [metrics(), metrics(), metrics(tracks={"used": 10})], limit=3).name == "starved"
+    assert decided(metrics(), metrics(), metrics(tracks={"used": 10}), limit=3).name == "starved"
     bad = metrics(chi2_per_ndf=2.0)
-    assert judge(RULES, [metrics(), bad, bad], limit=3).name == "converged"
-    worse = metrics(significance=5.0, effect_um=9.0, chi2_per_ndf=1.3)
-    assert judge(RULES, [MOVING, *[worse] * 5], limit=6).name == "diverged"
-    assert judge(RULES, [MOVING] * 6, limit=6).name == "stalled"
-
-
-def test_a_healthy_campaign_whose_solver_looks_worse_converges() -> None:
-    """The solver's own chi2/ndf, which rises while hits return to the fit, is not used."""
-    numbers = (
-        (90.0, 9.0, 1.31, 0.953),
-        (3.0, 1.2, 1.03, 0.983),
-        (0.009, 0.1, 1.003, 0.988),
-        (0.001, 0.01, 1.003, 0.99),
-    )
-    history = [
-        metrics(significance=s, effect_um=e, chi2_per_ndf=c, solver={"chi2_per_ndf": own}) for s, e, c, own in numbers
-    ]
-    assert judge(RULES, history, limit=10).name == "converged"
+    assert decided(metrics(), bad, bad, limit=3).name == "converged"
+    assert decided(MOVING, *[WORSE] * 5, limit=6).name == "diverged"
+    assert decided(*[MOVING] * 6, limit=6).name == "stalled"
 
 
 def test_a_slow_but_falling_campaign_is_not_stalled() -> None:
@@ -422,7 +406,7 @@ def test_a_slow_but_falling_campaign_is_not_stalled() -> None:
     numbers = ((224, 10.7), (633, 8.0), (456, 5.0), (413, 2.0), (50, 1.2), (0.005, 1.0))
     for last in range(1, len(numbers)):
         history = [metrics(significance=s, effect_um=9.0 + s / 100, chi2_per_ndf=c) for s, c in numbers[:last]]
-        assert judge(RULES, history, limit=10).name == "go_on"
+        assert decided(*history).name == "go_on"
 
 
 def largest(value: float | None, unit: str) -> dict[str, Any]:
@@ -457,7 +441,7 @@ def test_what_just_passes_and_what_does_not(criterion: str, last: dict[str, Any]
     """A rule needs a value below its threshold; every other condition also allows equality."""
     rules = RULES._replace(rules=("delta_chi2_per_parameter", "residual_shift", "relative", "absolute"))
     for of, passes in ((last, True), (first, False)):
-        said = judge(rules, [metrics(), of], limit=10)
+        said = decided(metrics(), of, rules=rules)
         assert [found.passed for found in said.criteria if found.name == criterion] == [passes]
 
 
@@ -508,20 +492,20 @@ def test_files_with_the_same_tracks_are_named_with_what_to_do() -> None:
 def test_files_that_no_iteration_changes_end_the_stage(change: dict[str, Any], name: str) -> None:
     """Shared tracks at once, and differences near the end, are a stall after ``patience`` iterations, with the cause."""
     bad = metrics(significance=5.0) | metrics(**change)
-    assert judge(RULES, [bad], limit=10).name == "go_on"
-    assert judge(RULES, [bad, metrics(), bad], limit=10).name == "go_on"
-    said = judge(RULES, [MOVING, bad, bad], limit=10)
+    assert decided(bad).name == "go_on"
+    assert decided(bad, metrics(), bad).name == "go_on"
+    said = decided(MOVING, bad, bad)
     assert said.name == name
     if name == "stalled":
         assert said.reason == next(found.text for found in said.criteria if found.name in ("files_agree", "duplicates"))
-        assert judge(RULES._replace(patience=3), [bad, bad], limit=10).name == "go_on"
-        assert judge(RULES, [bad, bad], limit=2).name == "stalled"
+        assert decided(bad, bad, rules=RULES._replace(patience=3)).name == "go_on"
+        assert decided(bad, bad, limit=2).name == "stalled"
 
 
 def test_metrics_without_a_comparison_of_files_converge() -> None:
     """One file, and metrics of older versions, are not judged by differences between files."""
     for files in ({}, {"agreement": {}, "duplicates": {}}):
-        said = judge(RULES, [metrics(files=files), metrics(files=files)], limit=10)
+        said = decided(metrics(files=files), metrics(files=files))
         assert said.name == "converged"
         assert not {"files_agree", "duplicates"} & {found.name for found in said.criteria}
 
@@ -538,15 +522,6 @@ def test_progress_is_against_the_best_before() -> None:
     assert progresses(2.0, 2.0)
     assert progresses(5.0, 1.75)
     assert not progresses(2.01, 1.76)
-
-
-def test_one_bad_iteration_is_no_divergence() -> None:
-    """One bad iteration is not a divergence, also after good ones, and with an earlier bad one."""
-    worse = metrics(significance=5.0, effect_um=9.0, chi2_per_ndf=1.3)
-    for history in ([MOVING, MOVING, worse], [MOVING, worse, MOVING, worse]):
-        assert judge(RULES, history, limit=10).name == "go_on"
-    just = metrics(significance=5.0, effect_um=9.0, chi2_per_ndf=1.05 * 1.2)
-    assert judge(RULES, [MOVING, just, just], limit=10).name == "go_on"
 
 
 def test_corrections_of_a_unit_that_are_no_numbers_are_not_small() -> None:
@@ -567,8 +542,8 @@ def test_each_rule_draws_its_own_limit() -> None:
 def test_who_passes_and_waits_for_patience_is_not_stalled() -> None:
     """Iterations that meet the rules need not improve while patience counts them."""
     patient = RULES._replace(patience=9)
-    assert judge(patient, [metrics()] * 7, limit=20).name == "go_on"
-    assert judge(patient, [*[metrics()] * 6, metrics(residual_max_final=False)], limit=20).name == "stalled"
+    assert decided(*[metrics()] * 7, rules=patient, limit=20).name == "go_on"
+    assert decided(*[metrics()] * 6, metrics(residual_max_final=False), rules=patient, limit=20).name == "stalled"
 
 
 def test_what_is_still_to_come() -> None:
@@ -586,7 +561,7 @@ def test_what_is_still_to_come() -> None:
     scaled = step(0.125, 1.0) | {"error_scale": {"factor": 2.0}}
     assert remaining([step(0.25, 9.0), scaled]) == Remaining(0.0625, 1.0)
     for last, name in ((step(0.001, 0.01), "converged"), (step(0.001, 5.0), "go_on"), (step(0.5, 0.01), "go_on")):
-        assert judge(RULES, [metrics(), step(0.001, 0.01), last], limit=10).name == name
+        assert decided(metrics(), step(0.001, 0.01), last).name == name
 
 
 def test_a_rise_that_is_not_known() -> None:

@@ -1,8 +1,11 @@
-"""Set the time zone of the recorded campaigns."""
+"""Set the time zone of the recorded campaigns, and provide a small one."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from campaigns import make_campaign
 from recorded import in_utc
 
 
@@ -14,3 +17,10 @@ def _utc(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with in_utc():
         yield
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> dict[str, Any]:
+    """Provide a campaign of three files that notifies two targets of its end and of held jobs."""
+    notify = {"targets": ["me", "group"], "events": ["end", "held"]}
+    return make_campaign(tmp_path / "campaign", files=3, config={"notify": notify})

@@ -10,28 +10,18 @@ from typing import Any
 
 import pytest
 from campaigns import NAME, make_campaign
-from taking import FAILED, FINAL, PRE, claimed, rows, take
+from taking import FAILED, FINAL, HOLD, PRE, claimed, rows, take
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 from faser_align.state import database, facts, outbox, writer
 
 
-@pytest.fixture
-def record(tmp_path: Path) -> dict[str, Any]:
-    """Provide a campaign of three files that notifies two targets of its end and of held jobs."""
-    notify = {"targets": ["me", "group"], "events": ["end", "held"]}
-    return make_campaign(tmp_path / "campaign", files=3, config={"notify": notify})
-
-
 def _hold_all(record: dict[str, Any]) -> None:
     """Hold the job of each file of the first iteration, which notifies both targets."""
     for file in record["files"]:
-        about = {"dag_id": "12.0", "node": layout.reco_node(1, 1, file), "host": "ap", "exit": 0}
-        about["utc"] = "2026-11-24T08:00:00.000Z"
-        writer.take(record["folder"], {**about, "phase": "pre", "retry": 0})
-        hold = {"job_id": f"{file}.0", "hold_time": "2026-11-24 08:00:01", "reason": "quota"}
-        writer.take(record["folder"], {**about, "phase": "hold", **hold})
+        node = {"node": layout.reco_node(1, 1, file)}
+        take(record["folder"], {**PRE, **node}, {**HOLD, **node, "job_id": f"{file}.0"})
 
 
 def test_a_claim_is_of_one_target(record: dict[str, Any]) -> None:
@@ -99,10 +89,10 @@ def test_a_message_waits_for_its_time(record: dict[str, Any], monkeypatch: pytes
     first = claimed(folder)
     outbox.mark(folder, first, "refused")
     assert claimed(folder).target == "group"
-    assert outbox.claim(folder, unresponsive=frozenset({"group"})) is None
-    again = claimed(folder, final=True, unresponsive=frozenset({"group"}))
+    assert outbox.claim(folder, unresponsive={"group"}) is None
+    again = claimed(folder, final=True, unresponsive={"group"})
     assert (again.ids, again.tries) == (first.ids, 2)
-    assert claimed(folder, unresponsive=frozenset({"group"})).tries == 3  # its script was killed
+    assert claimed(folder, unresponsive={"group"}).tries == 3  # its script was killed
     outbox.mark(folder, again, None)
     with contextlib.closing(database.connect(folder)) as db:
         said = db.execute("SELECT DISTINCT state, error FROM outbox WHERE target = 'me'").fetchall()
@@ -120,15 +110,13 @@ def test_tries_are_counted_by_message(record: dict[str, Any]) -> None:
     with contextlib.closing(database.connect(folder)) as db:
         db.execute("UPDATE outbox SET tries = ? WHERE id = 3", (outbox.TRIES_MAX - 2,))
         for state in ("pending", "failed"):
-            letter = claimed(folder, final=True, unresponsive=frozenset({"group"}))
+            letter = claimed(folder, final=True, unresponsive={"group"})
             assert 3 in letter.ids
             outbox.mark(folder, letter, "refused")
             (states,) = db.execute("SELECT group_concat(DISTINCT state) FROM outbox WHERE target = 'me'").fetchone()
             assert states == state
-        assert db.execute("SELECT tries FROM outbox WHERE id IN (1, 3) ORDER BY id").fetchall() == [
-            (2,),
-            (outbox.TRIES_MAX,),
-        ]
+        tries = db.execute("SELECT tries FROM outbox WHERE id IN (1, 3) ORDER BY id").fetchall()
+    assert tries == [(2,), (outbox.TRIES_MAX,)]
 
 
 def test_who_has_it_is_known_by_its_last_try(record: dict[str, Any]) -> None:
@@ -136,11 +124,11 @@ def test_who_has_it_is_known_by_its_last_try(record: dict[str, Any]) -> None:
     folder = record["folder"]
     _hold_all(record)
     for names in (["early"], ["early", "late"]):
-        outbox.mark(folder, claimed(folder, final=True, unresponsive=frozenset({"group"})), "refused", names)
-    outbox.mark(folder, claimed(folder, unresponsive=frozenset({"me"})), "refused", ["other"])
-    outbox.mark(folder, claimed(folder, final=True, unresponsive=frozenset({"me"})), "refused", ["other", "another"])
-    assert claimed(folder, final=True, unresponsive=frozenset({"group"})).reached == ("early", "late")
-    assert claimed(folder, final=True, unresponsive=frozenset({"me"})).reached == ("other", "another")
+        outbox.mark(folder, claimed(folder, final=True, unresponsive={"group"}), "refused", names)
+    outbox.mark(folder, claimed(folder, unresponsive={"me"}), "refused", ["other"])
+    outbox.mark(folder, claimed(folder, final=True, unresponsive={"me"}), "refused", ["other", "another"])
+    assert claimed(folder, final=True, unresponsive={"group"}).reached == ("early", "late")
+    assert claimed(folder, final=True, unresponsive={"me"}).reached == ("other", "another")
 
 
 def test_a_retry_that_is_asked_for_counts_anew(record: dict[str, Any]) -> None:
