@@ -89,7 +89,7 @@ def _freed_earlier(rules: Rules, metrics: "Metrics") -> list[Criterion]:
     gain = known[worst] / (number(metrics, "error_scale", "scatter") or 1.0) ** 2
     passed = gain <= rules.held_fixed_max
     text = (
-        f"freeing {worst} again, which an earlier stage aligned, would gain delta chi2 {digits(gain)} per "
+        f"freeing {worst} again, which an earlier stage aligned, would decrease chi2 by {digits(gain)} per "
         f"parameter (limit {rules.held_fixed_max:g})"
     )
     if not passed:

@@ -198,7 +198,7 @@ def held_fixed(row: Row, ended: str) -> list[Block]:
         )
         for name, g in groups.items()
     ]
-    title = f"{ended}, given what was held fixed; freeing it gains about 1 per parameter by chance alone:"
+    title = f"{ended}, given what was held fixed; freeing it decreases chi2 by about 1 per parameter by chance alone:"
     return [Line(title), Grid(columns, lines)]
 
 

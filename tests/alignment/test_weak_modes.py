@@ -62,7 +62,7 @@ def test_two_fixed_layers_leave_the_curvature_open(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_was_held_fixed_wrongly_stands_out(tmp_path: Path) -> None:
-    """A rotated layer of the spectrometer is the group with the largest gain, and a correct one has none."""
+    """A rotated layer of the spectrometer is the group with the largest expected decrease of chi2, and a correct one has none."""
     normal, solution = solved(tmp_path, ["layer", "3ST"], 4, {"21": (0.0, 0.0, 0.0, 0.0, 0.0, 0.002)})
     found = held_fixed(normal, free(["layer", "3ST"], 4, solution), solution.values)
     assert found["3ST layer.rz"]["significance"] > 20
@@ -72,7 +72,7 @@ def test_what_was_held_fixed_wrongly_stands_out(tmp_path: Path) -> None:
 
 
 def test_what_is_hardly_measured_is_no_gain() -> None:
-    """A direction with an error of hundreds of times the median, such as a global rotation, has no gain."""
+    """A direction with an error of hundreds of times the median, such as a global rotation, is not counted."""
     labels = tuple(layer_label(0, layer, dof) for layer in range(3) for dof in (1, 2))
     normal = Normal(labels, np.diag([1.0] * 5 + [1e-5]), np.array([0.0, 1.5, 0.0, 0.0, 1.0, 1.0]), np.zeros((0, 6)))
     found = held_fixed(normal, set(), {})["all"]
@@ -80,7 +80,7 @@ def test_what_is_hardly_measured_is_no_gain() -> None:
 
 
 def test_what_has_no_direction_of_its_own_is_left_out() -> None:
-    """Layers that their free modules move already have no gain and no row."""
+    """Layers that their free modules move already have no row."""
     layers, modules = (
         tuple(layer_label(0, n, 1) for n in range(3)),
         tuple(module_x_label(0, 0, n, 0) for n in range(4)),
