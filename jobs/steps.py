@@ -103,19 +103,13 @@ def _counts(mille_file: MilleFile, used: list[int]) -> tuple[Counts, IntArray, l
         return total, np.stack(side_residuals), rows
 
 
-class _Attempt(NamedTuple):
-    """The solved steps, the first step's steering file, the solution of a failed step, and the normal equations."""
-
-    steps: list[Step]
-    steering: Path
-    failed: Solution | None
-    normal: Normal | None
-
-
 def _attempt(
     iteration: Iteration, used: list[int], mille_file: MilleFile, residual_max_mm: float, constants: Constants
-) -> _Attempt:
-    """Run the stage's steps; each starts from the previous result and fixes its own labels there."""
+) -> tuple[list[Step], Path, Solution | None, Normal | None]:
+    """Run the stage's steps; each starts from the previous result and fixes its own labels there.
+
+    Returns the solved steps, the first step's steering file, the solution of a failed step, and the normal equations.
+    """
     settings = iteration.config["solver"]
     planned = iteration.record["stages"][iteration.stage - 1]["steps"]
     folder = Path(iteration.solution_folder())
@@ -149,12 +143,12 @@ def _attempt(
                 )
             solution = _solution(steering, settings, total, why)
         if not solution.solved or not solution.values:
-            return _Attempt(steps, first, solution, normal)
+            return steps, first, solution, normal
         steps.append(Step(step["name"], fixed, solution, start, tuple(one.name for one in frozen)))
     if normal is None and not planned[0].get("freeze_sigma"):
         frame = solver_options(settings, planned[0]).frame
         normal = equations(iteration, used, first, residual_max_mm, constants, frame=frame, total=total)
-    return _Attempt(steps, first, None, normal)
+    return steps, first, None, normal
 
 
 def _solution(steering: Path, settings: Solver, total: Total | None, why_no_sums: str) -> Solution:

@@ -9,6 +9,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
 from typing import BinaryIO
 
 import numpy as np
@@ -138,16 +139,11 @@ def _unpack(block: bytes, original: int) -> bytes:
     import uproot
 
     data = np.frombuffer(block, np.uint8)
-    chunk = uproot.source.chunk.Chunk.wrap(_NoSource(), data)
+    # errors of uproot name the file, which it does not read itself here
+    chunk = uproot.source.chunk.Chunk.wrap(SimpleNamespace(file_path="a block"), data)
     cursor = uproot.source.cursor.Cursor(0)
     content = uproot.compression.decompress(chunk, cursor, {}, len(block), original)
     return bytes(np.asarray(content.raw_data, np.uint8))
-
-
-class _NoSource:
-    """Source name for errors of uproot, which reads no file itself here."""
-
-    file_path = "a block"
 
 
 def _pread(file: BinaryIO, at: int, size: int) -> bytes:

@@ -34,10 +34,6 @@ METHODS = {
 """Methods of pede in its order, and whether they give errors."""
 
 
-class BadNumbersError(ValueError):
-    """A keyword lacks the numbers that it needs."""
-
-
 def matching(pattern: str, text: str) -> int:
     """Return how many letters of ``pattern`` occur in ``text`` in the same order."""
     pattern, text = pattern.lower(), text.lower()
@@ -74,7 +70,7 @@ def find_method(name: str) -> str | None:
 
 def _first(numbers: Numbers) -> float:
     if not numbers:
-        raise BadNumbersError("needs 1 number")
+        raise ValueError("needs 1 number")
     return numbers[0]
 
 
@@ -103,7 +99,7 @@ def _regularisation(numbers: Numbers) -> Values:
 def _downweighting(numbers: Numbers) -> Values:
     count = nearest(_first(numbers))
     if count > _LOCAL_ITERATIONS_MAX:
-        raise BadNumbersError(f"takes {_LOCAL_ITERATIONS_MAX} iterations at most")
+        raise ValueError(f"takes {_LOCAL_ITERATIONS_MAX} iterations at most")
     return {"downweighting": max(count, 2) if count > 0 else 0}
 
 
@@ -119,7 +115,7 @@ def _monitor(pulls: bool) -> Callable[[Numbers], Values]:
             values["monitor_pulls"] = True
         if len(numbers) > 1:
             if numbers[1] > _BINS_MAX:
-                raise BadNumbersError(f"takes {_BINS_MAX} bins at most")
+                raise ValueError(f"takes {_BINS_MAX} bins at most")
             values["monitor_bins"] = max(100, nearest(numbers[1]))
         return values
 

@@ -54,18 +54,14 @@ class Spectrum:
     moves: FloatArray
     accuracies: FloatArray
 
-    def named(self, at: int) -> tuple[str, float]:
-        """Return the name of a direction and its overlap with that name."""
-        kinds = {kind: np.zeros((12, 8)) for kind in (*LAYER_KINDS, *MODULE_CONSTANTS)}
-        for (key, kind), size in zip(
-            self.constants, self.moves @ self.directions[:, at] / self.accuracies, strict=True
-        ):
-            kinds[kind][3 * int(key[0]) + int(key[1]), int(key[2:] or 0)] = size
-        return named(kinds)
-
     def names(self, count: int) -> list[tuple[str, float]]:
         """Return distinct names of the ``count`` directions with the largest errors, and their overlaps."""
-        found = [self.named(at) for at in range(count)]
+        found = []
+        for direction in self.directions.T[:count]:
+            kinds = {kind: np.zeros((12, 8)) for kind in (*LAYER_KINDS, *MODULE_CONSTANTS)}
+            for (key, kind), size in zip(self.constants, self.moves @ direction / self.accuracies, strict=True):
+                kinds[kind][3 * int(key[0]) + int(key[1]), int(key[2:] or 0)] = size
+            found.append(named(kinds))
         names = distinct(name for name, _ in found)
         return [(name, overlap) for name, (_, overlap) in zip(names, found, strict=True)]
 

@@ -17,7 +17,6 @@ from faser_align.alignment.pede.keywords import (
     NOTED,
     SETTERS,
     UNSUPPORTED,
-    BadNumbersError,
     find_keyword,
     find_method,
     matching,
@@ -267,7 +266,7 @@ class _Reader:
             self._take_method(line)
         elif keyword in _NUMBERS_OF_LISTS:
             if len(line.numbers) not in _NUMBERS_OF_LISTS[keyword]:
-                raise BadNumbersError(f"does not have {len(line.numbers)} numbers after it")
+                raise ValueError(f"does not have {len(line.numbers)} numbers after it")
             self._list = keyword
             if keyword == "constraint":
                 self._constraints.append((line.numbers, []))
@@ -280,7 +279,7 @@ class _Reader:
 
     def _take_method(self, line: Line) -> None:
         if not line.argument:
-            raise BadNumbersError("needs a name")
+            raise ValueError("needs a name")
         method = find_method(line.argument)
         if method is None:
             raise SolverError(f"{line.argument!r} is not a method of pede, which are {', '.join(METHODS)}", 36)

@@ -27,12 +27,10 @@ def directions(matrix: FloatArray, null_space: FloatArray, count: int) -> FloatA
         null_space: orthonormal columns allowed by the constraints, shape (parameters, directions).
         count: number of undetermined directions.
     """
-    effects = np.sqrt(np.abs(np.diagonal(matrix)))
-    effects = np.where(effects > 0, effects, 1.0)
+    effects = _sizes(matrix)
     basis = null_space / np.linalg.norm(null_space / effects[:, None], axis=0)
     reduced = basis.T @ matrix @ basis
-    sizes = np.sqrt(np.abs(np.diagonal(reduced)))
-    sizes = np.where(sizes > 0, sizes, 1.0)
+    sizes = _sizes(reduced)
     scaled = reduced / np.outer(sizes, sizes)
     if not np.isfinite(scaled).all():
         return np.zeros((0, len(matrix)))
@@ -42,9 +40,14 @@ def directions(matrix: FloatArray, null_space: FloatArray, count: int) -> FloatA
 
 def directions_of(matrix: FloatArray, vectors: FloatArray) -> FloatArray:
     """Return the directions of known null vectors as ``directions`` does; shape (parameters, count) of ``vectors``."""
-    effects = np.sqrt(np.abs(np.diagonal(matrix)))
-    effects = np.where(effects > 0, effects, 1.0)
+    effects = _sizes(matrix)
     return _as_weights(np.linalg.qr(vectors * effects[:, None])[0].T, effects)
+
+
+def _sizes(matrix: FloatArray) -> FloatArray:
+    """Return the roots of the diagonal elements, and 1 where one is zero."""
+    sizes = np.sqrt(np.abs(np.diagonal(matrix)))
+    return np.where(sizes > 0, sizes, 1.0)
 
 
 def _as_weights(modes: FloatArray, effects: FloatArray) -> FloatArray:
