@@ -13,7 +13,6 @@ def constants_facts(iteration: Iteration, start: bytes, result: str | None) -> C
     """Return the metrics about an iteration's constants.
 
     Args:
-        iteration: the iteration.
         start: content of the file that it started from.
         result: path of its resulting constants; None without a result.
 

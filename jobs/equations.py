@@ -39,7 +39,6 @@ def equations(
     with these, their tracks are converted once more, file by file.
 
     Args:
-        iteration: the iteration.
         used: raw files.
         steering: steering file of a step, without frozen directions.
         residual_max_mm: residual cut.
@@ -83,7 +82,6 @@ def frozen_directions(
     """Return the directions that a step freezes where the constants were at the start of the campaign.
 
     Args:
-        iteration: the iteration.
         steering: steering file of the step, without frozen directions.
         normal: normal equations of all parameters.
         fixed: labels that the step fixes.
@@ -117,8 +115,6 @@ def convert_about_layers(
     """Convert a raw file's tracks with derivatives about each layer's own z; return the path of the binary.
 
     Args:
-        iteration: the iteration.
-        file: raw file.
         residual_max_mm: residual cut.
         constants: those with which the iteration reconstructed.
         scratch: folder of the binary.

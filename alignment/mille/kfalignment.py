@@ -124,7 +124,6 @@ def read_tracks(
     """Read a kfalignment file in chunks of at most ``chunk_tracks`` tracks.
 
     Args:
-        path: the ROOT file.
         chunk_tracks: tracks per chunk.
         any_element: whether to accept elements outside FASER's tracker, such as those of other detectors. The file must
             then have the derivatives with respect to the track's parameters, which can be computed for FASER only.

@@ -62,7 +62,6 @@ def run_pede(
     ``millepede.out``.
 
     Args:
-        steering_path: the steering file.
         executable: pede's command or path.
         threads: maximum for OpenMP; the steering's keyword ``threads`` requests them.
         environment: result of ``sourced``; this process's by default.

@@ -210,7 +210,6 @@ def write_steering(
         binaries: Mille files, in order.
         fixed: labels that keep their start value.
         start_values: start value by label (mm, rad), default zero; a later step starts from the previous result.
-        options: options of the step.
         weights: weights of the binaries, in order; empty: 1 each.
     """
     for name, text in step_texts(binaries, fixed, start_values, options, weights).items():

@@ -31,7 +31,6 @@ def write_momenta(source: Name, output: Name) -> int:
     ``kfalignment.read_tracks``.
 
     Args:
-        source: the ROOT file.
         output: file to write, in numpy's format.
     """
     read = (momenta_of(part) for part in kfalignment.read_tracks(source, measured=True) if MEASURED_BRANCH in part.hits)

@@ -40,7 +40,6 @@ def notes(metrics: Metrics, momentum_max: float, rules: Rules = RULES) -> list[s
     """Return remarks about an iteration; empty if nothing is unusual.
 
     Args:
-        metrics: metrics of the iteration.
         momentum_max: normal relative change of the median momentum since the stage's first iteration.
         rules: limits on differences between files.
     """

@@ -51,7 +51,6 @@ def solve(steering_path: Name, total: Total | None = None, *, why_no_sums: str =
     that end code and not raised; a missing steering file is code 16, which ``millepede.end`` alone states.
 
     Args:
-        steering_path: the steering file.
         total: the sums; without them, and where they are not exact, all passes read the binaries.
         why_no_sums: why there are no sums, for the log.
 

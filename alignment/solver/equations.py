@@ -143,7 +143,6 @@ def decode(
     Special data are skipped, whatever their indices are.
 
     Args:
-        block: whole records.
         sets: adds new sets of labels.
         path: path of the binary, for messages.
         weight: weight of its records.

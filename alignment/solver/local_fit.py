@@ -67,7 +67,6 @@ def fit_records(
     """Fit every record.
 
     Args:
-        equations: the records.
         measured: value of each equation minus the effect of the global parameters.
         sigmas: its error.
         downweighting: iterations with down-weighted outliers (Huber in the second and third, then Cauchy).

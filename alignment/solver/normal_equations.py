@@ -134,7 +134,6 @@ def normal_equations(steering_path: Name, total: Total | None = None) -> Normal:
     """Return the normal equations of a steering file's binaries, under its constraints and cuts.
 
     Args:
-        steering_path: the steering file.
         total: the sums of the binaries; without them, and where they are not exact, the binaries are read.
 
     Raises SolverError or MilleError, as the solver does, for a malformed steering file or binary.

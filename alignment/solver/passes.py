@@ -137,9 +137,7 @@ def run_pass(
     """Pass over all records.
 
     Args:
-        source: the records.
         steering: cuts, down-weighting, scales.
-        parameters: the labels.
         values: current value of each label.
         chi2_cut: factor of the 3-sigma chi2; 0 for no cut, negative for no huge cut either.
         first: whether this is the first pass, which never down-weights.

@@ -25,7 +25,6 @@ class Source:
     """Records as equations, chunk by chunk.
 
     Args:
-        binaries: the files.
         records_max: maximum number of records; 0 for all.
         read_error_is_end: a truncated binary ends where it is truncated, instead of ending the run.
 

@@ -49,7 +49,6 @@ def listing(problem: Problem, level: int) -> list[str]:
     """Return the listing's lines after its title.
 
     Args:
-        problem: the problem whose input is listed.
         level: level of ``checkinput``; above 1 the records are read once more to find where labels occur.
     """
     with_label = problem.source.sets.by_label()
