@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.detector import (
     KICK_PER_MM,
     LAYERS_Z_MM,
@@ -24,8 +24,6 @@ from faser_align.alignment.detector import (
     rotations,
 )
 from faser_align.alignment.parameters.constants import Six
-
-Floats = NDArray[np.float64]
 
 LAYERS, MODULES, SIDES = 12, 8, 2
 ELEMENTS = LAYERS * MODULES * SIDES
@@ -47,8 +45,8 @@ REFERENCE_Z = -1910.0  # plane of the fitted parameters, upstream of everything 
 class Geometry(NamedTuple):
     """Position of each element: ``origin`` (192, 3) in mm, ``axes`` (192, 3, 3) with local x, y, z as columns."""
 
-    origin: Floats
-    axes: Floats
+    origin: FloatArray
+    axes: FloatArray
 
 
 def build(constants: Mapping[str, Six]) -> Geometry:
@@ -78,14 +76,14 @@ def build(constants: Mapping[str, Six]) -> Geometry:
     return Geometry(origin.reshape(ELEMENTS, 3), side_axes.reshape(ELEMENTS, 3, 3))
 
 
-def identifiers() -> NDArray[np.int64]:
+def identifiers() -> IntArray:
     """Return Calypso's number of each element: 1000 * station + 100 * layer + 10 * module + side, shape (192,)."""
     element = np.arange(ELEMENTS)
     layer = element // (MODULES * SIDES)
     return 1000 * (layer // 3) + 100 * (layer % 3) + 10 * (element // SIDES % MODULES) + element % SIDES
 
 
-def bending_at(z: Floats, fields: Sequence[float] = (1.0, 1.0, 1.0)) -> tuple[Floats, Floats]:
+def bending_at(z: FloatArray, fields: Sequence[float] = (1.0, 1.0, 1.0)) -> tuple[FloatArray, FloatArray]:
     """Return the deflection by the magnets between ``REFERENCE_Z`` and ``z`` (mm); ``fields`` are relative to the map.
 
     Returns the shift in y (mm) and the change of the slope dy/dz, each for q/p = 1/GeV. The magnets are boxes with a

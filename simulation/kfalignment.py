@@ -8,15 +8,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from faser_align.alignment.arrays import FloatArray
+from faser_align.alignment.mille.kfalignment import LOCAL_BRANCHES
+from faser_align.alignment.parameters.constants import DOFS
 from faser_align.simulation import geometry as geo
-from faser_align.simulation.geometry import Floats
 from faser_align.simulation.reconstruct import Fits
 
-DOFS = ("x", "y", "z", "rx", "ry", "rz")
-TRACK_PARAMETERS = ("x", "y", "theta", "phi", "qop")
 
-
-def track_branches(fits: Fits) -> dict[str, Floats]:
+def track_branches(fits: Fits) -> dict[str, FloatArray]:
     """Return the branches with one number per track; positions in mm at ``geometry.REFERENCE_Z``, momenta in GeV."""
     x, y, slope_x, slope_y, q_over_p = fits.parameters.T
     pz = 1.0 / (np.abs(q_over_p) * np.sqrt(1.0 + slope_x**2 + slope_y**2))
@@ -31,7 +30,7 @@ def track_branches(fits: Fits) -> dict[str, Floats]:
     }
 
 
-def hit_branches(fits: Fits) -> dict[str, Floats]:
+def hit_branches(fits: Fits) -> dict[str, FloatArray]:
     """Return the flat branches of hits without the prefix ``fitParam_``; lengths in mm, angles in rad."""
     branches = {f"align_global_derivation_y_{dof}": row for dof, row in zip(DOFS, fits.layer, strict=True)}
     branches |= {f"align_local_derivation_x_{dof}": row for dof, row in zip(DOFS, fits.module, strict=True)}
@@ -41,7 +40,7 @@ def hit_branches(fits: Fits) -> dict[str, Floats]:
         "align_local_measured_xe": np.full(len(fits.residual), geo.SIGMA),
         "align_id": geo.identifiers()[fits.element].astype(np.float64),
     }
-    names = (f"align_local_derivation_x_par_{name}" for name in TRACK_PARAMETERS)
+    names = (name.removeprefix("fitParam_") for name in LOCAL_BRANCHES)
     return branches | dict(zip(names, fits.local, strict=True))
 
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.constants import ZERO, Constants, Six
 from faser_align.alignment.parameters.labels import LAYERS, MODULES, constants_key
-from faser_align.simulation.geometry import Floats
 
 IFT = 0
 
@@ -48,18 +48,18 @@ def distance_to_truth(constants: Mapping[str, Six], truth: Mapping[str, Six]) ->
     return Distance(u * 1e3, v * 1e3, rz * 1e6)
 
 
-def _without_means(values: Floats) -> Floats:
+def _without_means(values: FloatArray) -> FloatArray:
     """Subtract each layer's mean of u and rz from values (layers, modules, [u, v, rz])."""
-    means: Floats = values.mean(axis=1, keepdims=True)
+    means: FloatArray = values.mean(axis=1, keepdims=True)
     means[..., 1] = 0.0
     return values - means
 
 
-def _rms(values: Floats) -> Floats:
-    rms: Floats = np.sqrt(np.mean(values**2, axis=(0, 1)))
+def _rms(values: FloatArray) -> FloatArray:
+    rms: FloatArray = np.sqrt(np.mean(values**2, axis=(0, 1)))
     return rms
 
 
-def _values(constants: Mapping[str, Six]) -> Floats:
+def _values(constants: Mapping[str, Six]) -> FloatArray:
     sixes = [[constants.get(constants_key(IFT, layer, module), ZERO) for module in MODULES] for layer in LAYERS]
     return np.array(sixes)[:, :, [0, 1, 5]]

@@ -13,11 +13,11 @@ are those of the prediction, so that the derivative with respect to the sensor's
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.detector import LAYERS_Z_MM
 from faser_align.simulation import geometry as geo
-from faser_align.simulation.geometry import Floats, Geometry
+from faser_align.simulation.geometry import Geometry
 from faser_align.simulation.tracks import Hits
 
 HITS_MIN = 15  # CKF2Alignment.cxx rejects tracks with fewer measurements
@@ -31,22 +31,22 @@ _SCALE = np.array([1.0, 1.0, 3e-4, 3e-4, 1e-3])
 class Fits(NamedTuple):
     """Fitted tracks and their hits; ``lengths`` is the number of hits per track."""
 
-    parameters: Floats  # (tracks, 5): x, y, dx/dz, dy/dz, q/p
-    chi2: Floats  # (tracks,), with lengths - 5 degrees of freedom
-    lengths: NDArray[np.int64]  # (tracks,), hits per track
-    element: NDArray[np.int64]  # (hits,)
-    measured: Floats  # (hits,), local x of the strip in mm
-    residual: Floats  # (hits,), mm
-    local: Floats  # (5, hits): derivatives with respect to x, y, theta, phi, q/p of the track
-    module: Floats  # (6, hits): with respect to x, y, z, rx, ry, rz of the module, in the frame of its side 0
-    layer: Floats  # (6, hits): the same for the layer, in the global frame, rotating about (0, 0, z of the hit)
+    parameters: FloatArray  # (tracks, 5): x, y, dx/dz, dy/dz, q/p
+    chi2: FloatArray  # (tracks,), with lengths - 5 degrees of freedom
+    lengths: IntArray  # (tracks,), hits per track
+    element: IntArray  # (hits,)
+    measured: FloatArray  # (hits,), local x of the strip in mm
+    residual: FloatArray  # (hits,), mm
+    local: FloatArray  # (5, hits): derivatives with respect to x, y, theta, phi, q/p of the track
+    module: FloatArray  # (6, hits): with respect to x, y, z, rx, ry, rz of the module, in the frame of its side 0
+    layer: FloatArray  # (6, hits): the same for the layer, in the global frame, rotating about (0, 0, z of the hit)
 
 
 class _Prediction(NamedTuple):
-    across: Floats  # (hits,), local x
-    sensitivity: Floats  # (3, hits): its derivative with respect to the track's global position
-    point: Floats  # (3, hits): where the track crosses the sensor
-    jacobian: Floats  # (5, hits): its derivatives with respect to the fit parameters
+    across: FloatArray  # (hits,), local x
+    sensitivity: FloatArray  # (3, hits): its derivative with respect to the track's global position
+    point: FloatArray  # (3, hits): where the track crosses the sensor
+    jacobian: FloatArray  # (5, hits): its derivatives with respect to the fit parameters
 
 
 def reconstruct(hits: Hits, geometry: Geometry, stations: int) -> Fits:
@@ -60,7 +60,7 @@ def reconstruct(hits: Hits, geometry: Geometry, stations: int) -> Fits:
     hits = _select(hits, first_layer=0 if stations == 4 else 3)
     _, track, lengths = np.unique(hits.track, return_inverse=True, return_counts=True)
     starts = np.cumsum(lengths) - lengths
-    measured: Floats = (hits.strip.astype(np.float64) + 0.5) * geo.PITCH - geo.HALF_WIDTH
+    measured: FloatArray = (hits.strip.astype(np.float64) + 0.5) * geo.PITCH - geo.HALF_WIDTH
     origin = np.ascontiguousarray(geometry.origin[hits.element].T)
     axes = np.ascontiguousarray(geometry.axes[hits.element].transpose(1, 2, 0))
     layer = hits.element // (geo.MODULES * geo.SIDES)
@@ -93,7 +93,7 @@ def _select(hits: Hits, first_layer: int) -> Hits:
     return Hits(*(values[kept] for values in hits))
 
 
-def _predict(parameters: Floats, layer: NDArray[np.int64], origin: Floats, axes: Floats) -> _Prediction:
+def _predict(parameters: FloatArray, layer: IntArray, origin: FloatArray, axes: FloatArray) -> _Prediction:
     """Intersect the tracks (5, hits) with the sensor planes; exact for straight lines within a station.
 
     The axes of ``axes`` (3, 3, hits) are [global component, local axis, hit].
@@ -129,7 +129,7 @@ def _predict(parameters: Floats, layer: NDArray[np.int64], origin: Floats, axes:
     return _Prediction(local_x, sensitivity, np.stack([dx, dy, dz]) + origin, jacobian)
 
 
-def _step(jacobian: Floats, residual: Floats, starts: NDArray[np.int64]) -> Floats:
+def _step(jacobian: FloatArray, residual: FloatArray, starts: IntArray) -> FloatArray:
     """Return the Gauss-Newton step (tracks, 5) of all tracks; ``starts`` is the first hit of each track."""
     if not len(starts):
         return np.zeros((0, PARAMETERS))
@@ -139,11 +139,11 @@ def _step(jacobian: Floats, residual: Floats, starts: NDArray[np.int64]) -> Floa
         for j in range(i + 1):
             matrix[:, i, j] = matrix[:, j, i] = np.add.reduceat(scaled[i] * scaled[j], starts)
     vector = np.add.reduceat(scaled * residual, starts, axis=1).T
-    step: Floats = np.linalg.solve(matrix, vector[:, :, None])[:, :, 0] * _SCALE
+    step: FloatArray = np.linalg.solve(matrix, vector[:, :, None])[:, :, 0] * _SCALE
     return step
 
 
-def _by_angles(jacobian: Floats, parameters: Floats) -> Floats:
+def _by_angles(jacobian: FloatArray, parameters: FloatArray) -> FloatArray:
     """Convert the derivatives with respect to slopes to theta and phi of the track at the reference plane."""
     slope_x, slope_y = parameters[2:4]
     tangent = np.hypot(slope_x, slope_y)
@@ -154,7 +154,7 @@ def _by_angles(jacobian: Floats, parameters: Floats) -> Floats:
     return np.stack([by_x, by_y, by_theta, by_phi, by_q_over_p])
 
 
-def _by_module(prediction: _Prediction, geometry: Geometry, element: NDArray[np.int64]) -> Floats:
+def _by_module(prediction: _Prediction, geometry: Geometry, element: IntArray) -> FloatArray:
     """Return the derivatives with respect to the module: shifts along and rotations about the axes of its side 0."""
     first = element - element % geo.SIDES
     axes = geometry.axes[first].transpose(1, 2, 0)
@@ -163,7 +163,7 @@ def _by_module(prediction: _Prediction, geometry: Geometry, element: NDArray[np.
     return _rigid(sensitivity, np.einsum("iax,ix->ax", axes, arm))
 
 
-def _by_layer(prediction: _Prediction, hit_z: Floats) -> Floats:
+def _by_layer(prediction: _Prediction, hit_z: FloatArray) -> FloatArray:
     """Return the derivatives with respect to the layer: global axes, rotations about (0, 0, z of the hit).
 
     The constants rotate a layer about its own z instead, 2 to 6 mm away, or more if it is tilted. As in Calypso, these
@@ -175,7 +175,7 @@ def _by_layer(prediction: _Prediction, hit_z: Floats) -> Floats:
     return _rigid(prediction.sensitivity, arm)
 
 
-def _rigid(sensitivity: Floats, arm: Floats) -> Floats:
+def _rigid(sensitivity: FloatArray, arm: FloatArray) -> FloatArray:
     """Return the derivatives with respect to x, y, z, rx, ry, rz of a rigid body.
 
     A shift of the sensor by d moves the prediction by -sensitivity * d. Both arguments (3, hits) are in the body's

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.detector import LAYER_Y_MM, LAYERS_Z_MM, ROW_PITCH_MM
 from faser_align.simulation import geometry as geo
-from faser_align.simulation.geometry import Floats, Geometry
+from faser_align.simulation.geometry import Geometry
 
 BEAM_Z = 300.0  # mm, where the beam profile fills the magnets' bore
 MOMENTUM_MIN, MOMENTUM_MAX = 20.0, 5000.0
@@ -25,19 +26,19 @@ OVERLAP = 4.0  # mm about x = 0 where hits of both columns are simulated: 1 mm o
 class Tracks(NamedTuple):
     """True tracks at ``geometry.REFERENCE_Z``: x, y in mm, slopes dx/dz, dy/dz, charge over momentum in 1/GeV."""
 
-    x: Floats
-    y: Floats
-    slope_x: Floats
-    slope_y: Floats
-    q_over_p: Floats
+    x: FloatArray
+    y: FloatArray
+    slope_x: FloatArray
+    slope_y: FloatArray
+    q_over_p: FloatArray
 
 
 class Hits(NamedTuple):
     """Fired strips, sorted by track and then along the beam; the arrays have equal length."""
 
-    track: NDArray[np.int64]
-    element: NDArray[np.int64]  # element number of geometry.py, 0-191
-    strip: NDArray[np.int64]  # 0-767
+    track: IntArray
+    element: IntArray  # element number of geometry.py, 0-191
+    strip: IntArray  # 0-767
 
 
 class Beam(NamedTuple):
@@ -138,9 +139,7 @@ def simulate(
     return _sort(layers)
 
 
-def _disturb(
-    rng: np.random.Generator, response: Response, responds: NDArray[np.bool_], beside: NDArray[np.int8]
-) -> None:
+def _disturb(rng: np.random.Generator, response: Response, responds: BoolArray, beside: NDArray[np.int8]) -> None:
     """Add outliers and noise to ``beside``, the distance of each hit from the crossing in strips."""
     outlier = responds & (rng.random(responds.shape) < response.outliers)
     beside[outlier] = rng.integers(-OUTLIER_STRIPS, OUTLIER_STRIPS, int(outlier.sum()), endpoint=True)
@@ -150,15 +149,15 @@ def _disturb(
     responds |= noise
 
 
-def scattering_angle(q_over_p: Floats) -> Floats:
+def scattering_angle(q_over_p: FloatArray) -> FloatArray:
     """Return the rms projected scattering angle (rad) of one layer: Highland, PDG review 34.3, beta = 1."""
     thickness = geo.RADIATION_LENGTHS
     per_momentum = 13.6e-3 * np.sqrt(thickness) * (1.0 + 0.038 * np.log(thickness))
-    angle: Floats = per_momentum * np.abs(q_over_p)
+    angle: FloatArray = per_momentum * np.abs(q_over_p)
     return angle
 
 
-def _states(tracks: Tracks, kicks: Floats, fields: Sequence[float]) -> Iterator[tuple[int, list[Floats]]]:
+def _states(tracks: Tracks, kicks: FloatArray, fields: Sequence[float]) -> Iterator[tuple[int, list[FloatArray]]]:
     """Yield each layer with x, y and the slopes of the tracks in its plane.
 
     ``kicks`` (2, tracks, layers) are the changes of slope downstream of each layer.
@@ -178,7 +177,7 @@ def _states(tracks: Tracks, kicks: Floats, fields: Sequence[float]) -> Iterator[
 
 
 def _layer_hits(
-    truth: Geometry, responds: NDArray[np.bool_], beside: NDArray[np.int8], layer: int, state: list[Floats]
+    truth: Geometry, responds: BoolArray, beside: NDArray[np.int8], layer: int, state: list[FloatArray]
 ) -> Hits:
     """Return the hits of one layer.
 
@@ -203,7 +202,7 @@ def _layer_hits(
     return Hits(np.broadcast_to(track[:, None], element.shape)[fires], element[fires], strip[fires])
 
 
-def _local(truth: Geometry, element: NDArray[np.int64], z: float, line: list[Floats]) -> tuple[Floats, Floats]:
+def _local(truth: Geometry, element: IntArray, z: float, line: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
     """Return local x and y where straight lines (x, y, slopes at ``z``) cross the planes of ``element``."""
     origin, axes = truth.origin[element], truth.axes[element]
     x, y, slope_x, slope_y = line

@@ -12,27 +12,6 @@ from typing import NamedTuple
 
 from faser_align.alignment.mille.counts import Counts
 
-# Sources of metrics, by the word in the table's column.
-SOURCES = {
-    "record": "`campaign.json` and the list of dropped files",
-    "counts": "[counts of the conversions](#from-tracks-to-mille-records), summed over the used files",
-    "solution": "results and log of the solver, step by step",
-    "equations": "the normal equations of all parameters, free or fixed",
-    "constants": "the constants that the next iteration starts from, and the correction",
-    "tracks": "the momenta stored with the Mille binaries, of tracks matched by their hits",
-    "job": "the job that writes the file",
-    "log": "HTCondor's log of the jobs",
-}
-# Readers of metrics besides the convergence criteria.
-READERS = {
-    "metrics": "the tables of `faser-align metrics`; its `--json` and `--csv` contain all metrics",
-    "report": "`faser-align report`",
-    "status": "`faser-align status`, and messages",
-    "plot": "`convergence.png`",
-    "notes": "the sentences in `notes`",
-    "quality": "the [quality block](quality.md)",
-}
-
 
 class Metric(NamedTuple):
     """A name in ``metrics.json``, as ``metrics.toml`` describes it.
@@ -40,10 +19,10 @@ class Metric(NamedTuple):
     Attributes:
         name: dotted path from the top level. Capitals stand for any key, ``[]`` for each element of a list.
         words: what it is.
-        source: what it is computed from, one of ``SOURCES``.
+        source: what it is computed from, one of the table ``sources``.
         unit: empty for dimensionless numbers and for values that are not numbers.
         formula: how it is computed; empty if it is copied.
-        readers: convergence criteria, as `why` names them, and some of ``READERS``.
+        readers: convergence criteria, as `why` names them, and some of the table ``readers``.
     """
 
     name: str
@@ -55,20 +34,11 @@ class Metric(NamedTuple):
 
 
 _READ = tomllib.loads(Path(__file__).with_name("metrics.toml").read_text(encoding="utf-8"))
-COUNTS = _READ.pop("counts")
-_KNOWN = {table: tuple(Metric(name, **keys) for name, keys in metrics.items()) for table, metrics in _READ.items()}
-VALIDATION = _KNOWN["validation"]
+SOURCES, READERS, COUNTS = (_READ.pop(table) for table in ("sources", "readers", "counts"))
+# By heading in docs/alignment.md.
+TABLES = {heading: tuple(Metric(name, **keys) for name, keys in metrics.items()) for heading, metrics in _READ.items()}
+VALIDATION = TABLES.pop("validation")
 OF_VALIDATION = ("format", "stage", "iteration", "files.expected", "files.used", "files.lost", "wall_s", "notes")
-
-TABLES = {
-    "The data": _KNOWN["data"],
-    "The fit of the tracks": _KNOWN["fit"],
-    "Convergence": _KNOWN["convergence"],
-    "Corrections, errors, fixed parameters": _KNOWN["corrections"],
-    "The solver": _KNOWN["solver"],
-    "The steps": _KNOWN["steps"],
-    "The iteration itself": _KNOWN["iteration"],
-}
 METRICS = {metric.name: metric for metrics in TABLES.values() for metric in metrics}
 
 

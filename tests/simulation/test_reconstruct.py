@@ -5,12 +5,13 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
+from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.detector import rotations
 from faser_align.alignment.parameters.constants import Constants, Six, parse_constants
 from faser_align.simulation import geometry as geo
 from faser_align.simulation import reconstruct as reco
 from faser_align.simulation import tracks
-from faser_align.simulation.geometry import Floats, Geometry
+from faser_align.simulation.geometry import Geometry
 
 REAL = parse_constants((files("faser_align.examples") / "align_2025.txt").read_text(), "align_2025.txt")
 
@@ -70,7 +71,7 @@ def test_three_stations_leave_the_ift_out() -> None:
     assert fit({}, count=200, stations=3).element.min() >= 3 * 16
 
 
-def predict(fits: reco.Fits, detector: Geometry, parameters: Floats | None = None) -> Floats:
+def predict(fits: reco.Fits, detector: Geometry, parameters: FloatArray | None = None) -> FloatArray:
     """Return the predicted local x of every hit, for the fitted tracks or other ``parameters``."""
     track = np.repeat(np.arange(len(fits.lengths)), fits.lengths)
     values = (fits.parameters if parameters is None else parameters).T[:, track]
