@@ -1,4 +1,4 @@
-"""Prepare the values of modules and layers for the page's picture of the detector, per iteration and quantity."""
+"""Prepare the values of modules and layers for the page's picture of the detector, and draw it. Pure."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -6,15 +6,21 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from faser_align.alignment.parameters.constants import Constants, subtract_constants
+from faser_align.alignment.parameters.labels import LAYERS, STATIONS, constants_key
 from faser_align.alignment.quality.figure_data import Centre
-from faser_align.pages import charts, detector
+from faser_align.pages.charts import number
 from faser_align.pages.collect import Facts
+from faser_align.pages.figures import style
 from faser_align.pages.figures.shapes import Measured
 from faser_align.pages.figures.source import Reference, by_dof, unit
+from faser_align.pages.numbers import measured, signed
 from faser_align.system.formatting import with_error
 
 Values = dict[str, Measured]
 DOFS = ("x", "y", "rx", "ry", "rz")
+CELL, GAP, TOP, BAR = 24.0, 12.0, 48.0, 8.0  # of the picture
+ROWS = 4
+NAMES = ("IFT", "station 1", "station 2", "station 3")
 
 
 class Quantity(NamedTuple):
@@ -73,16 +79,49 @@ def quantities(facts: Facts, reference: Reference = None) -> list[Quantity]:
 
 
 def picture(shown: list[Quantity]) -> Markup:
-    """Draw the detector as shown before a script runs: the first quantity in the last iteration."""
+    """Draw the detector as shown before a script runs: the first quantity in the last iteration.
+
+    The view is along the beam: rows 0-3 upwards at x > 0 on the left, rows 4-7 at x < 0 on the right
+    (``simulation.geometry``). A bar above the modules is the layer as a whole; elements without a value are hatched. Each
+    station is a picture of its own, so that they wrap on a phone. The page's script recolours them for the chosen
+    iteration and quantity with the same scale.
+    """
     if not shown:
         return Markup("")
-    first = shown[0]
-    return detector.picture(first.last, title=first.name, unit=first.unit, most=first.most)
+    title, unit, values, most = shown[0].name, shown[0].unit, shown[0].last, shown[0].most
+
+    def rect(key: str, what: str, *place: float) -> Markup:
+        fill, words = "url(#hatch)", "no number"
+        if key in values:
+            value, error = values[key]
+            fill = style.in_page(value / most if most else 0.0)
+            words = measured(value, error, unit) if error else f"{signed(number(value))} {unit}".strip()
+        return Markup(
+            "<rect data-key='{}' x='{:g}' y='{:g}' width='{:g}' height='{:g}' style='fill:{}'><title>{}</title></rect>"
+        ).format(key, *place, Markup(fill), f"{what} {key}: {words}")
+
+    def station(at: int, name: str) -> Markup:
+        parts, x = [], 2.0
+        for layer in LAYERS:
+            key = constants_key(at, layer)
+            parts.append(Markup("<text class='layer' x='{:g}' y='32'>{}</text>").format(x + CELL, key))
+            parts.append(rect(key, "layer", x, TOP - BAR - 3, 2 * CELL - 1.5, BAR))
+            for module in range(2 * ROWS):
+                column, row = divmod(module, ROWS)
+                place = x + column * CELL, TOP + (ROWS - 1 - row) * CELL
+                parts.append(rect(f"{key}{module}", "module", *place, CELL - 1.5, CELL - 1.5))
+            x += 2 * CELL + GAP
+        return Markup(
+            "<svg viewBox='0 0 {w:g} {h:g}'><text class='station' x='2' y='13'>{name}</text>{parts}</svg>"
+        ).format(w=x - GAP + 1, h=TOP + ROWS * CELL + 2, name=name, parts=Markup("").join(parts))
+
+    drawn = Markup("").join(map(station, STATIONS, NAMES))
+    return Markup("<div class='detector' role='img' aria-label='{}'>{}</div>").format(title, drawn)
 
 
 def end(quantity: Quantity) -> str:
     """Return the end of a quantity's scale with its unit."""
-    return f"{charts.number(quantity.most)} {quantity.unit}".strip()
+    return f"{number(quantity.most)} {quantity.unit}".strip()
 
 
 def by_element(shown: list[Quantity]) -> list[tuple[str, list[Measured | tuple[None, None]]]]:
@@ -99,7 +138,7 @@ def for_script(facts: Facts, shown: list[Quantity]) -> dict[str, Any]:
             "unit": quantity.unit,
             "most": quantity.most,
             "values": {
-                facts.name_of(*at): {key: _digits(*measured) for key, measured in of.items()}
+                facts.name_of(*at): {key: _digits(*value) for key, value in of.items()}
                 for at, of in sorted(quantity.values.items())
             },
         }

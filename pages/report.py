@@ -141,7 +141,7 @@ def _residuals(facts: Facts) -> list[tuple[str, dict[str, float], dict[str, floa
     """Return per layer the residuals (um) of the first and the last iteration, the medians with errors if known."""
     if not facts.judged:
         return []
-    first, last = (_of_layers(facts, row) for row in (facts.judged[0], facts.judged[-1]))
+    first, last = (_of_layers(facts, facts.judged[at]) for at in (0, -1))
     return [(layer, first.get(layer, {}), last.get(layer, {})) for layer in sorted({*first, *last})]
 
 

@@ -17,7 +17,7 @@ from faser_align.campaign import layout
 from faser_align.config.files import format_files, parse_files
 from faser_align.fsm.errors import UserError
 from faser_align.predecessor.configuration import as_their_code
-from faser_align.predecessor.read_json import read_json
+from faser_align.predecessor.read import read_json
 from faser_align.system import formatting
 
 ITERATION = re.compile(r"iter_?(\d+)")

@@ -203,7 +203,7 @@ def _write_configuration(place: Place, address: str, pede: str | None) -> None:
     text = _CONFIGURATION
     if pede:
         paths["pede"], text = pede, text + _WITH_PEDE
-    quoted = {key: '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"' for key, path in paths.items()}
+    quoted = {key: json.dumps(path, ensure_ascii=False) for key, path in paths.items()}
     write_text(place.configuration, text.format(name=place.name, validated=VALIDATED, **quoted))
 
 

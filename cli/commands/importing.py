@@ -14,7 +14,7 @@ from faser_align.fsm.plural import count
 
 if TYPE_CHECKING:
     from faser_align.predecessor.configuration import Imported
-    from faser_align.predecessor.read_json import Fault
+    from faser_align.predecessor.read import Fault
 
 YAML = (".yaml", ".yml")
 FAULTS_SHOWN = 3  # per kind
@@ -87,8 +87,7 @@ def _configuration(source: str, output: str, *, lenient: bool, force: bool, as_j
 
 def _read(text: str, source: str, *, lenient: bool) -> "tuple[dict[str, Any], list[Fault]]":
     """Read JSON or YAML, by the file name or else by the first character."""
-    from faser_align.predecessor.read_json import read_json
-    from faser_align.predecessor.read_yaml import read_yaml
+    from faser_align.predecessor.read import read_json, read_yaml
 
     ending = os.path.splitext(source)[1].lower()
     if ending in YAML or (ending != ".json" and not text.lstrip("\ufeff \t\r\n").startswith("{")):

@@ -53,16 +53,12 @@ def show(counts: Counts) -> None:
         if median is not None:
             rows.append((f"median q/p of {sign} (1/TeV)", f"{1e3 * median:.4f}"))
     console.table(["counted", ">number"], rows)
-    _show_layers(counts)
-    _show_modules(counts)
-
-
-def _show_layers(counts: Counts) -> None:
-    rows = []
+    layers = []
     for key, residual in derived(counts)["residuals"].items():
         kept, cut = counts.modules[LAYER_KEYS.index(key)].sum(axis=0).tolist()
-        rows.append([key, kept, cut, f"{residual['median_um']:.2f}", f"{residual['width_um']:.2f}"])
-    console.table(["layer", ">hits kept", ">cut by residual", ">median um", ">width um"], rows)
+        layers.append([key, kept, cut, f"{residual['median_um']:.2f}", f"{residual['width_um']:.2f}"])
+    console.table(["layer", ">hits kept", ">cut by residual", ">median um", ">width um"], layers)
+    _show_modules(counts)
 
 
 def _show_modules(counts: Counts) -> None:

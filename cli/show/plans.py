@@ -26,8 +26,7 @@ def summary(planned: Plan) -> dict[str, str]:
         "stages": "; ".join(_stage(stage) for stage in record["stages"]),
         "steps": "; ".join(f"{found.step}: {found.free}" for found in steering_texts(record)),
         "stations": f"{record['stations']} ({'with' if record['stations'] == 4 else 'without'} the IFT)",
-        "tracks from": _tracks(record),
-        **_conditions(record),
+        **_tracks(record),
         "solver": config["solver"]["backend"],
         "validation": _validation(record),
         "constants": f"{record['constants']['source']} (sha256 {record['constants']['sha256'][:12]})",
@@ -50,29 +49,22 @@ def show_steering(planned: Plan) -> None:
             console.say(f"* {name}\n{text}")
 
 
-def _tracks(record: Manifest) -> str:
-    """Return the reconstruction program; for Calypso the script and options of the jobs."""
+def _tracks(record: Manifest) -> dict[str, str]:
+    """Return the reconstruction program; for Calypso script and options of the jobs, and their conditions database."""
     settings = record["config"]["reconstruction"]
     if settings["backend"] != "calypso":
-        return str(settings["backend"])
+        return {"tracks from": settings["backend"]}
     of_stages = sorted({stage.get("stations", record["stations"]) for stage in record["stages"]}, reverse=True)
     script = os.path.basename(settings["calypso"]["reconstruct"])
     lines = [
         shlex.join([script, "FILE", *reconstruct_options(settings, record["year"], stations)]) for stations in of_stages
     ]
-    return f"calypso, {direction_of(settings)} tracking: {'; '.join(lines)}"
-
-
-def _conditions(record: Manifest) -> dict[str, str]:
-    """Return the conditions database of Calypso's jobs: where constants are written, tags and geometry."""
-    settings = record["config"]["reconstruction"]
-    if settings["backend"] != "calypso":
-        return {}
     calypso = settings["calypso"]
     geometry, tag = conditions(settings, record["year"])
     return {
+        "tracks from": f"calypso, {direction_of(settings)} tracking: {'; '.join(lines)}",
         "conditions": f"{calypso['written']} ({calypso['folder_tag']}) into a copy of {calypso['database']}; "
-        f"scripts get FASER_GEOMETRY={geometry}, FASER_TAG={tag}"
+        f"scripts get FASER_GEOMETRY={geometry}, FASER_TAG={tag}",
     }
 
 

@@ -12,7 +12,7 @@ from faser_align.alignment.pede.steering_text import solver_options, step_fixed,
 from faser_align.config.load import load_config, parse_config
 from faser_align.config.stages import stages_of
 from faser_align.fsm.errors import UserError
-from faser_align.predecessor.read_json import read_json
+from faser_align.predecessor.read import read_json
 
 ROOT = Path(__file__).parents[2]
 NEWEST = THEIRS / "config.json"

@@ -18,7 +18,7 @@ from faser_align.config.load import parse_config
 from faser_align.config.stages import stages_of
 from faser_align.fsm.errors import UserError
 from faser_align.predecessor.configuration import RefusedError
-from faser_align.predecessor.read_yaml import read_yaml
+from faser_align.predecessor.read import read_yaml
 
 NEWEST = ("2026-03-12.json", "pede-dev.json", "pede-dev.yaml")
 FREED: dict[str, list[int]] = json.loads((THEIRS / "freed.json").read_text())

@@ -6,8 +6,7 @@ from typing import Any
 from faser_align.config.load import parse_config
 from faser_align.config.schema import Config
 from faser_align.predecessor.configuration import Imported, import_config
-from faser_align.predecessor.read_json import read_json
-from faser_align.predecessor.read_yaml import read_yaml
+from faser_align.predecessor.read import read_json, read_yaml
 
 THEIRS = Path(__file__).parents[1] / "data" / "predecessor"
 TARGET = "/x/faser-align.toml"

@@ -1,4 +1,7 @@
-"""Read JSON written by people: report line, column and fix of an error, and guess what was meant."""
+"""Read configurations written by people, as JSON or as the YAML of the development version of faser-alignment-script.
+
+Errors have line, column and fix; of JSON what was meant can be guessed.
+"""
 
 import json
 import re
@@ -12,8 +15,8 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _SPACE = re.compile(r"[ \t\r\n\ufeff]+")
 _COMMENT = re.compile(r"//[^\n]*|\#[^\n]*|/\*.*?\*/", re.DOTALL)
-_WORDS = {"true": True, "false": False, "null": None}
 _FOREIGN = {"True": True, "False": False, "None": None}
+_WORDS = {"true": True, "false": False, "null": None} | _FOREIGN
 _SHOWN = 30
 
 
@@ -55,6 +58,50 @@ def read_json(text: str, path: str, *, lenient: bool) -> tuple[dict[str, Any], l
     if not isinstance(value, dict):
         raise UserError(f"{path} is not a configuration: it must be an object {{...}}; name another file")
     return value, reader.faults
+
+
+def read_yaml(text: str, path: str) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Numbers with a leading 0 or a colon stay text: YAML 1.1 would read ``011705`` as octal and ``40:50`` as minutes.
+
+    Raises:
+        UserError: the text is not YAML, with line and column, or not a mapping.
+    """
+    import yaml  # imported here, because no other command needs it
+
+    loader_class: Any = type("Loader", (yaml.SafeLoader,), {})
+
+    def whole(loader: Any, node: Any) -> Any:
+        digits = str(node.value)
+        is_text = ":" in digits or (digits.lstrip("+-")[:1] == "0" and digits != "0")
+        return digits if is_text else loader.construct_yaml_int(node)
+
+    def mapping(loader: Any, node: Any) -> Any:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        twice = next((key for key, _ in reversed(node.value) if keys.count(key.value) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"duplicate key {twice.value!r}", twice.start_mark)
+        loader.flatten_mapping(node)
+        return loader.construct_mapping(node, deep=True)
+
+    loader_class.add_constructor("tag:yaml.org,2002:int", whole)
+    loader_class.add_constructor("tag:yaml.org,2002:map", mapping)
+    try:
+        value = yaml.load(text, loader_class)
+        plain = json.loads(json.dumps(value, default=str))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UserError(f"{path} is not YAML: {where}{error.problem or error.context}; correct it there") from None
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is not usable YAML: {reason}; correct it there") from None
+    if plain is None:
+        raise UserError(f"{path} is empty; name the configuration of faser-alignment-script")
+    if not isinstance(plain, dict):
+        raise UserError(f"{path} is not a configuration: it must be a mapping of keys; name another file")
+    return plain
 
 
 class _Reader:
@@ -103,7 +150,7 @@ class _Reader:
         elif word[0] not in _WORDS:
             self._stop(f"{self._here()} is not a value", "put text into double quotes")
         self.at = word.end()
-        return _FOREIGN[word[0]] if word[0] in _FOREIGN else _WORDS[word[0]]
+        return _WORDS[word[0]]
 
     def _object(self) -> dict[str, Any]:
         members: dict[str, Any] = {}
