@@ -60,9 +60,7 @@ def show_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
-def table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, plain: bool = False
-) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, plain: bool = False) -> None:
     """Draw a table; ``>`` before a column's name aligns it to the right, None is an empty cell.
 
     ``plain`` is as in ``draw.show``.
@@ -70,4 +68,4 @@ def table(
     from faser_align.cli.show import draw
 
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    draw.show([*([draw.Line(title, "bold")] if title else []), draw.Grid(columns, cells), draw.Line()], plain=plain)
+    draw.show([draw.Grid(columns, cells), draw.Line()], plain=plain)

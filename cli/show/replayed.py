@@ -84,20 +84,11 @@ def _explained(found: Replayed, stage: Stage) -> Iterator[Block]:
                 f"iteration {stage.stops_after}, which is a residual shift of {formatting.shift(stage.residual_shift_um)} um"
             )
         yield Line(f"  constants of iteration {stage.ran} minus those of iteration {stage.stops_after}:")
-        yield Grid(
-            ("of", "dof", ">elements", ">rms", ">largest", "where", "unit"),
-            [
-                (
-                    one.kind,
-                    one.dof,
-                    str(one.elements),
-                    *map(formatting.size, (one.rms, one.largest)),
-                    one.where,
-                    one.unit,
-                )
-                for one in stage.distances
-            ],
-        )
+        rows = [
+            (d.kind, d.dof, str(d.elements), *map(formatting.size, (d.rms, d.largest)), d.where, d.unit)
+            for d in stage.distances
+        ]
+        yield Grid(("of", "dof", ">elements", ">rms", ">largest", "where", "unit"), rows)
     elif stage.stops_after and stage.saved_iterations and not stage.problem:
         yield Line(f"  the constants of iterations {stage.stops_after} and {stage.ran} are equal")
 

@@ -42,16 +42,14 @@ RIDGES = 5  # from this number of panels on, histograms are drawn above each oth
 def by_element(data: ByElement, experiment: str) -> "Figure":
     """Draw values with errors against modules or layers, in the order of the beam; the first of several series is grey."""
     names = list(dict.fromkeys(name for band in data.bands for name in band.series))
-    with style.look():
-        head = _head(names, experiment)
-        figure, grid = style.frame(len(data.bands), 1, height=60 + BAND * len(data.bands), head=head, sharex=True)
-        keys = sorted({key for band in data.bands for values in band.series.values() for key in values})
-        for axes, band in zip(grid[:, 0], data.bands, strict=True):
-            _band(axes, band, keys, dict(zip(names, (colour for colour, _ in _looks(len(names))), strict=True)))
-        _elements(grid[-1, 0], keys)
-        style.name(figure, experiment)
-        _legend_above(figure, names, head, marker="o", markersize=4, linestyle="none")
-    return figure  # type: ignore[no-any-return]
+    head = _head(names, experiment)
+    figure, grid = style.frame(experiment, len(data.bands), height=60 + BAND * len(data.bands), head=head, sharex=True)
+    keys = sorted({key for band in data.bands for values in band.series.values() for key in values})
+    for axes, band in zip(grid[:, 0], data.bands, strict=True):
+        _band(axes, band, keys, dict(zip(names, (colour for colour, _ in _looks(len(names))), strict=True)))
+    _elements(grid[-1, 0], keys)
+    _legend_above(figure, names, head, marker="o", markersize=4, linestyle="none")
+    return figure
 
 
 def _band(axes: "Axes", band: Band, keys: Sequence[str], colours: Mapping[str, str]) -> None:
@@ -102,8 +100,7 @@ def _elements(axes: "Axes", keys: Sequence[str]) -> None:
 
 def histograms(data: Histograms, experiment: str) -> "Figure":
     """Draw histograms: few in frames of their own, many above each other; the first of several series is grey."""
-    with style.look():
-        return _ridges(data, experiment) if len(data.panels) >= RIDGES else _frames(data, experiment)
+    return _ridges(data, experiment) if len(data.panels) >= RIDGES else _frames(data, experiment)
 
 
 def _frames(data: Histograms, experiment: str) -> "Figure":
@@ -114,7 +111,7 @@ def _frames(data: Histograms, experiment: str) -> "Figure":
     names = list(data.panels[0].series)
     head = _head(names, experiment)
     height = 56 + (184 if rows == 1 else 150) * rows
-    figure, grid = style.frame(rows, columns, height=height, head=head, sharex=True)
+    figure, grid = style.frame(experiment, rows, columns, height=height, head=head, sharex=True)
     for axes in grid.flat[len(data.panels) :]:
         axes.set_visible(False)
     if columns == 2 and not data.logx:
@@ -139,9 +136,8 @@ def _frames(data: Histograms, experiment: str) -> "Figure":
     grid[0, 0].set_ylabel(f"share of {data.of}" if data.of else "entries")
     grid[0, 0].yaxis.set_label_coords(-LABEL_AT if columns == 1 else -0.05, 1.0)
     _in_thousands(grid[0, 0])
-    style.name(figure, experiment)
     _legend_above(figure, names, head)
-    return figure  # type: ignore[no-any-return]
+    return figure
 
 
 def _trim(axes: "Axes", data: Histograms) -> None:
@@ -173,7 +169,7 @@ def _stairs(
 def _ridges(data: Histograms, experiment: str) -> "Figure":
     names = list(dict.fromkeys(name for panel in data.panels for name in panel.series))
     head = _head(names, experiment)
-    figure, grid = style.frame(1, 1, height=60 + RIDGE * len(data.panels), left=34, head=head)
+    figure, grid = style.frame(experiment, height=60 + RIDGE * len(data.panels), left=34, head=head)
     axes = grid[0, 0]
     spread = max(_reach(histogram) for panel in data.panels for histogram in panel.series.values())
     for row, panel in enumerate(data.panels):
@@ -202,9 +198,8 @@ def _ridges(data: Histograms, experiment: str) -> "Figure":
     axes.set_yticks([len(data.panels) - 0.7 - row for row in range(len(data.panels))], [p.label for p in data.panels])
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(style.with_unit(data.label, data.unit))
-    style.name(figure, experiment)
     _legend_above(figure, names, head)
-    return figure  # type: ignore[no-any-return]
+    return figure
 
 
 def _reach(histogram: Histogram) -> float:
@@ -222,24 +217,20 @@ def _shown(histogram: Histogram, end: float) -> tuple[FloatArray, FloatArray]:
 
 def curves(data: Curves, experiment: str) -> "Figure":
     """Draw curves with points and errors."""
-    with style.look():
-        figure, grid = style.frame(height=style.HEIGHT + 14 * max(0, len(data.curves) - 3))
-        _curves(grid[0, 0], data)
-        style.name(figure, experiment)
-    return figure  # type: ignore[no-any-return]
+    figure, grid = style.frame(experiment, height=style.HEIGHT + 14 * max(0, len(data.curves) - 3))
+    _curves(grid[0, 0], data)
+    return figure
 
 
 def stack(data: Stack, experiment: str) -> "Figure":
     """Draw frames of curves above one another."""
-    with style.look():
-        heights = [1.0 + 0.12 * max(0, len(frame.curves) - 1) for frame in data.frames]
-        high = FRAME * sum(heights)
-        figure, grid = style.frame(len(data.frames), 1, height=high, sharex=True, height_ratios=heights)
-        for axes, frame in zip(grid[:, 0], data.frames, strict=True):
-            _curves(axes, frame)
-            axes.label_outer()
-        style.name(figure, experiment)
-    return figure  # type: ignore[no-any-return]
+    heights = [1.0 + 0.12 * max(0, len(frame.curves) - 1) for frame in data.frames]
+    high = FRAME * sum(heights)
+    figure, grid = style.frame(experiment, len(data.frames), height=high, sharex=True, height_ratios=heights)
+    for axes, frame in zip(grid[:, 0], data.frames, strict=True):
+        _curves(axes, frame)
+        axes.label_outer()
+    return figure
 
 
 def _curves(axes: "Axes", data: Curves) -> None:
@@ -382,17 +373,15 @@ def _in_thousands(axes: "Axes") -> None:
 
 def maps(data: Maps, experiment: str) -> "Figure":
     """Draw the detector once for each quantity: modules, and a bar for each layer, coloured about zero."""
-    with style.look():
-        figure, grid = style.frame(len(data.maps), 1, height=34 + STRIP * len(data.maps), left=8)
-        figure.subplots_adjust(bottom=4 / (34 + STRIP * len(data.maps)), hspace=0.1)
-        for axes, of in zip(grid[:, 0], data.maps, strict=True):
-            _detector(axes, of.label, of.unit)
-            if isinstance(of, Arrows):
-                _arrows(axes, of)
-            else:
-                _map(axes, of)
-        style.name(figure, experiment)
-    return figure  # type: ignore[no-any-return]
+    figure, grid = style.frame(experiment, len(data.maps), height=34 + STRIP * len(data.maps), left=8)
+    figure.subplots_adjust(bottom=4 / (34 + STRIP * len(data.maps)), hspace=0.1)
+    for axes, of in zip(grid[:, 0], data.maps, strict=True):
+        _detector(axes, of.label, of.unit)
+        if isinstance(of, Arrows):
+            _arrows(axes, of)
+        else:
+            _map(axes, of)
+    return figure
 
 
 def _places() -> dict[str, float]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from faser_align.pages.figures import drawing
+from faser_align.pages.figures import drawing, style
 from faser_align.pages.figures.shapes import ByElement, Curves, Histograms, Maps, Stack, Table
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class Plot(NamedTuple):
 
     def figure(self, experiment: str) -> "Figure":
         """Draw it with matplotlib; ``experiment`` is the label above the axes."""
-        draw: Callable[..., Figure] = _DRAW[type(self.data)]
-        return draw(self.data, experiment)
+        with style.look():
+            return _DRAW[type(self.data)](self.data, experiment)
 
     def table(self) -> Table:
         """Return its numbers as columns and rows."""

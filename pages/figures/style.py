@@ -120,9 +120,16 @@ def look() -> Iterator[None]:
 
 
 def frame(
-    rows: int = 1, columns: int = 1, *, height: float = HEIGHT, left: float = 58.0, head: float = 20.0, **options: Any
-) -> Any:
-    """Return an empty figure and its axes (rows, columns), with the margins that all figures have (points).
+    experiment: str,
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    height: float = HEIGHT,
+    left: float = 58.0,
+    head: float = 20.0,
+    **options: Any,
+) -> "tuple[Figure, Any]":
+    """Return an empty figure with the experiment's label, and its axes (rows, columns), with the usual margins (points).
 
     ``head`` is the height of what is above the axes; the figure is higher where that is more than usual.
     """
@@ -135,10 +142,11 @@ def frame(
     made.subplots_adjust(
         left=left / WIDTH, right=1 - 8 / WIDTH, bottom=36 / height, top=1 - head / height, hspace=0.08, wspace=0.06
     )
+    _name(made, experiment)
     return made, axes
 
 
-def name(figure: "Figure", experiment: str) -> None:
+def _name(figure: "Figure", experiment: str) -> None:
     """Write the experiment above the axes, its first word bold and the others slanted."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
