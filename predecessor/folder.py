@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -24,7 +24,7 @@ ITERATION = re.compile(r"iter_?(\d+)")
 TRACKS = re.compile(r"kfalignment(?:_(\d{6}))?_(\d{5})\.root")
 NAME = re.compile(r"Y(?P<year>\d{4})_R(?P<run>\d{1,6})(?=_|$)")
 FILES = re.compile(r"_F(?P<files>\d+(?:[-:]\d+)?(?:,\d+(?:[-:]\d+)?)*)(?=_|$)")
-STATIONS = re.compile(r"_ST([34])(?=_|$)")
+STATIONS = re.compile(r"_ST(?P<stations>[34])(?=_|$)")
 PEDE_FILES = (RESULT, END, LOG, HISTOGRAMS)
 ZEROS: Constants = dict.fromkeys(KEYS, (0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
 
@@ -117,35 +117,22 @@ def read_folder(folder: str) -> Campaign:
     if gaps:
         notes = (*notes, f"iterations are missing: {', '.join(f'iter{number:02d}' for number in gaps)}")
     raw = config.get("raw", {}) if isinstance(config.get("raw"), dict) else {}
-    named = NAME.search(root.name)
-    stations = STATIONS.search(root.name)
-    run = str(
-        raw.get("run")
-        or (named["run"] if named else "")
-        or next((iteration.run for iteration in past if iteration.run), "")
-    )
-    year = raw.get("year") or (named["year"] if named else None)
-    files, said = _files(root.name, raw, past)
-    count = raw.get("stations") or (stations[1] if stations else None)
-    return Campaign(
-        root,
-        tuple(past),
-        config,
-        int(year) if year else None,
-        run.zfill(6) if run else "",
-        files,
-        int(count) if count else None,
-        (*notes, *said),
-    )
+    matches = filter(None, (pattern.search(root.name) for pattern in (NAME, FILES, STATIONS)))
+    named = {key: value for match in matches for key, value in match.groupdict().items()}
+    known = named | {key: value for key, value in raw.items() if value}
+    year, stations = (int(known[key]) if key in known else None for key in ("year", "stations"))
+    run = str(known.get("run") or next((iteration.run for iteration in past if iteration.run), ""))
+    files, said = _files(named.get("files"), raw.get("files"), past)
+    run = run.zfill(6) if run else ""
+    return Campaign(root, tuple(past), config, year, run, files, stations, (*notes, *said))
 
 
-def _files(name: str, raw: Mapping[str, Any], past: Sequence[Past]) -> tuple[tuple[int, ...], list[str]]:
-    """Return the raw files of a campaign with this name and ``raw`` configuration, and a note if tracks are gone."""
+def _files(named: str | None, configured: Any, past: Sequence[Past]) -> tuple[tuple[int, ...], list[str]]:
+    """Return the raw files of a campaign, by its tracks, else its configuration or name, and then a note."""
     tracks = {file for iteration in past for file in iteration.tracks}
     if tracks:
         return tuple(sorted(tracks)), []
-    named = FILES.search(name)
-    for said, where in ((raw.get("files"), "raw.files of its configuration"), (named and named["files"], "its name")):
+    for said, where in ((configured, "raw.files of its configuration"), (named, "its name")):
         try:
             files = tuple(parse_files(as_their_code(said))) if said else ()
         except UserError:

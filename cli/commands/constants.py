@@ -42,14 +42,8 @@ def show(
     from faser_align.operations import known_errors
 
     path = _file_of(constants)
-    _show(
-        read_constants(path),
-        known_errors.errors_of(path),
-        plain=plain,
-        as_json=as_json,
-        with_errors=errors,
-        in_sigma=sigma,
-    )
+    known = known_errors.errors_of(path)
+    _show(read_constants(path), known, plain=plain, as_json=as_json, with_errors=errors, in_sigma=sigma)
 
 
 def diff(
@@ -77,9 +71,8 @@ def diff(
     first, second = map(read_constants, paths)
     known = known_errors.errors_of_difference(*paths)
     if everything or as_json or sigma:
-        _show(
-            subtract_constants(second, first), known, plain=plain, as_json=as_json, with_errors=errors, in_sigma=sigma
-        )
+        change = subtract_constants(second, first)
+        _show(change, known, plain=plain, as_json=as_json, with_errors=errors, in_sigma=sigma)
     else:
         differing.show(first, second, largest, known, plain=plain)
 

@@ -131,7 +131,15 @@ def solve(
     Example: faser-align solve --from Y2023_R011705_F400-450 --iteration 3 --config other.toml -o again
     """
     if parent or steering is None:
-        _solve_from(parent, (stage, iteration), output, config, beside=steering, as_json=as_json)
+        from faser_align.operations import forking, solve_again
+
+        if not parent:
+            raise UserError("nothing to solve; name a steering file, or a campaign with --from CAMPAIGN -o FOLDER")
+        if steering is not None or output is None:
+            raise UserError("--from accepts no steering file and needs -o FOLDER for the result")
+        found = forking.find(parent, stage, iteration)
+        metrics = solve_again.solve_again(found, output, config)
+        _show_solution(os.path.abspath(output), found.stage, found.iteration, metrics, as_json=as_json)
         return
     from faser_align.alignment.solver.builtin import solve as run
     from faser_align.cli.show import solved
@@ -166,24 +174,3 @@ def _show_solution(folder: str, stage: int, iteration: int, metrics: "Metrics", 
         rms, largest = figures.correction(metrics, dof)
         console.say(f"  {dof}: rms {rms} {found['unit']}, largest {largest}")
     console.say(f"constants: {layout.result_file(folder, stage, iteration)}")
-
-
-def _solve_from(
-    campaign: str,
-    which: tuple[int | None, int | None],
-    output: Path | None,
-    config: str,
-    *,
-    beside: Path | None,
-    as_json: bool,
-) -> None:
-    """Solve the iteration ``which`` (stage, iteration) of a campaign again, in the folder ``output``."""
-    from faser_align.operations import forking, solve_again
-
-    if not campaign:
-        raise UserError("nothing to solve; name a steering file, or a campaign with --from CAMPAIGN -o FOLDER")
-    if beside is not None or output is None:
-        raise UserError("--from accepts no steering file and needs -o FOLDER for the result")
-    parent = forking.find(campaign, *which)
-    metrics = solve_again.solve_again(parent, output, config)
-    _show_solution(os.path.abspath(output), parent.stage, parent.iteration, metrics, as_json=as_json)

@@ -38,17 +38,14 @@ def plots(seen: Row, rules: Mapping[str, Any], width: int) -> list[str]:
     for key, heading, unit in CURVES:
         if key.startswith(IF_ASKED) and key not in limits:
             continue
-        values = [_largest(row, unit) if key.startswith("largest") else _number(row, key) for row in rows]
+        values = [
+            _largest(row, unit) if key.startswith("largest") else row["metrics"].get(key, row.get(key)) for row in rows
+        ]
         drawn = _plot(values, unit=unit, log=key != "chi2_per_ndf", limit=limits.get(key), width=width)
         if drawn:
             limit = f", limit {limits[key]:g}{f' {unit}' if unit != '1' else ''}" if key in limits else ""
             found.append(f"{heading}{limit}\n{drawn}")
     return found
-
-
-def _number(row: Row, key: str) -> float | None:
-    value: float | None = row["metrics"].get(key, row.get(key))
-    return value
 
 
 def _largest(row: Row, unit: str) -> float | None:

@@ -165,20 +165,13 @@ def validation(source: Source) -> Plot | None:
     halves: dict[str, Half] = {"before": group.get("before", {}), "after": group.get("after", {})}
     if not all(half.get("modules") for half in halves.values()):
         return None
-    modules = {
-        name: {
-            key: of for key, of in half["modules"].items() if key in KEYS and of.keys() >= {"hits", "mean_um", "rms_um"}
-        }
-        for name, half in halves.items()
-    }
-    means = {
-        name: {key: Measured(of["mean_um"], of["rms_um"] / math.sqrt(of["hits"])) for key, of in those.items()}
-        for name, those in modules.items()
-    }
-    widths = {
-        name: {key: Measured(of["rms_um"], of["rms_um"] / math.sqrt(2 * of["hits"])) for key, of in those.items()}
-        for name, those in modules.items()
-    }
+    means: dict[str, dict[str, Measured]] = {name: {} for name in halves}
+    widths: dict[str, dict[str, Measured]] = {name: {} for name in halves}
+    for name, half in halves.items():
+        for key, of in half["modules"].items():
+            if key in KEYS and of.keys() >= {"hits", "mean_um", "rms_um"}:
+                means[name][key] = Measured(of["mean_um"], of["rms_um"] / math.sqrt(of["hits"]))
+                widths[name][key] = Measured(of["rms_um"], of["rms_um"] / math.sqrt(2 * of["hits"]))
     what = "files that the alignment did not use" if "unused" in groups else "all files"
     return Plot(
         "validation",
