@@ -107,8 +107,11 @@ def ask(constraint: str, environment: Mapping[str, str], schedd: str = "") -> Qu
         environment: variables of the child process, which define the pool.
         schedd: name of the schedd; by default that of this machine.
     """
-    with bounded.Worker(environment) as worker:
-        ended = worker.call(__name__, "answer", constraint, schedd, wait_s=ANSWER_S_MAX)
+    try:
+        with bounded.Worker(environment) as worker:
+            ended = worker.call(__name__, "answer", constraint, schedd, wait_s=ANSWER_S_MAX)
+    except OSError as problem:  # the user's limit of processes is reached
+        return Queue(problem=f"HTCondor could not be asked: {problem.strerror}")
     if ended.late:
         return Queue(problem=f"the schedd did not answer within {ANSWER_S_MAX:.0f} s")
     if not ended.found:

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +191,13 @@ def test_a_schedd_of_another_name_is_not_asked_in_its_place(pool: Pool) -> None:
     answer = queue.ask(queue.of_all(), os.environ, "schedd-of-nobody")
     assert answer.jobs == ()
     assert answer.problem == "this machine knows no schedd schedd-of-nobody"
+
+
+def test_a_question_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that cannot be started is the answer's problem, not an error."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    answer = queue.ask(queue.of_all(), os.environ)
+    assert answer.problem == "HTCondor could not be asked: No such file or directory"
 
 
 def test_silence_makes_wait_ask_again(tmp_path: Path) -> None:
