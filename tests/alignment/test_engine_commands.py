@@ -86,17 +86,12 @@ def test_mille_adds_up(run: Run, data: Path, tmp_path: Path) -> None:
 
 def test_mille_refuses_in_one_sentence(run: Run, tmp_path: Path) -> None:
     """A missing input, a missing folder and an unknown pivot are usage errors, without a traceback."""
-    mistakes: list[list[str | Path]] = [
-        ["none.root"],
-        ["none.root", "-o", tmp_path / "out.bin"],
-        ["none.root", "-o", tmp_path / "none" / "out.bin"],
-        ["none.root", "-o", tmp_path / "out.bin", "--pivot", "hit"],
-        ["none.root", "-o", tmp_path / "out.bin", "--residual-max", "-1"],
-        ["none.root", "-o", tmp_path],
-        ["none.root", "-o", "/proc/self/out.bin"],
-    ]
-    for arguments in mistakes:
-        done = run("mille", *arguments)
+    output = ("-o", tmp_path / "out.bin")
+    for options in (
+        *((), output, (*output, "--pivot", "hit"), (*output, "--residual-max", "-1")),
+        *(("-o", tmp_path / "none" / "out.bin"), ("-o", tmp_path), ("-o", "/proc/self/out.bin")),
+    ):
+        done = run("mille", "none.root", *options)
         assert done.status == 2
         assert done.err.startswith("error: ")
         assert done.err.count("\n") == 1

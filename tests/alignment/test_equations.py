@@ -1,4 +1,4 @@
-"""Test how the solver decodes Mille binaries to blocks of records and equations."""
+"""Test how Mille binaries are read: as records, and by the solver as blocks of equations."""
 
 import gzip
 import struct
@@ -18,6 +18,7 @@ from faser_align.alignment.solver import equations as module
 from faser_align.alignment.solver.equations import Equations, Layout, decode, decode_again
 from faser_align.alignment.solver.label_sets import LabelSets
 
+ONE = pack(words([(1.0, 0.1, {1: 1.0}, {})]))
 NEGATIVE = pack(words([(1.0, 0.1, {-1: 1.0}, {})]))  # an index; read_records accepts any
 records = st.lists(st.tuples(st.lists(measurements(3), min_size=1, max_size=5), st.booleans()), max_size=6)
 per_example = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -83,6 +84,20 @@ def test_layouts_replace_indices(tmp_path: Path, records: list[list[Measurement]
                 np.testing.assert_array_equal(first, second)
 
 
+@given(st.lists(st.tuples(st.lists(measurements(5), min_size=1, max_size=4), st.booleans()), max_size=5))
+@per_example
+def test_records_are_read_as_written(tmp_path: Path, records: list[tuple[list[Measurement], bool]]) -> None:
+    """Float and double records, mixed, are read as written, in one block or in many."""
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"".join(pack(words(record), double=double) for record, double in records))
+    expected = [words(record) for record, _ in records]
+    for block_bytes in (1, 1 << 20):
+        found = read_records(path, block_bytes)
+        pairs = list(zip(found.values.tolist(), found.indices.tolist(), strict=True))
+        got = [pairs[start:stop] for start, stop in zip(found.offsets[:-1], found.offsets[1:], strict=True)]
+        assert got == expected
+
+
 def test_special_data_are_skipped(tmp_path: Path) -> None:
     """A block of special data does not change the equations of its record and its neighbours."""
     plain = words([(1.0, 0.1, {1: 2.0}, {7: 3.0}), (2.0, 0.2, {1: 1.0, 2: 4.0}, {})])
@@ -126,18 +141,15 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
     ("content", "code"),
     [
         (b"", 0),
-        (pack(words([(1.0, 0.1, {1: 1.0}, {})]))[:-1], 18),
-        (pack(words([(1.0, 0.1, {1: 1.0}, {})])) + b"\0", 18),
-        (pack(words([(1.0, 0.1, {1: 1.0}, {})]))[:-4], 18),
-        (struct.pack("<i", 0), 20),
-        (struct.pack("<i", 7) + bytes(28), 20),
-        (struct.pack("<i", 1), 20),
-        (struct.pack("<i", -1), 20),
+        *((ONE[:-1], 18), (ONE + b"\0", 18), (ONE[:-4], 18)),
+        *(
+            (struct.pack(">i", 4) + ONE[4:], 18),
+            (struct.pack("<i", 1 << 30), 18),
+            (gzip.compress(ONE, mtime=0)[:-9], 18),
+        ),
+        *((struct.pack("<i", length) + bytes(28 * (length == 7)), 20) for length in (0, 7, 1, -1)),
         (pack([(float("nan"), 0)]), 20),
         (pack([(float("nan"), 0), *words([(1.0, 0.1, {1: 1.0}, {})])[1:]], double=True), 20),
-        (struct.pack(">i", 4) + pack(words([(1.0, 0.1, {1: 1.0}, {})]))[4:], 18),
-        (struct.pack("<i", 1 << 30), 18),
-        (gzip.compress(pack(words([(1.0, 0.1, {1: 1.0}, {})])), mtime=0)[:-9], 18),
         (pack([(0.0, 0), (1.0, 0), (2.0, 1)]), 20),
         (pack(words([(1.0, 0.1, {1: float("nan")}, {})])), 20),
         (NEGATIVE, 20),
@@ -176,8 +188,11 @@ def test_a_huge_length_costs_no_memory(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_code_15(tmp_path: Path) -> None:
-    """A file that cannot be opened gives pede's code 15."""
-    assert _code(tmp_path / "none.bin") == 15
+    """A file that cannot be opened gives pede's code 15; an empty one has no records."""
+    assert _code(tmp_path / "none.bin") == _code(tmp_path / "none.bin", read=read_records) == 15
+    (tmp_path / "empty.bin").touch()
+    records = read_records(tmp_path / "empty.bin")
+    assert (len(records.values), records.offsets.tolist()) == (0, [0])
 
 
 def test_sets_of_labels_are_numbered_once() -> None:

@@ -127,12 +127,8 @@ def test_residual_means_shrink(before: float, now: float, grade: str) -> None:
 def test_a_shifted_module_is_named() -> None:
     """The module with the largest mean residual is named; sides are weighted by their hits, few hits do not count."""
     sides = metrics()["sides"]
-    for key, (hits, mean) in {
-        "0140": (900, 30.0),
-        "0141": (100, -10.0),
-        "0200": (10, 400.0),
-        "0201": (10, 400.0),
-    }.items():
+    few = (10, 400.0)
+    for key, (hits, mean) in {"0140": (900, 30.0), "0141": (100, -10.0), "0200": few, "0201": few}.items():
         sides[key] = {"hits": hits, "mean_um": mean, "rms_um": 25.0}
     line = graded(metrics(sides=sides))["residual_means"]
     assert (line["values"]["where"], line["values"]["largest_um"], line["values"]["modules"]) == ("014", 26.0, 23)
@@ -189,14 +185,8 @@ def test_why_there_is_no_validation(changes: dict[str, Any], reason: str) -> Non
 def test_drift_along_weak_modes(drift: float, grade: str) -> None:
     """The largest drift along a weak mode is compared with the survey, and its mode and layer are named."""
     mode = {"name": "curvature in y", "weak": True, "drift_sigma": drift, "drift_um": 21.0, "where": "12"}
-    weak = {
-        "directions": 66,
-        "weak": 1,
-        "drift_sigma": drift,
-        "drift_um": 5.0,
-        "modes": [mode, {**mode, "weak": False}],
-    }
-    line = graded(metrics(weak_modes=weak))["weak_modes"]
+    weak = {"directions": 66, "weak": 1, "drift_sigma": drift, "drift_um": 5.0}
+    line = graded(metrics(weak_modes=weak | {"modes": [mode, {**mode, "weak": False}]}))["weak_modes"]
     assert (line["grade"], "curvature in y: 21.0 um of layer 12" in line["text"]) == (grade, True)
 
 
@@ -208,8 +198,7 @@ def test_momenta_are_kept() -> None:
     since = {"since_first": {"momentum_change_plus": 0.6156, "momentum_change_minus": -0.0034}}
     assert graded(metrics(momentum=since))["momenta"]["text"].endswith("positive +62 %, negative -0.34 %")
     magnets = {
-        "1": {"deviation": 0.02, "error": 0.001, "chi2": 3.0},
-        "2": {"deviation": 0.1, "error": 0.001, "chi2": 9.0},
+        str(n): {"deviation": by, "error": 0.001, "chi2": chi2} for n, by, chi2 in ((1, 0.02, 3.0), (2, 0.1, 9.0))
     }
     line = graded(metrics(magnets=magnets))["momenta"]
     assert line["grade"] == "look"

@@ -76,15 +76,9 @@ def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: i
 @pytest.mark.parametrize(
     ("lines", "without_records"),
     [
-        ("", True),
-        ("presigma 1.0\n", True),
-        ("regularisation 1.0 1.0\n", True),
+        *((lines, True) for lines in ("", "presigma 1.0\n", "regularisation 1.0 1.0\n", "measurement 0.3 0.1\n11 1\n")),
         ("constraint 0.5\n11 1\n12 1\n", True),
-        ("measurement 0.3 0.1\n11 1\n", True),
-        ("hugecut 3\n", False),
-        ("hugecut 1\n", False),
-        ("chisqcut 5 2\n", False),
-        ("chisqcut 0.5 2\n", False),
+        *((f"{cut}\n", False) for cut in ("hugecut 3", "hugecut 1", "chisqcut 5 2", "chisqcut 0.5 2")),
         ("outlierdownweighting 3\n", False),
     ],
 )
@@ -122,21 +116,16 @@ def test_bounds_of_a_step_hold_for_every_record(tmp_path: Path, seed: int) -> No
     (tmp_path / "data.bin").write_bytes(pack(make_case(seed, n_records=100)))
     (tmp_path / "str.txt").write_text("Cfiles\ndata.bin\nmethod inversion 1 0.1\nentries 1 1\nhugecut 1e9\nend\n")
     problem = make_problem(parse_steering(tmp_path / "str.txt"))
+    of = (problem.source, problem.steering, problem.parameters)
 
     def roots(values: FloatArray) -> FloatArray:
         found = []
-        options = {
-            "first": False,
-            "with_matrix": False,
-            "also": [(values, lambda _, fits, __: found.append(fits.chi2))],
-        }
-        passes.run_pass(problem.source, problem.steering, problem.parameters, values, 0.0, **options)
+        also = [(values, lambda _, fits, __: found.append(fits.chi2))]
+        passes.run_pass(*of, values, 0.0, first=False, with_matrix=False, also=also)
         return np.sqrt(np.concatenate(found))
 
     here, equations_of = problem.starts.copy(), np.concatenate([np.diff(chunk.offsets) for chunk in problem.source])
-    done = passes.run_pass(
-        problem.source, problem.steering, problem.parameters, here, 0.0, first=True, with_matrix=True
-    )
+    done = passes.run_pass(*of, here, 0.0, first=True, with_matrix=True)
     places = problem.parameters.positions(problem.source.sets.labels)
     function = quadratic.Quadratic(done, here, 0.0, problem.variable, places, 1.0, lambda *_: passes.Pass())
     vectors = np.linalg.eigh(done.matrix)[1].T

@@ -211,22 +211,20 @@ def test_files_may_have_weights_and_follow_others(folder: Path) -> None:
         ("method magic 3", "'magic' is not a method of pede"),
         ("frobnicate 3", "'frobnicate 3' is neither"),
         ("missing.bin", "'missing.bin' is neither"),
-        ("1 2 3", "before any keyword"),
-        ("Parameter\n1 2", "label start presigma"),
-        ("hugecut 3\n1 2", "before any keyword"),
+        *(
+            (text, "before any keyword")
+            for text in ("1 2 3", "hugecut 3\n1 2", "Parameter\n1 0 -1\nmethod inversion 3\n2 0 -1")
+        ),
+        *((text, "label start presigma") for text in ("Parameter\n1 2", "Parameter\n0 2 3")),
+        *((text, "label factor") for text in ("Constraint 0\n1 2 3", "Constraint 0\n-1 2")),
+        *((text, "too large") for text in ("matiter 1e999", "Parameter\n1 1e999 0")),
         ("Constraint\n1 2", "does not have 0 numbers"),
         ("Measurement 1\n1 2", "does not have 1 numbers"),
         ("presigma", "needs 1 number"),
-        ("matiter 1e999", "too large"),
         ("entries 1e308 1 1e308", "cannot convert"),
-        ("Parameter\n1 1e999 0", "too large"),
         ("method 3", "needs a name"),
         ("Parameter 1 0.5", "does not have 2 numbers"),
         ("Parameter 1 0.5 -1 4", "does not have 4 numbers"),
-        ("Parameter\n1 0 -1\nmethod inversion 3\n2 0 -1", "before any keyword"),
-        ("Parameter\n0 2 3", "label start presigma"),
-        ("Constraint 0\n1 2 3", "label factor"),
-        ("Constraint 0\n-1 2", "label factor"),
     ],
 )
 def test_what_is_not_understood_is_refused(folder: Path, text: str, words: str) -> None:

@@ -20,17 +20,10 @@ from faser_align.alignment.solver.sums.total import Total
 from faser_align.fsm.errors import UserError
 
 LINES = (
-    "presigma 1.0\n",
-    "regularisation 1.0 1.0\n",
-    "constraint 0.5\n11 1\n12 1\n",
+    *("presigma 1.0\n", "regularisation 1.0 1.0\n", "constraint 0.5\n11 1\n12 1\n", "measurement 0.3 0.1\n11 1\n"),
     "constraint 0\n11 1\n13 -1\nconstraint 0.1\n12 1\n14 1\nwithmultipliers\n",
-    "measurement 0.3 0.1\n11 1\n",
-    "Parameter\n12 0.5 -1\n13 0.1 0.5\n",
-    "entries 60 10 3\n",
-    "entries 120 110\n",
-    "linesearch 3\nmatiter 2\n",
-    "printcounts\n",
-    "force\n",
+    *("Parameter\n12 0.5 -1\n13 0.1 0.5\n", "entries 60 10 3\n", "entries 120 110\n", "linesearch 3\nmatiter 2\n"),
+    *("printcounts\n", "force\n"),
 )
 CUTS = ("hugecut 1e6", "hugecut 30", "hugecut 5", "hugecut 2", "hugecut 1e6\nchisqcut 30 6", "hugecut 20\nchisqcut 5 2")
 
@@ -103,12 +96,10 @@ REASONS = [
     ("outlierdownweighting 3\n", "outlierdownweighting"),
     ("hugecut 40\n", "hugecut is 40, and the sums were made with 50"),
     ("chisqcut 30 6\n", "chisqcut was not known"),
-    ("countrecords\n", "countrecords needs the records"),
-    ("maxrecord 10\n", "maxrecord needs the records"),
-    ("scaleerrors 2\n", "scaleerrors needs the records"),
-    ("checkinput\n", "checkinput needs the records"),
-    ("pullrange 5\n", "pullrange needs the records"),
-    ("monitorpulls\n", "monitorpulls needs the records"),
+    *(
+        (f"{line}\n", f"{line.split()[0]} needs the records")
+        for line in ("countrecords", "maxrecord 10", "scaleerrors 2", "checkinput", "pullrange 5", "monitorpulls")
+    ),
     ("monitorresiduals 3 200\n", "the number of bins of monitorresiduals needs the records"),
     ("Parameter\n11 100 -1\n", "the corrections change measurements by up to"),
     ("constraint 1\n99 1\n", "the listing needs the records"),

@@ -30,14 +30,12 @@ pytestmark = pytest.mark.slow
 Metrics = dict[str, Any]
 FILES = (400, 401)
 LAST = 2
+STEPS = [
+    {"name": "modules", "fix": ["layer", "3ST"], "freeze_sigma": 1.0},
+    {"name": "layers", "fix": ["side", "module", "3ST"]},
+]
 STAGES = [
-    {
-        "name": "IFT",
-        "steps": [
-            {"name": "modules", "fix": ["layer", "3ST"], "freeze_sigma": 1.0},
-            {"name": "layers", "fix": ["side", "module", "3ST"]},
-        ],
-    },
+    {"name": "IFT", "steps": STEPS},
     {"name": "last", "iterations": 1, "steps": [{"name": "some layers", "fix": ["module", "3ST", "rx", "ry"]}]},
 ]
 

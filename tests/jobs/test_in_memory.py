@@ -20,29 +20,16 @@ from faser_align.simulation.tracks import Response, simulate_file
 
 # Numbers of the machine and of files that only the jobs have.
 OF_THE_JOB = {
-    "constants",
-    "versions",
-    "reconstruction",
-    "no_plot",
-    "wall_s",
-    "cpu_s",
-    "max_memory_mb",
-    "memory_mb",
+    *("constants", "versions", "reconstruction", "no_plot", "wall_s", "cpu_s", "max_memory_mb", "memory_mb"),
     "quality",  # follows from the others
     "truth",  # the file of the true constants
 }
 FROZEN = {"stages": [{"steps": [{"freeze_sigma": 10.0}]}]}
-TWO_STEPS = {
-    "campaign": {"stations": 3},
-    "stages": [
-        {
-            "steps": [
-                {"name": "a", "fix": ["IFT", 21, 41], "freeze_sigma": 10.0},
-                {"name": "b", "fix": ["IFT", 20, 22, 30, 31, 32, 40, 42]},
-            ]
-        }
-    ],
-}
+STEPS = [
+    {"name": "a", "fix": ["IFT", 21, 41], "freeze_sigma": 10.0},
+    {"name": "b", "fix": ["IFT", 20, 22, 30, 31, 32, 40, 42]},
+]
+TWO_STEPS = {"campaign": {"stations": 3}, "stages": [{"steps": STEPS}]}
 
 
 @pytest.fixture

@@ -33,6 +33,12 @@ READY = {"backend": "command", "command": f'cp "{KFALIGNMENT}" {{output}}'}
 COMMAND = "cp {constants} seen.txt && program {raw} {run} {file} {stations} {iteration} {output}"
 
 
+def outputs_of(file: str) -> set[str]:
+    """Return the names of the files that a job leaves."""
+    endings = ("bin", "bin.json", "histograms.npz", "momenta.npy", "sums")
+    return {f"kfalignment_{file}.root", *(f"mp2input_{file}.{ending}" for ending in endings)}
+
+
 class Job:
     """Raw file 400 in iteration 1 of a campaign that reconstructs by the wrapper."""
 
@@ -87,6 +93,9 @@ class Job:
     def place(self, iteration: int = 1) -> Path:
         return Path(layout.kfalignment_file(self.record["data"], 1, iteration, "011705", 400))
 
+    def outputs(self) -> set[str]:
+        return set(os.listdir(self.place().parent))
+
     def log(self) -> str:
         return Path(layout.job_log(str(self.folder), layout.reco_node(1, 1, 400), "log")).read_text()
 
@@ -122,86 +131,57 @@ def test_the_six_steps(make_job: Callable[..., Job]) -> None:
     done = job.run()
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split(" ", 1)[1] for line in done.stdout.splitlines()] == [
-        "inputs",
-        "environment",
-        "conditions database",
-        "constants into the database",
-        "FASER-04_ALLP200.db data/sqlite200/ALLP200.db, tag TRACKER-ALIGN-05",
-        "reconstruction",
+        *("inputs", "environment", "conditions database", "constants into the database"),
+        *("FASER-04_ALLP200.db data/sqlite200/ALLP200.db, tag TRACKER-ALIGN-05", "reconstruction"),
         f"{job.lxplus.checkout}/faser_reco_alignment.py {job.lxplus.raw(400)} --alignment --noBackward --output_level INFO",
-        "output",
-        "copy",
-        "conversion",
+        *("output", "copy", "conversion"),
     ]
     counts = read_counts(layout.mille_file(job.record["data"], 1, 1, "011705", 400) + ".json")
     with uproot.open(job.place()) as file:
         assert file["tree"].num_entries == counts.tracks_read > 250
     assert counts.modules[:3].sum() > 0
-    assert sorted(path.name for path in job.place().parent.iterdir()) == [
-        "kfalignment_011705_00400.root",
-        "mp2input_011705_00400.bin",
-        "mp2input_011705_00400.bin.json",
-        "mp2input_011705_00400.histograms.npz",
-        "mp2input_011705_00400.momenta.npy",
-        "mp2input_011705_00400.sums",
-    ]
+    assert job.outputs() == outputs_of("011705_00400")
     assert os.listdir(job.scratch) == []
     assert not list(job.folder.glob("iter01/1reco/logs/*.log"))
 
 
-# Faults, the status that names each, and words of the sentence. Faults in a raw file occur in the reconstruction, the
-# others in a stand-in.
+# Faults, the status that names each, and words of the sentence. A fault with a colon is that of a stand-in, the others are
+# in the raw file and occur in the reconstruction.
+ENDED = "the environment's scripts ended the shell with status 3"
 WRONG = [
+    ("asetup:fail", exit_codes.ENVIRONMENT, [ENDED, "its last lines: asetup: ERROR: release Athena,24.0.41"]),
+    ("asetup:empty", exit_codes.ENVIRONMENT, ["an environment that has no python"]),
+    ("cp:database", exit_codes.DATABASE, ["ALLP200.db is not whole"]),
+    ("write:fail", exit_codes.DATABASE, ["WriteAlignmentConfig", "status 1", "cannot write the payload"]),
+    ("write:nothing", exit_codes.DATABASE, ["ended well but left no FASER-04_ALLP200.db"]),
     (
-        {"orders": ["asetup:fail"]},
-        exit_codes.ENVIRONMENT,
-        [
-            "the environment's scripts ended the shell with status 3",
-            "its last lines: asetup: ERROR: release Athena,24.0.41",
-        ],
-    ),
-    ({"orders": ["asetup:empty"]}, exit_codes.ENVIRONMENT, ["an environment that has no python"]),
-    ({"orders": ["cp:database"]}, exit_codes.DATABASE, ["ALLP200.db is not whole"]),
-    ({"orders": ["write:fail"]}, exit_codes.DATABASE, ["WriteAlignmentConfig", "status 1", "cannot write the payload"]),
-    ({"orders": ["write:nothing"]}, exit_codes.DATABASE, ["ended well but left no FASER-04_ALLP200.db"]),
-    (
-        {"orders": ["write:05"]},
+        "write:05",
         exit_codes.DATABASE,
-        ["left no FASER-04_ALLP200.db", "reconstruction.calypso.written", "its folder has: FASER-05_ALLP200.db"],
+        ["left no FASER-04_ALLP200.db", "reconstruction.calypso.written", "folder has: FASER-05_ALLP200.db"],
     ),
-    (
-        {"orders": ["AtlCoolCopy:fail"]},
-        exit_codes.DATABASE,
-        ["AtlCoolCopy ended with status 1: AtlCoolCopy: Cannot open"],
-    ),
-    ({"orders": ["AtlCoolCopy:nothing"]}, exit_codes.DATABASE, ["AtlCoolCopy ended well but changed nothing"]),
-    ({"crash": True}, exit_codes.CRASHED, ["ended with status 1: FATAL: Segment decoding failed", "log: "]),
-    ({"killed": True}, exit_codes.CRASHED, ["was ended by signal SEGV"]),
-    ({"full": True}, exit_codes.NO_SPACE, ["No space left on device"]),
-    ({"silent": True}, exit_codes.NO_OUTPUT, ["ended well but left no Faser-Physics-*kfalignment.root"]),
-    ({"truncated": True}, exit_codes.NO_OUTPUT, ["bytes and should have"]),
-    ({"empty": True}, exit_codes.NO_OUTPUT, ["no entries"]),
-    ({"twice": True}, exit_codes.NO_OUTPUT, ["left 2 files of tracks"]),
-    (
-        {"orders": ["cp:refused"]},
-        exit_codes.COPY,
-        ["kfalignment_011705_00400.root cannot be written", "Permission denied"],
-    ),
-    ({"orders": ["cp:refused", "klist:expired"]}, exit_codes.TOKEN, ["Permission denied"]),
-    ({"orders": ["cp:quota"]}, exit_codes.NO_SPACE, ["Disk quota exceeded"]),
-    ({"orders": ["cp:io"]}, exit_codes.COPY, ["Input/output error"]),
-    ({"orders": ["cp:truncated"]}, exit_codes.COPY, ["is not what was sent", "5000 arrived"]),
+    ("AtlCoolCopy:fail", exit_codes.DATABASE, ["AtlCoolCopy ended with status 1: AtlCoolCopy: Cannot open"]),
+    ("AtlCoolCopy:nothing", exit_codes.DATABASE, ["AtlCoolCopy ended well but changed nothing"]),
+    ("crash", exit_codes.CRASHED, ["ended with status 1: FATAL: Segment decoding failed", "log: "]),
+    ("killed", exit_codes.CRASHED, ["was ended by signal SEGV"]),
+    ("full", exit_codes.NO_SPACE, ["No space left on device"]),
+    ("silent", exit_codes.NO_OUTPUT, ["ended well but left no Faser-Physics-*kfalignment.root"]),
+    ("truncated", exit_codes.NO_OUTPUT, ["bytes and should have"]),
+    ("empty", exit_codes.NO_OUTPUT, ["no entries"]),
+    ("twice", exit_codes.NO_OUTPUT, ["left 2 files of tracks"]),
+    ("cp:refused", exit_codes.COPY, ["kfalignment_011705_00400.root cannot be written", "Permission denied"]),
+    ("cp:refused klist:expired", exit_codes.TOKEN, ["Permission denied"]),
+    ("cp:quota", exit_codes.NO_SPACE, ["Disk quota exceeded"]),
+    ("cp:io", exit_codes.COPY, ["Input/output error"]),
+    ("cp:truncated", exit_codes.COPY, ["is not what was sent", "5000 arrived"]),
 ]
 
 
-@pytest.mark.parametrize(("does", "status", "words"), WRONG, ids=lambda value: "")
-def test_what_goes_wrong_has_its_name(
-    make_job: Callable[..., Job], does: dict[str, Any], status: int, words: list[str]
-) -> None:
+@pytest.mark.parametrize(("does", "status", "words"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_goes_wrong_has_its_name(make_job: Callable[..., Job], does: str, status: int, words: list[str]) -> None:
     """Each failure has its own status and reason, keeps the log, and leaves no output, not even an old one."""
     job = make_job()
-    job.lxplus.orders(*does.pop("orders", []) if "orders" in does else [])
-    job.lxplus.raw(400, **does)
+    job.lxplus.orders(*(fault for fault in does.split() if ":" in fault))
+    job.lxplus.raw(400, **{fault: True for fault in does.split() if ":" not in fault})
     job.place().write_bytes(b"root, of an earlier run")
     Path(layout.mille_file(job.record["data"], 1, 1, "011705", 400)).write_bytes(b"old")
     last = job.fails(status, *words)
@@ -312,14 +292,8 @@ def test_an_environment_script_of_ones_own(make_job: Callable[..., Job], tmp_pat
         (None, ["cannot be read"]),
         ("echo first\necho second\nfalse\n", ["has no python", "its last lines: first | second"]),
         ("exit 0\n", ["ended the shell with status 0", "it printed nothing"]),
-        (
-            "echo at work\nset -e\ncat /nowhere\n",
-            ["ended the shell with status 1", "its last lines: at work | cat: /nowhere"],
-        ),
-        (
-            "source /nowhere/setup.sh\nreturn 3\n",
-            ["has no python", "its last lines: ", "/nowhere/setup.sh: No such file"],
-        ),
+        ("echo at work\nset -e\ncat /nowhere\n", ["shell with status 1", "its last lines: at work | cat: /nowhere"]),
+        ("source /nowhere/setup.sh\nreturn 3\n", ["has no python", "its last lines: ", "setup.sh: No such file"]),
         ("PATH=/nowhere\n", ["ended the shell with status 127", "env: command not found"]),
     ],
 )
@@ -519,15 +493,11 @@ def test_geometry_and_tag_are_those_of_the_year(make_job: Callable[..., Job]) ->
         (4, {}, {}, "--alignment --noBackward --output_level INFO"),
         (3, {"direction": "backward"}, {}, "--alignment --noForward --noIFT --output_level INFO"),
         (
-            4,
-            {"direction": "backward", "verbosity": "DEBUG"},
-            {"reconstruct_options": ["--cond", "{tag}"]},
+            *(4, {"direction": "backward", "verbosity": "DEBUG"}, {"reconstruct_options": ["--cond", "{tag}"]}),
             "--alignment --noForward --output_level DEBUG --cond OFLCOND-FASER-05",
         ),
         (
-            4,
-            {},
-            {"reconstruct_without": ["--output_level"], "reconstruct_options": ["-v"]},
+            *(4, {}, {"reconstruct_without": ["--output_level"], "reconstruct_options": ["-v"]}),
             "--alignment --noBackward -v",
         ),
     ],
@@ -595,13 +565,6 @@ def test_another_run_and_three_stations(make_job: Callable[..., Job]) -> None:
     raw.replace(other)
     done = job.run(1, 1, file)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in job.place().parent.iterdir()) == [
-        "kfalignment_011706_00001.root",
-        "mp2input_011706_00001.bin",
-        "mp2input_011706_00001.bin.json",
-        "mp2input_011706_00001.histograms.npz",
-        "mp2input_011706_00001.momenta.npy",
-        "mp2input_011706_00001.sums",
-    ]
+    assert job.outputs() == outputs_of("011706_00001")
     counts = read_counts(layout.mille_file(job.record["data"], 1, 1, "011706", 1) + ".json")
     assert counts.modules[:3].sum() == 0 < counts.modules[3:].sum()

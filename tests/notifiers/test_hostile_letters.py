@@ -26,11 +26,9 @@ MORE = [
 
 def letter(name: str) -> EmailMessage:
     """Return the received mail about a failed campaign in which everything that has a name has this one."""
-    facts: dict[str, Any] = {
-        "campaign": name,
+    facts: dict[str, Any] = dict.fromkeys(("campaign", "reason", "solver"), name) | {
         "event": "failed",
         "state": "failed",
-        "reason": name,
         "folder": f"/data/{name}",
         "constants": f"/data/{name}/inputforalign.txt",
         "failed": [{"node": name, "why": name, "cure": name, "log": [name]}],
@@ -38,7 +36,6 @@ def letter(name: str) -> EmailMessage:
         "files_lost": [{"file": 400, "node": name, "why": name}],
         "notes": [name],
         "steps": [("next", f"faser-align resume {name}")],
-        "solver": name,
         "rows": [{"stage": 1, "iteration": 1, "largest": {"value": 1.0, "unit": name, "dof": name, "where": name}}],
     }
     key = f"{name}/7"

@@ -331,11 +331,8 @@ def test_iterations_with_different_numbers_of_tracks_are_compared(filled: Source
 @pytest.mark.slow
 def test_names_above_the_axes_do_not_meet(filled: Source) -> None:
     """Names of series have a row of their own where they have no room beside the experiment's label."""
-    for names in (
-        ("iteration 1.1", "iteration 1.2"),
-        ("1", "2"),
-        ("a campaign with a long name", "another with a long name"),
-    ):
+    long = ("a campaign with a long name", "another with a long name")
+    for names in (("iteration 1.1", "iteration 1.2"), ("1", "2"), long):
         named = [of._replace(name=name) for of, name in zip(filled.iterations, names, strict=True)]
         for make in (distributions.residuals, distributions.medians, elements.corrections):
             figure = drawn(make(filled._replace(iterations=named))).figure("FASER Work in progress")
@@ -410,17 +407,10 @@ def test_every_figure_can_be_drawn_as_every_file(filled: Source) -> None:
     )
     made = plots(reference)
     assert len({plot.name for plot in made}) == len(made)
-    assert {
-        "residuals",
-        "medians",
-        "probability",
-        "map-residual",
-        "map-reference",
-        "reference",
-        "spectrum",
-        "validation-residuals",
-        "files",
-    } <= {plot.name for plot in made}
+    assert {plot.name for plot in made} >= {
+        *("residuals", "medians", "probability", "map-residual", "map-reference", "reference", "spectrum"),
+        *("validation-residuals", "files"),
+    }
     for plot in made:
         assert page.embedded(plot.figure("FASER Internal"), name=plot.name, title=plot.title)
         assert f"`{plot.name}`" in explained

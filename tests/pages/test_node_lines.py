@@ -82,11 +82,8 @@ def test_a_held_node_shows_how_long(browser: Browser, recorded_page: Pages) -> N
     page = look(browser, recorded_page("held"), 360, "dark").page
     held: dict[int, list[int]] = {400: [], 401: []}  # seconds
     for file in held:
-        times = [
-            (code, at)
-            for code, at, node in _events(recorded_page("held").with_suffix(""))
-            if node == f"reco_s1_i01_00{file}"
-        ]
+        events = _events(recorded_page("held").with_suffix(""))
+        times = [(code, at) for code, at, node in events if node == f"reco_s1_i01_00{file}"]
         spans = [(at, end) for (code, at), (_, end) in pairwise(times) if code == joblogs.HELD]
         line = next(line for line in _lines(page)[0] if line["node"] == f"reco_s1_i01_00{file}")
         assert [words for kind, _, _, words in line["spans"] if kind == "held"] == [
@@ -121,9 +118,8 @@ def test_the_table_beside_has_the_unusual_nodes_first(browser: Browser, recorded
     """A table repeats the lines' information: held or retried nodes first, then the slowest."""
     page = look(browser, recorded_page("killed"), 1600, "light").page
     page.locator("summary", has_text="unusual nodes").click()
-    rows = [
-        row.locator("td").all_text_contents() for row in page.locator("[aria-label='Table: Unusual nodes'] tr").all()
-    ]
+    table = page.locator("[aria-label='Table: Unusual nodes'] tr").all()
+    rows = [row.locator("td").all_text_contents() for row in table]
     assert {tuple(row[:3]) for row in rows[1:3]} == {("1", "file 400", "2"), ("2", "file 400", "2")}
     assert all(row[2] == "1" and row[8] == "done" for row in rows[3:])
 
@@ -171,15 +167,11 @@ def test_the_unusual_ones_are_among_the_drawn() -> None:
 def test_what_goes_on_ends_now(workdir: Path) -> None:
     """An unfinished job is drawn until now, and marked; in an ended campaign until the end of the log."""
     make_campaign(workdir / "c", files=2)
-    _log(
-        workdir / "c",
-        [("000", 0, "7.0", "reco_s1_i01_00400"), ("001", 60, "7.0", ""), ("000", 90, "8.0", "reco_s1_i01_00401")],
-    )
+    begun = [("000", 0, "7.0", "reco_s1_i01_00400"), ("001", 60, "7.0", ""), ("000", 90, "8.0", "reco_s1_i01_00401")]
+    _log(workdir / "c", begun)
     running, waiting = nodetimes.read(str(workdir / "c"), {}, BEGIN_S + 100.0)
-    assert [(span.state, span.end_s - span.begin_s) for span in running.jobs[0].spans] == [
-        ("waiting", 60),
-        ("running", 40),
-    ]
+    spans = [(span.state, span.end_s - span.begin_s) for span in running.jobs[0].spans]
+    assert spans == [("waiting", 60), ("running", 40)]
     assert waiting.seconds("waiting") == 10
     assert running.jobs[0].open
     assert "›" in timeline.panels([running, waiting], staged=False)[0].drawn
@@ -222,12 +214,8 @@ def test_the_validation_has_pictures_of_its_own(workdir: Path) -> None:
     """The validation's reconstructions are named by their constants, iterations of several stages by both numbers."""
     make_campaign(workdir / "c", files=1)
     names = ("reco_s2_i01_00400", "before_00400", "after_00400", "validate")
-    jobs = [
-        (code, 100 * at + 9 * (code == "005"), f"{at}.0", name)
-        for at, name in enumerate(names)
-        for code in ("000", "005")
-    ]
-    _log(workdir / "c", [(code, at, job, name if code == "000" else "") for code, at, job, name in jobs])
+    for at, name in enumerate(names):
+        _log(workdir / "c", [("000", 100 * at, f"{at}.0", name), ("005", 100 * at + 9, f"{at}.0", "")])
     found = timeline.panels(nodetimes.read(str(workdir / "c"), {}, None), staged=True)
     with_constants = "Validation with the {} constants".format
     assert [panel.name for panel in found] == ["Iteration 2.1", with_constants("first"), with_constants("last")]
@@ -252,8 +240,8 @@ def test_the_axis_has_round_times(seconds: int, ticks: list[str]) -> None:
 
 
 def _log(folder: Path, events: list[tuple[str, int, str, str]]) -> None:
-    """Write a job event log: (code, seconds after the start, job id, node)."""
-    with open(folder / layout.JOB_LOG, "w", encoding="utf-8") as log:
+    """Add to a job event log: (code, seconds after the start, job id, node)."""
+    with open(folder / layout.JOB_LOG, "a", encoding="utf-8") as log:
         for code, at, job, node in events:
             cluster, proc = map(int, job.split("."))
             log.write(f"{code} ({cluster:03d}.{proc:03d}.000) {datetime.fromtimestamp(BEGIN_S + at)} Job did.\n")

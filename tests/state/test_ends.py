@@ -134,15 +134,14 @@ def test_a_campaign_of_an_earlier_version_sends_the_new_message(tmp_path: Path) 
 def test_a_solution_without_statistics_ends_as_starved(folder: str) -> None:
     """A Millepede job without enough entries for any parameter ends the campaign as starved, with its reason."""
     why = "insufficient statistics: of 60 tracks no free parameter has enough"
-    post = {
-        **FAILED,
-        "node": MILLE,
-        "job_id": "14.1",
-        "ret": exit_codes.STATISTICS,
-        "exit": exit_codes.FATAL,
-        "reason": why,
-    }
-    assert take(folder, PRE, DONE, {**PRE, "node": MILLE}, post, {**FINAL, "dag_status": 2}) == [0, 0, 0, 43, 2]
+    post = {**FAILED, "node": MILLE, "job_id": "14.1", "ret": exit_codes.STATISTICS, "exit": exit_codes.FATAL}
+    assert take(folder, PRE, DONE, {**PRE, "node": MILLE}, post | {"reason": why}, {**FINAL, "dag_status": 2}) == [
+        0,
+        0,
+        0,
+        43,
+        2,
+    ]
     assert state(folder) == "starved"
     with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
         assert queries.last_reason(db) == why

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from memory import Memory, comparable, rows_of
 from properties import SOAK, examples
+from taking import stages
 
 from faser_align.campaign import layout
 from faser_align.fsm import next_message
@@ -43,14 +44,7 @@ RECORD = make_campaign(
     Path(TEMPLATE.name, "campaign"),
     files=len(FILES),
     config={
-        "stages": [
-            {
-                "name": f"stage {stage}",
-                "iterations": sum(s == stage for s, _ in ITERATIONS),
-                "steps": [{"name": "IFT", "fix": []}],
-            }
-            for stage in range(1, STAGES + 1)
-        ],
+        "stages": stages(*Counter(stage for stage, _ in ITERATIONS).values()),
         "reconstruction": {"min_files": 0.5},
         "notify": {"targets": list(TARGETS), "events": ["end", "held", "lost"]},
     },
@@ -352,9 +346,7 @@ class Stories(RuleBasedStateMachine):
         if told:
             name = "submitted" if first else "resumed"
             self.put({**BASE, "phase": "control", "event": name, "dag_id": f"{self.dagman}.0"})
-        self.at = {node: state if state == "done" else "ready" for node, state in self.at.items()} or dict.fromkeys(
-            ABOUT, "ready"
-        )
+        self.at = {node: "done" if self.at.get(node) == "done" else "ready" for node in ABOUT}
         self.retry, self.jobs, self.again = dict.fromkeys(ABOUT, 0), {}, []
         self.past = [event for event in self.past if event["phase"] == "post"]  # also of the previous DAGMan
 

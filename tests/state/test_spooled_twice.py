@@ -38,14 +38,8 @@ def test_a_file_that_outlives_its_hook_is_not_taken_in_again(folder: str, monkey
 
 
 ODD: list[Any] = [
-    *[
-        "",
-        '{"phase": "pre", "no',
-        "\udcff\udcfe",
-        [1],
-        {"phase": "dance"},
-        {"phase": "pre", "node": 7, "dag_id": "12.0"},
-    ],
+    *["", '{"phase": "pre", "no', "\udcff\udcfe", [1]],
+    *[{"phase": "dance"}, {"phase": "pre", "node": 7, "dag_id": "12.0"}],
     *[{**PRE, "node": "reco_s9_i01_00400"}, {**PRE, "retry": 10**30}, {**PRE, "dag_id": {}}],
     *[verdict("go_on", criteria="[", metrics="{"), None],
 ]
