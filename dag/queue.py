@@ -159,7 +159,7 @@ def _job(ad: Mapping[str, Any], now_s: float) -> DagmanJob:
 
 
 def _crashes(ad: Mapping[str, Any], now_s: float) -> bool:
-    """Return how often DAGMan ended soon after its start with a status after which HTCondor restarts it."""
+    """Return whether DAGMan ended soon after each start with a status after which HTCondor restarts it."""
     started, before = ad.get("JobCurrentStartDate", 0), ad.get("JobLastStartDate", 0)
     pause_s = _cool_down_s(ad, now_s)
     return bool(
