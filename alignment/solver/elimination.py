@@ -13,11 +13,6 @@ import numpy as np
 from faser_align.alignment.arrays import FloatArray
 
 
-def order(labels: Sequence[Sequence[int]]) -> list[int]:
-    """Return the constraints' numbers in the order of elimination; ``labels`` as in ``groups``."""
-    return [number for group in groups(labels) for number in group]
-
-
 def groups(labels: Sequence[Sequence[int]]) -> list[list[int]]:
     """Return the numbers of constraints that share labels, in pede's order.
 

@@ -1,11 +1,12 @@
 """Combine steering options and labels of the binaries to the problem that the built-in solver solves."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray, IntArray
-from faser_align.alignment.solver.elimination import order
+from faser_align.alignment.solver.elimination import groups
 from faser_align.alignment.solver.global_fit import Constraints
 from faser_align.alignment.solver.local_constraints import Form, LocalConstraints
 from faser_align.alignment.solver.passes import Parameters, Pass
@@ -231,7 +232,7 @@ def _constraints(
     free = set(parameters.labels[variable].tolist())
     labels = [[label for label, factor in terms if factor] for _, terms in steering.constraints]
     rows, values, empty = [], [], []
-    for number in order(labels):
+    for number in chain.from_iterable(groups(labels)):
         value, terms = steering.constraints[number]
         if free.isdisjoint(labels[number]):
             empty.append(number)
