@@ -38,7 +38,7 @@ def read_records(path: Name, block_bytes: int = BLOCK_BYTES) -> Records:
     """
     parts = [Records(np.zeros(0), np.zeros(0, np.int32), np.zeros(1, np.int64))]
     for block in iterate_blocks(path, block_bytes):
-        parts.append(_gather(block))
+        parts.append(gather(block))
         _check(parts[-1], path, block.first)
     sizes = np.concatenate([np.diff(part.offsets) for part in parts])
     return Records(
@@ -48,7 +48,7 @@ def read_records(path: Name, block_bytes: int = BLOCK_BYTES) -> Records:
     )
 
 
-def _gather(block: Block) -> Records:
+def gather(block: Block) -> Records:
     """Return the records of a block: n float32 or, where L is negative, float64 values, then n indices."""
     values, indices, sizes = [], [], []
     for start, length in zip(block.starts.tolist(), block.lengths.tolist(), strict=True):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from faser_align.alignment.arrays import BoolArray, Int32Array, IntArray
 from faser_align.alignment.mille.blocks import Block, MilleError
-from faser_align.alignment.mille.records import Records, measurement_markers
+from faser_align.alignment.mille.records import Records, gather, measurement_markers
 from faser_align.alignment.solver.label_sets import LabelSets
 
 Floats = npt.NDArray[Any]  # float32 as in the file, or float64 for its double records
@@ -212,21 +212,16 @@ def _columns(block: Block) -> tuple[Int32Array, Floats, IntArray]:
     """Return indices and values of all words except each record's first one, which has no meaning."""
     words, sizes = block.words, np.abs(block.lengths) // 2 - 1
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    starts, doubles = block.starts, block.lengths < 0
     if _is_plain(block):
-        words = words[starts[0] : starts[-1] + 2 * sizes[-1] + 3]
+        words = words[block.starts[0] : block.starts[-1] + 2 * sizes[-1] + 3]
         # a record has its length, an unused value, the values, an unused index, and the indices
         parts = np.stack([np.full_like(sizes, 2), sizes, np.ones_like(sizes), sizes], axis=1).ravel()
         is_value, is_index = (np.tile(of, len(sizes)) for of in ([False, True, False, False], [False] * 3 + [True]))
         return words[np.repeat(is_index, parts)], words.view("<f4")[np.repeat(is_value, parts)], offsets
-    triples = list(zip(starts.tolist(), (sizes + 1).tolist(), doubles.tolist(), strict=True))
-    indices = np.concatenate([words[s + (3 if double else 2) * n - n + 2 :][: n - 1] for s, n, double in triples])
-    values = [
-        words[s + 1 : s + 1 + (2 * n if double else n)].view("<f8" if double else "<f4")[1:] for s, n, double in triples
-    ]
-    if not doubles.any():
-        return indices, np.concatenate(values), offsets
-    return indices, np.concatenate([np.asarray(value, np.float64) for value in values]), offsets
+    records = gather(block)
+    keep = np.ones(len(records.indices), np.bool_)
+    keep[records.offsets[:-1]] = False
+    return records.indices[keep], records.values[keep], offsets
 
 
 def _with_nan(block: Block, values: Floats, offsets: IntArray) -> IntArray:
