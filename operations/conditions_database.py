@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, cast
+from typing import Any, NamedTuple, cast
 
 import faser_align
 from faser_align.campaign import layout
@@ -35,27 +35,7 @@ class Typed(NamedTuple):
     force: bool
 
 
-class Description(TypedDict):
-    """Content of ``export.json``; ``reference/formats.toml`` explains the keys."""
-
-    format: int
-    constants: str
-    sha256: str
-    database: str
-    catalog: str
-    pool: list[str]
-    tag: str
-    folder_tag: str
-    written: str
-    geometry: str
-    instance: str
-    source: str
-    version: str
-    runs: list[int]
-    campaign: str
-
-
-def export(constants: Path, typed: Typed) -> Description:
+def export(constants: Path, typed: Typed) -> dict[str, Any]:
     """Write the folder ``typed.output``: the text, database, POOL files, and ``export.json`` about them; return its content.
 
     Args:
@@ -87,7 +67,7 @@ def export(constants: Path, typed: Typed) -> Description:
     return described
 
 
-def _fill(new: Path, constants: Path, record: Manifest, tag: str, runs: list[int], campaign: str) -> Description:
+def _fill(new: Path, constants: Path, record: Manifest, tag: str, runs: list[int], campaign: str) -> dict[str, Any]:
     """Write everything except the description into the folder ``new``, and return the description."""
     from faser_align.dag.wrapper import conditions, render_wrapper
 

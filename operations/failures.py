@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
@@ -81,18 +81,9 @@ def named(row: queries.Row, hosts: dict[str, str], on_hold: Collection[str]) -> 
         name, _, cure = known
     else:
         name, cure = row["why"].partition(":")[0] or f"exit status {ret}", exit_codes.cure(row["why"], ret)
-    return {
-        "node": row["node"],
-        "attempt": row["attempt"],
-        "utc": row["utc"],
-        "job_id": row["job_id"],
-        "state": row["state"],
-        "why": row["why"],
-        "name": name,
-        "cure": cure,
-        "return": ret,
-        "host": hosts.get(row["job_id"], ""),
-    }
+    stored: Any = {key: row[key] for key in ("node", "attempt", "utc", "job_id", "state", "why")}
+    attempt: FailedAttempt = stored | {"name": name, "cure": cure, "return": ret, "host": hosts.get(row["job_id"], "")}
+    return attempt
 
 
 def _hosts(folder: str) -> dict[str, str]:

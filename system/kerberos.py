@@ -4,6 +4,7 @@ HTCondor's credmon stores it as a file in MIT's format 4 (MIT Kerberos, "Credent
 saves a script from starting ``klist``, and gives the end of the ticket.
 """
 
+import io
 import os
 import struct
 from datetime import UTC, datetime
@@ -81,12 +82,13 @@ def read(path: str) -> Ticket | None:
         data = file.read()
     if data[:2] != MAGIC:
         raise ValueError(f"{path} is not a credential cache of MIT's format 4")
-    cache = _Reader(data, 2)
+    cache = _Cache(data)
     try:
+        cache.seek(len(MAGIC))
         cache.skip(cache.number("H"))  # header
         principal = cache.principal()
         tickets = []
-        while cache.at < len(data):
+        while cache.tell() < len(data):
             server, times = cache.credential()
             if server.startswith("krbtgt/"):
                 tickets.append(Ticket(principal, times[1] or times[0], times[2], times[3]))
@@ -95,27 +97,20 @@ def read(path: str) -> Ticket | None:
     return max(tickets, key=lambda ticket: ticket.end, default=None)
 
 
-class _Reader:
+class _Cache(io.BytesIO):
     """Reads a cache's numbers (big-endian) and counted strings in sequence."""
 
-    def __init__(self, data: bytes, at: int) -> None:
-        self.data, self.at = data, at
-
     def number(self, kind: str) -> int:
-        value: int
-        (value,) = struct.unpack_from(f">{kind}", self.data, self.at)
-        self.at += struct.calcsize(f">{kind}")
-        return value
+        return int(struct.unpack(f">{kind}", self.read(struct.calcsize(f">{kind}")))[0])
 
     def skip(self, size: int) -> None:
-        self.at += size
+        self.seek(size, io.SEEK_CUR)
 
     def text(self) -> str:
         size = self.number("I")
-        found = self.data[self.at : self.at + size]
+        found = self.read(size)
         if len(found) < size:
             raise struct.error("it ends within a string")
-        self.skip(size)
         return found.decode()
 
     def principal(self) -> str:
