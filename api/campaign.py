@@ -10,8 +10,7 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.fsm import table
 from faser_align.fsm.errors import UserError
-from faser_align.fsm.metrics import Metrics
-from faser_align.fsm.quality import Quality
+from faser_align.fsm.metrics import Metrics, Quality
 from faser_align.pages.figures.plot import Plot
 from faser_align.state import facts, queries, registry
 

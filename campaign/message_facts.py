@@ -7,8 +7,7 @@ texts may contain anything that a program printed.
 from typing import TypedDict
 
 from faser_align.campaign.next_steps import Step
-from faser_align.fsm.metrics import Group, Mode
-from faser_align.fsm.quality import Quality
+from faser_align.fsm.metrics import Group, Mode, Quality
 
 
 class Largest(TypedDict, total=False):

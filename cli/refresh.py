@@ -15,7 +15,7 @@ from faser_align.alignment.quality import describe as numbers
 from faser_align.alignment.quality import grades
 from faser_align.cli import main as commandline
 from faser_align.config import describe as configuration
-from faser_align.fsm import diagram, exit_codes, picture, table
+from faser_align.fsm import diagram, exit_codes, table
 from faser_align.fsm.errors import UserError
 from faser_align.operations.waiting import STATUSES, STUCK, TIMEOUT
 from faser_align.predecessor.rules import key_tables
@@ -43,8 +43,8 @@ def pages() -> dict[str, str]:
         "exit-statuses.md": with_symbols(statuses_page()),
         "schema.md": with_symbols(store.schema_page()),
         "states.md": with_symbols(states_page()),
-        "images/campaign.svg": picture.svg("campaign"),
-        "images/node.svg": picture.svg("node"),
+        "images/campaign.svg": diagram.svg("campaign"),
+        "images/node.svg": diagram.svg("node"),
     }
 
 
@@ -139,7 +139,7 @@ def states_page() -> str:
     parts = (("campaign", "a campaign", meanings.STATES), ("node", "a node", meanings.NODE_STATES))
     for which, whose, states in parts:
         rows = diagram.rows(which)
-        lines += ["", f"## States of {whose}", "", f"![{picture.layout(which)['said']}](images/{which}.svg)", ""]
+        lines += ["", f"## States of {whose}", "", f"![{diagram.layout(which)['said']}](images/{which}.svg)", ""]
         lines += ["| state | meaning |", "|---|---|", *(f"| `{state}` | {said} |" for state, said in states.items())]
         lines += ["", f"## Events of {whose}", "", "| event | what happened | from | to |", "|---|---|---|---|"]
         for event in dict.fromkeys(row[1] for row in rows):

@@ -4,9 +4,34 @@ Scripts start without this module: only type checkers and jobs read it. ``alignm
 A key may be missing: metrics of older versions, imported ones and those of a validation do not have all of them.
 """
 
-from typing import TypedDict
+from typing import Any, Literal, TypedDict
 
-from faser_align.fsm.quality import Quality
+Grade = Literal["good", "look", "bad"]
+
+
+class Line(TypedDict):
+    """A line of the quality block: what is known (``text``, numbers in ``values``), grade with criterion and source, and figure.
+
+    ``short`` is the line as part of the sentence.
+    """
+
+    name: str
+    title: str
+    grade: Grade
+    text: str
+    short: str
+    criterion: str
+    source: str
+    figure: str
+    values: dict[str, Any]
+
+
+class Quality(TypedDict):
+    """The quality of an iteration's constants: the worst grade, all lines, and the sentence that joins them."""
+
+    grade: Grade
+    sentence: str
+    lines: list[Line]
 
 
 class Difference(TypedDict):

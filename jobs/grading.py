@@ -6,8 +6,7 @@ from pathlib import Path
 
 from faser_align.alignment.quality.grades import Limits, Subject, assess, unvalidated
 from faser_align.campaign import layout
-from faser_align.fsm.metrics import Metrics
-from faser_align.fsm.quality import Quality
+from faser_align.fsm.metrics import Metrics, Quality
 from faser_align.jobs.program import Iteration
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
-from faser_align.fsm.quality import Quality
+from faser_align.fsm.metrics import Quality
 
 
 class HeldJob(TypedDict):

@@ -26,7 +26,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.campaign.next_steps import Step, next_steps
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
-from faser_align.fsm.quality import Quality
+from faser_align.fsm.metrics import Quality
 from faser_align.pages import nodetimes
 from faser_align.pages.troubles import Trouble, troubles
 from faser_align.pool.tools import release_held

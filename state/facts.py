@@ -15,8 +15,7 @@ from faser_align.state.outbox import Claim
 
 if TYPE_CHECKING:
     from faser_align.campaign.message_facts import Entry, Facts, Largest, Row, Saved
-    from faser_align.fsm.metrics import Metrics, Mode
-    from faser_align.fsm.quality import Quality
+    from faser_align.fsm.metrics import Metrics, Mode, Quality
 
 
 def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":

@@ -21,9 +21,8 @@ from faser_align.alignment.quality.notes import FIELD_SIGMA_MAX, MAGNETS, field_
 from faser_align.campaign.data import HOLD_BACK_MIN
 from faser_align.campaign.layout import raw_name
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.fsm.metrics import Metrics, Module
+from faser_align.fsm.metrics import Grade, Line, Metrics, Module, Quality
 from faser_align.fsm.plural import count, first_of
-from faser_align.fsm.quality import Grade, Line, Quality
 from faser_align.system.formatting import in_sigma, percent, rounded, size, with_error
 
 ACROSS_UM, ALONG_UM = 23.1, 580.0  # resolution of a hit across the strips, of a space point along them

@@ -367,9 +367,8 @@ def diagram(
     Example: faser-align diagram --format svg > states.svg
     """
     from faser_align.fsm import diagram as drawing
-    from faser_align.fsm import picture
 
-    forms = {"mermaid": drawing.mermaid, "dot": drawing.dot, "svg": picture.svg}
+    forms = {"mermaid": drawing.mermaid, "dot": drawing.dot, "svg": drawing.svg}
     if form not in forms:
         raise UserError(f"--format {form}: must be mermaid, dot or svg")
     typer.echo(forms[form]("node" if node else "campaign"), nl=False)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from faser_align.alignment.quality.grades import DESCRIBED, Limits, Subject, assess, criterion, unvalidated
-from faser_align.fsm.quality import Line
+from faser_align.fsm.metrics import Line
 
 LIMITS = Limits()
 KEYS = [f"0{layer}{module}" for layer in range(3) for module in range(8)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faser_align.fsm import diagram, exit_codes, machine, picture, table
+from faser_align.fsm import diagram, exit_codes, machine, table
 
 EVENTS = sorted({event for _, event, _ in table.CAMPAIGN})
 
@@ -75,11 +75,11 @@ def test_the_diagram_shows_every_transition(which: str) -> None:
 @pytest.mark.parametrize("which", ["campaign", "node"])
 def test_the_picture_has_the_transitions_of_the_table_and_no_other(which: str) -> None:
     """The arrows of the picture are the rows of the table, each once, between states that it draws."""
-    layout = picture.layout(which)
+    layout = diagram.layout(which)
     drawn = [(a, event, arrow["to"]) for arrow in layout["arrows"] for a in arrow["from"] for event in arrow["by"]]
     assert sorted(drawn) == sorted(diagram.rows(which))
     assert set(layout["states"]) == {state for a, _, b in drawn for state in (a, b)}
-    ElementTree.fromstring(picture.svg(which))
+    ElementTree.fromstring(diagram.svg(which))
 
 
 @pytest.mark.parametrize(

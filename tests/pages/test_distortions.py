@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from faser_align.examples import distortions
-from faser_align.fsm.quality import Line
+from faser_align.fsm.metrics import Line
 from faser_align.pages.collect import collect
 from faser_align.pages.figures import distributions, elements
 from faser_align.pages.figures.plot import Plot
