@@ -19,12 +19,15 @@ from faser_align.dag.plan import campaign_name, check_place, check_programs, che
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.fsm.plural import count
 from faser_align.operations import checks_places as places
-from faser_align.operations import interpreters
 from faser_align.operations.checking import Check, CheckContext, Doubt, Failed
 from faser_align.operations.submission import check_targets
+from faser_align.system.read import text_of
 from faser_align.system.site_tools import AbsentError
 
 START_WAIT_S = 60
+# A Python for public HTCondor jobs on AlmaLinux 9 that needs no setup.sh; profile and page for lxplus name it, too.
+ON_CVMFS = "/cvmfs/sft.cern.ch/lcg/views/LCG_107/x86_64-el9-gcc13-opt/bin/python3"
+SHARED = ("/afs/", "/cvmfs/", "/eos/")  # file systems; only the probe shows whether the access point has them
 
 Looked = str | tuple[str, list[str]]
 
@@ -175,9 +178,35 @@ def _interpreters(look: CheckContext) -> str:
         raise AbsentError("the pool is on this machine")
     hooks, jobs = (path or sys.executable for path in (look.config.python.hooks, look.config.python.jobs))
     keys = {hooks: "python.hooks", jobs: "python.jobs"} if hooks != jobs else {hooks: "python.hooks and python.jobs"}
-    if doubts := [text for path, key in keys.items() if (text := interpreters.doubt(key, path))]:
+    if doubts := [text for path, key in keys.items() if (text := _doubt_of(key, path))]:
         raise Doubt("; ".join(doubts))
-    return ", ".join(f"{path} made from {interpreters.base_of(path)}" for path in keys)
+    return ", ".join(f"{path} made from {base_of(path)}" for path in keys)
+
+
+def base_of(path: str) -> str:
+    """Return the Python from which the virtual environment of the Python at ``path`` was made; itself outside one."""
+    # In a virtual environment the interpreter is a link to the base; otherwise pyvenv.cfg names its folder.
+    real = os.path.realpath(path)
+    for folder in (os.path.dirname(real), os.path.dirname(os.path.dirname(real))):
+        for key, _, home in (line.partition("=") for line in text_of(f"{folder}/pyvenv.cfg").splitlines()):
+            if key.strip() == "home":
+                return os.path.realpath(os.path.join(home.strip(), os.path.basename(real)))
+    return real
+
+
+def _doubt_of(key: str, path: str) -> str:
+    """Return a sentence if other machines may lack the Python at ``path``, the value of ``key``, else an empty string."""
+    if not path.startswith(SHARED):
+        return (
+            f"{key} = {path} is on this machine's local disk, which the access point and execute nodes cannot read; "
+            "install faser-align in a virtual environment on AFS"
+        )
+    if not (base := base_of(path)).startswith(SHARED):
+        return (
+            f"the virtual environment of {key} = {path} uses {base}, which is on this machine's local disk; "
+            f"test it with `faser-align check --probe`, or create it with a Python on CVMFS such as {ON_CVMFS}"
+        )
+    return ""
 
 
 def _start(command: list[str], key: str, what: str) -> None:

@@ -18,7 +18,6 @@ from faser_align.fsm.plural import count
 from faser_align.operations import dagman, lifecycle, limits, snapshot
 from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, create, queries, spool
-from faser_align.state.upgrade import bring_up_to_date
 from faser_align.system import atomic
 
 ITERATIONS_MAX = 99  # names of nodes and folders have two digits
@@ -78,7 +77,7 @@ def extend(folder: str, iterations: int, *, dry_run: bool = False) -> Extended:
         lifecycle.await_departure(record, state)
         dagman.refuse_second(record, "extend")
         schedd = dagman.schedd_of(record)
-        bring_up_to_date(folder)
+        create.bring_up_to_date(folder)
         cluster, warnings = _carry_out(folder, added, schedd)
     return planned._replace(cluster=cluster, warnings=warnings)
 

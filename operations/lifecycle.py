@@ -15,7 +15,6 @@ from faser_align.fsm.errors import CampaignError, StoreError, UserError
 from faser_align.operations import dagman, notice, snapshot, waiting
 from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, create, database, queries
-from faser_align.state.upgrade import bring_up_to_date
 from faser_align.system import atomic, program
 
 END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the snapshot may be out of date
@@ -157,7 +156,7 @@ def resume(folder: str) -> Submitted:
         schedd = dagman.schedd_of(record)
         from faser_align.dag.submit import resume_dag
 
-        bring_up_to_date(folder)
+        create.bring_up_to_date(folder)
         _make_folders(record)
         with queries.published(folder) as db:
             over = [node["node"] for node in queries.nodes(db, "done", "lost")]  # PRE knows which nodes to skip

@@ -1,5 +1,6 @@
 """Create the state database of a new campaign, and report submissions of DAGMan to the scripts."""
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -88,3 +89,33 @@ def begin(db: sqlite3.Connection, record: Manifest, now: str, host: str) -> None
         "INSERT INTO history VALUES (NULL, ?, 'campaign', '', 'created', ?, '', 0, 0, '', 0, '', '', ?, ?)",
         (now, table.INITIAL, host, json.dumps(facts)),
     )
+
+
+def bring_up_to_date(folder: str) -> bool:
+    """Migrate the database of the campaign in ``folder`` to the newest schema, and publish it.
+
+    Only while no DAGMan of the campaign is in the queue: its scripts would wait for it. If killed it leaves the database
+    unchanged.
+
+    Returns:
+        Whether there was anything to migrate, or no redo log.
+
+    Raises:
+        StoreError: a newer program has changed the database, or it cannot be read or written.
+    """
+    try:
+        with contextlib.closing(database.QueueLock(f"{folder}/{layout.STATE_LOCK}", database.QUEUE_S_MAX)):
+            with contextlib.closing(database.connect(folder)) as db:
+                database.refuse_newer(db)
+                old = db.execute("PRAGMA user_version").fetchone()[0] < database.SCHEMA
+            if not old and os.path.exists(f"{folder}/{layout.REDO}"):
+                return False
+            if old:
+                from faser_align.state import schema
+
+                schema.migrate(f"{folder}/{layout.STATE}")
+            redolog.begin(folder)  # its statements have the new schema
+        publish.publish(folder)
+    except (sqlite3.Error, OSError) as problem:
+        raise StoreError(f"the state database {folder}/{layout.STATE} cannot be migrated: {problem}") from problem
+    return True

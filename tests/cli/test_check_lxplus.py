@@ -15,7 +15,7 @@ from nowhere import no_job_begins
 from receivers import mattermost
 
 from faser_align.notifiers.mailbox import Mailbox
-from faser_align.operations import interpreters
+from faser_align.operations import checks
 from faser_align.pool.personal import Pool
 
 DATA = ("-y", "2023", "-r", "11705", "-f", "400-402")
@@ -191,14 +191,14 @@ def test_a_python_that_other_machines_lack_is_doubted(
 ) -> None:
     """check warns of a virtual environment or its base on a local disk; one on AFS made from CVMFS is ok."""
     afs, cvmfs, local = (lxplus.folder / name for name in ("afs", "cvmfs/sft/bin", "usr/bin"))
-    monkeypatch.setattr(interpreters, "SHARED", (f"{afs}/", f"{lxplus.folder}/cvmfs/"))
+    monkeypatch.setattr(checks, "SHARED", (f"{afs}/", f"{lxplus.folder}/cvmfs/"))
     for folder in (cvmfs, local):
         folder.mkdir(parents=True)
         (folder / "python").write_text("#!/bin/sh\n")
     good = virtual_environment(afs / "good", cvmfs / "python")
     copied = virtual_environment(afs / "copied", cvmfs / "python", copied=True)
     for python, base in ((good, cvmfs), (copied, cvmfs), (local / "python", local)):
-        assert interpreters.base_of(str(python)) == str(base / "python")
+        assert checks.base_of(str(python)) == str(base / "python")
     config = Path("faser-align.toml")
     text = config.read_text()
     for python, said in (
@@ -217,7 +217,7 @@ def test_a_python_that_other_machines_lack_is_doubted(
         found = look(plain_command)["interpreters"]
         assert (found["result"], said in found["text"]) == ("warning" if said else "ok", True), found
         assert ("python.jobs" in found["text"]) == bool(said)
-        assert not said.startswith("uses") or interpreters.ON_CVMFS in found["text"]
+        assert not said.startswith("uses") or checks.ON_CVMFS in found["text"]
     config.write_text(text)
     assert look(plain_command)["interpreters"]["text"] == "the pool is on this machine"
 

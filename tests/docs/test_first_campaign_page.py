@@ -18,7 +18,7 @@ from faser_align.alignment.parameters.constants import read_constants
 from faser_align.cli.show import draw
 from faser_align.config.profiles import profile_text
 from faser_align.notifiers.mailbox import Mailbox
-from faser_align.operations import interpreters
+from faser_align.operations import checks
 from faser_align.pool.personal import Pool
 
 ROOT = Path(__file__).parents[2]
@@ -181,8 +181,8 @@ def desk(
 
 def test_the_same_python_is_named_everywhere() -> None:
     """The page, the profile of init and check's warning name the same Python on CVMFS."""
-    assert f"base={interpreters.ON_CVMFS} " in PAGE.read_text()
-    assert f"#     {interpreters.ON_CVMFS}\n" in profile_text("lxplus")
+    assert f"base={checks.ON_CVMFS} " in PAGE.read_text()
+    assert f"#     {checks.ON_CVMFS}\n" in profile_text("lxplus")
 
 
 def test_the_first_campaign_can_be_followed(desk: Desk) -> None:

@@ -14,7 +14,7 @@ from recorded import unpack
 
 from faser_align.campaign import layout
 from faser_align.operations.command_lock import alone
-from faser_align.state import control_requests, create, database, publish, queries, spool, upgrade
+from faser_align.state import control_requests, create, database, publish, queries, spool
 from faser_align.state.repair import rebuild
 from faser_align.system import atomic
 
@@ -124,7 +124,7 @@ def test_a_migrated_or_copied_database_belongs_to_the_owner(record: dict[str, An
     folder = record["folder"]
     make_old(folder)
     os.chmod(f"{folder}/{layout.STATE}", 0o644)
-    assert upgrade.bring_up_to_date(folder)
+    assert create.bring_up_to_date(folder)
     assert opened_by_others(Path(folder)) == []
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy, copy_function=shutil.copyfile)

@@ -14,7 +14,7 @@ from stored import change, dump
 from taking import DONE, PRE, take
 
 from faser_align.campaign import layout
-from faser_align.state import database, publish, redolog, upgrade, verify
+from faser_align.state import create, database, publish, redolog, verify
 from faser_align.state.repair import rebuild as repair
 
 Record = dict[str, Any]
@@ -169,7 +169,7 @@ def test_an_older_campaign_gets_a_redo_log(tmp_path: Path) -> None:
     take(folder, PRE)
     assert not Path(folder, layout.REDO).exists()
     assert differences(folder) == redolog.Comparison([])
-    assert upgrade.bring_up_to_date(folder)
+    assert create.bring_up_to_date(folder)
     take(folder, DONE)
     assert differences(folder) == redolog.Comparison([])
-    assert not upgrade.bring_up_to_date(folder)
+    assert not create.bring_up_to_date(folder)

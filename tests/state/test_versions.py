@@ -17,7 +17,7 @@ from stored import LATER, change, change_by_hand, dump, rows
 
 from faser_align.campaign import layout
 from faser_align.fsm.errors import StoreError
-from faser_align.state import database, publish, queries, schema, spool, upgrade, verify, views
+from faser_align.state import create, database, publish, queries, schema, spool, verify, views
 
 STORES = Path(__file__).parents[1] / "data" / "stores"
 RELEASED = sorted(folder.name for folder in STORES.iterdir() if folder.is_dir())
@@ -98,8 +98,8 @@ def test_an_old_store_is_migrated_and_sound(kept: str, tmp_path: Path) -> None:
     folder = record["folder"]
     with queries.published(folder) as db:
         rows = {name: queries.rows(db, f"SELECT * FROM {name}") for name in ("history", "nodes", "outbox", "events")}
-    assert upgrade.bring_up_to_date(folder)
-    assert not upgrade.bring_up_to_date(folder)
+    assert create.bring_up_to_date(folder)
+    assert not create.bring_up_to_date(folder)
     with queries.published(folder) as db:
         assert verify.findings(db) == []
         assert {name: queries.rows(db, f"SELECT * FROM {name}") for name in rows} == rows
@@ -224,7 +224,7 @@ def test_a_migration_waits_for_a_writer(tmp_path: Path) -> None:
     db.execute("BEGIN IMMEDIATE")
     db.execute("UPDATE campaign SET updated_utc = 'late'")
     with concurrent.futures.ThreadPoolExecutor(1) as other:
-        migrated = other.submit(upgrade.bring_up_to_date, folder)
+        migrated = other.submit(create.bring_up_to_date, folder)
         time.sleep(0.3)
         assert not migrated.done()
         db.execute("COMMIT")
@@ -247,10 +247,10 @@ def test_a_command_refuses_a_newer_store(newer: dict[str, Any], words: tuple[str
 def test_a_newer_store_is_not_migrated(newer: dict[str, Any]) -> None:
     """resume, extend and repair refuse a newer database, and a missing one, in one sentence."""
     with pytest.raises(StoreError, match=f"has schema {FUTURE}.*use the newer version"):
-        upgrade.bring_up_to_date(newer["folder"])
+        create.bring_up_to_date(newer["folder"])
     Path(newer["folder"], layout.STATE).unlink()
     with pytest.raises(StoreError, match="cannot be migrated: unable to open database file"):
-        upgrade.bring_up_to_date(newer["folder"])
+        create.bring_up_to_date(newer["folder"])
 
 
 @pytest.mark.parametrize(
