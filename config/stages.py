@@ -1,5 +1,7 @@
 """Expand the configured stages to those that a campaign runs."""
 
+from pathlib import Path
+
 from faser_align.config.schema import Config
 from faser_align.config.solving import Stage, Step
 from faser_align.config.stage_types import UsedStage, UsedStep
@@ -45,8 +47,7 @@ def _step(step: Step) -> UsedStep:
 
 def _own_text(step: Step) -> str:
     try:
-        with open(step.parameters, encoding="utf-8") as file:
-            return file.read()
+        return Path(step.parameters).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(

@@ -7,6 +7,7 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from faser_align.alignment.parameters.constants import parse_constants, read_constants
 from faser_align.alignment.pede.keywords import check_lines
@@ -222,8 +223,7 @@ def _start_constants(config: Config) -> tuple[bytes, str]:
     if not path:
         raise UserError("there are no initial constants; set campaign.constants, or add --constants FILE")
     try:
-        with open(path, "rb") as file:
-            content = file.read()
+        content = Path(path).read_bytes()
         parse_constants(content.decode(), path)
     except OSError as error:
         raise UserError(

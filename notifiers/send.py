@@ -1,7 +1,7 @@
 """Deliver a message to a target through apprise, which reports failures instead of raising them."""
 
 from collections.abc import Collection, Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from faser_align.notifiers.formats import line
 from faser_align.notifiers.message import Message
@@ -71,13 +71,13 @@ def _send(
         if is_webhook(service):
             return (yield from send_post(service, message, reached))
     with heard() as records, http_statuses() as statuses:
-        accepted = service.notify(notify_type=message.tone, **_content(target, service, message))
+        accepted = service.notify(notify_type=message.tone, **_content(target, message))
     if not accepted:
         return Answer(False, complaint(records))
     return Answer(True, f"HTTP status {statuses[-1]}" if statuses else "")
 
 
-def _content(target: Target, service: Any, message: Message) -> dict[str, str]:
+def _content(target: Target, message: Message) -> dict[str, str]:
     """Return apprise's arguments: Markdown for a Mattermost bot, HTML for encrypted mail, else text."""
     if target.is_mattermost:
         return {"title": "", "body": message.markdown}

@@ -186,5 +186,4 @@ def _hand_on(record: Manifest, added: Extension) -> None:
             f"earlier iteration with {lifecycle.hint('submit --from', record)} and --iteration"
         )
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    with open(result, encoding="utf-8") as file:
-        atomic.write_text(target, file.read())
+    atomic.write_bytes(target, Path(result).read_bytes())

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
@@ -32,16 +33,14 @@ class Parent:
         if "imported" in self.record:
             raise UserError(f"{self.record['name']} was imported, and its configuration is unknown; add --config FILE")
         try:
-            with open(f"{self.folder}/{layout.CONFIG}", encoding="utf-8") as file:
-                text = file.read()
+            text = Path(self.folder, layout.CONFIG).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             text = ""
         return text, validate(self.record["config"], f"{self.record['name']} (or use --config FILE)")
 
     def facts(self) -> ForkedFrom:
         """Return what a child's manifest says about it."""
-        with open(self.constants, "rb") as file:
-            checksum = hashlib.sha256(file.read()).hexdigest()
+        checksum = hashlib.sha256(Path(self.constants).read_bytes()).hexdigest()
         stages = self.record["stages"][: self.stage if self.iteration else self.stage - 1]
         if "imported" in self.record:
             stages = []  # what their steps freed is not known for certain

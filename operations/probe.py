@@ -13,6 +13,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -138,8 +139,7 @@ def _fill(folder: str, look: CheckContext) -> Manifest:
         **({layout.WRAPPER: render_wrapper(record)} if has_wrapper(record) else {}),
     }
     for name, content in files.items():
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-            file.write(content)
+        Path(folder, name).write_text(content, encoding="utf-8")
     return record
 
 
@@ -207,8 +207,7 @@ def _access_point(probe: Probe) -> list[dict[str, str]]:
             )
         how = "DAGMan ended too early" if answered else f"no script of the probe ran within {ANSWER_S_MAX:.0f} s"
         raise CampaignError(f"{how}{_last_words(folder)}")
-    with open(answer, encoding="utf-8") as file:
-        entries: list[dict[str, str]] = json.load(file)
+    entries: list[dict[str, str]] = json.loads(Path(answer).read_text(encoding="utf-8"))
     return entries
 
 

@@ -349,7 +349,7 @@ def _notes(record: Manifest, given: Sequence[changes.Change], stages: Sequence[S
         for number, stage in limits.own(record, change["key"]):
             name = change["key"].rpartition(".")[2]
             yield f"stage {stage!r} has its own {name}, which still applies; set it as stages.{number}.{change['key']}"
-    moved = next((one for one in stages[:-1] if one.stops_after != one.ran and one.stops_after != 0), None)
+    moved = next((one for one in stages[:-1] if one.stops_after not in (one.ran, 0)), None)
     if moved is not None and any(one.stops_after != 0 for one in stages[moved.stage :]):
         yield (
             f"the stages after stage {moved.stage} are judged as they ran: from other constants they could have taken "
