@@ -3,25 +3,13 @@
 from pathlib import Path
 
 import pytest
-from desk import IFT_LOCAL_TOML
+from desk import EXAMPLES, SIMULATION
 from nowhere import no_job_begins
 
 from faser_align.api import Campaign, UserError, submit
 from faser_align.pool.personal import Pool
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-CONFIG = (
-    IFT_LOCAL_TOML
-    + """[campaign]
-constants = "{examples}/ift_misplaced.txt"
-[simulation]
-truth = "{examples}/align_2025.txt"
-tracks = 400
-[convergence]
-min_iterations = 9
-starved_per_parameter = 0.0
-"""
-)
+CONFIG = f"{SIMULATION}[convergence]\nmin_iterations = 9\nstarved_per_parameter = 0.0\n"
 
 
 @pytest.mark.pool

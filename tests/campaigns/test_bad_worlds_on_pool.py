@@ -12,7 +12,7 @@ from typing import NamedTuple
 import forking
 import pytest
 from calypso import Lxplus
-from desk import EXAMPLES, IFT_LOCAL_TOML, Desk
+from desk import EXAMPLES, MISPLACED, NOTIFY, Desk
 from nowhere import no_job_begins
 from properties import SOAK
 from standin import make_pede
@@ -20,22 +20,13 @@ from standin import make_pede
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
 
-COMMON = (
-    IFT_LOCAL_TOML
-    + """[campaign]
-constants = "{examples}/ift_misplaced.txt"
-[convergence]
+COMMON = f"""{MISPLACED}[convergence]
 starved_per_parameter = 0.0
 min_iterations = 9
 stalled_iterations = 9
-[notify]
-targets = ["me"]
-file = "targets.toml"
-events = ["end"]
-[htcondor]
+{NOTIFY}[htcondor]
 retries = 0
 """
-)
 SIMULATION = '[simulation]\ntruth = "{examples}/align_2025.txt"\ntracks = 300\n'
 PEDE = '[solver]\nbackend = "pede"\npede = "{pede}"\n'
 
@@ -111,13 +102,7 @@ def bad_reconstruction(desk: Desk, name: str) -> World:
     lxplus.raw(400, **{key: value for key, value in does.items() if key != "setup"})
     lxplus.orders(*orders)
     full = begin(desk, name, lxplus.toml())
-    wrapper = desk.folder / full / layout.WRAPPER
-    text = wrapper.read_text()
-    head, rest = text.split("\n", 1)
-    new = wrapper.with_name("reconstruct.new")
-    new.write_text(f'{head}\nPATH="{lxplus.bin}:/usr/local/bin:/usr/bin:/bin"\n{rest}')
-    new.chmod(0o755)
-    new.replace(wrapper)
+    lxplus.come_first(desk.folder / full / layout.WRAPPER)
     setup = lxplus.checkout / "setup.sh"
     before = setup.read_text()
     if "setup" in does:

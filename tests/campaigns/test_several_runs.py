@@ -2,28 +2,20 @@
 
 import json
 
-from desk import IFT_LOCAL_TOML, Desk
+from desk import NOTIFY, Desk, simulation
 from nowhere import no_job_begins
 
 from faser_align.campaign import layout
 
 CONFIG = (
-    IFT_LOCAL_TOML
-    + """[campaign]
-constants = "{examples}/ift_misplaced.txt"
-[simulation]
-truth = "{examples}/align_2025.txt"
-tracks = 200
-[reconstruction]
+    simulation(200)
+    + """[reconstruction]
 raw = "{folder}/raw_{{run}}_{{file}}"
 min_files = 0.6
 [convergence]
 starved_per_parameter = 0.0
-[notify]
-targets = ["me"]
-file = "targets.toml"
-events = ["lost", "end"]
 """
+    + NOTIFY.replace('["end"]', '["lost", "end"]')
 )
 RAW = ("011705_00400", "011705_00401", "011706_00001", "011706_00400")
 WEIGHTED = '[solver]\nweights = {{ "011706" = {weight} }}\n'

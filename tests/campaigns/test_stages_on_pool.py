@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from desk import Desk
+from desk import NOTIFY, Desk
 from nowhere import until
 
 from faser_align.campaign import layout
@@ -13,7 +13,7 @@ from faser_align.campaign import layout
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "--name")
 CONFIG = """
 [campaign]
-constants = "{examples}/{constants}"
+constants = "{examples}/ift_misplaced.txt"
 {campaign}
 [simulation]
 truth = "{examples}/align_2025.txt"
@@ -27,10 +27,7 @@ entries = 1
 starved_per_parameter = 0.0
 stalled_iterations = 9
 {convergence}
-[notify]
-targets = ["me"]
-file = "targets.toml"
-events = ["end"]
+{notify}
 {more}
 """
 TWICE = """
@@ -64,16 +61,8 @@ side_mean_um_max = 0.0
 
 
 def configure(desk: Desk, **parts: str) -> None:
-    parts = {
-        "constants": "ift_misplaced.txt",
-        "campaign": "",
-        "tracks": "500",
-        "cut": "0.5",
-        "convergence": "",
-        "more": "",
-        **parts,
-    }
-    desk.configure(CONFIG, **parts)
+    usual = {"campaign": "", "tracks": "500", "cut": "0.5", "convergence": "", "more": "", "notify": NOTIFY}
+    desk.configure(CONFIG, **usual | parts)
 
 
 def verdicts(desk: Desk) -> list[tuple[int, int, str]]:

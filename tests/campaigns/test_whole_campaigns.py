@@ -8,24 +8,20 @@ from pathlib import Path
 
 import pytest
 from campaigns import make_old
-from desk import COMMAND, IFT_LOCAL_TOML, Desk, cluster_of
-from nowhere import no_job_begins
-from receivers import words_of
+from desk import COMMAND, Desk, cluster_of, simulation
+from nowhere import no_job_begins, until
+from receivers import text_of, words_of
+from stored import seen
 
 from faser_align.campaign import layout
-from faser_align.state import queries, schema
+from faser_align.state import schema
 
 NAME = "Y2023_R011705_F400-401"
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400-401")
 CONFIG = (
-    IFT_LOCAL_TOML
-    + """[campaign]
-constants = "{examples}/ift_misplaced.txt"
-[reconstruction]
+    simulation(1500)
+    + """[reconstruction]
 raw = "{raw}"
-[simulation]
-truth = "{examples}/align_2025.txt"
-tracks = 1500
 [notify]
 targets = ["me", "group"]
 file = "targets.toml"
@@ -91,7 +87,7 @@ def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
     assert (desk.campaign / f"{layout.DAG}.rescue001").exists()
     node = layout.reco_node(1, 1, 401)
     (letter,) = desk.mailbox.messages()
-    text = letter.get_body(("plain",)).get_content()
+    text = text_of(letter)
     assert "failed" in letter["Subject"]
     assert node in text
     assert "raw file missing or unreadable" in text
@@ -101,8 +97,7 @@ def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
     (raw / "Faser-Physics-011705-00401.raw").write_text("raw")
     make_old(str(desk.campaign))
     said = desk.run("resume", NAME)
-    with queries.published(str(desk.campaign)) as db:
-        assert schema.applied(db) == schema.names()  # an older program's campaign is migrated
+    assert seen(desk.campaign, schema.applied) == schema.names()  # an older program's campaign is migrated
     desk.wait(NAME, status=10)
     assert desk.dagman(cluster_of(said))["ExitCode"] == 0
     assert desk.read("status", NAME)["state"] == "exhausted"
@@ -121,12 +116,11 @@ def test_a_stopped_campaign_is_removed_and_nothing_ran_while_it_waited(desk: Des
     """While jobs wait in the queue no process of ours runs; stop ends the campaign as removed, and it can be resumed."""
     configure(desk, requirements="false")
     said = desk.run(*SUBMIT)
-    deadline = time.monotonic() + 240
-    while [row["nodes"].get("queued") for row in desk.read("status", NAME)["iterations"][:1]] != [2] or ours_running(
-        desk.folder
-    ):
-        assert time.monotonic() < deadline, ours_running(desk.folder)
-        time.sleep(0.2)
+
+    def queued() -> bool:
+        return [row["nodes"].get("queued") for row in desk.read("status", NAME)["iterations"][:1]] == [2]
+
+    until(lambda: queued() and not ours_running(desk.folder))
     for _ in range(20):
         assert ours_running(desk.folder) == []
         time.sleep(0.1)

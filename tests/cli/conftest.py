@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from calypso import Lxplus
-from campaigns import hook, make_campaign, run_iteration, write_output
+from campaigns import hook, make_campaign, reconstruct, run_iteration
 from commandline import Command, in_process
 
 from faser_align.campaign import layout
@@ -122,9 +122,7 @@ def running(root: Path) -> Record:
     """Make a campaign in its second iteration: one file done, one running."""
     record = make_campaign(root / "running", files=2, name="running")
     run_iteration(record, 1)
-    hook("pre", record["folder"], layout.reco_node(1, 2, 400), 0, 2)
-    write_output(record, 1, 2, 400)
-    hook("post", record["folder"], layout.reco_node(1, 2, 400), 0, 2, 0, "40.0", 0)
+    reconstruct(record, 2, 400, "40.0")
     hook("pre", record["folder"], layout.reco_node(1, 2, 401), 0, 2)
     return record
 

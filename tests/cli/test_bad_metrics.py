@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
-from campaigns import hook, make_campaign, metrics, run_iteration, write_output
+from campaigns import hook, make_campaign, metrics, reconstruct, run_iteration
 from commandline import Command
 from stored import change
 
@@ -51,10 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     record = make_campaign(tmp_path_factory.mktemp("bad") / "c", files=1)
     folder = str(record["folder"])
     run_iteration(record, 1)
-    reco = layout.reco_node(1, 2, 400)
-    hook("pre", folder, reco, 0, 2)
-    write_output(record, 1, 2, 400)
-    hook("post", folder, reco, 0, 2, 0, "102400.0", 0)
+    reconstruct(record, 2, 400, "102400.0")
     hook("pre", folder, layout.mille_node(1, 2), 0, 2)
     return folder
 

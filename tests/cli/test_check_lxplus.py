@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from calypso import Lxplus
-from commandline import Command
+from commandline import Command, add, configure, says
 from nowhere import no_job_begins
-from receivers import mattermost
+from receivers import mattermost, write_targets
 
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.operations import checks
@@ -62,8 +62,7 @@ def test_what_is_missing_is_named_with_its_key_and_cure(plain_command: Command, 
     (raw / "Faser-Physics-011705-00402.raw").unlink()
     lxplus.tool("fs", "Volume Name   Quota   Used %Used   Partition\nuser.me   1000   999   99%   40%")
     lxplus.tool("eos", "#!/bin/sh\necho 'permission denied' >&2\nexit 2\n")
-    config = Path("faser-align.toml")
-    config.write_text(config.read_text() + '[htcondor]\npool = "system"\n')
+    add('[htcondor]\npool = "system"\n')
     found = look(plain_command, *DATA)
     expected = {
         "Calypso": "reconstruction.calypso.reconstruct =",
@@ -74,8 +73,7 @@ def test_what_is_missing_is_named_with_its_key_and_cure(plain_command: Command, 
         "AFS token": "there is no valid AFS token, so HTCondor cannot access your files; run `kinit && aklog`",
     }
     for name, words in expected.items():
-        assert found[name]["result"] == "failed", found[name]
-        assert words in found[name]["text"]
+        says(found[name], "failed", words)
     assert plain_command("check", *DATA).status == 1
 
 
@@ -88,18 +86,14 @@ def test_scripts_that_disagree_with_the_configuration(plain_command: Command, lx
         '#    connection = "sqlite://;schema=FASER-04_ALLP200.db;dbname=CONDBR3"\n'
         'connection = "sqlite://;schema=FASER-05_ALLP200.db;dbname=CONDBR3"\n'
     )
-    found = look(plain_command)["Calypso"]
-    assert found["result"] == "warning"
-    assert "reconstruction.calypso.written = FASER-04_ALLP200.db, but " in (found["text"])
-    config = Path("faser-align.toml")
-    config.write_text(config.read_text().replace("database =", 'written = "FASER-05_ALLP200.db"\ndatabase ='))
+    says(look(plain_command)["Calypso"], "warning", "reconstruction.calypso.written = FASER-04_ALLP200.db, but ")
+    configure("database =", 'written = "FASER-05_ALLP200.db"\ndatabase =')
     reconstruct.write_text(
         'parser.add_argument("--alignment", action="store_true")\nparser.add_argument("--noIFT",\n    default=False)\n'
         'parser.add_argument("-b", "--noBackward", action="store_true")\n'
     )
-    found = look(plain_command)["Calypso"]
-    assert (found["result"], "does not accept --output_level; correct" in found["text"]) == ("warning", True)
-    config.write_text(config.read_text().replace("database =", 'reconstruct_without = ["--output_level"]\ndatabase ='))
+    says(look(plain_command)["Calypso"], "warning", "does not accept --output_level; correct")
+    configure("database =", 'reconstruct_without = ["--output_level"]\ndatabase =')
     assert look(plain_command)["Calypso"]["result"] == "ok"
 
 
@@ -107,12 +101,10 @@ def test_tickets_that_end_soon_and_tools_that_are_absent(
     plain_command: Command, lxplus: Lxplus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A missing ticket fails on CERN's pool, a short one gives a warning; without the tool the check is skipped."""
-    config = Path("faser-align.toml")
-    config.write_text(config.read_text() + '[htcondor]\npool = "system"\n[check]\nticket_h = 1e6\n')
+    add('[htcondor]\npool = "system"\n[check]\nticket_h = 1e6\n')
     assert look(plain_command)["Kerberos"]["result"] == "warning"
     lxplus.tool("klist", "#!/bin/sh\necho 'klist: No credentials cache found' >&2\nexit 1\n")
-    found = look(plain_command)["Kerberos"]
-    assert (found["result"], "run `kinit`" in found["text"]) == ("failed", True)
+    says(look(plain_command)["Kerberos"], "failed", "run `kinit`")
     for name in ("fs", "eos", "klist", "tokens"):
         (lxplus.bin / name).unlink()
     monkeypatch.setenv("PATH", f"{lxplus.bin}{os.pathsep}/usr/bin{os.pathsep}/bin")
@@ -124,24 +116,19 @@ def test_tickets_that_end_soon_and_tools_that_are_absent(
 
 def test_what_submit_would_refuse_fails_the_check(plain_command: Command, lxplus: Lxplus) -> None:
     """A method unknown to pede and requirements that HTCondor cannot parse are reported with their key."""
-    config = Path("faser-align.toml")
-    text = config.read_text().replace("[htcondor.mille]", '[htcondor.mille]\nrequirements = "OpSys = LINUX &&"')
-    config.write_text(text + '[solver]\nmethod = "inverse"\n')
+    configure("[htcondor.mille]", '[htcondor.mille]\nrequirements = "OpSys = LINUX &&"')
+    add('[solver]\nmethod = "inverse"\n')
     found = look(plain_command)
-    assert (found["solver"]["result"], found["HTCondor"]["result"]) == ("failed", "failed")
+    assert found["solver"]["result"] == found["HTCondor"]["result"] == "failed"
     assert found["solver"]["text"].startswith("solver.method has 'method inverse'")
-    assert found["HTCondor"]["text"].startswith(
-        "htcondor.mille.requirements = OpSys = LINUX && is not a ClassAd expression"
-    )
+    why = "htcondor.mille.requirements = OpSys = LINUX && is not a ClassAd expression"
+    assert found["HTCondor"]["text"].startswith(why)
 
 
 def test_control_files_on_eos_are_refused(plain_command: Command, lxplus: Lxplus) -> None:
     """A campaign's folder on EOS fails the check, with the right keys for both places."""
-    config = Path("faser-align.toml")
-    config.write_text(config.read_text().replace(f'folder = "{Path.cwd()}"', 'folder = "/eos/user/m/me"'))
-    found = look(plain_command)["folder"]
-    assert found["result"] == "failed"
-    assert "is on EOS, from where HTCondor accepts no jobs" in found["text"]
+    configure(f'folder = "{Path.cwd()}"', 'folder = "/eos/user/m/me"')
+    says(look(plain_command)["folder"], "failed", "is on EOS, from where HTCondor accepts no jobs")
 
 
 def test_constants_that_are_none_are_named_with_their_key(plain_command: Command, lxplus: Lxplus) -> None:
@@ -152,7 +139,7 @@ def test_constants_that_are_none_are_named_with_their_key(plain_command: Command
     for name, said in (("none.txt", "No such file"), ("nan.txt", "must be a finite number")):
         config.write_text(text.replace(str(CONSTANTS), name))
         found = look(plain_command)["constants"]
-        assert (found["result"], said in found["text"]) == ("failed", True)
+        says(found, "failed", said)
         assert found["text"].startswith("campaign.constants: ")
     config.write_text(text.replace(f'folder = "{Path.cwd()}"', 'folder = "nowhere"'))
     found = look(plain_command)
@@ -162,13 +149,11 @@ def test_constants_that_are_none_are_named_with_their_key(plain_command: Command
 
 def test_interpreters_are_tried_with_an_empty_environment(plain_command: Command, lxplus: Lxplus) -> None:
     """A Python that cannot run, or lacks faser-align, fails the check with its key."""
-    config = Path("faser-align.toml")
-    config.write_text(config.read_text() + '[python]\njobs = "/usr/bin/python3"\nhooks = "/bin/false"\n')
+    add('[python]\njobs = "/usr/bin/python3"\nhooks = "/bin/false"\n')
     found = look(plain_command)
-    assert (found["hook"]["result"], found["jobs"]["result"]) == ("failed", "failed")
-    assert "correct python.jobs" in found["jobs"]["text"]
-    assert "correct python.hooks" in found["hook"]["text"]
-    config.write_text(config.read_text().replace("/bin/false", "/nowhere/python"))
+    says(found["jobs"], "failed", "correct python.jobs")
+    says(found["hook"], "failed", "correct python.hooks")
+    configure("/bin/false", "/nowhere/python")
     assert look(plain_command)["hook"]["text"].endswith(
         "python.hooks = /nowhere/python: no such file; correct the path"
     )
@@ -215,7 +200,7 @@ def test_a_python_that_other_machines_lack_is_doubted(
     ):
         config.write_text(f'{text}[python]\njobs = "{python}"\nhooks = "{good}"\n[htcondor]\npool = "system"\n')
         found = look(plain_command)["interpreters"]
-        assert (found["result"], said in found["text"]) == ("warning" if said else "ok", True), found
+        says(found, "warning" if said else "ok", said)
         assert ("python.jobs" in found["text"]) == bool(said)
         assert not said.startswith("uses") or checks.ON_CVMFS in found["text"]
     config.write_text(text)
@@ -227,15 +212,11 @@ def told(workdir: Path) -> Iterator[tuple[Path, str]]:
     """Provide a targets file with a working mail server and webhook, and a webhook without a listener."""
     with Mailbox(workdir / "mail") as mailbox, mattermost() as chat, socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))  # not listening: refused
-        path = workdir / "targets.toml"
-        path.write_text(
-            "[targets]\n"
-            f'mail = "mailto://127.0.0.1:{mailbox.port}?from=a@example.org&to=b@example.org"\n'
-            f'chat = "{chat.url()}"\n'
-            f'gone = "mmost://127.0.0.1:{silent.getsockname()[1]}/{chat.token}"\n'
+        gone = f"mmost://127.0.0.1:{silent.getsockname()[1]}/{chat.token}"
+        yield (
+            write_targets(workdir / "targets.toml", mail=mailbox.url("b@example.org"), chat=chat.url(), gone=gone),
+            chat.token,
         )
-        path.chmod(0o600)
-        yield path, chat.token
         assert mailbox.messages() == []
         assert chat.posts == []
 
@@ -257,10 +238,9 @@ def test_the_probe_tries_on_the_access_point_what_hooks_need(
     }
     assert found["interpreter"]["result"] == found["libraries"]["result"] == found["campaign folder"]["result"] == "ok"
     assert "file locks, fsync, links and SQLite work" in found["campaign folder"]["text"]
-    assert (found["target mail"]["result"], "greets" in found["target mail"]["text"]) == ("ok", True)
+    says(found["target mail"], "ok", "greets")
     assert found["target chat"]["result"] == "ok"
-    assert found["target gone"]["result"] == "failed"
-    assert "cannot be reached" in found["target gone"]["text"]
+    says(found["target gone"], "failed", "cannot be reached")
     assert found["DAGMan"]["result"] == "ok"
     assert left.status == 1  # one target is unreachable
     assert secret not in left.out
@@ -270,8 +250,7 @@ def test_the_probe_tries_on_the_access_point_what_hooks_need(
 def test_submit_looks_first(plain_command: Command, pool: Pool, here: Path) -> None:
     """submit refuses what check finds impossible, with the fix, and submits nothing; --no-check skips the checks."""
     assert plain_command("init").status == 0
-    config = Path("faser-align.toml")
-    config.write_text(config.read_text() + "[check]\ntracks_mb = 1e9\n")
+    add("[check]\ntracks_mb = 1e9\n")
     words = ("submit", *DATA, "-i", "1")
     refused = plain_command(*words, status=1)
     assert "disk space: file system of" in refused.err
@@ -289,12 +268,10 @@ def test_a_probe_that_cannot_run_says_why(plain_command: Command, pool: Pool, he
     Path("faser-align.toml").write_text(f'[campaign]\nconstants = "{CONSTANTS}"\n[python]\nhooks = "{python}"\n')
     found = look(plain_command, "--probe")
     assert found["hook"]["result"] == "failed"
+    why = f"{python} did not run the probe's script on the access point; scripts.log ends with: libpython is missing"
     assert found["there: DAGMan"]["result"] == "failed"
-    said = found["there: DAGMan"]["text"]
-    assert said.startswith(
-        f"{python} did not run the probe's script on the access point; scripts.log ends with: libpython is missing"
-    )
-    assert said.endswith("; set python.hooks to a Python that exists on the access point")
+    assert found["there: DAGMan"]["text"].startswith(why)
+    assert found["there: DAGMan"]["text"].endswith("; set python.hooks to a Python that exists on the access point")
     assert sorted(os.listdir()) == ["faser-align.toml", "python"]
 
 
@@ -313,9 +290,8 @@ def test_a_campaign_of_the_same_name_in_the_queue_is_named(
         assert plain_command(*words).status == 0
         name = "Y2023_R011705_F400-402"
         monkeypatch.chdir(folders[1])
-        found = look(plain_command, *DATA)["queue"]
-        assert found["result"] == "failed"
-        assert f"a campaign {name} is already in the queue ({folders[0]}/{name}, job " in found["text"]
+        there = f"a campaign {name} is already in the queue ({folders[0]}/{name}, job "
+        says(look(plain_command, *DATA)["queue"], "failed", there)
         assert "is already in the queue" in plain_command(*words, status=1).err
         assert plain_command("stop", str(folders[0] / name), "--yes").status == 0
     assert look(plain_command, *DATA)["queue"]["result"] == "ok"

@@ -13,24 +13,45 @@ from pathlib import Path
 import pytest
 
 
+def completed(typed: str, shell: str = "bash", **more: str) -> list[str]:
+    """Return what a shell would offer after these words."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "_FASER_ALIGN_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_ARGS": typed,
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(typed.split(" ")) - 1),
+    }
+    program = Path(sys.executable).with_name("faser-align")
+    done = subprocess.run([program], env=environment | more, capture_output=True, text=True, timeout=300, check=False)
+    return done.stdout.split()
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize("verb", ["status", "resume", "compare", "clean"])
 def test_names_of_campaigns_are_completed(shell: str, verb: str, campaigns: Path) -> None:
     """After a command the shell offers the campaigns that begin with the typed text."""
-    words = f"faser-align {verb} con"
-    environment = {
-        "PATH": os.environ["PATH"],
-        "XDG_STATE_HOME": str(campaigns / "state"),
-        "_FASER_ALIGN_COMPLETE": f"complete_{shell}",
-        "_TYPER_COMPLETE_ARGS": words,
-        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
-        "COMP_WORDS": words,
-        "COMP_CWORD": "2",
-    }
-    program = Path(sys.executable).with_name("faser-align")
-    done = subprocess.run([program], env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert "converged" in done.stdout
-    assert "failed" not in done.stdout
+    found = " ".join(completed(f"faser-align {verb} con", shell, XDG_STATE_HOME=str(campaigns / "state")))
+    assert "converged" in found
+    assert "failed" not in found
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("list --state re", ["reconstructing", "reconstructed", "rejected", "removed"]),
+        ("export x --format ", ["json", "csv"]),
+        ("export x --table it", ["iterations"]),
+        ("diagram --format d", ["dot"]),
+        ("init --profile l", ["local", "lxplus"]),
+        ("stop x --after i", ["iteration"]),
+        ("constants export x -o y --format c", ["calypso", "csv"]),
+    ],
+)
+def test_values_complete_in_the_shell(typed: str, found: list[str]) -> None:
+    """The shell completes states, formats and tables."""
+    assert completed(f"faser-align {typed}") == found
 
 
 # Each shell's configuration from the page "First campaign on lxplus", and how to recognise its prompt.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from campaigns import hook, make_campaign
-from commandline import Command
+from commandline import Command, configure
 from nowhere import no_job_begins
 
 from faser_align.campaign import layout
@@ -22,30 +22,28 @@ def test_stop_of_a_campaign_that_has_ended(command: Command) -> None:
     assert left == (2, "", "error: failed is already failed; there is nothing to stop\n")
 
 
-def test_stop_and_resume_without_a_pool(command: Command) -> None:
-    """Without a schedd both commands say how to start one."""
-    for words in (("stop", "running", "--yes"), ("resume", "failed")):
-        assert "faser-align pool start" in command(*words, status=2).err
-
-
-def test_resume_of_a_campaign_that_converged(command: Command) -> None:
-    """A converged campaign cannot be resumed."""
-    left = command("resume", "converged", status=2)
-    assert left.err.startswith("error: converged is converged; there is nothing to resume. See `faser-align report")
-
-
-def test_what_extend_and_stop_after_refuse(command: Command, campaigns: Path) -> None:
-    """extend and stop --after are refused in the wrong state, and write nothing."""
-    for words, said in (
-        (("extend", "running", "-i", "2"), "running is reconstructing; only a campaign that has ended can be extended"),
-        (("extend", "converged", "-i", "2"), "converged is converged, so there is nothing to extend"),
-        (("extend", "failed", "-i", "96"), "-i 96: stage 1 has 4 iterations and may have 1 to 95 more"),
-        (("extend", "failed", "-i", "0"), "-i 0: stage 1 has 4 iterations"),
-        (("stop", "failed", "--after", "iteration"), "failed is already failed"),
-        (("stop", "running", "--after", "lunch"), "--after lunch: must be iteration or never"),
-    ):
-        assert said in command(*words, status=2).err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("stop running --yes", "faser-align pool start"),
+        ("resume failed", "faser-align pool start"),
+        ("resume converged", "error: converged is converged; there is nothing to resume. See `faser-align report"),
+        ("extend running -i 2", "running is reconstructing; only a campaign that has ended can be extended"),
+        ("extend converged -i 2", "converged is converged, so there is nothing to extend"),
+        ("extend failed -i 96", "-i 96: stage 1 has 4 iterations and may have 1 to 95 more"),
+        ("extend failed -i 0", "-i 0: stage 1 has 4 iterations"),
+        ("stop failed --after iteration", "failed is already failed"),
+        ("stop running --after lunch", "--after lunch: must be iteration or never"),
+    ],
+)
+def test_what_is_refused(words: str, said: str, command: Command, campaigns: Path) -> None:
+    """stop, resume and extend are refused without a schedd and in the wrong state, and write nothing."""
+    assert said in command(*words.split(), status=2).err
     assert not (campaigns / "running" / layout.STOP).exists()
+
+
+def test_an_extension_can_be_planned(command: Command) -> None:
+    """A dry run of an extension says where it continues."""
     assert "continues with iteration 2" in command("extend", "failed", "-i", "1", "--dry-run").out
 
 
@@ -70,9 +68,7 @@ def here(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch,
     """Provide a current folder with a configuration that needs raw files, and a running pool."""
     monkeypatch.chdir(workdir)
     assert plain_command("init").status == 0
-    text = Path("faser-align.toml").read_text()
-    raw = f'backend = "simulation"\nraw = "{workdir}/raw_{{file}}"\n'
-    Path("faser-align.toml").write_text(text.replace('backend = "simulation"\n', raw, 1))
+    configure('backend = "simulation"\n', f'backend = "simulation"\nraw = "{workdir}/raw_{{file}}"\n')
     return workdir
 
 

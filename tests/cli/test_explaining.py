@@ -45,23 +45,10 @@ def test_failures_that_are_alike_are_one_text() -> None:
     """Thousands of holds are grouped by kind with its fix; texts that differ only in hosts are shown once."""
     on_hold = {f"{n}.0" for n in range(3000)}
     why = ["memory usage exceeded request_memory", "cannot send to slot1@wn{n:04d}.cern.ch", "quota used up"]
+    row = {"attempt": 1, "utc": "", "state": "held", "event": "held", "ret": None}
     attempts = [
-        failures.named(
-            {
-                "node": f"n{n}",
-                "attempt": 1,
-                "utc": "",
-                "state": "held",
-                "job_id": f"{n}.0",
-                "event": "held",
-                "ret": None,
-            }
-            | {"why": text},
-            {},
-            on_hold,
-        )
+        failures.named(row | {"node": f"n{n}", "job_id": f"{n}.0", "why": why[n % 3].format(n=n)}, {}, on_hold)
         for n in range(3000)
-        for text in [why[n % 3].format(n=n)]
     ]
     memory, others = failures.kinds(attempts)[::-1]
     assert (memory.name, len(memory.attempts)) == ("on hold: memory", 1000)

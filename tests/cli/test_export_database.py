@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from calypso import Lxplus
 from campaigns import make_campaign, run_iteration
-from commandline import Command
+from commandline import Command, add
 from stored import rows
 
 from faser_align.alignment.parameters.constants import read_constants
@@ -72,8 +72,7 @@ def test_a_campaign_gives_runs_and_year(plain_command: Command, lxplus: Lxplus, 
 def test_names_of_the_database(plain_command: Command, lxplus: Lxplus) -> None:
     """The export uses the jobs' names for database, POOL file and tag."""
     lxplus.orders("write:05")
-    config = Path("faser-align.toml")
-    config.write_text(config.read_text() + 'written = "FASER-05_ALLP200.db"\npool = "FASER-05_Align.pool.root"\n')
+    add('written = "FASER-05_ALLP200.db"\npool = "FASER-05_Align.pool.root"\n')
     plain_command(
         "constants", "export", str(EXAMPLE), "--sqlite", "-o", "out", "--runs", "1", "--year", "2023", status=0
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from campaigns import hook, make_campaign, run_iteration, write_output
 from commandline import Command
+from stored import seen
 
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_record
@@ -24,8 +25,7 @@ def test_an_extension_brings_its_nodes_once(tmp_path: Path) -> None:
     name = control_requests.put(folder, "extended", {"stage": 1, "before": 2, "after": 3})
     wish = spool.read(folder, name)
     changes.write(folder, [{"id": wish["id"], "key": "stages.1.iterations", "before": 2, "after": 3}])
-    with queries.published(folder) as db:
-        assert queries.campaign_now(db, folder)["state"] == "submitted"
+    assert seen(folder, queries.campaign_now, folder)["state"] == "submitted"
     for half in ("1reco", "2kfalignment", "3millepede"):
         (Path(folder) / "iter03" / half / "logs").mkdir(parents=True)
     assert run_iteration(record, 3, dag_id="13.0", significance=1.0, effect_um=5.0) == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from calypso import Lxplus
-from commandline import Command
+from commandline import Command, configure
 
 from faser_align.campaign import layout
 from faser_align.dag.wrapper import render_wrapper
@@ -86,8 +86,7 @@ def in_stand_ins(command: Command, here: Path, lxplus: Lxplus, name: str, option
         lxplus.raw(number)
     (here / name).write_text(in_the_tree((THEIRS / name).read_text(), tree))
     command("import", name, *options, status=0)
-    config = Path("faser-align.toml")
-    config.write_text(config.read_text().replace("/eos/experiment/faser/raw", f"{tree}/raw"))
+    configure("/eos/experiment/faser/raw", f"{tree}/raw")
     return tree
 
 

@@ -92,14 +92,7 @@ def test_constants_are_shown_in_units_of_their_errors(campaign: Path, plain_comm
     start = layout.constants_file(str(campaign), 1, 1)
     assert plain_command("constants", "diff", start, "camp", "--sigma").out == shown
     both: dict[str, Any] = json.loads(plain_command("constants", "show", "camp", "--json", "--errors").out)
-    assert both["sigma"]["000"] == [
-        pytest.approx(20.8342, abs=1e-3),
-        pytest.approx(8.2728, abs=1e-3),
-        None,
-        None,
-        None,
-        None,
-    ]
+    assert both["sigma"]["000"] == pytest.approx([20.8342, 8.2728, *[None] * 4], abs=1e-3)
     assert "leave out --sigma" in plain_command("constants", "show", start, "--sigma", status=2).err
 
 
@@ -107,17 +100,8 @@ def test_constants_are_exported_with_errors(campaign: Path, plain_command: Comma
     """export --errors writes errors as JSON and CSV; Calypso's format and constants without errors are refused."""
     said = plain_command("constants", "export", "camp", "-o", "c.txt", "--errors", status=2)
     assert "add --format json or --format csv" in said.err
-    unknown = plain_command(
-        "constants",
-        "export",
-        layout.constants_file(str(campaign), 1, 1),
-        "-o",
-        "c.json",
-        "--format",
-        "json",
-        "--errors",
-        status=2,
-    )
+    words = ("-o", "c.json", "--format", "json", "--errors")
+    unknown = plain_command("constants", "export", layout.constants_file(str(campaign), 1, 1), *words, status=2)
     assert "leave out --errors" in unknown.err
     for form in ("json", "csv"):
         assert plain_command("constants", "export", "camp", "-o", f"c.{form}", "--format", form, "--errors").status == 0

@@ -117,9 +117,3 @@ def test_libraries_that_take_long_are_not_loaded(modules: str, expected: list[st
     loaded = "print(*sorted({'sqlite_utils', 'numpy', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code + loaded], capture_output=True, text=True, check=True)
     assert done.stdout.split() == expected
-
-
-def test_numbers_are_still_checked(plain_command: Command) -> None:
-    """A word instead of a number gives one sentence."""
-    assert "--year" in plain_command("list", "--year", "soon", status=2).err
-    assert plain_command("why", "no-such", "--iteration", "-1").status == 2

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns import hook, make_campaign, run_iteration, write_output
+from campaigns import hook, make_campaign, reconstruct, run_iteration
 from commandline import Command
 from killing import STRACE, fault_at
+from stored import history, seen
 
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_record
+from faser_align.hooks import post
 from faser_align.pool.personal import Pool
 from faser_align.state import queries
 
@@ -35,14 +37,12 @@ def contents(record: dict[str, Any], place: str) -> dict[str, bytes]:
 
 
 def published(record: dict[str, Any]) -> str:
-    with queries.published(record["folder"]) as db:
-        return str(queries.campaign(db)["data"])
+    return str(seen(record["folder"], queries.campaign)["data"])
 
 
 def moves(record: dict[str, Any]) -> list[tuple[str, str]]:
     """Return source and target of each move in the history."""
-    with queries.published(record["folder"]) as db:
-        rows = [row["facts"] for row in queries.history(db) if row["event"] == "changed"]
+    rows = [row["facts"] for row in history(record["folder"], "changed")]
     return [(row["before"], row["after"]) for row in rows if row["key"] == changes.DATA]
 
 
@@ -53,10 +53,7 @@ def stopped(workdir: Path) -> dict[str, Any]:
     for logs in (workdir / "c").glob(f"iter*/{layout.KFALIGNMENT}/logs"):
         logs.rmdir()
     run_iteration(record, 1)
-    node = layout.reco_node(1, 2, 400)
-    hook("pre", record["folder"], node, 0, 2)
-    write_output(record, 1, 2, 400)
-    hook("post", record["folder"], node, 0, 2, 0, "40.0", 0)
+    reconstruct(record, 2, 400, "40.0")
     assert hook("final", record["folder"], "final", 4, 0).returncode == 4
     (workdir / "c" / "iter02" / layout.KFALIGNMENT / ".kfalignment_011705_00401.root.7.tmp").write_bytes(b"half")
     (workdir / "eos").mkdir()
@@ -130,17 +127,7 @@ def test_a_move_that_is_killed(
         place = read_record(folder)["data"]
         assert contents(stopped, place) == before, (call, place)
         # A script of a resumed campaign finds the output where jobs write it.
-        found = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                f"from faser_align.hooks.post import output_problem as p; print(p({folder!r}, {node!r}))",
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert found.stdout == "None\n", call
+        assert post.output_problem(folder, node) is None, call
     left = plain_command("move", folder, str(eos))
     assert (left.status, left.err) == (0, "")
     record = read_record(folder)

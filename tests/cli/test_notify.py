@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from commandline import Command
+from commandline import Command, says
+from receivers import text_of, write_targets
 
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.operations import samples
@@ -29,9 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _targets(home: Path, port: int) -> Path:
     path = home / ".config" / "faser-align" / "targets.toml"
     address = f"mailto://127.0.0.1:{port}?from=me@example.org&to="
-    path.write_text(f'[targets]\ngood = "{address}me@example.org"\nbad = "{address}nobody@example.org"\n')
-    path.chmod(0o600)
-    return path
+    return write_targets(path, good=f"{address}me@example.org", bad=f"{address}nobody@example.org")
 
 
 def test_every_target_is_told(plain_command: Command, home: Path, mailbox: Mailbox) -> None:
@@ -109,10 +108,9 @@ def test_a_sample_of_every_event(plain_command: Command, home: Path, mailbox: Ma
     subjects = {str(letter["Subject"]) for letter in mailbox.messages()}
     assert len(subjects) == 14
     assert "[faser-align] example converged after 3 of 10 iterations" in subjects
-    failed = next(letter for letter in mailbox.messages() if " failed " in letter["Subject"]).get_body(("plain",))
-    assert failed is not None
-    assert "reconstruction crashed: RuntimeError: no geometry" in failed.get_content()
-    assert "Fix: read the job's log" in failed.get_content()
+    failed = text_of(next(letter for letter in mailbox.messages() if " failed " in letter["Subject"]))
+    assert "reconstruction crashed: RuntimeError: no geometry" in failed
+    assert "Fix: read the job's log" in failed
 
 
 def test_a_sample_by_templates_of_the_user(plain_command: Command, home: Path, mailbox: Mailbox) -> None:
@@ -147,8 +145,7 @@ def test_check_looks_at_templates(plain_command: Command, home: Path) -> None:
     _targets(home, 1)
     Path("faser-align.toml").write_text(f'[notify]\ntargets = ["good"]\ntemplates = "{home / "mine"}"\n')
     found = {one["name"]: one for one in json.loads(plain_command("check", "--json").out)}
-    assert found["notification"]["result"] == "failed"
-    assert f"{mine} cannot be used: UndefinedError: 'nonsense' is undefined" in found["notification"]["text"]
+    says(found["notification"], "failed", f"{mine} cannot be used: UndefinedError: 'nonsense' is undefined")
     mine.write_text("{{ view.headline }}")
     found = {one["name"]: one for one in json.loads(plain_command("check", "--json").out)}
     assert found["notification"]["text"] == "good"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns import hook, make_campaign, write_output
+from campaigns import hook, make_campaign, reconstruct
 
 from faser_align.campaign import layout
 from faser_align.operations import eta, snapshot
@@ -103,12 +103,11 @@ def test_a_slow_node_is_named_with_what_is_usual(workdir: Path) -> None:
     """A node that runs three times the median, plus a minute, is slow; one in HTCondor's queue is not."""
     made = make_campaign(workdir / "c", files=6)
     folder = made["folder"]
-    for file in made["files"]:
-        hook("pre", folder, layout.reco_node(1, 1, file), 0, 2)
     for file in made["files"][:4]:
-        write_output(made, 1, 1, file)
-        hook("post", folder, layout.reco_node(1, 1, file), 0, 2, 0, f"{file}.0", 0)
+        reconstruct(made, 1, file, f"{file}.0")
     slow, quick = (layout.reco_node(1, 1, file) for file in made["files"][4:])
+    for node in (slow, quick):
+        hook("pre", folder, node, 0, 2)
     with sqlite3.connect(f"{folder}/{layout.PUBLISHED}") as db:
         db.execute("UPDATE attempts SET opened_utc = ?, closed_utc = ?", (utc(BEGIN), utc(BEGIN + 100)))
         db.execute("UPDATE attempts SET opened_utc = ? WHERE node = ?", (utc(BEGIN + 201), quick))

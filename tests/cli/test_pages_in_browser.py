@@ -45,8 +45,7 @@ def test_report_of_every_campaign_is_sound(name: str, browser: Browser, campaign
 
 def test_charts_show_the_right_values(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
     """The curves have the campaign's numbers, with the limits across them."""
-    path = written(tmp_path, collect(str(campaigns / "converged")))
-    page = look(browser, path, 1600, "light").page
+    page = look(browser, written(tmp_path, collect(str(campaigns / "converged"))), 1600, "light").page
     values = page.eval_on_selector_all(
         "svg.chart",
         "charts => charts.map(c => [c.ariaLabel, [...c.querySelectorAll('circle')].map(p => +p.dataset.value)])",
@@ -59,8 +58,7 @@ def test_charts_show_the_right_values(browser: Browser, campaigns: Path, tmp_pat
 
 def test_a_table_sorts_and_the_detector_changes(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
     """A heading sorts its column both ways, also from the keyboard; the picture shows the chosen iteration."""
-    path = written(tmp_path, collect(str(campaigns / "converged")))
-    page = look(browser, path, 1600, "light").page
+    page = look(browser, written(tmp_path, collect(str(campaigns / "converged"))), 1600, "light").page
     heading = page.locator("#convergence ~ div table.sortable th button", has_text="shift (µm)")
     column = "#convergence ~ div table.sortable tbody td:nth-child(5)"
     heading.focus()
@@ -79,8 +77,7 @@ def test_a_table_sorts_and_the_detector_changes(browser: Browser, campaigns: Pat
 
 def test_the_next_command_is_copied_with_a_button(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
     """A button beside each of the next commands copies it, or selects it where the clipboard is closed."""
-    path = written(tmp_path, collect(str(campaigns / "converged")))
-    page = look(browser, path, 1600, "light").page
+    page = look(browser, written(tmp_path, collect(str(campaigns / "converged"))), 1600, "light").page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     button = page.locator(".next button").first
     command = page.locator(".next code").first.text_content()
@@ -94,8 +91,7 @@ def test_hostile_names_stay_text(browser: Browser, workdir: Path) -> None:
     """Texts of users and programs are shown unchanged and never become markup."""
     record = make_campaign(workdir / "c", files=1, name="<script>alert(1)</script>")
     run_iteration(record, 1, notes=["</script><img src=x onerror=alert(2)>"])
-    path = written(workdir, collect(record["folder"]))
-    page = look(browser, path, 1600, "light").page
+    page = look(browser, written(workdir, collect(record["folder"])), 1600, "light").page
     assert "<script>alert(1)</script> is solving" in (page.locator("h1").text_content() or "")
     assert page.locator("img").count() == 0
 
@@ -104,8 +100,7 @@ def test_missing_numbers_are_said(browser: Browser, workdir: Path) -> None:
     """With incomplete metrics and missing results the page says what is missing."""
     record = make_campaign(workdir / "c", files=1)
     run_iteration(record, 1, chi2_per_ndf=None, effect_um=None, corrections={}, hits={}, residuals={})
-    path = written(workdir, collect(record["folder"]))
-    page = look(browser, path, 360, "light").page
+    page = look(browser, written(workdir, collect(record["folder"])), 360, "light").page
     assert "no numbers yet" in page.content()
     assert "Missing: cannot read" in (page.locator("section[aria-label=Outcome]").text_content() or "")
 
@@ -118,8 +113,7 @@ def test_an_iteration_that_is_not_judged_yet_is_there(browser: Browser, workdir:
     write_metrics(record, metrics(2))
     found = collect(record["folder"])
     found.iterations[1].update(verdict="", reason="", criteria=[])
-    path = written(workdir, found)
-    assert "not judged yet" in look(browser, path, 1600, "dark").page.content()
+    assert "not judged yet" in look(browser, written(workdir, found), 1600, "dark").page.content()
 
 
 def test_ten_thousand_files(browser: Browser, workdir: Path) -> None:
@@ -140,8 +134,7 @@ def test_a_single_iteration_is_a_point(
     name: str, words: str, browser: Browser, campaigns: Path, tmp_path: Path
 ) -> None:
     """A campaign with one solved iteration has charts of one point each, with its value and its end."""
-    path = written(tmp_path, collect(str(campaigns / name)))
-    page = look(browser, path, 360, "light").page
+    page = look(browser, written(tmp_path, collect(str(campaigns / name))), 360, "light").page
     values = page.eval_on_selector_all(
         "svg.chart circle", "dots => dots.map(dot => [dot.closest('svg').ariaLabel, +dot.dataset.value])"
     )

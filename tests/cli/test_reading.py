@@ -88,14 +88,11 @@ def test_status_of_a_campaign_whose_submission_no_hook_has_seen(command: Command
 
 
 @pytest.mark.parametrize("name", STATES)
-def test_status_as_json_and_on_80_columns(name: str, command: Command) -> None:
-    """JSON and screen agree; only lines with a path or a reason exceed 80 columns."""
+def test_status_as_json(name: str, command: Command) -> None:
+    """JSON has the state of every campaign, and the next command."""
     seen = json.loads(command("status", name, "--json").out)
     assert (seen["name"], seen["state"], seen["ended"]) == (name, STATES[name], name in ENDED)
     assert seen["next"].startswith("faser-align ")
-    out = command("status", name).out
-    table = [line for line in out.splitlines() if line[:4].strip() in ("iter", *"1234") or "nodes" in line[:12]]
-    assert all(len(line) <= 80 for line in table)
 
 
 def test_status_by_folder(command: Command, campaigns: Path) -> None:

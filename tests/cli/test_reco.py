@@ -8,6 +8,7 @@ import pytest
 from calypso import Lxplus
 from campaigns import hook, make_campaign
 from commandline import Command
+from stored import seen
 
 from faser_align.alignment.parameters.constants import read_constants
 from faser_align.campaign import layout
@@ -37,10 +38,8 @@ def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, he
     name = "Y2023_R011705_F400_reco01"
     assert f"faser-align solve {name}" in made.out
     assert plain_command("wait", name, "--timeout", "600").status == 0
-    with queries.published(str(here / name)) as db:
-        assert verify.findings(db) == []
-        nodes = [row["node"] for row in queries.nodes(db)]
-    assert nodes == ["reco_s1_i01_00400"]
+    assert seen(here / name, verify.findings) == []
+    assert [row["node"] for row in seen(here / name, queries.nodes)] == ["reco_s1_i01_00400"]
     status = json.loads(plain_command("status", name, "--json").out)
     assert (status["state"], status["reason"]) == ("reconstructed", "all of its files are reconstructed")
     assert (status["next"], status["constants"]) == (f"faser-align solve {name}", None)
@@ -71,10 +70,9 @@ def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, he
     (here / name / "state.db").unlink()
     (here / name / "published.db").unlink()
     plain_command("repair", name, status=0)  # DAGMan has left
-    with queries.published(str(here / name)) as db:
-        assert verify.findings(db) == []
-        assert queries.campaign(db)["state"] == "reconstructed"
-        assert queries.latest_constants(db) == str(found)
+    assert seen(here / name, verify.findings) == []
+    assert seen(here / name, queries.campaign)["state"] == "reconstructed"
+    assert seen(here / name, queries.latest_constants) == str(found)
 
 
 def test_reco_needs_no_configuration_with_a_calypso(plain_command: Command, here: Path) -> None:

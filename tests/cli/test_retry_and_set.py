@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
+from receivers import write_targets
+from stored import history, seen
 
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_record, write_record
@@ -21,22 +23,18 @@ NODE = layout.reco_node(1, 1, 400)
 
 def rows(folder: str) -> list[tuple[str, str, int]]:
     """Return the outbox: target, state and tries of each message."""
-    with queries.published(folder) as db:
-        return [(row["target"], row["state"], row["tries"]) for row in queries.outbox(db)]
+    return [(row["target"], row["state"], row["tries"]) for row in seen(folder, queries.outbox)]
 
 
-def history(folder: str, event: str) -> list[dict[str, Any]]:
+def told(folder: str, event: str) -> list[dict[str, Any]]:
     """Return the payloads of the history's rows with this event."""
-    with queries.published(folder) as db:
-        return [row["facts"] for row in queries.history(db) if row["event"] == event]
+    return [row["facts"] for row in history(folder, event)]
 
 
 @pytest.fixture
 def failed(tmp_path: Path) -> dict[str, Any]:
     """Provide a failed campaign that notified nobody, because the targets file has no such name."""
-    targets = tmp_path / "targets.toml"
-    targets.write_text("[targets]\n")
-    targets.chmod(0o600)
+    targets = write_targets(tmp_path / "targets.toml")
     notify = {"targets": ["me", "group"], "file": str(targets), "events": ["end"]}
     record = make_campaign(tmp_path / "c", files=1, config={"notify": notify})
     hook("pre", record["folder"], NODE, 0, 2)
@@ -48,7 +46,7 @@ def failed(tmp_path: Path) -> dict[str, Any]:
 def mailbox(tmp_path: Path, failed: dict[str, Any]) -> Iterator[Mailbox]:
     """Provide a mail server for one of the targets; the other stays unknown."""
     with Mailbox(tmp_path / "mail") as found:
-        Path(failed["targets_file"]).write_text(f'[targets]\nme = "{found.url("me@example.org")}"\n')
+        write_targets(Path(failed["targets_file"]), me=found.url("me@example.org"))
         yield found
 
 
@@ -71,10 +69,9 @@ def test_retry_when_no_hook_comes(pool: Pool, failed: dict[str, Any], mailbox: M
     assert len(mailbox.messages()) == 1
     unknown = plain_command("notify", "retry", folder, "--target", "nobody", status=2)
     assert "--target nobody: not a recipient" in unknown.err
-    (asked,) = history(folder, "notify_retried")
+    (asked,) = told(folder, "notify_retried")
     assert (asked["target"], asked["messages"]) == ("", 2)
-    with queries.published(folder) as db:
-        assert verify.findings(db) == []
+    assert seen(folder, verify.findings) == []
 
 
 def test_retry_while_a_hook_may_come(
@@ -92,7 +89,7 @@ def test_retry_while_a_hook_may_come(
     writer.take(folder, wish)
     without_dagman.deliver(folder)
     assert len(mailbox.messages()) == 1
-    assert len(history(folder, "notify_retried")) == 1
+    assert len(told(folder, "notify_retried")) == 1
 
 
 def test_set_changes_what_hooks_judge_by(tmp_path: Path, plain_command: Command) -> None:
@@ -111,18 +108,17 @@ def test_set_changes_what_hooks_judge_by(tmp_path: Path, plain_command: Command)
     assert read_record(folder)["config"]["convergence"]["patience"] == 1
     assert json.loads((tmp_path / "c" / layout.RECORD).read_text())["config"]["convergence"]["patience"] == 2
     assert [run_iteration(record, i) for i in (2, 3)] == [0, 42]
-    made = history(folder, "changed")
+    made = told(folder, "changed")
     assert [(one["key"], one["before"], one["after"]) for one in made] == [
         ("convergence.patience", 2, 1),
         ("reconstruction.min_files", 1.0, 0.5),
         ("notify.events", ["held", "lost", "end"], ["held", "end"]),
     ]
     assert all(one["who"] for one in made)
-    with queries.published(folder) as db:
-        row = queries.campaign(db)
-        assert row["lost_max"] == 1
-        assert "lost" not in row["messages"]
-        assert verify.findings(db) == []
+    row = seen(folder, queries.campaign)
+    assert row["lost_max"] == 1
+    assert "lost" not in row["messages"]
+    assert seen(folder, verify.findings) == []
     said = plain_command("history", folder, "--campaign-only").out
     assert "convergence.patience: 2 -> 1, by " in said
     ended = plain_command("set", folder, "convergence.patience=3", status=2)
@@ -147,7 +143,7 @@ def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Co
     again = plain_command("set", folder, "stages.1.convergence.patience=3")
     assert again.out == "stages.1.convergence.patience: is 3 already\n"
     assert hook("pre", folder, NODE, 0, 2).returncode == 0
-    assert [one["key"] for one in history(folder, "changed")] == [
+    assert [one["key"] for one in told(folder, "changed")] == [
         "stages.1.convergence.patience",
         "stages.2.convergence.rules",
     ]
@@ -159,8 +155,7 @@ def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Co
         ("stages.first.convergence.patience=3", "the criteria of a stage, counted from 1, can"),
     ):
         assert said in plain_command("set", folder, wrong, status=2).err
-    with queries.published(folder) as db:
-        assert verify.findings(db) == []
+    assert seen(folder, verify.findings) == []
 
 
 def test_set_knows_criteria_that_a_record_lacks(tmp_path: Path, plain_command: Command) -> None:
@@ -182,8 +177,7 @@ def test_targets_that_change_while_a_campaign_runs(
     assert hook("final", folder, "final", 4, 0, dag_id="13.0").returncode == 4
     assert [target for target, _, _ in rows(folder)] == ["me", "group", "me"]
     assert [letter["Subject"].split()[2] for letter in mailbox.messages()] == ["failed", "removed"]
-    with queries.published(folder) as db:
-        assert verify.findings(db) == []
+    assert seen(folder, verify.findings) == []
 
 
 def test_a_change_that_never_reached_the_spool_is_told_later(tmp_path: Path, plain_command: Command) -> None:
@@ -230,6 +224,6 @@ def test_stop_after_an_iteration_halts_before_the_next(tmp_path: Path, plain_com
     assert halt.exists()
     assert hook("final", folder, "final", 6, 0).returncode == 6
     assert not Path(folder, layout.STOP).exists()
-    assert [one["after"] for one in history(folder, "stop_asked")] == ["iteration", "never", "iteration"]
-    (end,) = history(folder, "final_removed")
+    assert [one["after"] for one in told(folder, "stop_asked")] == ["iteration", "never", "iteration"]
+    (end,) = told(folder, "final_removed")
     assert end["reason"].endswith(" asked to stop after the iteration")

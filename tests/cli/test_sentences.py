@@ -1,13 +1,10 @@
 """Test error messages: one plain sentence per error, with its fix."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from campaigns import make_campaign
-from commandline import Command
+from commandline import Command, add, configure
 
 from faser_align.config.files import check_year
 from faser_align.config.load import nearest as nearest_key
@@ -39,8 +36,7 @@ def test_each_reason_not_to_submit_has_a_line(plain_command: Command, pool: Pool
     raw = here / "raw"
     raw.mkdir()
     (raw / "00400.raw").write_bytes(b"raw")
-    with open("faser-align.toml", "a") as file:
-        file.write('[solver]\nbackend = "pede"\npede = "nowhere/pede"\n[python]\njobs = "/nowhere/python"\n')
+    add('[solver]\nbackend = "pede"\npede = "nowhere/pede"\n[python]\njobs = "/nowhere/python"\n')
     done = plain_command("submit", *DATA, "400", status=1)
     assert "\\n" not in done.err
     errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
@@ -84,8 +80,7 @@ def test_forbidden_characters_are_named_at_once(plain_command: Command, here: Pa
     assert ", but not '/' ':' '%'" in named.err
     bad = here / """it's "5 $"""
     bad.mkdir()
-    text = (here / "faser-align.toml").read_text().replace("[campaign]\n", f"[campaign]\nfolder = '''{bad}'''\n")
-    (here / "faser-align.toml").write_text(text)
+    configure("[campaign]\n", f"[campaign]\nfolder = '''{bad}'''\n")
     placed = plain_command("submit", *DATA, "400", "--dry-run")
     assert """DAGMan cannot use a path with "'" or '"' or '$'""" in placed.err
 
@@ -116,43 +111,7 @@ def test_a_snapshot_that_cannot_be_read(damage: str, plain_command: Command, her
     assert plain_command("metrics", "it").status == 0
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("extend", "x", "-i", "many"), "-i many: must be a whole number"),
-        (("wait", "x", "--timeout", "soon"), "--timeout soon: must be a number"),
-        (("reco", *DATA, "400", "-n", "100"), "-n 100: must be at most 99"),
-        (("wait", "x", "--timeout", "-1"), "--timeout -1: must be at least 0"),
-        (("submit", "-y", "2023", "-r", "1", "-r", "2", "-f", "3"), "found 2 -r and 1 -f; add one -f for each -r, in the same order"),
-    ],
-)  # fmt: skip
-def test_plain_sentences(words: tuple[str, ...], said: str, plain_command: Command, here: Path) -> None:
-    """Messages of libraries about values are translated to plain words."""
-    done = plain_command(*words, status=2)
-    assert f"error: {said}" in done.err
-    assert "Input should" not in done.err
-
-
-@pytest.mark.parametrize(
-    ("typed", "found"),
-    [
-        ("list --state re", ["reconstructing", "reconstructed", "rejected", "removed"]),
-        ("export x --format ", ["json", "csv"]),
-        ("export x --table it", ["iterations"]),
-        ("diagram --format d", ["dot"]),
-        ("init --profile l", ["local", "lxplus"]),
-        ("stop x --after i", ["iteration"]),
-        ("constants export x -o y --format c", ["calypso", "csv"]),
-    ],
-)
-def test_values_complete_in_the_shell(typed: str, found: list[str]) -> None:
-    """The shell completes states, formats and tables."""
-    words = f"faser-align {typed}"
-    about = {
-        "_FASER_ALIGN_COMPLETE": "complete_bash",
-        "COMP_WORDS": words,
-        "COMP_CWORD": str(len(words.split(" ")) - 1),
-    }
-    program = os.path.join(os.path.dirname(sys.executable), "faser-align")
-    done = subprocess.run([program], env=os.environ | about, capture_output=True, text=True, check=False)
-    assert [line.strip() for line in done.stdout.split()] == found, done.stderr
+def test_runs_without_files_are_named(plain_command: Command) -> None:
+    """Each -r needs its -f."""
+    done = plain_command("submit", "-y", "2023", "-r", "1", "-r", "2", "-f", "3", status=2)
+    assert "error: found 2 -r and 1 -f; add one -f for each -r, in the same order" in done.err

@@ -11,7 +11,8 @@ import pytest
 from campaigns import hook, make_campaign
 from commandline import Command
 from poolcampaigns import PoolCampaign, making, processes_in
-from receivers import notify
+from receivers import notify, subjects, text_of
+from stored import history, seen
 
 from faser_align.campaign import layout
 from faser_align.dag import queue
@@ -20,7 +21,7 @@ from faser_align.notifiers.mailbox import Mailbox
 from faser_align.operations import dagman, notice, snapshot, without_dagman
 from faser_align.operations.command_lock import alone
 from faser_align.pool.personal import Pool
-from faser_align.state import control_requests, database, publish, queries, spool, verify
+from faser_align.state import control_requests, database, publish, spool, verify
 
 ON_POOL = pytest.mark.pool
 NODE, MILLE = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
@@ -54,10 +55,6 @@ def make(workdir: Path, pool: Pool, config: dict[str, Any], request: pytest.Fixt
         yield one
 
 
-def subjects(mailbox: Mailbox) -> list[str]:
-    return [str(letter["Subject"]) for letter in mailbox.messages()]
-
-
 @pytest.mark.slow
 def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Mailbox, config: dict[str, Any]) -> None:
     """The request to notify is ingested once per key; a campaign that has ended is not stuck."""
@@ -67,17 +64,15 @@ def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Ma
         control_requests.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key=key)
         without_dagman.deliver(folder)
     assert [subject.partition(" is stuck ")[2] for subject in subjects(mailbox)] == ["in iteration 1 of 4"] * 2
-    letter = mailbox.messages()[0]
-    text = letter.get_body(("plain",)).get_content()
+    text = text_of(mailbox.messages()[0])
     assert "No script advances the campaign until you act: its DAGMan is gone" in " ".join(text.split())
     assert "faser-align status" in text
     hook("final", folder, "final", 2, 1)
     control_requests.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 14.0")
     without_dagman.deliver(folder)
     assert sum(" is stuck " in subject for subject in subjects(mailbox)) == 2
-    with queries.published(folder) as db:
-        assert verify.findings(db) == []
-        (said,) = {row["facts"]["reason"] for row in queries.history(db) if row["event"] == "stuck"}
+    assert seen(folder, verify.findings) == []
+    (said,) = {row["facts"]["reason"] for row in history(folder, "stuck")}
     assert said == "its DAGMan is gone"
 
 
@@ -87,17 +82,12 @@ def test_an_older_campaign_that_wants_failures_is_notified(
     """An older program's campaign notifies that it is stuck if it notifies of failures."""
     folder = make_campaign(tmp_path / "c", files=1, config=config)["folder"]
     hook("pre", folder, NODE, 0, 2)
-
-    def older(db: Any) -> int:
-        db.execute("UPDATE campaign SET messages = ?", (json.dumps(list(table.ENDS)),))
-        return 0
-
-    database.transact(folder, older)
+    older = ("UPDATE campaign SET messages = ?", (json.dumps(list(table.ENDS)),))
+    database.transact(folder, lambda db: db.execute(*older).rowcount)
     control_requests.put(folder, "stuck", {"reason": "its DAGMan is gone"}, key="gone 12.0")
     without_dagman.deliver(folder)
     assert len(subjects(mailbox)) == 1
-    with queries.published(folder) as db:
-        assert verify.findings(db) == []
+    assert seen(folder, verify.findings) == []
 
 
 def test_nobody_is_notified_from_elsewhere(
@@ -108,12 +98,7 @@ def test_nobody_is_notified_from_elsewhere(
     hook("pre", folder, NODE, 0, 2)
     found = dagman.DagmanStatus(snapshot.take(folder), "its DAGMan is on hold", stuck=True, key="held 12 1")
     monkeypatch.setattr(dagman, "look", lambda folder: found)
-
-    def elsewhere(db: Any) -> int:
-        db.execute("UPDATE attempts SET host = 'elsewhere'")
-        return 0
-
-    database.transact(folder, elsewhere)
+    database.transact(folder, lambda db: db.execute("UPDATE attempts SET host = 'elsewhere'").rowcount)
     publish.publish(folder)
     assert notice.notify(found) == ()
     assert notice.notify(found._replace(key="")) == ()
@@ -155,13 +140,12 @@ def test_what_a_killed_final_left_is_sent(
     assert asked() == ("me",)
     assert asked() == ()
     assert [again["X-Faser-Align-Key"] for again in mailbox.messages()] == [letter["X-Faser-Align-Key"]] * 2
-    with queries.published(folder) as db:
-        assert verify.findings(db) == []
+    assert seen(folder, verify.findings) == []
 
 
 @ON_POOL
 def test_a_held_dagman_is_notified(make: Any, mailbox: Mailbox, plain_command: Command) -> None:
-    """The first command that sees a held DAGMan notifies, others do not; the next hold is another cause."""
+    """The first command that sees a held DAGMan notifies, others do not; the next hold is another cause. Its jobs continue."""
     campaign = make(wait_s=600)
     cluster = str(campaign.wait(lambda: campaign.dagmans())[0].cluster)
     campaign.wait(lambda: campaign.jobs(status=queue.RUNNING))
@@ -175,13 +159,13 @@ def test_a_held_dagman_is_notified(make: Any, mailbox: Mailbox, plain_command: C
         for words in others:
             assert "were notified" not in plain_command(*words).out
         assert len(subjects(mailbox)) == count
-        text = mailbox.messages()[-1].get_body(("plain",)).get_content()
+        text = text_of(mailbox.messages()[-1])
         assert f"its DAGMan is on hold (reason {count}" in " ".join(text.split())
         campaign.wait(lambda: campaign.act(htcondor2.JobAction.Release, f"{cluster}.0"))
         campaign.wait(lambda: campaign.dagman_pids())
     (campaign.orders / "wait_s").write_text("0.1")
-    assert campaign.wait_end() == "exhausted"
-    assert campaign.unsound() == []
+    campaign.ends("exhausted")
+    assert campaign.nodes()[NODE]["attempts"] == 1
     assert [" is stuck " in subject for subject in subjects(mailbox)] == [True, True, False]
 
 
@@ -224,5 +208,4 @@ def test_scripts_that_are_killed_each_time(make: Any, mailbox: Mailbox, plain_co
     assert campaign.state() == "failed"
     assert [" failed " in subject for subject in subjects(mailbox)] == [False, True]
     plain_command("resume", campaign.name, status=0)
-    assert campaign.wait_end() == "exhausted"
-    assert campaign.unsound() == []
+    campaign.ends("exhausted")

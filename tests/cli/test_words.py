@@ -1,63 +1,68 @@
 """Test the format of numbers, durations and times."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
 from faser_align.system import formatting
 
+# What each function shows of a value.
+SHOWN: dict[Callable[..., str], dict[float | None, str]] = {
+    # Lengths have three significant digits, and no exponent where possible.
+    formatting.size: {
+        None: "-",
+        0.0: "0",
+        0.0123: "0.012",
+        0.412: "0.41",
+        9.1: "9.10",
+        -120.51: "-121",
+        4810: "4,810",
+        2.5e7: "2.50e+07",
+    },
+    # A residual shift has at most two decimals, and a smaller one is not shown as zero.
+    formatting.shift: {
+        None: "-",
+        0: "0.00",
+        0.0055: "<0.01",
+        0.0692: "0.07",
+        0.9996: "1.00",
+        10.98: "11.0",
+        12345.6: "12,346",
+        float("inf"): "not finite",
+    },
+    # A duration has two units at most.
+    formatting.duration: {
+        None: "-",
+        0.42: "0.4 s",
+        9.96: "10 s",
+        59.6: "1 min 00 s",
+        192.3: "3 min 12 s",
+        18420: "5 h 07 min",
+        273600: "3 d 04 h",
+    },
+    # Values have three digits, and no exponent where readable.
+    formatting.value: {None: "-", 0.0003439: "0.000344", 1352.45: "1,352", 17215.0: "17,215", 2.5e12: "2.5e+12"},
+    # A fraction keeps at least one significant digit.
+    formatting.percent: {None: "-", 0: "0.0 %", 0.0021: "0.21 %", 0.051: "5.1 %", 0.4: "40 %"},
+    # A number about the quality has two digits, at most two of them decimals, and no exponent.
+    formatting.rounded: {
+        0.0024: "<0.01",
+        0.0976: "0.10",
+        0.0996: "0.10",
+        1.04: "1.0",
+        0.0: "0.0",
+        51.3: "51",
+        1234.0: "1,200",
+        -2.37: "-2.4",
+    },
+}
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (None, "-"),
-        (0.0, "0"),
-        (0.0123, "0.012"),
-        (0.412, "0.41"),
-        (9.1, "9.10"),
-        (-120.51, "-121"),
-        (4810, "4,810"),
-        (2.5e7, "2.50e+07"),
-    ],
-)
-def test_sizes_have_three_digits(value: float | None, shown: str) -> None:
-    """Lengths have three significant digits, and no exponent where possible."""
-    assert formatting.size(value) == shown
 
-
-@pytest.mark.parametrize(
-    ("um", "shown"),
-    [
-        (None, "-"),
-        (0, "0.00"),
-        (0.0055, "<0.01"),
-        (0.0692, "0.07"),
-        (0.9996, "1.00"),
-        (10.98, "11.0"),
-        (12345.6, "12,346"),
-        (float("inf"), "not finite"),
-    ],
-)
-def test_residual_shifts_have_no_nanometres(um: float | None, shown: str) -> None:
-    """A residual shift has at most two decimals, and a smaller one is not shown as zero."""
-    assert formatting.shift(um) == shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (None, "-"),
-        (0.42, "0.4 s"),
-        (9.96, "10 s"),
-        (59.6, "1 min 00 s"),
-        (192.3, "3 min 12 s"),
-        (18420, "5 h 07 min"),
-        (273600, "3 d 04 h"),
-    ],
-)
-def test_durations(seconds: float | None, shown: str) -> None:
-    """A duration has two units at most."""
-    assert formatting.duration(seconds) == shown
+@pytest.mark.parametrize("function", SHOWN, ids=lambda function: function.__name__)
+def test_numbers_have_the_digits_of_their_kind(function: Callable[..., str]) -> None:
+    """Each kind of number is shown with the digits that the table above has."""
+    assert {value: function(value) for value in SHOWN[function]} == SHOWN[function]
 
 
 def test_numbers_that_are_none() -> None:
@@ -77,23 +82,6 @@ def test_the_largest_correction_has_its_error_and_its_size_in_errors() -> None:
     assert formatting.significant(-276.3, 40.2, "µm") == "-280 ± 40 µm (6.9 σ)"
     assert formatting.significant(276.3, 8.9, "µm") == "276 ± 9 µm (31 σ)"
     assert formatting.significant(276.3, None, "µm") == "276 µm"
-
-
-@pytest.mark.parametrize(
-    ("given", "shown"),
-    [(None, "-"), (0.0003439, "0.000344"), (1352.45, "1,352"), (17215.0, "17,215"), (2.5e12, "2.5e+12")],
-)
-def test_large_values_are_written_out(given: float | None, shown: str) -> None:
-    """Values have three digits, and no exponent where readable."""
-    assert formatting.value(given) == shown
-
-
-@pytest.mark.parametrize(
-    ("share", "shown"), [(None, "-"), (0, "0.0 %"), (0.0021, "0.21 %"), (0.051, "5.1 %"), (0.4, "40 %")]
-)
-def test_shares(share: float | None, shown: str) -> None:
-    """A fraction keeps at least one significant digit."""
-    assert formatting.percent(share) == shown
 
 
 @pytest.mark.parametrize(
@@ -136,24 +124,6 @@ def test_points_in_time(text: str, utc: str | None) -> None:
 def test_values_have_the_digits_of_their_errors(value: float, error: float | None, shown: str) -> None:
     """Errors have two digits if these are 10 to 35, else one; values without errors have three digits."""
     assert formatting.plus_minus(value, error) == shown
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (0.0024, "<0.01"),
-        (0.0976, "0.10"),
-        (0.0996, "0.10"),
-        (1.04, "1.0"),
-        (0.0, "0.0"),
-        (51.3, "51"),
-        (1234.0, "1,200"),
-        (-2.37, "-2.4"),
-    ],
-)
-def test_rounded_numbers_have_two_digits(value: float, shown: str) -> None:
-    """A number about the quality has two digits, at most two of them decimals, and no exponent."""
-    assert formatting.rounded(value) == shown
 
 
 def test_symbols_replace_ascii() -> None:

@@ -16,7 +16,7 @@ import forking
 import htcondor2
 import pytest
 from calypso import Lxplus
-from desk import EXAMPLES, IFT_LOCAL_TOML, Desk, cluster_of
+from desk import EXAMPLES, MISPLACED, NOTIFY, Desk, cluster_of, simulation
 from kerberos import SETTINGS, Site, environment_of, site
 from nowhere import no_dagman, no_job_begins, until
 from poolcampaigns import PoolCampaign
@@ -29,37 +29,17 @@ from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool import personal, processes
 from faser_align.system import credential, kerberos
-from faser_align.system.atomic import replacing
 
 NAME = "with-credentials"
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "--name", NAME)
-CONFIG = (
-    IFT_LOCAL_TOML
-    + """[campaign]
-constants = "{examples}/ift_misplaced.txt"
-[simulation]
-truth = "{examples}/align_2025.txt"
-tracks = 100
-[convergence]
-starved_per_parameter = 0.0
-"""
-)
-CALYPSO = (
-    IFT_LOCAL_TOML
-    + """[campaign]
-constants = "{examples}/ift_misplaced.txt"
-[convergence]
+CONFIG = f"{simulation(100)}[convergence]\nstarved_per_parameter = 0.0\n"
+CALYPSO = f"""{MISPLACED}[convergence]
 starved_per_parameter = 0.0
 min_iterations = 9
 stalled_iterations = 9
-{reconstruction}[notify]
-targets = ["me"]
-file = "targets.toml"
-events = ["end"]
-[htcondor]
+{{reconstruction}}{NOTIFY}[htcondor]
 retries = 0
 """
-)
 # A slow file system that needs a valid ticket, as AFS and EOS do.
 COPY = """\
 #!/bin/sh
@@ -115,14 +95,6 @@ def desk(kinit: Site, workdir: Path) -> Iterator[Desk]:
         made = Desk(workdir, NAME, mailbox)
         made.configure(CONFIG)
         yield made
-
-
-def use_tools(desk: Desk, lxplus: Lxplus) -> None:
-    """Put the stand-ins of tools first in the PATH of the campaign's jobs."""
-    wrapper = desk.campaign / layout.WRAPPER
-    head, rest = wrapper.read_text().split("\n", 1)
-    with replacing(wrapper, mode=0o755) as file:
-        file.write(f'{head}\nPATH="{lxplus.bin}:/usr/local/bin:/usr/bin:/bin"\n{rest}'.encode())
 
 
 def refused(desk: Desk, status: int) -> str:
@@ -258,9 +230,7 @@ def test_a_campaign_is_extended_and_resumed(kinit: Site, workdir: Path) -> None:
     campaign = PoolCampaign(workdir / NAME, files=1, iterations=1)
 
     def command(*words: str, status: int = 0) -> str:
-        said = campaign.command(*words)
-        assert said.returncode == status, said.stdout + said.stderr
-        return said.stdout
+        return campaign.command(*words, status=status).stdout
 
     first = campaign.submit()
     assert campaign.wait_end() == "exhausted"
@@ -349,7 +319,7 @@ def test_a_campaign_that_outlives_its_ticket(desk: Desk, kinit: Site) -> None:
         began = int(time.time())
         kinit.kinit(lifetime_s, renewable_s)
         desk.run(*submit)
-        use_tools(desk, lxplus)
+        lxplus.come_first(desk.campaign / layout.WRAPPER)
     desk.wait(NAME, status=15)
     ticket = kerberos.read(credentials.path())
     assert ticket is not None

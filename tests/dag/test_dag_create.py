@@ -7,26 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plans import START, make_plan, plan_of
 
 from faser_align.campaign.manifest import read_record
 from faser_align.config.load import parse_config
 from faser_align.dag.create import create_campaign
-from faser_align.dag.plan import Plan, campaign_name, plan
+from faser_align.dag.plan import campaign_name
 from faser_align.fsm.errors import StoreError, UserError
-
-START = '"00": [1, 0, 0, 0, 0, 0],"000": [0, 0.5, 0, 0, 0, 0]'
-
-
-def make_plan(workdir: Path, extra: str = "", *, files: int = 3, force: bool = False, name: str = "camp") -> Plan:
-    (workdir / "start.txt").write_text(START)
-    text = f'campaign.folder = "."\ncampaign.constants = "start.txt"\ncampaign.iterations = 2\n{extra}'
-    return plan_of(workdir, text, files=files, force=force, name=name)
-
-
-def plan_of(workdir: Path, text: str, *, files: int = 3, force: bool = False, name: str = "camp") -> Plan:
-    """Return the plan of a configuration with this text."""
-    about: Any = {"year": 2023, "run": "011705", "files": list(range(400, 400 + files)), "utc": "2026-11-24T07:30:00Z"}
-    return plan(parse_config(text, str(workdir / "x.toml")), text, name=name, force=force, **about)
 
 
 def no_store(folder: str, record: dict[str, Any]) -> None:
@@ -134,7 +121,7 @@ def test_a_campaign_that_appears_meanwhile_is_not_overwritten(workdir: Path) -> 
         ('campaign.folder = "/tmp"', "under /tmp, which DAGMan refuses"),
         ('campaign.folder = "none"', "mkdir -p"),
         ('storage.data = "none"', "storage.data"),
-        ('reconstruction.raw = "raw/{run}/{file}.raw"', "3 of 3 raw files do not exist"),
+        ('reconstruction.raw = "raw/{run}/{file}.raw"', "2 of 2 raw files do not exist"),
         ('simulation.truth = "none.txt"', "none.txt"),
         ('solver.method = "inverse 3 0.001"', "solver.method has 'method inverse 3 0.001', but pede's methods are"),
         ('htcondor.reco.requirements = "(A == 1"', "htcondor.reco.requirements = (A == 1 is not a ClassAd expression"),

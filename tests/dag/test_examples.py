@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from receivers import write_targets
 from typer.testing import CliRunner
 
 from faser_align.cli import main
@@ -43,8 +44,7 @@ def place(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (workdir / f"{name}.toml").write_text(text)
     targets = workdir / ".config/faser-align/targets.toml"
     targets.parent.mkdir(parents=True)
-    targets.write_text('[targets]\nme = "mailto://localhost?from=a@b.c&to=d@e.f"\ngroup = "json://localhost"\n')
-    targets.chmod(0o600)
+    write_targets(targets, me="mailto://localhost?from=a@b.c&to=d@e.f", group="json://localhost")
     return workdir
 
 

@@ -13,6 +13,8 @@ import htcondor2
 import pytest
 from campaigns import hook, make_campaign
 from hostile import HOSTILE
+from plans import START, plan_of
+from stored import seen
 
 from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
 from faser_align.alignment.solver.steering import parse_steering
@@ -22,7 +24,7 @@ from faser_align.campaign.next_steps import next_steps
 from faser_align.cli import console
 from faser_align.config.files import parse_files, parse_run
 from faser_align.config.load import parse_config
-from faser_align.dag.plan import Plan, campaign_name, plan
+from faser_align.dag.plan import Plan
 from faser_align.dag.submit import describe_dagman
 from faser_align.dag.wrapper import render_wrapper
 from faser_align.fsm.errors import UserError
@@ -30,7 +32,6 @@ from faser_align.state import queries
 
 pytestmark = pytest.mark.slow
 
-START = '"00": [1, 0, 0, 0, 0, 0]'
 # Characters that no DAG supports; everything else in the list is used unchanged.
 REFUSED = set("\"'\\$\n\r\t\x00\x7f\u0085\u2028\u00a0\udcff")
 
@@ -58,9 +59,7 @@ def make_plan(workdir: Path, *, folder: str = ".", name: str = "camp", **tables:
     text = "".join(
         f"{table}.{key} = {json.dumps(value)}\n" for table, keys in tables.items() for key, value in keys.items()
     )
-    config = parse_config(text, str(workdir / "x.toml"))
-    made = campaign_name(config, 2023, "011705", [400, 401], name)
-    return plan(config, text, year=2023, run="011705", files=[400, 401], name=made, utc="2026-11-24T07:30:00Z")
+    return plan_of(workdir, text, name=name)
 
 
 def make_folder(workdir: Path, name: str) -> Path | None:
@@ -200,17 +199,12 @@ def test_names_of_stages_and_steps(workdir: Path, name: str) -> None:
     )
     text = f'[campaign]\nconstants = "start.txt"\niterations = 2\n{stages}'
     (workdir / "start.txt").write_text(START)
-
-    def made(text: str) -> Plan:
-        config = parse_config(text, str(workdir / "x.toml"))
-        return plan(config, text, year=2023, run="011705", files=[400], name="camp", utc="2026-11-24T07:30:00Z")
-
     if controls(name):
         with pytest.raises((UserError, UnicodeEncodeError)):
-            made(text)
+            plan_of(workdir, text)
         return
-    plain = made(text.replace(f"name = {json.dumps(name)}", 'name = "plain"'))
-    planned = made(text)
+    plain = plan_of(workdir, text.replace(f"name = {json.dumps(name)}", 'name = "plain"'))
+    planned = plan_of(workdir, text)
     assert planned.record["stages"][0]["name"] == planned.record["stages"][0]["steps"][0]["name"] == name
     assert planned.dag == plain.dag
 
@@ -239,10 +233,9 @@ def test_a_hook_finds_its_campaign(workdir: Path, name: str) -> None:
     node = layout.reco_node(1, 1, 400)
     assert hook("pre", record["folder"], node, 0, 2).returncode == 0
     assert hook("post", record["folder"], node, 0, 2, 63, f"1.0{name}".replace(" ", "_"), 0).returncode == 1
-    with queries.published(record["folder"]) as db:
-        assert queries.campaign(db)["name"] == name
-        assert queries.campaign(db)["folder"] == record["folder"]
-        assert queries.nodes(db, "failed")[0]["job_id"] == f"1.0{name}".replace(" ", "_")
+    campaign = seen(record["folder"], queries.campaign)
+    assert (campaign["name"], campaign["folder"]) == (name, record["folder"])
+    assert seen(record["folder"], queries.nodes, "failed")[0]["job_id"] == f"1.0{name}".replace(" ", "_")
     assert not Path(record["folder"], layout.HOOKS_LOG).exists()
 
 

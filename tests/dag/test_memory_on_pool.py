@@ -36,7 +36,9 @@ def test_a_job_that_a_machine_held_for_its_memory_gets_more(pool: Pool, workdir:
         campaign.wait(lambda: any(row["event"] == "held" for row in campaign.history()))
         (campaign.orders / f"{HUNGRY}.wait_s").write_text("1")
         assert campaign.wait_end() == "exhausted"
-        (ad,) = campaign.schedd.history(f'FaserNode == "{HUNGRY}"', [], match=1)
+        ads = {job["FaserNode"]: job for job in campaign.schedd.history("JobUniverse == 5", [], match=9)}
+        ad = ads[HUNGRY]
+        assert ads[layout.reco_node(1, 1, 400)].eval("RequestMemory") == ASKED_MB
         assert (ad.eval("RequestMemory"), ad["NumHolds"], ad["ExitCode"]) == (MOST_MB, 1, 0)
         assert ad["MemoryProvisioned"] >= MOST_MB
         assert campaign.nodes()[HUNGRY]["state"] == "done"

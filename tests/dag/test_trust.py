@@ -8,20 +8,11 @@ from typing import Any
 
 import pytest
 from commandline import faser_align
+from plans import TEXT, make_plan
 
-from faser_align.config.load import parse_config
 from faser_align.dag.create import create_campaign
-from faser_align.dag.plan import Plan, check_programs, plan
+from faser_align.dag.plan import check_programs
 from faser_align.fsm.errors import UserError
-
-TEXT = 'campaign.constants = "start.txt"\ncampaign.iterations = 2\n'
-
-
-def make_plan(workdir: Path, extra: str = "") -> Plan:
-    """Return a plan for a campaign in ``workdir``."""
-    (workdir / "start.txt").write_text('"00": [1, 0, 0, 0, 0, 0]')
-    config = parse_config(TEXT + extra, str(workdir / "x.toml"))
-    return plan(config, TEXT, year=2023, run="011705", files=[400], name="camp", utc="2026-11-24T07:30:00Z")
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o707, 0o1777])

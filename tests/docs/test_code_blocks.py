@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command, in_process
+from sources import names_of_tests
 
 from faser_align.alignment.parameters.constants import parse_constants
 from faser_align.campaign import layout
@@ -79,14 +80,11 @@ def those_of(runner: str) -> list[Block]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_says_who_runs_it(page: Path) -> None:
     """A block of code names an existing test that runs it, or the reason why none does."""
-    tests = {
-        name for path in ROOT.glob("tests/*/test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
-    }
     for block in blocks(page):
         if block.language in ("text", ""):
             continue
         assert block.reason or block.runner, f"{page.name}: mark this block:\n{block.text}"
-        assert not block.runner or block.runner in tests, block.runner
+        assert not block.runner or block.runner in names_of_tests(), block.runner
         for named in re.findall(r"tests/\S+\.py", block.reason):
             assert (ROOT / named).exists(), named
 

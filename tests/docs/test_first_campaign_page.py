@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import sys
-import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,8 @@ from pathlib import Path
 import pytest
 from calypso import Lxplus
 from commandline import Command, Result, in_process
+from nowhere import until
+from receivers import text_of
 
 from faser_align.alignment.parameters.constants import read_constants
 from faser_align.cli.show import draw
@@ -139,12 +140,8 @@ class Desk:
 
     def message(self) -> str:
         """Return the text of the message about the end; FINAL may still be sending it when `wait` returns."""
-        end = time.monotonic() + 300
-        while "converged" not in (last := self.mailbox.messages()[-1])["Subject"] and time.monotonic() < end:
-            time.sleep(0.2)
-        text = last.get_body(("plain",))
-        assert text is not None
-        return str(text.get_content())
+        until(lambda: "converged" in self.mailbox.messages()[-1]["Subject"])
+        return text_of(self.mailbox.messages()[-1])
 
 
 def chosen(text: str, mark: str) -> str:

@@ -1,7 +1,6 @@
 """Test scripts with a full, read-only or missing disk, foreign locks, a stopped script, a wrong clock, and stopped readers."""
 
 import concurrent.futures
-import importlib.util
 import os
 import random
 import shutil
@@ -13,13 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 from properties import SOAK
 from receivers import notify
+from sources import ROOT, benchmark
+from stored import seen
 from worlds import IMPATIENT, altered, small_disk
 
 from faser_align.campaign import layout
@@ -216,8 +216,7 @@ def test_a_hook_that_is_stopped_in_its_transaction(record: Record) -> None:
         assert os.WIFSTOPPED(os.waitpid(stopped.pid, os.WUNTRACED)[1])
         said = life(record, 401, IMPATIENT)
         assert all(".json: " in line for line in said), said
-        with queries.published(record["folder"]) as copy:
-            assert queries.campaign(copy)["state"] == "created"
+        assert seen(record["folder"], queries.campaign)["state"] == "created"
         while stopped.poll() is None:
             stopped.send_signal(signal.SIGCONT)
             time.sleep(0.02)
@@ -237,8 +236,7 @@ def test_a_clock_that_is_set_back(record: Record) -> None:
     started = time.monotonic()
     life(record, 401, back)
     assert time.monotonic() - started < 600  # less than the clock's error of an hour, on any machine
-    with queries.published(record["folder"]) as copy:
-        assert queries.node_counts(queries.all_counts(copy))["done"] == 2
+    assert queries.node_counts(seen(record["folder"], queries.all_counts))["done"] == 2
     node = layout.reco_node(1, 1, 402)
     with holding(SQLITE, f"{record['folder']}/{layout.STATE}"):
         hook("pre", record["folder"], node, 0, 2, interpreter=IMPATIENT)
@@ -340,28 +338,17 @@ def _reader(folder: str, how: str) -> "subprocess.Popen[str]":
     return reader
 
 
-def _benchmark(name: str) -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_a_storm(tmp_path: Path) -> None:
     """Twenty simultaneous scripts lose and duplicate no event, and print nothing."""
-    found = _benchmark("storm").storm(tmp_path / "campaign", 800 if SOAK else 80)
+    found = benchmark("storm").storm(tmp_path / "campaign", 800 if SOAK else 80)
     assert (found.lost, found.doubled, found.said, found.findings) == (0, 0, [], [])
 
 
 def test_a_storm_on_a_slow_disk(tmp_path: Path) -> None:
     """Twenty simultaneous scripts lose and duplicate no event even if each fsync takes 10 ms longer."""
     strace = shutil.which("strace")
-    program = Path(__file__).parents[2] / "benchmarks" / "storm.py"
-    words = [sys.executable, str(program), "--events", "400" if SOAK else "40", *(["--fsync-ms", "10"] * bool(strace))]
+    program = str(ROOT / "benchmarks" / "storm.py")
+    words = [sys.executable, program, "--events", "400" if SOAK else "40", *(["--fsync-ms", "10"] * bool(strace))]
     said = subprocess.run(
         words, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False
     )

@@ -18,6 +18,7 @@ from killing import STRACE, killing_at, may_trace
 from properties import SOAK
 from scenarios import HEAVY, LIGHT, Prepare, Stage, held
 from soaked import Record
+from stored import seen
 from worlds import PROMPT
 
 from faser_align.notifiers.mailbox import Mailbox
@@ -124,8 +125,7 @@ def test_a_sender_that_is_killed_costs_one_attempt(stage: Stage, tmp_path: Path)
     for place in (("connect", 1), *(("sendto", number) for number in (range(1, 7) if SOAK else (1, 5, 6)))):
         stage.reset()
         assert hook(*stage.call, interpreter=killing_at(*place, *PROMPT, children=True)).returncode == 0
-        with queries.published(str(stage.folder)) as copy:
-            (row,) = queries.outbox(copy)
+        (row,) = seen(stage.folder, queries.outbox)
         assert row["error"] == "the process ended early with status -9"
         without_dagman.deliver(str(stage.folder))
         assert len(set(stage.letters())) == 1, place

@@ -14,10 +14,10 @@ import pytest
 from campaigns import hook, make_campaign
 from poolcampaigns import PoolCampaign, kill, making, own_pool
 from properties import SOAK
-from receivers import notify
+from receivers import notify, subjects, text_of
+from stored import seen
 
 from faser_align.campaign import layout
-from faser_align.dag.queue import HELD
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool import processes
 from faser_align.state import database, queries, verify
@@ -67,10 +67,6 @@ def runs(campaign: PoolCampaign, node: str) -> Callable[[], str]:
     return running
 
 
-def subjects(mailbox: Mailbox) -> list[str]:
-    return [str(letter["Subject"]) for letter in mailbox.messages()]
-
-
 def events(campaign: PoolCampaign, subject: str) -> list[str]:
     return [row["event"] for row in campaign.history() if row["subject"] == subject and not row["ignored"]]
 
@@ -88,8 +84,7 @@ def test_dagman_killed_while_final_runs(make: Make, mailbox: Mailbox) -> None:
         kill(*campaign.dagman_pids())
     finally:
         lock.close()
-    assert campaign.wait_end() == "exhausted"
-    assert campaign.unsound() == []
+    campaign.ends("exhausted")
     assert [subject for subject in subjects(mailbox) if "exhausted" in subject] == subjects(mailbox)
     assert len(subjects(mailbox)) == 1
 
@@ -128,8 +123,7 @@ def test_dagman_killed_after_final_has_run(make: Make, mailbox: Mailbox, end: st
     log = campaign.folder / layout.JOBSTATE_LOG
     campaign.wait(lambda: log.exists() and f"{layout.FINAL_NODE} SUBMIT" in log.read_text())
     kill(*campaign.dagman_pids())
-    assert campaign.wait_end() == end
-    assert campaign.unsound() == []
+    campaign.ends(end)
     assert len(subjects(mailbox)) == 1
 
 
@@ -142,9 +136,8 @@ def test_nodes_are_passed_over_after_a_restart(make: Make, mailbox: Mailbox) -> 
     for i in (2, 3):
         campaign.wait(lambda i=i: (campaign.nodes()[layout.reco_node(1, i, 401)]["state"]) == "skipped")
         kill(*campaign.dagman_pids())
-    assert campaign.wait_end() == "exhausted"
-    assert campaign.unsound() == []
-    assert [row["file"] for row in _lost(campaign)] == [401]
+    campaign.ends("exhausted")
+    assert [row["file"] for row in seen(campaign.folder, queries.lost_files)] == [401]
     assert campaign.nodes()[layout.reco_node(1, 3, 401)]["attempts"] == 0
     assert sum("dropped a file" in subject for subject in subjects(mailbox)) == 1
 
@@ -172,7 +165,7 @@ def test_a_job_held_twice_and_dagman_restarted(make: Make, mailbox: Mailbox) -> 
     assert (node["state"], node["reason"], node["attempts"]) == ("done", "", 1)
     assert events(campaign, NODE).count("held") == 2
     held = {one["X-Faser-Align-Key"]: one for one in mailbox.messages() if "has a held job" in one["Subject"]}
-    told = [one.get_body(("plain",)).get_content() for one in held.values()]  # two holds within seconds are one message
+    told = [text_of(one) for one in held.values()]  # two holds within seconds are one message
     assert [sum(f"reason {count}" in text for text in told) for count in (1, 2)] == [1, 1]
     assert campaign.unsound() == []
 
@@ -213,30 +206,9 @@ def test_a_job_that_vanished(make: Make, restarted: bool) -> None:
         assert campaign.wait_end() == "failed"
         assert "the DAG ended: DAGMan met an error" in campaign.command("status").stdout
     else:
-        said = campaign.command("stop", "--yes")
-        assert said.returncode == 0, said.stderr
-    said = campaign.command("resume")
-    assert said.returncode == 0, said.stderr
-    assert campaign.wait_end() == "exhausted"
-    assert campaign.unsound() == []
-
-
-@ON_POOL
-def test_dagman_held_and_released(make: Make) -> None:
-    """For a held DAGMan status shows that and the release command; after the release it continues."""
-    campaign = make(wait_s=600)
-    cluster = campaign.submit()
-    campaign.wait(runs(campaign, NODE))
-    campaign.hold(f"{cluster}.0", "a test")
-    (campaign.orders / "wait_s").write_text("1")
-    campaign.wait(lambda: [job.status for job in campaign.dagmans() or []] == [HELD])
-    said = campaign.command("status").stdout
-    assert "its DAGMan is on hold (a test" in said
-    assert f"condor_release {cluster}.0" in said
-    assert campaign.act(htcondor2.JobAction.Release, f"{cluster}.0")
-    assert campaign.wait_end() == "exhausted"
-    assert campaign.nodes()[NODE]["attempts"] == 1
-    assert campaign.unsound() == []
+        campaign.command("stop", "--yes", status=0)
+    campaign.command("resume", status=0)
+    campaign.ends("exhausted")
 
 
 @ON_POOL
@@ -280,8 +252,7 @@ def test_a_campaign_is_ended_in_every_phase(make: Make) -> None:
         cluster = campaign.submit()
         campaign.wait(lambda: ready(campaign))
         if way == "stop":
-            said = campaign.command("stop", "--yes")
-            assert said.returncode == 0, f"{phase}: {said.stdout}{said.stderr}"
+            campaign.command("stop", "--yes", status=0)
         else:
             campaign.act(htcondor2.JobAction.Remove, f"{cluster}.0")
         campaign.wait(lambda: campaign.dagmans() == [])
@@ -305,11 +276,9 @@ def test_a_campaign_is_ended_in_every_phase(make: Make) -> None:
     for campaign in resumed:
         for slow in campaign.orders.glob("*.wait_s"):
             slow.unlink()
-        said = campaign.command("resume")
-        assert said.returncode == 0, f"{campaign.name}: {said.stdout}{said.stderr}"
+        campaign.command("resume", status=0)
     for campaign in resumed:
-        assert campaign.wait_end() == "exhausted", campaign.name
-        assert campaign.unsound() == [], campaign.name
+        campaign.ends("exhausted")
         assert {node["state"] for node in campaign.nodes().values()} == {"done"}, campaign.name
     said = resumed[0].command("stop", "--yes")
     assert (said.returncode, "is already exhausted; there is nothing to stop" in said.stderr) == (2, True)
@@ -361,8 +330,3 @@ def _arguments(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-def _lost(campaign: PoolCampaign) -> list[dict[str, Any]]:
-    with queries.published(str(campaign.folder)) as db:
-        return queries.lost_files(db)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from poolcampaigns import PoolCampaign
 from properties import SOAK
-from receivers import notify
+from receivers import notify, text_of
 from soaked import Record
+from stored import seen
 from trials import END_S, Laboratory, Trial, folder_with_pool, seeds, timeout_s
 
 from faser_align.campaign import layout
@@ -109,12 +110,12 @@ class Disturbed(Laboratory):
 
     def _messages(self, campaign: PoolCampaign, trial: Trial) -> None:
         """Check that each transition is in one mail; only a killed script may repeat one, with its key."""
-        with queries.published(str(campaign.folder)) as db:
-            asked = [(row["history_id"], row["kind"], row["node"], row["state"]) for row in queries.outbox(db)]
+        rows = seen(campaign.folder, queries.outbox)
+        asked = [(row["history_id"], row["kind"], row["node"], row["state"]) for row in rows]
         letters = [m for m in self.mailbox.messages() if m["X-Faser-Align-Key"].startswith(f"{campaign.name}/")]
         keys = Counter(letter["X-Faser-Align-Key"] for letter in letters)
         trial.counts["messages repeated with their key"] += sum(n - 1 for n in keys.values())
-        said = {letter["X-Faser-Align-Key"]: letter.get_body(("plain",)).get_content() for letter in letters}
+        said = {letter["X-Faser-Align-Key"]: text_of(letter) for letter in letters}
         for row, kind, node, state in asked:
             if state != "sent":
                 trial.problems.append(f"the message about history {row}, {kind} {node}, is {state}")

@@ -85,17 +85,17 @@ def _next(state: str, numbers: random.Random) -> tuple[str, ...]:
     return () if state == "converged" else numbers.choice(choices)
 
 
-# Values that must be the same in a rebuilt database.
+# Values that must be the same in a rebuilt database, with the number of columns that are the key.
 KEPT = {
-    "end of an attempt": "SELECT node, job_id, outcome, return_value, exit_status FROM attempts WHERE job_id LIKE '%_.0' AND job_id NOT LIKE '0.%'",
-    "decision": "SELECT stage, iteration, verdict, metrics FROM iterations WHERE ended_utc != ''",
-    "end of the campaign": "SELECT state, stage, iteration FROM campaign WHERE state NOT IN {unfinished}",
-    "end of a node": "SELECT node, state FROM nodes WHERE state IN ('done', 'lost', 'skipped', 'failed')",
-    "number of attempts": "SELECT node, count(*) FROM attempts GROUP BY node",
+    "end of an attempt": (
+        2,
+        "SELECT node, job_id, outcome, return_value, exit_status FROM attempts WHERE job_id LIKE '%_.0' AND job_id NOT LIKE '0.%'",
+    ),
+    "decision": (2, "SELECT stage, iteration, verdict, metrics FROM iterations WHERE ended_utc != ''"),
+    "end of the campaign": (0, "SELECT state, stage, iteration FROM campaign WHERE state NOT IN {unfinished}"),
+    "end of a node": (1, "SELECT node, state FROM nodes WHERE state IN ('done', 'lost', 'skipped', 'failed')"),
+    "number of attempts": (1, "SELECT node, count(*) FROM attempts GROUP BY node"),
 }
-
-
-KEYS = {"end of an attempt": 2, "decision": 2, "end of the campaign": 0, "end of a node": 1, "number of attempts": 1}
 
 
 def contradictions(lost: str, rebuilt: str, *, complete: bool) -> list[str]:
@@ -106,13 +106,13 @@ def contradictions(lost: str, rebuilt: str, *, complete: bool) -> list[str]:
     """
     found = []
     begun = set(rows(lost, "SELECT stage, iteration FROM attempts JOIN nodes USING (node)"))
-    for what, sql in KEPT.items():
+    for what, (keys, sql) in KEPT.items():
         if what in ("number of attempts", "end of a node") and not complete:
             continue
         text = sql.format(unfinished=table.UNFINISHED)
-        after: dict[Any, Any] = {row[: KEYS[what]]: row for row in rows(rebuilt, text)}
+        after: dict[Any, Any] = {row[:keys]: row for row in rows(rebuilt, text)}
         for row in rows(lost, text):
-            other = after.get(row[: KEYS[what]])
+            other = after.get(row[:keys])
             if what == "end of the campaign" and not complete and other and other[1:] not in begun:
                 other = (other[0], *row[1:])
             if other != row and (other is not None or complete):

@@ -1,6 +1,5 @@
 """Test scripts with silent, unreachable or refusing receivers: no script exceeds its alarm, and no other message suffers."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -16,7 +15,8 @@ import pytest
 from campaigns import HOOK, hook, make_campaign
 from commandline import faser_align
 from properties import SOAK
-from receivers import AUTHORITY, TOKEN, Mattermost, SecureMailbox, kept_port, listening, mattermost
+from receivers import AUTHORITY, TOKEN, Mattermost, SecureMailbox, kept_port, listening, mattermost, write_targets
+from sources import benchmark
 from worlds import altered
 
 from faser_align.campaign import layout
@@ -56,9 +56,7 @@ class World:
 
     def point(self, address: str, **others: str) -> None:
         """Set the addresses of ``other``, and others."""
-        addresses = {"other": address, "me": self.mailbox.url("me@example.org"), **others}
-        self.targets.write_text("[targets]\n" + "".join(f'{name} = "{at}"\n' for name, at in addresses.items()))
-        self.targets.chmod(0o600)
+        write_targets(self.targets, other=address, me=self.mailbox.url("me@example.org"), **others)
 
     def call(self, *words: object) -> int:
         """Run a script with short alarms; return its exit status after all its processes have ended."""
@@ -77,6 +75,12 @@ class World:
             os.killpg(child.pid, 0)
         assert not marked(mark.encode())
         return child.returncode
+
+    def hold(self) -> None:
+        """Run PRE of a node, and HOLD of its job."""
+        node = layout.reco_node(1, 1, 400)
+        assert self.call("pre", node, 0, 2) == 0
+        assert self.call("hold", node, "13.0", 0) == 0
 
     def rows(self, sql: str) -> list[Any]:
         """Return rows of the snapshot, which must be valid."""
@@ -118,11 +122,9 @@ def test_a_receiver_that_never_answers_harms_nobody(kind: str, tmp_path: Path) -
     """No node fails, no script exceeds its alarm, the other target gets all once, and the rest arrives later."""
     with Mailbox(tmp_path / "mail") as mailbox, kept_port() as port:
         world = World(tmp_path, mailbox)
-        node = layout.reco_node(1, 1, 400)
         with ExitStack() as stack:
             broken(kind, world, port, stack)
-            assert world.call("pre", node, 0, 2) == 0
-            assert world.call("hold", node, "13.0", 0) == 0
+            world.hold()
         assert world.took_s["pre"] < SLACK_S
         assert world.took_s["hold"] < ALARM_S + SLACK_S
         reasons = undelivered(world, "other")
@@ -142,7 +144,6 @@ def test_receivers_that_refuse_harm_nobody(tmp_path: Path) -> None:
     """Without a server, or with a refused recipient, token or protocol, no node fails, and the rest arrives later."""
     with Mailbox(tmp_path / "mail") as mailbox, kept_port() as port, mattermost() as server:
         world = World(tmp_path, mailbox, PATIENT, [name for name in REFUSALS if name != "other"])
-        node = layout.reco_node(1, 1, 400)
         with Mailbox(tmp_path / "refused", refused=["gone@example.org"]) as refusing:
             world.point(
                 f"mmost://127.0.0.1:{port}/{TOKEN}",
@@ -150,8 +151,7 @@ def test_receivers_that_refuse_harm_nobody(tmp_path: Path) -> None:
                 token=server.url("0" * len(TOKEN)),
                 tls=server.url().replace("mmost:", "mmosts:"),
             )
-            assert world.call("pre", node, 0, 2) == 0
-            assert world.call("hold", node, "13.0", 0) == 0
+            world.hold()
         reasons = undelivered(world, *REFUSALS)
         assert {name: words in reasons[name] for name, words in REFUSALS.items()} == dict.fromkeys(REFUSALS, True)
         with mattermost(port) as back:
@@ -214,9 +214,7 @@ def test_what_a_target_does_not_want_is_closed(tmp_path: Path) -> None:
             f'[targets]\nme = "{mailbox.url("me@example.org")}"\n[targets.other]\nurl = "{nobody}"\nevents = ["end"]\n'
         )
         world.targets.write_text(text)
-        node = layout.reco_node(1, 1, 400)
-        assert world.call("pre", node, 0, 2) == 0
-        assert world.call("hold", node, "13.0", 0) == 0
+        world.hold()
         assert world.rows("SELECT target, state FROM outbox ORDER BY id") == [("other", "unwanted"), ("me", "sent")]
 
 
@@ -226,9 +224,7 @@ def test_each_channel_is_told_once(tmp_path: Path) -> None:
         world = World(tmp_path, mailbox, (sys.executable, "-I", "-S", HOOK))
         world.point(f"{server.url()}/?channels=early,late,other")
         server.closed = {"late"}
-        node = layout.reco_node(1, 1, 400)
-        assert world.call("pre", node, 0, 2) == 0
-        assert world.call("hold", node, "13.0", 0) == 0
+        world.hold()
         assert [post["channel"] for post in server.posts] == ["early", "other"]
         assert world.rows("SELECT target, state FROM outbox ORDER BY target") == [("me", "sent"), ("other", "pending")]
         assert "; has reached early, other" in faser_align("history", world.record["folder"]).out.replace("\n", " ")
@@ -257,9 +253,7 @@ def test_a_certificate_that_proves_nothing_is_refused(tmp_path: Path) -> None:
         doubtful = {kind: secured(*about, tmp_path, stack) for kind, about in kinds.items()}
         good = {way: secured(way, "good", tmp_path, stack) for way in WAYS}
         world.point(good["post"].url(), **{kind: server.url() for kind, server in doubtful.items()})
-        node = layout.reco_node(1, 1, 400)
-        assert world.call("pre", node, 0, 2) == 0
-        assert world.call("hold", node, "13.0", 0) == 0
+        world.hold()
         assert world.rows("SELECT target FROM outbox WHERE state = 'sent' ORDER BY target") == [("me",), ("other",)]
         failures = "SELECT facts ->> 'target', facts ->> 'reason' FROM history WHERE event = 'delivery_failed'"
         reasons = dict(world.rows(failures))
@@ -296,14 +290,7 @@ def test_a_server_that_never_answers_does_not_keep_final(kind: str, tmp_path: Pa
 
 def test_a_silent_server_delays_no_hook_beyond_its_alarm(tmp_path: Path) -> None:
     """Several HOLDs and FINAL with a silent target end within their alarms; the other target gets every message once."""
-    path = Path(__file__).parents[2] / "benchmarks" / "delivery.py"
-    spec = importlib.util.spec_from_file_location("benchmark_delivery", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    found = module.wait(tmp_path, alarm_s=ALARM_S, final_s=ALARM_FINAL_S, hooks=3)
+    found = benchmark("delivery").wait(tmp_path, alarm_s=ALARM_S, final_s=ALARM_FINAL_S, hooks=3)
     assert found.statuses[-1] == 4
     assert set(found.statuses[:-1]) == {0}
     assert max(found.hold_s) < ALARM_S + SLACK_S

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import pytest
 from poolcampaigns import PoolCampaign
 from properties import SOAK
-from receivers import Mattermost, mattermost, notify, words_of
+from receivers import Mattermost, mattermost, notify, text_of, words_of
+from stored import seen
 
 from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
@@ -79,7 +80,7 @@ def test_one_cause_is_one_message(pool: Pool, workdir: Path, files: int) -> None
         w.campaign.wait(lambda: w.scripts() >= min(files, SCRIPTS))
         assert w.subjects() == [f"has {files} held jobs in iteration 1 of 1"]
         (post,) = w.chat.posts
-        for words in (w.mailbox.messages()[0].get_body(("plain",)).get_content(), words_of(post)):  # type: ignore[union-attr]
+        for words in (text_of(w.mailbox.messages()[0]), words_of(post)):
             assert f"HTCondor put {files} jobs of the campaign on hold" in words
             assert words.count(CAUSE) == 1
         assert w.campaign.command("stop", "--yes").returncode == 0
@@ -87,7 +88,7 @@ def test_one_cause_is_one_message(pool: Pool, workdir: Path, files: int) -> None
         assert w.subjects()[1:] == ["removed in iteration 1 of 1"]
         assert len(w.chat.posts) == 2
         assert w.campaign.unsound() == []
-        with queries.published(str(w.campaign.folder)) as db:
-            rows = [(row["node"], row["state"]) for row in queries.outbox(db) if row["kind"] == "held"]
+        outbox = seen(w.campaign.folder, queries.outbox)
+        rows = [(row["node"], row["state"]) for row in outbox if row["kind"] == "held"]
         nodes = [layout.reco_node(1, 1, file) for file in w.campaign.record["files"]]
         assert sorted(rows) == sorted((node, "sent") for node in nodes * 2)

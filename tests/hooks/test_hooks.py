@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_metrics, write_output
+from stored import seen
 from taking import rows
 
 from faser_align.campaign import changes, layout
 from faser_align.fsm import exit_codes
 from faser_align.hooks import hold, post
 from faser_align.state import database, holds, queries, writer
+
+HELD = "012 (033.000.000) 2026-11-24 08:00:0{0} Job was held.\n\tDisk quota {0}\n\tCode 13 Subcode 2\n...\n"
 
 
 @pytest.fixture
@@ -26,18 +29,15 @@ def record(tmp_path: Path) -> dict[str, Any]:
 
 
 def state(record: dict[str, Any]) -> str:
-    with queries.published(record["folder"]) as db:
-        return str(queries.campaign(db)["state"])
+    return str(seen(record["folder"], queries.campaign)["state"])
 
 
 def told(record: dict[str, Any]) -> list[dict[str, Any]]:
-    with queries.published(record["folder"]) as db:
-        return queries.history(db)
+    return seen(record["folder"], queries.history)
 
 
 def node(record: dict[str, Any], name: str) -> dict[str, Any]:
-    with queries.published(record["folder"]) as db:
-        return next(row for row in queries.nodes(db) if row["node"] == name)
+    return next(row for row in seen(record["folder"], queries.nodes) if row["node"] == name)
 
 
 def test_a_campaign_that_converges(record: dict[str, Any]) -> None:
@@ -172,10 +172,9 @@ def test_a_hold_is_told_with_its_reason(record: dict[str, Any]) -> None:
     name, folder = layout.reco_node(1, 1, 401), record["folder"]
     hook("pre", folder, name, 0, 2)
     log = Path(folder, layout.NODES_LOG)
-    held = "012 (033.000.000) 2026-11-24 08:00:0{0} Job was held.\n\tDisk quota {0}\n\tCode 13 Subcode 2\n...\n"
     for i in (1, 2):
         with log.open("a") as file:
-            file.write("001 (033.000.000) 2026-11-24 08:00:00 Job executing on host: <x>\n...\n" + held.format(i))
+            file.write("001 (033.000.000) 2026-11-24 08:00:00 Job executing on host: <x>\n...\n" + HELD.format(i))
         assert hook("hold", folder, name, "33.0", 0).returncode == 0
         assert (node(record, name)["state"], node(record, name)["reason"]) == ("held", f"Disk quota {i}")
     assert len([row for row in told(record) if row["event"] == "held"]) == 2
@@ -217,9 +216,8 @@ def test_a_job_held_again_before_its_hook_came_was_held_twice(record: dict[str, 
     """DAGMan runs HOLD scripts one by one: the first may run after the second hold and record both; the second then records nothing."""
     name, folder = layout.reco_node(1, 1, 401), record["folder"]
     hook("pre", folder, name, 0, 2)
-    held = "012 (033.000.000) 2026-11-24 08:00:0{0} Job was held.\n\tDisk quota {0}\n\tCode 13 Subcode 2\n...\n"
-    other = held.format(9).replace("033.000", "034.000")
-    Path(folder, layout.NODES_LOG).write_text(held.format(1) + other + held.format(2))
+    other = HELD.format(9).replace("033.000", "034.000")
+    Path(folder, layout.NODES_LOG).write_text(HELD.format(1) + other + HELD.format(2))
     for _ in range(2):
         assert hook("hold", folder, name, "33.0", 0).returncode == 0
         assert [row["facts"] for row in told(record) if row["event"] == "held"] == [
@@ -233,8 +231,7 @@ def test_only_the_last_hold_says_whether_the_store_can_be_written(
 ) -> None:
     """A first hold in the event queue is ingested by the second, after which the script publishes and sends."""
     folder, name = record["folder"], layout.reco_node(1, 1, 401)
-    held = "012 (033.000.000) 2026-11-24 08:00:0{0} Job was held.\n\tDisk quota {0}\n\tCode 13 Subcode 2\n...\n"
-    Path(folder, layout.NODES_LOG).write_text(held.format(1) + held.format(2))
+    Path(folder, layout.NODES_LOG).write_text(HELD.format(1) + HELD.format(2))
     take = writer.take
 
     def locked(folder: str, event: Any, before: Any) -> int:
@@ -343,26 +340,6 @@ def test_an_unwritable_store_spools_and_the_next_hook_replays(record: dict[str, 
     assert [row["ignored"].split(":")[0] for row in told(record) if row["event"] == "spooled"] == [
         "the file 9000000000000000.json of the fallback event queue was quarantined"
     ]
-
-
-def test_a_verdict_does_not_need_the_store(record: dict[str, Any]) -> None:
-    """Convergence returns 42 although the state database cannot be written, and is recorded later."""
-    for i in (1, 2, 3):
-        run_iteration(record, i)
-    for file in record["files"]:
-        name = layout.reco_node(1, 4, file)
-        hook("pre", record["folder"], name, 0, 2)
-        write_output(record, 1, 4, file)
-        hook("post", record["folder"], name, 0, 2, 0, f"{file}.0", 0)
-    hook("pre", record["folder"], layout.mille_node(1, 4), 0, 2)
-    write_metrics(record, metrics(4, files=2))
-    store = Path(record["folder"], layout.STATE)
-    store.rename(f"{store}.away")
-    answer = hook("post", record["folder"], layout.mille_node(1, 4), 0, 2, 0, "13.0", 0)
-    assert answer.returncode == exit_codes.CONVERGED
-    Path(f"{store}.away").rename(store)
-    assert hook("final", record["folder"], "final", 0, 1).returncode == 0
-    assert state(record) == "converged"
 
 
 @pytest.mark.parametrize(

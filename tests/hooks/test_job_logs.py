@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from campaigns import hook, make_campaign
 from commandline import faser_align
-from receivers import notify
+from receivers import notify, text_of
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
@@ -51,7 +51,7 @@ def test_message_page_and_analyze_have_the_end_of_the_log(tmp_path: Path) -> Non
     analyzed = faser_align("analyze", folder).out
     assert faser_align("report", folder, "-o", str(tmp_path / "page.html")).status == 0
     page = (tmp_path / "page.html").read_text()
-    for text in (*(letter.get_body((part,)).get_content() for part in ("plain", "html")), analyzed, page):  # type: ignore[union-attr]
+    for text in (text_of(letter), text_of(letter, "html"), analyzed, page):
         assert [line for line in PRINTED if line in text] == PRINTED[-LINES:]
         assert "FATAL no geometry, asked with ***" in text
         assert TOKEN not in text
@@ -60,18 +60,25 @@ def test_message_page_and_analyze_have_the_end_of_the_log(tmp_path: Path) -> Non
     assert "ApplicationMgr" not in faser_align("analyze", folder).out
 
 
-def test_a_page_has_no_secrets_in_reasons(tmp_path: Path) -> None:
-    """A reason, which is the last line of a job, is on the page without the secrets of the targets."""
+def test_message_and_page_have_no_secrets_in_reasons(tmp_path: Path) -> None:
+    """A reason, which is the last line of a job, is in message and page without the secrets of the targets."""
     with Mailbox(tmp_path / "mail") as mailbox:
         table = notify(tmp_path, mailbox, "end", group=f"mmost://127.0.0.1:1/{TOKEN}")
-    folder = make_campaign(tmp_path / "campaign", files=1, config={"notify": {**table, "targets": []}})["folder"]
-    hook("pre", folder, NODE, 2, 2)
-    leave(folder, b"", said=f"reconstruction: asked with {TOKEN}")
-    hook("post", folder, NODE, 2, 2, exit_codes.CRASHED, "13.0", 0)
-    hook("final", folder, "final", 2, 1)
+        folder = make_campaign(tmp_path / "campaign", files=1, config={"notify": table})["folder"]
+        hook("pre", folder, NODE, 2, 2)
+        leave(folder, b"", said=f"reconstruction: asked with {TOKEN}")
+        hook("post", folder, NODE, 2, 2, exit_codes.CRASHED, "13.0", 0)
+        hook("final", folder, "final", 2, 1)
+        (letter,) = mailbox.messages()
     (group,) = collect(folder).failed
     assert group.reason.startswith("reconstruction crashed: reconstruction: asked with ***")
-    assert TOKEN not in render(collect(folder), written_utc="2026-11-25T12:00:00.000Z")
+    for text in (
+        text_of(letter),
+        text_of(letter, "html"),
+        render(collect(folder), written_utc="2026-11-25T12:00:00.000Z"),
+    ):
+        assert "asked with ***" in text
+        assert TOKEN not in text
 
 
 @pytest.mark.parametrize(

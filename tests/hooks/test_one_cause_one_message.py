@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from campaigns import hook, make_campaign
-from receivers import Mattermost, mattermost, words_of
+from receivers import Mattermost, mattermost, words_of, write_targets
 from taking import FAILED, PRE, rows, take
-from worlds import altered
+from worlds import PROMPT, altered
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
@@ -17,7 +17,6 @@ from faser_align.state import holds
 pytestmark = pytest.mark.slow
 
 FILES = 9
-QUICK = altered("from faser_align.state import publish\npublish.SHARE = 1")
 # A script that is killed after its first message arrived, before that is recorded.
 KILLED = altered(
     "from faser_align.system.libraries import site_packages\nsite_packages()\nfrom faser_align.state import outbox\n"
@@ -34,9 +33,7 @@ def chat() -> Iterator[Mattermost]:
 @pytest.fixture
 def folder(chat: Mattermost, tmp_path: Path) -> str:
     """Provide a campaign with running jobs whose messages go to the webhook."""
-    targets = tmp_path / "targets.toml"
-    targets.write_text(f'[targets]\ngroup = "{chat.url()}"\n')
-    targets.chmod(0o600)
+    targets = write_targets(tmp_path / "targets.toml", group=chat.url())
     notify = {"targets": ["group"], "events": ["held", "lost", "submitted", "end"], "file": str(targets)}
     config = {"notify": notify, "reconstruction": {"min_files": 0.1}}
     record = make_campaign(tmp_path / "campaign", files=FILES, config=config)
@@ -56,7 +53,7 @@ def log(folder: str, *files: int, reason: str = "quota of /eos exceeded", minute
             nodes.write(f"012 {job} Job was held.\n\t{reason}\n\tCode 13 Subcode 2\n...\n{more}")
 
 
-def hold(folder: str, file: int, interpreter: tuple[str, ...] = QUICK) -> int:
+def hold(folder: str, file: int, interpreter: tuple[str, ...] = PROMPT) -> int:
     """Run the HOLD script of a file's job; return its exit status."""
     return hook("hold", folder, layout.reco_node(1, 1, file), f"{file}.0", 0, interpreter=interpreter).returncode
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_metrics, write_output
+from stored import seen
 from taking import DONE, FAILED, PRE, take
 from worlds import IMPATIENT
 
@@ -40,8 +41,8 @@ def record(tmp_path: Path) -> dict[str, Any]:
 
 
 def reasons(folder: str) -> list[str]:
-    with queries.published(folder) as db:
-        return [row["facts"].get("reason", "") for row in queries.history(db) if row["event"].startswith("final_")]
+    rows = seen(folder, queries.history)
+    return [row["facts"].get("reason", "") for row in rows if row["event"].startswith("final_")]
 
 
 def test_only_the_first_process_of_a_dagman_passes_over(record: dict[str, Any]) -> None:
@@ -118,8 +119,7 @@ def test_what_is_only_to_be_taken_in_is_not_told(tmp_path: Path) -> None:
 
 
 def _tries(folder: str) -> list[int]:
-    with queries.published(folder) as db:
-        return [row["tries"] for row in queries.outbox(db)]
+    return [row["tries"] for row in seen(folder, queries.outbox)]
 
 
 def test_when_another_try_is_too_early(tmp_path: Path) -> None:
@@ -193,8 +193,7 @@ def test_final_leaves_the_copy_to_nobody(tmp_path: Path) -> None:
                 time.sleep(0.01)
             numbers.write_text(f"{time.time_ns():020d} {0:011d}")  # and dies
         assert ended.result().returncode == 4
-    with queries.published(folder) as db:
-        assert queries.campaign(db)["state"] == "removed"
+    assert seen(folder, queries.campaign)["state"] == "removed"
 
 
 def test_a_wish_halts_only_a_campaign_that_would_go_on(record: dict[str, Any]) -> None:

@@ -1,13 +1,12 @@
 """Test the final message: plot, page, weak modes, savings, and the user's own templates."""
 
 import json
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
 from campaigns import make_campaign, run_iteration
-from receivers import notify
+from receivers import notify, text_of
 
 from faser_align.campaign import layout
 from faser_align.hooks.message import picture
@@ -35,13 +34,6 @@ def told(tmp_path: Path, *, report: dict[str, str] | None = None, **changes: Any
     return letter, record
 
 
-def text_of(letter: EmailMessage) -> str:
-    """Return the mail's text."""
-    body = letter.get_body(("plain",))
-    assert body is not None
-    return str(body.get_content()).replace("\r\n", "\n")
-
-
 @pytest.mark.slow
 def test_the_plot_is_shown_and_all_is_told(tmp_path: Path) -> None:
     """The mail has the last iteration's plot, the weak modes that moved, CPU time, savings, and the page."""
@@ -64,9 +56,7 @@ def test_the_plot_is_shown_and_all_is_told(tmp_path: Path) -> None:
     assert "6 h 06 min of CPU time (an estimate by the mean of those that ran)\n" in text
     assert "Page: https://align.example.org/pages/%C5%81%C3%B3d%C5%BA.html\n" in text
     assert letter["Subject"] == "[faser-align] Łódź converged after 4 of 10 iterations"
-    html = letter.get_body(("html",))
-    assert html is not None
-    assert 'href="https://align.example.org/pages/%C5%81%C3%B3d%C5%BA.html"' in html.get_content()
+    assert 'href="https://align.example.org/pages/%C5%81%C3%B3d%C5%BA.html"' in text_of(letter, "html")
 
 
 @pytest.mark.slow
@@ -108,7 +98,5 @@ def test_templates_of_the_user_in_a_hook(tmp_path: Path) -> None:
     assert letter["Subject"] == "[faser-align] Hurra, Łódź"
     log = Path(record["folder"], layout.HOOKS_LOG).read_text(encoding="utf-8")
     assert f"{mine}/message.html.j2 cannot be used: UndefinedError: 'nonsense' is undefined" in log
-    html = letter.get_body(("html",))
-    assert html is not None
-    assert "<h1>Hurra, Łódź</h1>" in html.get_content()
+    assert "<h1>Hurra, Łódź</h1>" in text_of(letter, "html")
     assert json.loads(Path(record["folder"], layout.RECORD).read_text())["config"]["notify"]["templates"] == str(mine)

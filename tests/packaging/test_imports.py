@@ -8,28 +8,20 @@ import sources
 from sources import PACKAGES, text, tree
 
 # A package may import those of lower rank; packages of the same rank do not import each other.
-RANKS = {
-    "templates": 0,
-    "examples": 0,
-    "fsm": 1,
-    "system": 2,
-    "config": 3,
-    "campaign": 4,
-    "reference": 5,
-    "alignment": 5,
-    "dag": 6,
-    "pool": 6,
-    "state": 6,
-    "notifiers": 6,
-    "simulation": 6,
-    "pages": 7,
-    "predecessor": 8,
-    "operations": 9,
-    "api": 10,
-    "cli": 10,
-    "jobs": 10,
-    "hooks": 10,
-}
+RANKED: tuple[tuple[str, ...], ...] = (
+    ("templates", "examples"),
+    ("fsm",),
+    ("system",),
+    ("config",),
+    ("campaign",),
+    ("reference", "alignment"),
+    ("dag", "pool", "state", "notifiers", "simulation"),
+    ("pages",),
+    ("predecessor",),
+    ("operations",),
+    ("api", "cli", "jobs", "hooks"),
+)
+RANKS = {name: rank for rank, names in enumerate(RANKED) for name in names}
 # Scripts run inside a campaign and never make one.
 FORBIDDEN = {("hooks", "dag")}
 

@@ -27,7 +27,7 @@ def own(pool: personal.Pool, workdir: Path) -> Iterator[Path]:
     personal.stop(folder)
 
 
-def run(schedd_of: object, folder: Path, script: str, *, wait_s: float = 240) -> str:
+def run(schedd_of: object, folder: Path, script: str) -> str:
     """Submit a shell script to a schedd, wait for its end and return its output."""
     import htcondor2
 
@@ -40,10 +40,7 @@ def run(schedd_of: object, folder: Path, script: str, *, wait_s: float = 240) ->
         "log": str(log),
     }
     schedd_of.submit(htcondor2.Submit(job))  # type: ignore[attr-defined]
-    until = time.monotonic() + wait_s
-    while "Job terminated" not in (log.read_text() if log.exists() else ""):
-        assert time.monotonic() < until, log.read_text()
-        time.sleep(0.1)
+    until(lambda: log.exists() and "Job terminated" in log.read_text())
     return (folder / "out").read_text()
 
 
@@ -52,10 +49,7 @@ def kill(*pids: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):  # daemons have children that end by themselves
             os.kill(pid, signal.SIGKILL)
-    until = time.monotonic() + 120
-    while any(_has_memory(pid) for pid in pids):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    until(lambda: not any(map(_has_memory, pids)))
 
 
 def _has_memory(pid: int) -> bool:

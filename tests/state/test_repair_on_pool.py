@@ -53,8 +53,7 @@ def test_a_lost_store_comes_back(pool: Pool, workdir: Path, mailbox: Mailbox) ->
     (one.orders / "wait_s").write_text("0.1")
     assert refused.returncode == 2
     assert "and its scripts write the state database; stop it with `faser-align stop lost-store`" in refused.stderr
-    assert one.wait_end() == "converged"
-    assert one.unsound() == []
+    one.ends("converged")
     idle = one.command("repair")
     assert (idle.returncode, idle.stdout) == (0, "lost-store: nothing to repair; it is converged\n")
     original, whole = picture(store, words=True), dump(store)
@@ -124,8 +123,7 @@ def test_a_campaign_whose_dagman_is_gone_is_closed(pool: Pool, workdir: Path, ma
     (one.orders / "wait_s").write_text("0.1")
     resumed = one.command("resume")
     assert resumed.returncode == 0, resumed
-    assert one.wait_end() == "converged"
-    assert one.unsound() == []
+    one.ends("converged")
     assert sorted(subjects(mailbox)) == ["converged", "removed"]
 
 

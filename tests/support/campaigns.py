@@ -124,17 +124,23 @@ def make_old(folder: str) -> None:
     publish.publish(folder)
 
 
+def reconstruct(
+    record: dict[str, Any], iteration: int, file: int, job: str, *, stage: int = 1, dag_id: str = "12.0"
+) -> None:
+    """Run the scripts of a reconstruction whose job succeeds."""
+    folder, node = record["folder"], layout.reco_node(stage, iteration, file)
+    assert hook("pre", folder, node, 0, 2, dag_id=dag_id).returncode == 0
+    write_output(record, stage, iteration, file)
+    assert hook("post", folder, node, 0, 2, 0, job, 0, dag_id=dag_id).returncode == 0
+
+
 def run_iteration(
     record: dict[str, Any], iteration: int, *, stage: int = 1, dag_id: str = "12.0", **changes: Any
 ) -> int:
     """Run all scripts of an iteration whose jobs succeed; return the exit status of the Millepede node's POST."""
     folder = record["folder"]
     for file in record["files"]:
-        node = layout.reco_node(stage, iteration, file)
-        assert hook("pre", folder, node, 0, 2, dag_id=dag_id).returncode == 0
-        write_output(record, stage, iteration, file)
-        job = f"{100 + iteration}{file}.0"
-        assert hook("post", folder, node, 0, 2, 0, job, 0, dag_id=dag_id).returncode == 0
+        reconstruct(record, iteration, file, f"{100 + iteration}{file}.0", stage=stage, dag_id=dag_id)
     node = layout.mille_node(stage, iteration)
     assert hook("pre", folder, node, 0, 2, dag_id=dag_id).returncode == 0
     write_metrics(record, metrics(iteration, stage=stage, files=len(record["files"]), **changes))

@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import forking
@@ -38,6 +39,25 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
         return
     for name, one in inner.items():
         yield from commands(one, (*path, name))
+
+
+def configure(old: str, new: str) -> None:
+    """Replace a part of the configuration in the current folder."""
+    path = Path("faser-align.toml")
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def add(text: str) -> None:
+    """Add tables to the configuration in the current folder."""
+    with open("faser-align.toml", "a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def says(check: dict[str, Any], result: str, *words: str) -> None:
+    """Check the result of one of the checks of ``check --json``, and words of its text."""
+    assert (check["result"], [each for each in words if each not in check["text"]]) == (result, []), check
 
 
 def checked(words: tuple[str, ...], result: Result, status: int | None) -> Result:

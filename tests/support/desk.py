@@ -3,7 +3,6 @@
 import contextlib
 import json
 import sys
-import time
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import forking
 import htcondor2
 from nowhere import no_dagman, until
-from receivers import Mattermost
+from receivers import Mattermost, notify, text_of
+from stored import seen
 
 from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
@@ -25,16 +25,8 @@ name = "IFT local"
 name = "IFT fix layer"
 fix = ["layer", "3ST"]
 """
-# A simulated campaign with misplaced modules, and a message about its end; brackets are for ``Desk.configure``.
-SIMULATION = (
-    IFT_LOCAL_TOML
-    + """[campaign]
-constants = "{examples}/ift_misplaced.txt"
-[simulation]
-truth = "{examples}/align_2025.txt"
-tracks = 400
-"""
-)
+# With misplaced modules; braces are for ``Desk.configure``.
+MISPLACED = f'{IFT_LOCAL_TOML}[campaign]\nconstants = "{{examples}}/ift_misplaced.txt"\n'
 NOTIFY = """
 [notify]
 targets = ["me"]
@@ -42,6 +34,14 @@ file = "targets.toml"
 events = ["end"]
 """
 END_S = 600  # time limit of a test's campaign on a busy machine
+
+
+def simulation(tracks: int) -> str:
+    """Return the configuration of a simulated campaign with misplaced modules."""
+    return f'{MISPLACED}[simulation]\ntruth = "{{examples}}/align_2025.txt"\ntracks = {tracks}\n'
+
+
+SIMULATION = simulation(400)
 COMMAND = [sys.executable, "-m", "faser_align.cli"]
 
 
@@ -51,10 +51,7 @@ class Desk:
     def __init__(self, folder: Path, name: str, mailbox: Mailbox, channel: Mattermost | None = None) -> None:
         self.folder, self.name, self.mailbox, self.channel = folder, name, mailbox, channel
         self.campaign = folder / name
-        targets = folder / "targets.toml"
-        group = f'group = "{channel.url()}"\n' if channel else ""
-        targets.write_text(f'[targets]\nme = "{mailbox.url("me@example.org")}"\n{group}')
-        targets.chmod(0o600)
+        notify(folder, mailbox, group=channel.url() if channel else "")
 
     def configure(self, text: str, file: str = "faser-align.toml", **values: object) -> None:
         """Write a configuration; it may use ``examples`` and other given names."""
@@ -74,8 +71,7 @@ class Desk:
         return json.loads(self.run(*words, "--json"))
 
     def history(self) -> list[dict[str, Any]]:
-        with queries.published(str(self.campaign)) as db:
-            return queries.history(db)
+        return seen(self.campaign, queries.history)
 
     def events(self) -> list[str]:
         """Return the campaign's own transitions, in order."""
@@ -83,16 +79,12 @@ class Desk:
 
     def dagman(self, cluster: int) -> Any:
         """Return the schedd's history of a DAGMan job that has left the queue."""
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
+
+        def ads() -> Any:
             with contextlib.suppress(htcondor2.HTCondorException):  # it is busy
-                ads = htcondor2.Schedd().history(
-                    f"ClusterId == {cluster}", ["ExitCode", "JobStatus", "ExitBySignal"], 1
-                )
-                if ads:
-                    return ads[0]
-            time.sleep(0.2)
-        raise AssertionError(f"DAGMan job {cluster} has not left the queue")
+                return htcondor2.Schedd().history(f"ClusterId == {cluster}", ["ExitCode", "ExitBySignal"], 1)
+
+        return until(ads)[0]
 
     def jobs(self) -> set[str]:
         """Return the nodes whose job was submitted, from HTCondor's own log."""
@@ -105,8 +97,7 @@ class Desk:
         def found() -> list[EmailMessage]:
             return [one for one in self.mailbox.messages() if subject in one["Subject"]]
 
-        bodies = [one.get_body(("plain",)) for one in until(found)]
-        return "\n".join(str(body.get_content()) for body in bodies if body is not None)
+        return "\n".join(map(text_of, until(found)))
 
     def kinds(self) -> list[str]:
         """Return the subject of each mail, once no script is left to send more."""

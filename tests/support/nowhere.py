@@ -3,12 +3,12 @@
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import htcondor2
-from commandline import Command
+from commandline import Command, configure
 
 from faser_align.pool import personal
 from faser_align.system.atomic import replacing
@@ -25,10 +25,10 @@ def until(what: Callable[[], Any], wait_s: float = 240) -> Any:
     return found
 
 
-def no_dagman() -> bool:
-    """Return whether no DAGMan is in the queue, so that its scripts have finished; a busy schedd counts as no."""
+def no_dagman(constraint: str = "JobUniverse == 7") -> bool:
+    """Return whether no such DAGMan is in the queue, so that its scripts have finished; a busy schedd counts as no."""
     try:
-        return not htcondor2.Schedd().query("JobUniverse == 7", ["ClusterId"])
+        return not htcondor2.Schedd().query(constraint, ["ClusterId"])
     except (htcondor2.HTCondorException, KeyError):
         return False
 
@@ -39,15 +39,8 @@ def leave_queue(folder: Path, wait_s: float = 15) -> None:
     A DAGMan whose folder is deleted can neither end nor start again, and stays: later tests would wait for it.
     """
     constraint = f'JobUniverse == 7 && regexp("^{folder}/", FaserFolder)'
-
-    def gone() -> bool:
-        try:
-            return not htcondor2.Schedd().query(constraint, ["ClusterId"])
-        except (htcondor2.HTCondorException, KeyError):
-            return False
-
     deadline = time.monotonic() + wait_s
-    while not gone():
+    while not no_dagman(constraint):
         if time.monotonic() > deadline:
             for action in (htcondor2.JobAction.Remove, htcondor2.JobAction.RemoveX):
                 with suppress(htcondor2.HTCondorException):
@@ -59,26 +52,25 @@ def leave_queue(folder: Path, wait_s: float = 15) -> None:
 @contextmanager
 def no_job_begins() -> Iterator[None]:
     """Start no jobs on the pool's machine within the context, so that their files can be changed before."""
-    config = personal.default_folder() / "condor_config"
-    before = config.read_text()
-    try:
-        _configure(config, f"{before}\nSTART = False\n", "startd")
+    with _configured("START = False", "startd"):
         until(lambda: (slots := _slots()) and not any(slot.eval("Start") for slot in slots))
         yield
-    finally:
-        _configure(config, before, "startd")
+
+
+def cool_down(duration_s: int) -> AbstractContextManager[None]:
+    """Set how long the schedd waits before it restarts a failed DAGMan, within the context (since HTCondor 25.10)."""
+    return _configured(f"SCHEDULER_UNIVERSE_COOL_DOWN_DURATION = {duration_s}", "schedd")
 
 
 @contextmanager
-def cool_down(duration_s: int) -> Iterator[None]:
-    """Set how long the schedd waits before it restarts a failed DAGMan, within the context (since HTCondor 25.10)."""
+def _configured(line: str, daemon: str) -> Iterator[None]:
     config = personal.default_folder() / "condor_config"
     before = config.read_text()
     try:
-        _configure(config, f"{before}\nSCHEDULER_UNIVERSE_COOL_DOWN_DURATION = {duration_s}\n", "schedd")
+        _configure(config, f"{before}\n{line}\n", daemon)
         yield
     finally:
-        _configure(config, before, "schedd")
+        _configure(config, before, daemon)
 
 
 def _configure(config: Path, text: str, daemon: str) -> None:
@@ -116,11 +108,8 @@ def waiting(command: Command, name: str, files: str, jobs: int) -> Iterator[Path
         jobs: number of jobs.
     """
     assert command("init").status == 0
-    config = Path("faser-align.toml")
-    nowhere = '[htcondor.reco]\nrequirements = "false"\n'
-    config.write_text(config.read_text().replace("[htcondor.reco]\n", nowhere))
-    done = command("submit", "-y", "2023", "-r", "11705", "-f", files, "-i", "2", "--name", name)
-    assert done.status == 0, done.err
+    configure("[htcondor.reco]\n", '[htcondor.reco]\nrequirements = "false"\n')
+    command("submit", "-y", "2023", "-r", "11705", "-f", files, "-i", "2", "--name", name, status=0)
     until(lambda: _idle(name) == jobs)  # cheaper than a command
     until(lambda: f"{jobs} waiting in the queue" in command("status", name).out)
     yield Path(name).absolute()

@@ -17,6 +17,7 @@ import htcondor2
 import pytest
 from campaigns import make_campaign, metrics
 from nowhere import until
+from stored import seen
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import write_record
@@ -142,10 +143,12 @@ class PoolCampaign:
         create.record_submitted(str(self.folder), cluster)
         return cluster
 
-    def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command about this campaign."""
+    def command(self, *words: str, status: int | None = None) -> "subprocess.CompletedProcess[str]":
+        """Run a command about this campaign, which must have this exit status, if given."""
         first, *rest = words
-        return forking.run([first, str(self.folder), *rest], timeout_s=600)
+        done = forking.run([first, str(self.folder), *rest], timeout_s=600)
+        assert status in (None, done.returncode), f"{self.name}: {done.stdout}{done.stderr}"
+        return done
 
     def dagmans(self) -> list[DagmanJob] | None:
         """Return the campaign's DAGMan jobs in the queue, or None while the schedd does not answer."""
@@ -187,16 +190,13 @@ class PoolCampaign:
         subprocess.run(["condor_hold", "-reason", reason, job], check=True, capture_output=True)
 
     def state(self) -> str:
-        with queries.published(str(self.folder)) as db:
-            return str(queries.campaign_now(db, str(self.folder))["state"])
+        return str(seen(self.folder, queries.campaign_now, str(self.folder))["state"])
 
     def history(self) -> list[dict[str, Any]]:
-        with queries.published(str(self.folder)) as db:
-            return queries.history(db)
+        return seen(self.folder, queries.history)
 
     def nodes(self) -> dict[str, dict[str, Any]]:
-        with queries.published(str(self.folder)) as db:
-            return {row["node"]: row for row in queries.nodes(db)}
+        return {row["node"]: row for row in seen(self.folder, queries.nodes)}
 
     def wait(self, what: Callable[[], Any], wait_s: float = WAIT_S) -> Any:
         """Wait until a condition is true; return its value."""
@@ -213,6 +213,11 @@ class PoolCampaign:
         """Wait until its DAGMan has left the queue; return the campaign's state."""
         self.wait(lambda: self.dagmans() == [], wait_s)
         return self.state()
+
+    def ends(self, state: str) -> None:
+        """Wait for the end, which must be this state with a valid database."""
+        assert self.wait_end() == state, self.name
+        assert self.unsound() == [], self.name
 
     def dagman_pids(self) -> list[int]:
         """Return the condor_dagman processes in the campaign's folder."""

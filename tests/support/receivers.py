@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,28 @@ AUTHORITY = CERTIFICATES / "authority.pem"  # clients that trust it accept ``goo
 DRIP = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Long: " + b"x" * 1000
 
 
+def write_targets(path: Path, **addresses: str) -> Path:
+    """Write a file of targets, which only its user may read; return its path."""
+    path.write_text("[targets]\n" + "".join(f'{name} = "{address}"\n' for name, address in addresses.items()))
+    path.chmod(0o600)
+    return path
+
+
+def text_of(letter: EmailMessage, form: str = "plain") -> str:
+    """Return the text of a mail, or its HTML."""
+    body = letter.get_body((form,))
+    assert body is not None
+    return str(body.get_content()).replace("\r\n", "\n")
+
+
+def subjects(received: mailbox.Mailbox) -> list[str]:
+    """Return the subjects of the mails that have arrived."""
+    return [str(letter["Subject"]) for letter in received.messages()]
+
+
 def notify(folder: Path, me: mailbox.Mailbox, *events: str, group: str = "", **values: Any) -> dict[str, Any]:
     """Write a targets file with the mail server as ``me``; return the table ``[notify]`` that sends it these events."""
-    targets = folder / "targets.toml"
-    targets.write_text(f'[targets]\nme = "{me.url("me@example.org")}"\n' + (f'group = "{group}"\n' if group else ""))
-    targets.chmod(0o600)
+    targets = write_targets(folder / "targets.toml", me=me.url("me@example.org"), **({"group": group} if group else {}))
     return {"targets": ["me"], "file": str(targets), "events": list(events), **values}
 
 

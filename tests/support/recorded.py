@@ -1,6 +1,7 @@
 """Unpack recorded campaigns (tests/data/dagman) for repairs, and read a state database's content."""
 
 import json
+import operator
 import sqlite3
 import tarfile
 import time
@@ -134,9 +135,6 @@ def jobstate_of(path: Path) -> str:
             lines.append((closed, f"{node} JOB_{'FAILURE' if value else 'SUCCESS'} {value} - - 1"))
             lines.append((closed, f"{node} POST_SCRIPT_{'FAILURE' if answer else 'SUCCESS'} {job_id} - - 1"))
     return "".join(
-        f"{int(datetime.fromisoformat(utc.rstrip('~')).timestamp())} {line}\n" for utc, line in sorted(lines, key=_time)
+        f"{int(datetime.fromisoformat(utc.rstrip('~')).timestamp())} {line}\n"
+        for utc, line in sorted(lines, key=operator.itemgetter(0))
     )
-
-
-def _time(line: tuple[str, str]) -> str:
-    return line[0]

@@ -1,11 +1,25 @@
 """Read state databases, and change them as no script does."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from faser_align.state import redolog, verify
+from faser_align.state import queries, redolog, verify
+
+Answer = TypeVar("Answer")
+
+
+def seen(folder: Path | str, query: Callable[..., Answer], *about: Any, **named: Any) -> Answer:
+    """Return the answer of a query, such as those of ``state.queries``, to a campaign's snapshot."""
+    with queries.published(str(folder)) as db:
+        return query(db, *about, **named)
+
+
+def history(folder: Path | str, *events: str) -> list[dict[str, Any]]:
+    """Return the rows of the history with one of these events."""
+    return [row for row in seen(folder, queries.history) if row["event"] in events]
 
 
 def rows(path: Path | str, sql: str) -> list[Any]:

@@ -12,6 +12,8 @@ import sqlite3
 import sys
 from pathlib import Path
 
+from faser_align.system.atomic import replacing
+
 HERE = Path(__file__).parent
 
 
@@ -64,6 +66,12 @@ class Lxplus:
         path.unlink(missing_ok=True)
         path.write_text(text if text.startswith("#!") else f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
         path.chmod(0o755)
+
+    def come_first(self, wrapper: Path) -> None:
+        """Put the tools of the site first in the PATH of a campaign's jobs."""
+        head, rest = wrapper.read_text().split("\n", 1)
+        with replacing(wrapper, mode=0o755) as file:
+            file.write(f'{head}\nPATH="{self.bin}:/usr/local/bin:/usr/bin:/bin"\n{rest}'.encode())
 
     def reconstruction(self, **changes: object) -> dict[str, object]:
         """Return the table ``[reconstruction]`` for these stand-ins."""
