@@ -32,11 +32,7 @@ def test_solutions_are_explained() -> None:
 
 def test_keywords_are_explained() -> None:
     """The page lists each keyword of pede in the row of what the solver does with it."""
-    rows = {
-        "supports it": {*LISTS, *SETTERS},
-        "notes in": set(NOTED),
-        "refuses by": {*UNSUPPORTED, "rootfiles"},
-    }
+    rows = {"supports it": {*LISTS, *SETTERS}, "notes in": set(NOTED), "refuses by": {*UNSUPPORTED, "rootfiles"}}
     for start, keywords in rows.items():
         row = next(line for line in PAGE.splitlines() if line.startswith(f"| {start}"))
         assert set(re.findall(r"`(\w+)`", row)) == keywords

@@ -1,10 +1,11 @@
-"""Test the errors of constants from the normal equations."""
+"""Test the errors of constants from the normal equations, and corrections in units of them."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from faser_align.alignment.parameters.constants import correction_from_parameters
 from faser_align.alignment.parameters.fix_rules import fix_rules
 from faser_align.alignment.parameters.labels import (
     LAYER_LEVER_MM,
@@ -16,6 +17,7 @@ from faser_align.alignment.parameters.labels import (
 )
 from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
 from faser_align.alignment.quality.constant_errors import errors_of
+from faser_align.alignment.quality.weak_modes import repetition
 from faser_align.alignment.solver.normal_equations import Normal, in_um
 from faser_align.alignment.solver.steering import parse_steering
 
@@ -100,3 +102,43 @@ def test_errors_under_constraints_are_those_with_lagrange_multipliers(
     found = errors_of(normal, free)[0]
     assert list(found) == [labels[at] for at in of]
     assert list(found.values()) == pytest.approx(np.sqrt(np.diagonal(covariance)).tolist(), rel=1e-6)
+
+
+X, Y = module_x_label(0, 0, 3, 0), layer_label(1, 2, 2)
+
+
+def independent(errors: dict[int, float]) -> Normal:
+    """Return normal equations of independent parameters with these errors (um)."""
+    labels = tuple(sorted(errors))
+    return normal(np.diag([errors[label] ** 2 for label in labels]).tolist(), labels)
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "cosine"),
+    [
+        ({X: 0.002, Y: 0.004}, {X: 0.001, Y: 0.002}, 1.0),
+        ({X: 0.002, Y: 0.004}, {X: -0.001, Y: -0.002}, -1.0),
+        ({X: 0.002}, {Y: 0.002}, 0.0),
+        ({X: 0.002, Y: 0.002}, {X: 0.002}, 3 / np.sqrt(10)),
+    ],
+)
+def test_it_is_the_cosine_in_units_of_errors(now: dict[int, float], before: dict[int, float], cosine: float) -> None:
+    """Corrections are compared in units of their errors: 2 um with an error of 1 um are three times those with 3 um."""
+    found = repetition(independent({X: 1.0, Y: 3.0}), {X, Y}, now, correction_from_parameters(before))
+    assert found == pytest.approx(cosine)
+
+
+def test_weak_and_fixed_parameters_do_not_count() -> None:
+    """A direction with an error of more than ten times the median, and a fixed parameter, do not change the cosine."""
+    weak = layer_label(3, 2, 2)
+    of = independent({X: 1.0, Y: 1.0, weak: 1000.0})
+    before = correction_from_parameters({X: 0.001, weak: 5.0})
+    assert repetition(of, {X, Y, weak}, {X: 0.001, weak: -5.0}, before) == pytest.approx(1.0)
+    assert repetition(of, {X, Y}, {X: 0.001}, before) == pytest.approx(1.0)
+
+
+def test_nothing_repeats_no_correction() -> None:
+    """A correction that is zero has no direction."""
+    of = independent({X: 1.0, Y: 1.0})
+    assert repetition(of, {X, Y}, {X: 0.001}, {}) is None
+    assert repetition(of, set(), {}, correction_from_parameters({X: 0.001})) is None

@@ -46,11 +46,7 @@ def flat(chunks: list[Equations], sets: LabelSets) -> list[Measurement]:
 @given(records, st.booleans(), st.sampled_from([1, 100, 1 << 20]), st.sampled_from([4, 40, 1 << 22]))
 @per_example
 def test_round_trip(
-    tmp_path: Path,
-    records: list[tuple[list[Measurement], bool]],
-    packed: bool,
-    block_bytes: int,
-    words_max: int,
+    tmp_path: Path, records: list[tuple[list[Measurement], bool]], packed: bool, block_bytes: int, words_max: int
 ) -> None:
     """Float and double records, mixed, plain or gzipped, are read as written, in one piece or in many."""
     content = b"".join(pack(words(record), double=double) for record, double in records)

@@ -89,24 +89,9 @@ def test_a_cut_by_derivative_that_takes_much_is_told() -> None:
 @pytest.mark.parametrize(
     ("chi2", "scatter", "outliers", "words"),
     [
-        (
-            0.70,
-            0.84,
-            0.0,
-            "scatter about their tracks by 0.84 times their errors: its errors of hits may be too large; ",
-        ),
-        (
-            1.44,
-            1.14,
-            0.0,
-            "1.14 times their errors, not counting those that are cut: its errors of hits may be too small",
-        ),
-        (
-            21.7,
-            0.95,
-            0.029,
-            "2.9 % of the hits are more than 0.2 mm from their tracks, in all layers: outliers or noisy",
-        ),
+        (0.70, 0.84, 0.0, "by 0.84 times their errors: its errors of hits may be too large; "),
+        (1.44, 1.14, 0.0, "1.14 times their errors, not counting those that are cut: its errors of hits may be too"),
+        (21.7, 0.95, 0.029, "2.9 % of the hits are more than 0.2 mm from their tracks, in all layers: outliers or"),
         (21.7, 1.20, 0.029, "noisy strips; hits scatter about their tracks by 1.20 times their errors"),
         (1.44, 1.00, 0.0, "1.44 instead of about 1: something is not aligned; "),
     ],

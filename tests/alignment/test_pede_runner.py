@@ -61,12 +61,6 @@ def test_a_crash_is_told(pede_case: Case, program: Callable[[str], str]) -> None
         assert "139" in solution.message
 
 
-def test_a_missing_program_is_told(pede_case: Case) -> None:
-    """A pede that cannot be started is a configuration error."""
-    with pytest.raises(UserError, match=r"solver\.pede"):
-        run_pede(pede_case("case3_failing") / "str.txt", "/nowhere/pede")
-
-
 def test_threads_are_pedes_to_use(pede_case: Case, program: Callable[[str], str]) -> None:
     """The number of OpenMP threads is set, whatever the job's environment says."""
     folder = pede_case("case3_failing")

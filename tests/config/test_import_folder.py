@@ -13,7 +13,9 @@ from browsing import SIZES, chromium, look
 from campaigns import make_campaign, run_iteration
 from commandline import Command, in_process
 from described import undescribed_below
+from stored import findings
 
+from faser_align.campaign import layout
 from faser_align.state import queries, verify
 
 DATA = Path(__file__).parents[1] / "data"
@@ -151,8 +153,7 @@ def test_stages_and_steps_come_from_the_configuration_that_was_kept(command: Com
     assert Path("mine/stage02/iter01/1reco/inputforalign.txt").read_text() == SUM.read_text()
     assert json.loads(Path("mine/config.json").read_text())["raw"]["run"] == 8294
     assert "part 1" in command("report", "mine", "--text").out
-    with queries.published("mine") as db:
-        assert verify.findings(db) == []
+    assert findings(f"mine/{layout.PUBLISHED}") == []
 
 
 def test_faults_of_the_predecessor_are_told(command: Command, theirs: Path) -> None:
@@ -168,8 +169,7 @@ def test_faults_of_the_predecessor_are_told(command: Command, theirs: Path) -> N
     assert "iter02: pede ended with code 26" in made.err
     assert "iter03: 1reco/inputforalign.txt is empty: it reconstructed with all constants 0" in made.err
     assert "iter03: its constants are the initial ones plus pede's result" in made.err
-    with queries.published("mine") as db:
-        assert verify.findings(db) == []
+    assert findings(f"mine/{layout.PUBLISHED}") == []
 
 
 def test_a_result_without_an_end_is_taken_and_its_end_is_blank(command: Command, theirs: Path) -> None:
@@ -280,8 +280,7 @@ def test_raw_files_come_from_the_name_if_the_tracks_are_gone(
     assert (record["year"], record["run"], record["files"]) == (2024, "013657", list(files))
     for words in (("status", "mine"), ("report", "mine", "--text"), ("metrics", "mine"), ("list",)):
         assert command(*words).status == 0, words
-    with queries.published("mine") as db:
-        assert verify.findings(db) == []
+    assert findings(f"mine/{layout.PUBLISHED}") == []
 
 
 def test_an_imported_campaign_is_forked(

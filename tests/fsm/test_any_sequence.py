@@ -1,7 +1,6 @@
 """What holds for every sequence of events, in memory."""
 
 import copy
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -84,10 +83,6 @@ def test_events_of_different_nodes_commute(data: st.DataObject) -> None:
             pick = data.draw(st.sampled_from([i for i, life in enumerate(rest) if life]))
             merged.append(rest[pick].pop(0))
         # All files share the budget of dropped files: the first to fail uses it. So no file is dropped here.
-        pictures.append(picture(taken(merged, lost_max=0)))
+        memory = taken(merged, lost_max=0)
+        pictures.append([{**memory.campaign, "updated_utc": ""}, memory.nodes, memory.iterations])
     assert pictures[0] == pictures[1]
-
-
-def picture(memory: Memory) -> list[Any]:
-    """Return what must not depend on the order: states and counters of the campaign and of its nodes."""
-    return [{**memory.campaign, "updated_utc": ""}, memory.nodes, memory.iterations]

@@ -31,6 +31,12 @@ def metrics(**changes: Any) -> dict[str, Any]:
     return {**value, **changes}
 
 
+def small(chi2: float | None, *lost: int) -> dict[str, Any]:
+    """Return metrics with this chi2/ndf and a small correction, without the dropped files."""
+    files = {"expected": 6, "used": 6 - len(lost), "lost": list(lost)}
+    return metrics(chi2_per_ndf=chi2, determined={"sigma": 0.01, "effect_um": 0.01}, files=files)
+
+
 def decided(*history: dict[str, Any], rules: Rules = RULES, limit: int = 10) -> Verdict:
     """Return the decision on the last of a stage's iterations."""
     return judge(rules, history, limit=limit)
@@ -178,12 +184,8 @@ def test_a_drift_along_a_weak_mode_is_explained() -> None:
 
 def test_the_rise_of_chi2_counts_relative_to_chi2() -> None:
     """Outliers raise chi2/ndf and its fluctuations alike: at 9.0 a rise of 0.02 is within the limit."""
-
-    def history(*values: float) -> list[dict[str, Any]]:
-        return [metrics(chi2_per_ndf=value, determined={"sigma": 0.01, "effect_um": 0.01}) for value in values]
-
-    assert decided(*history(9.0, 9.02, 9.02)).name == "converged"
-    assert decided(*history(9.0, 9.04, 9.04)).name == "go_on"
+    assert decided(*map(small, (9.0, 9.02, 9.02))).name == "converged"
+    assert decided(*map(small, (9.0, 9.04, 9.04))).name == "go_on"
 
 
 def test_rules_can_be_required_together() -> None:
@@ -371,18 +373,12 @@ def test_outliers_that_pass_the_cuts_do_not_make_a_description_worse() -> None:
 
 def test_a_description_that_became_worse_does_not_count() -> None:
     """Shrinking corrections towards constants that describe the same tracks worse do not converge."""
-
-    def step(chi2: float, lost: tuple[int, ...] = ()) -> dict[str, Any]:
-        files = {"expected": 6, "used": 6 - len(lost), "lost": list(lost)}
-        return metrics(chi2_per_ndf=chi2, determined={"sigma": 0.01, "effect_um": 0.01}, files=files)
-
-    said = decided(MOVING, step(1.002), step(1.015), step(1.016))
+    said = decided(MOVING, *map(small, (1.002, 1.015, 1.016)))
     assert said.name == "go_on"
     assert "0.014 above the stage's best" in said.reason
-    assert decided(MOVING, step(1.002), step(1.004), step(1.004)).name == "converged"
+    assert decided(MOVING, *map(small, (1.002, 1.004, 1.004))).name == "converged"
     # With other files chi2/ndf differs.
-    others = [step(1.016, (417,))] * 3
-    assert decided(MOVING, step(1.002), *others).name == "converged"
+    assert decided(MOVING, small(1.002), *[small(1.016, 417)] * 3).name == "converged"
 
 
 def test_few_entries_are_named_in_words() -> None:
@@ -448,10 +444,7 @@ def test_what_just_passes_and_what_does_not(criterion: str, last: dict[str, Any]
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (
-            {},
-            "differ between files by 9.0 sigma (limit 3): module 213, side 1 by +23.0 um from file 412 on. Something",
-        ),
+        ({}, "differ between files by 9.0 sigma (limit 3): module 213, side 1 by +23.0 um from file 412 on. Something"),
         ({"kind": "file"}, "+23.0 um in file 412 against the others. Something moved"),
         ({"kind": "spread", "file": "410 to 412"}, "+23.0 um most in file 410 to 412. Something moved"),
         (
@@ -566,12 +559,7 @@ def test_what_is_still_to_come() -> None:
 
 def test_a_rise_that_is_not_known() -> None:
     """If chi2/ndf is unknown for an iteration with the same files, the rise is unknown; other iterations are ignored."""
-
-    def step(chi2: float | None, *lost: int) -> dict[str, Any]:
-        files = {"expected": 6, "used": 6 - len(lost), "lost": list(lost)}
-        return metrics(chi2_per_ndf=chi2, determined={"sigma": 0.01, "effect_um": 0.01}, files=files)
-
-    assert rise([step(1.0), step(1.5)]) == 0.5
-    assert rise([step(1.0), step(None)]) is None
-    assert rise([step(None), step(1.5)]) is None
-    assert rise([step(None), step(1.0, 417), step(1.25, 417)]) == 0.25
+    assert rise([small(1.0), small(1.5)]) == 0.5
+    assert rise([small(1.0), small(None)]) is None
+    assert rise([small(None), small(1.5)]) is None
+    assert rise([small(None), small(1.0, 417), small(1.25, 417)]) == 0.25

@@ -91,14 +91,12 @@ def validated(campaign: Path) -> Metrics:
     return read(campaign, layout.VALIDATION, layout.AFTER)
 
 
-@pytest.mark.slow
 def test_what_jobs_write_is_described(history: list[Metrics], validated: Metrics) -> None:
     """Each metric of iterations and of a validation has a description."""
     for metrics in (*history, validated):
         assert undescribed(metrics, names_of(metrics)) == []
 
 
-@pytest.mark.slow
 def test_what_is_described_is_written(history: list[Metrics], last_stage: Metrics, validated: Metrics) -> None:
     """Each description is of an existing metric, except those that need HTCondor's log, a failure, or an import."""
     elsewhere = {"reconstruction.cpu_s", "reconstruction.jobs", "steps[].undetermined[].PARAMETER", "imported"}

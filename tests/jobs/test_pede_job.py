@@ -68,7 +68,8 @@ def test_pede_has_its_own_environment(make_campaign: Make, run_job: Run, fails: 
 @pytest.mark.parametrize(
     ("does", "mode", "said"),
     [
-        ("exit 0", 0o644, "cannot start pede as"),
+        ("exit 0", None, "cannot start pede as '{}': No such file or directory; set solver.pede"),
+        ("exit 0", 0o644, "cannot start pede as '{}': Permission denied; set solver.pede"),
         (
             "echo 'pede: error while loading shared libraries: libgfortran.so.5' >&2; exit 127",
             0o755,
@@ -77,11 +78,11 @@ def test_pede_has_its_own_environment(make_campaign: Make, run_job: Run, fails: 
     ],
 )
 def test_a_pede_that_cannot_run_here(
-    make_campaign: Make, fails: Fails, tmp_path: Path, does: str, mode: int, said: str
+    make_campaign: Make, fails: Fails, tmp_path: Path, does: str, mode: int | None, said: str
 ) -> None:
-    """A pede that cannot start, or lacks a library, is an environment failure, which another machine may not have."""
+    """A pede that is missing, cannot start, or lacks a library, is an environment failure, which another machine may not have."""
     pede = program(tmp_path / "bin" / "pede", does)
-    pede.chmod(mode)
+    pede.unlink() if mode is None else pede.chmod(mode)
     campaign = make_campaign(FILES, solver={"backend": "pede", "pede": str(pede)})
     reconstruct(str(campaign), 1, 1, 400)
-    assert said in fails(exit_codes.ENVIRONMENT, "solve", campaign, 1, 1).splitlines()[-1]
+    assert said.format(pede) in fails(exit_codes.ENVIRONMENT, "solve", campaign, 1, 1).splitlines()[-1]

@@ -110,8 +110,11 @@ class Job:
         return last
 
 
+MakeJob = Callable[..., Job]
+
+
 @pytest.fixture
-def make_job(make_campaign: Make, tmp_path: Path, session_folder: Path) -> Callable[..., Job]:
+def make_job(make_campaign: Make, tmp_path: Path, session_folder: Path) -> MakeJob:
     """Make a job: keywords are tables, ``reconstruction`` one is added to the stand-ins' own."""
 
     def make(reconstruction: dict[str, Any] | None = None, **tables: Any) -> Job:
@@ -125,7 +128,7 @@ def make_job(make_campaign: Make, tmp_path: Path, session_folder: Path) -> Calla
     return make
 
 
-def test_the_six_steps(make_job: Callable[..., Job]) -> None:
+def test_the_six_steps(make_job: MakeJob) -> None:
     """A job writes tracks, Mille binary, counts, momenta and one log line per step, and clears its scratch folder."""
     job = make_job()
     done = job.run()
@@ -177,7 +180,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("does", "status", "words"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
-def test_what_goes_wrong_has_its_name(make_job: Callable[..., Job], does: str, status: int, words: list[str]) -> None:
+def test_what_goes_wrong_has_its_name(make_job: MakeJob, does: str, status: int, words: list[str]) -> None:
     """Each failure has its own status and reason, keeps the log, and leaves no output, not even an old one."""
     job = make_job()
     job.lxplus.orders(*(fault for fault in does.split() if ":" in fault))
@@ -189,7 +192,7 @@ def test_what_goes_wrong_has_its_name(make_job: Callable[..., Job], does: str, s
     assert "(log: " in last
 
 
-def test_a_node_that_is_passed_over(make_job: Callable[..., Job]) -> None:
+def test_a_node_that_is_passed_over(make_job: MakeJob) -> None:
     """The job of a skipped node ends at once with success and without output."""
     job = make_job()
     Path(layout.passed_file(str(job.folder), layout.reco_node(1, 1, 400))).touch()
@@ -198,7 +201,7 @@ def test_a_node_that_is_passed_over(make_job: Callable[..., Job]) -> None:
     assert not job.place().exists()
 
 
-def test_a_raw_file_that_vanished_or_is_empty(make_job: Callable[..., Job]) -> None:
+def test_a_raw_file_that_vanished_or_is_empty(make_job: MakeJob) -> None:
     """A raw file that is missing or empty is reported at once, before the environment is set up."""
     job = make_job()
     job.lxplus.raw(400).write_bytes(b"")
@@ -207,7 +210,7 @@ def test_a_raw_file_that_vanished_or_is_empty(make_job: Callable[..., Job]) -> N
     job.fails(exit_codes.RAW_MISSING, "Faser-Physics-011705-00400.raw cannot be read: No such file or directory")
 
 
-def test_what_another_machine_may_read(make_job: Callable[..., Job]) -> None:
+def test_what_another_machine_may_read(make_job: MakeJob) -> None:
     """A server that does not answer or a missing mount is the machine's failure, and the node is retried elsewhere."""
     job = make_job()
     raw = job.lxplus.raw(400, silent=True)
@@ -229,18 +232,15 @@ def test_what_another_machine_may_read(make_job: Callable[..., Job]) -> None:
     raw.parent.rename(raw.parents[1] / "elsewhere")
     job.fails(exit_codes.ENVIRONMENT, "cannot be read: No such file or directory")
     (raw.parents[1] / "elsewhere").rename(raw.parent)
-    for place, status in (
-        (Path(layout.constants_file(str(job.folder), 1, 1)), exit_codes.ENVIRONMENT),
-        (job.folder / layout.RECORD, exit_codes.ENVIRONMENT),
-    ):
+    for place in (Path(layout.constants_file(str(job.folder), 1, 1)), job.folder / layout.RECORD):
         place.rename(f"{place}.kept")
         place.symlink_to(place.name)  # equivalent to a server that does not answer: it exists, and cannot be read
-        job.fails(status, "Too many levels of symbolic links")
+        job.fails(exit_codes.ENVIRONMENT, "Too many levels of symbolic links")
         Path(f"{place}.kept").replace(place)
     job.fails(exit_codes.NO_OUTPUT, "the reconstruction ended well")
 
 
-def test_constants_of_a_later_iteration(make_job: Callable[..., Job]) -> None:
+def test_constants_of_a_later_iteration(make_job: MakeJob) -> None:
     """Constants that are missing, empty or not finite do not count as zero constants."""
     job = make_job()
     constants = Path(layout.constants_file(str(job.folder), 1, 3))
@@ -251,29 +251,25 @@ def test_constants_of_a_later_iteration(make_job: Callable[..., Job]) -> None:
     job.fails(exit_codes.CONSTANTS, "finite number", iteration=3)
 
 
-def test_what_the_configuration_names_must_be_there(make_job: Callable[..., Job]) -> None:
+def test_what_the_configuration_names_must_be_there(make_job: MakeJob) -> None:
     """Scripts, database and interpreter that cannot be read are named."""
     job = make_job()
-    for name, status in (
-        ("faser_reco_alignment.py", exit_codes.ENVIRONMENT),
-        ("WriteAlignmentConfig_Faser04.py", exit_codes.ENVIRONMENT),
-        ("setup.sh", exit_codes.ENVIRONMENT),
-    ):
+    for name in ("faser_reco_alignment.py", "WriteAlignmentConfig_Faser04.py", "setup.sh"):
         (job.lxplus.checkout / name).unlink()
-        job.fails(status, f"{name} cannot be read")
+        job.fails(exit_codes.ENVIRONMENT, f"{name} cannot be read")
     job.lxplus.database.unlink()
     job.edit(f"python={sys.executable}", "python=/nowhere/python")
     job.fails(exit_codes.ENVIRONMENT, "python.jobs = /nowhere/python cannot run faser-align", "No such file")
 
 
-def test_a_database_that_is_not_there(make_job: Callable[..., Job]) -> None:
+def test_a_database_that_is_not_there(make_job: MakeJob) -> None:
     """A missing conditions database, as without CVMFS, is reported before anything is patched."""
     job = make_job()
     job.lxplus.database.unlink()
     job.fails(exit_codes.DATABASE, "ALLP200.db cannot be copied", "No such file")
 
 
-def test_an_environment_script_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_an_environment_script_of_ones_own(make_job: MakeJob, tmp_path: Path) -> None:
     """The user's own environment script replaces the four lines, whatever its last command returns."""
     own = tmp_path / "reco_condor_env.sh"
     job = make_job({"environment": str(own)})
@@ -298,7 +294,7 @@ def test_an_environment_script_of_ones_own(make_job: Callable[..., Job], tmp_pat
     ],
 )
 def test_an_environment_script_that_fails(
-    make_job: Callable[..., Job], tmp_path: Path, text: str | None, words: list[str]
+    make_job: MakeJob, tmp_path: Path, text: str | None, words: list[str]
 ) -> None:
     """An environment script that is missing, ends the shell or sets up no Athena is named, with its last lines."""
     own = tmp_path / "reco_condor_env.sh"
@@ -307,7 +303,7 @@ def test_an_environment_script_that_fails(
     make_job({"environment": str(own)}).fails(exit_codes.ENVIRONMENT, f"reconstruction.environment = {own}", *words)
 
 
-def test_tracks_that_cannot_be_converted(make_job: Callable[..., Job]) -> None:
+def test_tracks_that_cannot_be_converted(make_job: MakeJob) -> None:
     """If no track passes the cuts the tracks stay, and the failure is the conversion's."""
     job = make_job(mille={"chi2_max": 1e-9})
     done = job.run()
@@ -316,7 +312,7 @@ def test_tracks_that_cannot_be_converted(make_job: Callable[..., Job]) -> None:
     assert job.place().exists()
 
 
-def test_xrdcp(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_xrdcp(make_job: MakeJob, tmp_path: Path) -> None:
     """xrdcp can copy tracks to EOS with its checksum; a refusal and a wrong copy are reported, and leave no file."""
     job = make_job({**READY, "copy_with": "xrdcp"})
     job.end_with_the_copy()
@@ -329,7 +325,7 @@ def test_xrdcp(make_job: Callable[..., Job], tmp_path: Path) -> None:
     _compares_checksums(job, "")
 
 
-def test_the_checksum_of_the_server(make_job: Callable[..., Job]) -> None:
+def test_the_checksum_of_the_server(make_job: MakeJob) -> None:
     """On EOS the server's own checksum decides, after it had time to compute it; a server without one is trusted."""
     job = make_job(READY)
     job.end_with_the_copy()
@@ -348,7 +344,7 @@ def _compares_checksums(job: Job, *trusted: str) -> None:
         assert job.place().exists()
 
 
-def test_a_scratch_area_that_is_left_to_htcondor(make_job: Callable[..., Job]) -> None:
+def test_a_scratch_area_that_is_left_to_htcondor(make_job: MakeJob) -> None:
     """With cleanup_reco_temp_files = false the scratch area stays after success and failure, and its path is printed."""
     job = make_job(storage={"cleanup_reco_temp_files": False})
     job.end_with_the_copy()
@@ -366,7 +362,7 @@ def test_a_scratch_area_that_is_left_to_htcondor(make_job: Callable[..., Job]) -
         shutil.rmtree(left)
 
 
-def test_a_job_that_is_told_to_stop(make_job: Callable[..., Job]) -> None:
+def test_a_job_that_is_told_to_stop(make_job: MakeJob) -> None:
     """A terminated wrapper removes its scratch folder."""
     job = make_job()
     job.lxplus.raw(400, sleep=True)
@@ -382,7 +378,7 @@ def test_a_job_that_is_told_to_stop(make_job: Callable[..., Job]) -> None:
 
 
 @pytest.mark.parametrize("size", ["8k", "16k", "32k"])
-def test_a_scratch_area_that_is_full(make_job: Callable[..., Job], size: str) -> None:
+def test_a_scratch_area_that_is_full(make_job: MakeJob, size: str) -> None:
     """A full disk is reported as such at any step, even if the reason cannot be written."""
     job = make_job()
     with small_disk(job.scratch, size=size) as disk:
@@ -393,7 +389,7 @@ def test_a_scratch_area_that_is_full(make_job: Callable[..., Job], size: str) ->
     assert f"no space is left in {disk.path}" in done.stderr.splitlines()[-1]
 
 
-def test_a_copy_that_is_interrupted(make_job: Callable[..., Job]) -> None:
+def test_a_copy_that_is_interrupted(make_job: MakeJob) -> None:
     """A terminated job removes its partial copy; after SIGKILL the next attempt does."""
     job = make_job(READY)
     job.end_with_the_copy()
@@ -416,7 +412,7 @@ def test_a_copy_that_is_interrupted(make_job: Callable[..., Job]) -> None:
     assert [name for name in os.listdir(place) if name.startswith(".")] == [".kfalignment_011705_00401.root.77.tmp"]
 
 
-def test_the_database_alone(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_the_database_alone(make_job: MakeJob, tmp_path: Path) -> None:
     """`reconstruct.sh` also makes the conditions database of any constants, for export."""
     job = make_job()
     constants = Path(layout.constants_file(str(job.folder), 1, 1))
@@ -435,7 +431,7 @@ def test_the_database_alone(make_job: Callable[..., Job], tmp_path: Path) -> Non
     assert job.run("--database", constants, tmp_path / "again").returncode == exit_codes.CONSTANTS
 
 
-def test_a_command_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_a_command_of_ones_own(make_job: MakeJob, tmp_path: Path) -> None:
     """Any program can reconstruct: each field is one word in its command, and its output is checked in the same way."""
     job = make_job({"backend": "command", "command": COMMAND, "environment": str(tmp_path / "env.sh")})
     (tmp_path / "env.sh").write_text(f"export PATH='{tmp_path}':$PATH\n")
@@ -468,14 +464,14 @@ def test_a_command_of_ones_own(make_job: Callable[..., Job], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_a_command_gets_the_direction(make_job: Callable[..., Job], direction: str) -> None:
+def test_a_command_gets_the_direction(make_job: MakeJob, direction: str) -> None:
     """The field {direction} of a command, and FASER_DIRECTION in its environment, have the configured direction."""
     command = "echo {direction} $FASER_DIRECTION # {output}"
     job = make_job({"backend": "command", "direction": direction, "command": command})
     job.fails(exit_codes.NO_OUTPUT, f"ended well but left no kfalignment.root: {direction} {direction} (log: ")
 
 
-def test_geometry_and_tag_are_those_of_the_year(make_job: Callable[..., Job]) -> None:
+def test_geometry_and_tag_are_those_of_the_year(make_job: MakeJob) -> None:
     """2022 has its own geometry and conditions tag, 2023 and later share theirs; the configuration can override both."""
     job = make_job({"calypso": {}, "backend": "command", "command": "run {output} {geometry}"})
     settings = job.record["config"]["reconstruction"]
@@ -503,12 +499,7 @@ def test_geometry_and_tag_are_those_of_the_year(make_job: Callable[..., Job]) ->
     ],
 )
 def test_options_of_the_reconstruction(
-    make_job: Callable[..., Job],
-    tmp_path: Path,
-    stations: int,
-    table: dict[str, Any],
-    calypso: dict[str, Any],
-    options: str,
+    make_job: MakeJob, tmp_path: Path, stations: int, table: dict[str, Any], calypso: dict[str, Any], options: str
 ) -> None:
     """Direction, verbosity, added and removed options reach Calypso's script as `submit` prints them."""
     standard = Lxplus(tmp_path / "for its paths").reconstruction()["calypso"]
@@ -524,7 +515,7 @@ def test_options_of_the_reconstruction(
     assert f"{raw} {options}\n" in done.stdout
 
 
-def test_names_of_the_database_are_configuration(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_names_of_the_database_are_configuration(make_job: MakeJob, tmp_path: Path) -> None:
     """A checkout that writes FASER-05 works with matching `written` and `pool`; a wrong name of the POOL file is named."""
     job = make_job()
     job.lxplus.orders("write:05")
@@ -541,7 +532,7 @@ def test_names_of_the_database_are_configuration(make_job: Callable[..., Job], t
     job.fails(exit_codes.DATABASE, "left no FASER-06_Align.pool.root")
 
 
-def test_a_campaign_without_the_new_keys(make_job: Callable[..., Job]) -> None:
+def test_a_campaign_without_the_new_keys(make_job: MakeJob) -> None:
     """A campaign from before these keys is reconstructed as before."""
     job = make_job()
     settings = job.record["config"]["reconstruction"]
@@ -552,7 +543,7 @@ def test_a_campaign_without_the_new_keys(make_job: Callable[..., Job]) -> None:
     assert Path(f"{job.lxplus.raw(400)}.options").read_text() == "--alignment --noBackward --output_level INFO"
 
 
-def test_another_run_and_three_stations(make_job: Callable[..., Job]) -> None:
+def test_another_run_and_three_stations(make_job: MakeJob) -> None:
     """In a campaign of several runs a job reconstructs its own run's file, and its tracks have that run's name.
 
     With three stations the reconstruction leaves out the IFT.

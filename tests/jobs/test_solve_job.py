@@ -57,7 +57,7 @@ def reconstructed(make_campaign: Make, kept: Path) -> Callable[..., Path]:
         folder = make_campaign(numbers, **tables)
         given = {key: tables[key] for key in sorted(tables) if key not in ("notify", "report", "storage")}
         copy = kept / hashlib.sha256(repr((numbers, given)).encode()).hexdigest()
-        files = Path(layout.mille_file(str(folder), 1, 1, "011705", numbers[0])).parent
+        files = binary(folder, numbers[0]).parent
         if copy.exists():
             shutil.copytree(copy, files)
             return folder
@@ -78,6 +78,11 @@ def metrics(campaign: Path, iteration: int = 1) -> dict[str, Any]:
     return found
 
 
+def binary(campaign: Path, file: int = 400, iteration: int = 1) -> Path:
+    """Return the Mille binary of a raw file."""
+    return Path(layout.mille_file(str(campaign), 1, iteration, "011705", file))
+
+
 def drop(campaign: Path, file: int) -> None:
     """List a raw file as dropped, as the PRE script of the Millepede job does."""
     lost = Path(layout.lost_file(str(campaign), 1, 1))
@@ -92,7 +97,7 @@ def solved(run_job: Run, campaign: Path, iteration: int = 1) -> dict[str, Any]:
 
 
 def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None:
-    """The job writes correction, sum and metrics, and the next iteration starts from the sum."""
+    """The job writes correction, sum and metrics, which summarise its data and its solution; the sum starts the next iteration."""
     campaign = reconstructed(notify={"targets": ["me"]})
     done = run_job("solve", campaign, 1, 1)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -111,7 +116,22 @@ def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None
     assert Path(handed_on).read_text() == Path(layout.result_file(str(campaign), 1, 1)).read_text()
     assert not [name for name in os.listdir(folder) if name.endswith(".tmp")]
     assert Path(layout.plot_file(str(campaign), 1, 1)).read_bytes().startswith(b"\x89PNG")
-    assert metrics(campaign)["no_plot"] == ""
+    found = metrics(campaign)
+    assert found["no_plot"] == ""
+    assert (found["format"], found["stage"], found["iteration"]) == (1, 1, 1)
+    assert found["files"].items() >= {"expected": 2, "used": 2, "lost": []}.items()
+    assert 500 < found["tracks"]["used"] < found["tracks"]["read"] <= 600
+    assert found["hits"]["kept"] > 9000
+    assert (found["residual_max_mm"], found["residual_max_final"]) == (1.0, False)
+    assert 1.1 < found["chi2_per_ndf"] < 1.6
+    assert found["effect_um"] > 5.0
+    assert found["significance"] == found["steps"][0]["significance"] > 10.0
+    assert found["steps"][0]["name"] == "IFT fix layer"
+    assert found["steps"][0]["variable"] - found["steps"][0]["free_parameters"] == 6
+    assert set(found["corrections"]) == {"module.x", "module.y", "module.rz"}
+    assert found["nan"] is False
+    assert 0 < found["wall_s"] < 60
+    assert 20 < found["max_memory_mb"] < 1000
 
 
 def test_writes_the_data_of_the_figures(reconstructed: Make, run_job: Run) -> None:
@@ -143,7 +163,7 @@ def test_writes_the_data_of_the_figures(reconstructed: Make, run_job: Run) -> No
     weak = found["steps"][0]["parts"]["weak"]["directions"]
     assert sum(mode.eigenvalue < spectrum.weak for mode in spectrum.modes) == weak
     assert len(spectrum.modes) == weak + found["steps"][0]["parts"]["significant"]["directions"]
-    Path(layout.histograms_file(layout.mille_file(str(campaign), 1, 1, "011705", 400))).unlink()
+    Path(layout.histograms_file(str(binary(campaign)))).unlink()
     solved(run_job, campaign)
     older = read_figures(path)
     assert older is not None
@@ -151,32 +171,11 @@ def test_writes_the_data_of_the_figures(reconstructed: Make, run_job: Run) -> No
     assert older.histogram("hits") is not None
 
 
-def test_metrics_hold_what_verdicts_need(reconstructed: Make, run_job: Run) -> None:
-    """The metrics summarise files, tracks, hits and the solution."""
-    campaign = reconstructed()
-    run_job("solve", campaign, 1, 1)
-    found = metrics(campaign)
-    assert (found["format"], found["stage"], found["iteration"]) == (1, 1, 1)
-    assert found["files"].items() >= {"expected": 2, "used": 2, "lost": []}.items()
-    assert 500 < found["tracks"]["used"] < found["tracks"]["read"] <= 600
-    assert found["hits"]["kept"] > 9000
-    assert (found["residual_max_mm"], found["residual_max_final"]) == (1.0, False)
-    assert 1.1 < found["chi2_per_ndf"] < 1.6
-    assert found["effect_um"] > 5.0
-    assert found["significance"] == found["steps"][0]["significance"] > 10.0
-    assert found["steps"][0]["name"] == "IFT fix layer"
-    assert found["steps"][0]["variable"] - found["steps"][0]["free_parameters"] == 6
-    assert set(found["corrections"]) == {"module.x", "module.y", "module.rz"}
-    assert found["nan"] is False
-    assert 0 < found["wall_s"] < 60
-    assert 20 < found["max_memory_mb"] < 1000
-
-
 def test_lost_files_are_left_out(reconstructed: Make, run_job: Run) -> None:
     """Files in the list of dropped files are neither required nor used."""
     campaign = reconstructed((400, 401, 402))
-    for ending in ("", ".json"):
-        Path(layout.mille_file(str(campaign), 1, 1, "011705", 401) + ending).unlink()
+    for path in (binary(campaign, 401), binary(campaign, 401).with_suffix(".bin.json")):
+        path.unlink()
     drop(campaign, 401)
     found = solved(run_job, campaign)
     assert found["files"].items() >= {"expected": 3, "used": 2, "lost": [401]}.items()
@@ -185,19 +184,14 @@ def test_lost_files_are_left_out(reconstructed: Make, run_job: Run) -> None:
 
 
 def test_missing_data_is_named(reconstructed: Make, run_job: Run, fails: Fails) -> None:
-    """A missing Mille binary stops the job; nothing is solved, and old metrics are removed."""
+    """A missing Mille binary, or one without its counts, stops the job; nothing is solved, and old metrics are removed."""
     campaign = reconstructed()
     assert run_job("solve", campaign, 1, 1).returncode == 0
-    Path(layout.mille_file(str(campaign), 1, 1, "011705", 401)).unlink()
+    binary(campaign, 401).unlink()
     said = fails(exit_codes.INPUT_MISSING, "solve", campaign, 1, 1)
     assert said == f"missing in {campaign}/iter01/2kfalignment: mp2input_011705_00401.bin\n"
     assert not os.path.exists(layout.metrics_file(str(campaign), 1, 1))
-
-
-def test_missing_counts_are_named(reconstructed: Make, fails: Fails) -> None:
-    """A Mille binary without its counts is incomplete."""
-    campaign = reconstructed()
-    Path(layout.mille_file(str(campaign), 1, 1, "011705", 400) + ".json").unlink()
+    binary(campaign).with_suffix(".bin.json").unlink()
     assert "mp2input_011705_00400.bin.json" in fails(exit_codes.INPUT_MISSING, "solve", campaign, 1, 1)
 
 
@@ -224,7 +218,7 @@ def test_constants_must_be_good(reconstructed: Make, fails: Fails, content: str 
 def test_truncated_binary_is_no_solution(reconstructed: Make, fails: Fails) -> None:
     """A damaged binary ends with the solver's message, and no constants are passed on."""
     campaign = reconstructed((400,))
-    path = Path(layout.mille_file(str(campaign), 1, 1, "011705", 400))
+    path = binary(campaign)
     path.write_bytes(path.read_bytes()[:-10])
     assert "truncated" in fails(exit_codes.SOLVER, "solve", campaign, 1, 1)
     assert read_end(solution_folder(campaign) / "millepede.end")[0] == 18
@@ -240,12 +234,6 @@ def test_too_few_tracks_for_any_parameter(reconstructed: Make, fails: Fails, tmp
     said = fails(exit_codes.STATISTICS, "solve", campaign, 1, 1)
     assert re.search(r"of \d+ tracks no free parameter has the 5000 measurements that solver.entries requires", said)
     assert not os.path.exists(layout.metrics_file(str(campaign), 1, 1))
-
-
-def test_pede_that_is_not_there(reconstructed: Make, fails: Fails) -> None:
-    """A pede that cannot be started is named with the key to set."""
-    campaign = reconstructed((400,), solver={"backend": "pede", "pede": "/nowhere/pede"})
-    assert "cannot start pede as '/nowhere/pede'" in fails(exit_codes.ENVIRONMENT, "solve", campaign, 1, 1)
 
 
 def test_steps_keep_what_was_found_before(reconstructed: Make, run_job: Run) -> None:
@@ -301,7 +289,7 @@ def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run, f
     assert found["steps"][0]["why_not_sums"] == "the tracks were converted again with a wider residual cut"
     assert any("ten times the cut" in note for note in found["notes"])
     assert found["solver"]["end_code"] in (0, 1, 2)
-    tracks = Path(layout.mille_file(str(campaign), 1, 1, "011705", 400)).parent
+    tracks = binary(campaign).parent
     assert (tracks / "mp2input_011705_00400.bin").stat().st_size < (
         tracks / "mp2input_011705_00400_wide.bin"
     ).stat().st_size
@@ -377,10 +365,10 @@ def test_tracks_are_dropped_after_the_verdict_only(
         if number > 1:
             reconstruct(str(campaign), 1, number, 400)
         if number == 3:
-            Path(layout.mille_file(str(campaign), 1, 3, "011705", 400)).rename(campaign / "aside.bin")
+            binary(campaign, iteration=3).rename(campaign / "aside.bin")
             assert run_job("solve", campaign, 1, 3).returncode == exit_codes.INPUT_MISSING
             assert has_tracks(campaign, 2)  # not solved: nothing is removed
-            (campaign / "aside.bin").rename(layout.mille_file(str(campaign), 1, 3, "011705", 400))
+            (campaign / "aside.bin").rename(binary(campaign, iteration=3))
         assert run_job("solve", campaign, 1, number).returncode == 0
     assert [has_tracks(campaign, number) for number in (1, 2, 3)] == left
 
@@ -415,7 +403,7 @@ def test_sums_give_what_the_binaries_give(reconstructed: Make, run_job: Run) -> 
     assert [(step["from_sums"], step["why_not_sums"]) for step in summed["steps"]] == [(True, "")] * 2
     log = (solution_folder(campaign) / "step2" / "millepede.log").read_text()
     assert " Note: the solution is from the sums of 2 binaries\n" in log
-    sums = Path(layout.mille_file(str(campaign), 1, 1, "011705", 402)).with_suffix(".sums")
+    sums = binary(campaign, 402).with_suffix(".sums")
     assert sums.stat().st_size < 2_000_000
     sums.unlink()
     full = solved(run_job, campaign)

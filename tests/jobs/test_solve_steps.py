@@ -1,5 +1,7 @@
-"""Test the Millepede job with the expert's own steps, and with pede."""
+"""Test the Millepede job in this process: with the expert's own steps, with pede, and until it finds the truth."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,14 +10,18 @@ import pytest
 from iterating import iterate
 from standin import make_pede
 
-from faser_align.alignment.parameters.constants import read_constants
+from faser_align.alignment.parameters.constants import add_constants, read_constants, write_constants
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.results import read_result
 from faser_align.campaign import layout
 from faser_align.fsm.errors import NodeError
-from faser_align.jobs.program import Iteration
-from faser_align.jobs.solve import _freed_earlier
+from faser_align.fsm.metrics import Metrics
+from faser_align.jobs.program import Iteration, open_iteration
+from faser_align.jobs.reconstruct import reconstruct
+from faser_align.jobs.solve import _freed_earlier, solve
+from faser_align.simulation.misalign import distance_to_truth
 
+Make = Callable[..., Path]
 FILES = (400, 401)
 STEP = {"name": "IFT", "fix": ["layer", "3ST"]}
 
@@ -32,9 +38,7 @@ def folder_of(campaign: Path, number: int = 1) -> Path:
 
 
 @pytest.mark.slow
-def test_pede_gives_the_campaign_that_the_builtin_solver_gives(
-    make_campaign: Callable[..., Path], tmp_path: Path, pede: str
-) -> None:
+def test_pede_gives_the_campaign_that_the_builtin_solver_gives(make_campaign: Make, tmp_path: Path, pede: str) -> None:
     """The demonstration's campaign has the same constants and metrics with either solver."""
     campaign = make_campaign(FILES)
     builtin = iterate(campaign, 2, FILES)
@@ -71,7 +75,7 @@ def test_everything_that_was_ever_freed_is_judged_at_the_end() -> None:
     assert found({"stages": stages[2:], **parent}, 1) == {f"3ST layer.{dof}" for dof in ("x", "y", "rx", "ry", "rz")}
 
 
-def test_pede_that_fails_is_no_solution(make_campaign: Callable[..., Path], tmp_path: Path) -> None:
+def test_pede_that_fails_is_no_solution(make_campaign: Make, tmp_path: Path) -> None:
     """A pede that ends with status 0 and code 26, or writes nothing, fails the job with its message."""
     program = tmp_path / "pede"
     ends = {"echo '   26   Aborted, too many rejects' > millepede.end": "26", ":": "crashed or was stopped"}
@@ -85,7 +89,7 @@ def test_pede_that_fails_is_no_solution(make_campaign: Callable[..., Path], tmp_
         campaign.rename(tmp_path / f"old{words[:2]}")
 
 
-def test_severe_warnings_can_be_refused(make_campaign: Callable[..., Path], tmp_path: Path) -> None:
+def test_severe_warnings_can_be_refused(make_campaign: Make, tmp_path: Path) -> None:
     """A result with a severe warning is used unless the configuration refuses it."""
     step = STEP | {"extra_lines": ["entries 25 1000000"]}  # no parameter has so many accepted entries: code 2
     campaign = make_campaign(FILES, stages=[{"name": "one", "steps": [step]}])
@@ -96,7 +100,7 @@ def test_severe_warnings_can_be_refused(make_campaign: Callable[..., Path], tmp_
         iterate(campaign, 1, FILES)
 
 
-def test_a_steps_own_lines_and_parameters_are_used(make_campaign: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_steps_own_lines_and_parameters_are_used(make_campaign: Make, tmp_path: Path) -> None:
     """Extra lines, presigmas of kinds and the expert's own parameters reach the solver, and stay in the folder."""
     own = tmp_path / "own.txt"
     own.write_text("Parameter ! held by hand\n10001 0.004 -1\n")
@@ -116,7 +120,7 @@ def test_a_steps_own_lines_and_parameters_are_used(make_campaign: Callable[..., 
 
 
 def test_a_step_freezes_what_the_tracks_hardly_determine(
-    make_campaign: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    make_campaign: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With `freeze_sigma` the constants stay at the campaign's start along weak directions; log, texts and metrics name them."""
     step = STEP | {"freeze_sigma": 2.0}
@@ -130,3 +134,55 @@ def test_a_step_freezes_what_the_tracks_hardly_determine(
     text = (folder_of(campaign, 2) / "con.txt").read_text()
     assert [line for line in text.splitlines() if line.startswith("*")] == [f"* frozen: {name}" for name in frozen]
     assert f"freezes {'; '.join(frozen)}" in capsys.readouterr().out
+
+
+def test_a_moved_module_and_a_duplicated_file_are_in_the_metrics(make_campaign: Make) -> None:
+    """The job names a module that is elsewhere in later files, and a file with the tracks of another."""
+    campaign = make_campaign((400, 401, 402))
+    truth = campaign.parent / "truth.txt"
+    reconstruct(str(campaign), 1, 1, 400)
+    move = (0.1, 0.0, 0.0, 0.0, 0.0, 0.0)  # mm, rad
+    write_constants(truth, add_constants(read_constants(truth), {"011": move}))
+    reconstruct(str(campaign), 1, 1, 401)
+    iteration = open_iteration(str(campaign), 1, 1)
+    for name in (iteration.mille_file, iteration.momenta_file, lambda file: f"{iteration.mille_file(file)}.json"):
+        shutil.copyfile(name(401), name(402))
+    solve(str(campaign), 1, 1)
+    metrics: Metrics = json.loads(Path(layout.metrics_file(str(campaign), 1, 1)).read_text())
+    worst = metrics["files"]["agreement"]["worst"]
+    assert (worst["kind"], worst["module"], worst["file"]) == ("step", "011", "401")
+    assert worst["sigma"] > 10
+    assert metrics["files"]["duplicates"]["pairs"] == [["402", "401", 1.0]]
+    moved, twice = metrics["notes"][-2:]
+    assert "from file 401 on. Something moved" in moved
+    assert twice.startswith("100 % of the tracks of file 402 are also in file 401")
+
+
+@pytest.mark.slow
+def test_alignment_finds_the_truth(make_campaign: Make) -> None:
+    """Misaligned IFT modules return to the truth within errors, and iteration 3 is converged."""
+    files = tuple(range(400, 406))
+    campaign = make_campaign(files, simulation={"tracks": 1000})
+    metrics = iterate(campaign, 3, files)
+    chi2 = [row["chi2_per_ndf"] for row in metrics]
+    assert 1.2 < chi2[0] < 1.45
+    assert chi2[1:] == pytest.approx([1.0] * 2, abs=0.02)
+    effect = [row["effect_um"] for row in metrics]
+    assert effect[0] > 6.0
+    assert effect[0] > 20 * effect[1] > 40 * effect[2]
+    assert metrics[0]["significance"] > 100
+    assert metrics[2]["significance"] < 0.01
+    assert [row["residual_max_final"] for row in metrics] == [False, True, True]
+
+    truth = read_constants(json.loads((campaign / layout.RECORD).read_text())["config"]["simulation"]["truth"])
+    start = distance_to_truth(read_constants(layout.constants_file(str(campaign), 1, 1)), truth)
+    assert start == pytest.approx((24.0, 121.0, 380.0), rel=1e-3)
+    end = distance_to_truth(read_constants(layout.result_file(str(campaign), 1, 3)), truth)
+    assert end.u_um < 4.0
+    assert end.v_um < 100.0
+    assert end.rz_urad < 180.0
+    assert 0.6 < metrics[2]["truth"]["sigma"] < 1.4
+
+    # Only the IFT's modules moved.
+    first, last = (read_constants(layout.constants_file(str(campaign), 1, number)) for number in (1, 3))
+    assert {key for key in first if first[key] != last[key]} == {f"0{i}{k}" for i in range(3) for k in range(8)}

@@ -45,13 +45,6 @@ def validate(folder: Path, run_job: Run) -> dict[str, Any]:
     return found
 
 
-def change_by_hand(folder: Path, half: int) -> None:
-    path = layout.constants_file(str(folder), layout.VALIDATION, half)
-    constants = read_constants(path)
-    x, *others = constants["003"]
-    write_constants(path, constants | {"003": (x + 0.01, *others)})
-
-
 def test_both_constants_are_compared(solved: Path, run_job: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """chi2/ndf, momenta and residuals of modules and sides are compared; unchanged constants give no remark.
 
@@ -99,5 +92,7 @@ def test_constants_changed_before_the_validation_are_noticed(solved: Path, run_j
         for half, path in given.items():
             path.write_text(texts[half])
         for half in changed:
-            change_by_hand(solved, half)
+            constants = read_constants(given[half])
+            x, *others = constants["003"]
+            write_constants(given[half], constants | {"003": (x + 0.01, *others)})
         assert validate(solved, run_job)["notes"] == [f"{said}, as the validation has them, were changed by hand"]

@@ -55,8 +55,7 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("event", "wanted"),
-    [("held", True), ("converged", True), ("failed", True), ("iteration", False), ("test", True)],
+    ("event", "wanted"), [("held", True), ("converged", True), ("failed", True), ("iteration", False), ("test", True)]
 )
 def test_events_of_a_target(event: str, wanted: bool) -> None:
     """A target with its own events receives these and every test message; "end" means every end state."""

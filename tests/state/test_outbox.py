@@ -33,8 +33,7 @@ def test_a_claim_is_of_one_target(record: dict[str, Any]) -> None:
     second = claimed(folder, seen=frozenset(first.ids))
     assert (second.target, second.shares, second.history_ids) == ("group", 1, first.history_ids)
     assert not {*first.ids} & {*second.ids}
-    with contextlib.closing(database.connect(folder)) as db:
-        keys = [facts.facts(db, one)["key"] for one in (first, second)]
+    keys = database.read(folder, lambda db: [facts.facts(db, one)["key"] for one in (first, second)])
     assert keys == [f"{NAME}/{first.history_ids[-1]}"] * 2  # the latest of its messages
 
 
@@ -94,13 +93,9 @@ def test_a_message_waits_for_its_time(record: dict[str, Any], monkeypatch: pytes
     assert (again.ids, again.tries) == (first.ids, 2)
     assert claimed(folder, unresponsive={"group"}).tries == 3  # its script was killed
     outbox.mark(folder, again, None)
-    with contextlib.closing(database.connect(folder)) as db:
-        said = db.execute("SELECT DISTINCT state, error FROM outbox WHERE target = 'me'").fetchall()
-        told = db.execute("SELECT facts FROM history WHERE event = 'delivery_failed'").fetchall()
-    assert said == [("sent", "")]
-    assert [json.loads(told_of) for (told_of,) in told] == [
-        {"target": "me", "message": "held", "try": 1, "reason": "refused"}
-    ]
+    assert rows(folder, "SELECT DISTINCT state, error FROM outbox WHERE target = 'me'") == [("sent", "")]
+    ((told,),) = rows(folder, "SELECT facts FROM history WHERE event = 'delivery_failed'")
+    assert json.loads(told) == {"target": "me", "message": "held", "try": 1, "reason": "refused"}
 
 
 def test_tries_are_counted_by_message(record: dict[str, Any]) -> None:

@@ -104,10 +104,16 @@ def test_a_changed_value_is_named(ended: Record, tmp_path: Path) -> None:
     ]
 
 
-def test_a_transaction_that_was_rolled_back_does_not_count(tmp_path: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """Provide a campaign of two files whose first node has begun."""
+    made = str(make_campaign(tmp_path / "c", files=2)["folder"])
+    take(made, PRE)
+    return made
+
+
+def test_a_transaction_that_was_rolled_back_does_not_count(folder: str, tmp_path: Path) -> None:
     """The line of a script killed before its COMMIT is replaced by the next transaction's."""
-    folder = make_campaign(tmp_path / "c", files=2)["folder"]
-    take(folder, PRE)
     with closing(database.connect(folder)) as db:
         db.execute("BEGIN IMMEDIATE")
         database.append_redo(folder, db, ["UPDATE campaign SET state = 'never'"])
@@ -119,10 +125,8 @@ def test_a_transaction_that_was_rolled_back_does_not_count(tmp_path: Path) -> No
     assert dump(tmp_path / "made.db") == dump(f"{folder}/{layout.STATE}")
 
 
-def test_a_line_that_was_cut_does_not_count(tmp_path: Path) -> None:
+def test_a_line_that_was_cut_does_not_count(folder: str) -> None:
     """A line truncated by a full disk belongs to no transaction, and the next line is separate."""
-    folder = make_campaign(tmp_path / "c", files=2)["folder"]
-    take(folder, PRE)
     with open(f"{folder}/{layout.REDO}", "a") as log:
         log.write("\n3 ['UPDATE campa")
     take(folder, DONE)
@@ -145,11 +149,8 @@ def test_a_full_disk_rolls_the_transaction_back(tmp_path: Path, monkeypatch: pyt
     assert differences(folder) == redolog.Comparison([])
 
 
-def test_a_gap_is_named(tmp_path: Path) -> None:
+def test_a_gap_is_named(folder: str, tmp_path: Path) -> None:
     """A log that lacks transactions rebuilds nothing; verify names the gap, and repair restarts the log."""
-    record = make_campaign(tmp_path / "c", files=2)
-    folder = record["folder"]
-    take(folder, PRE)
     log = Path(folder, layout.REDO)
     whole = log.read_text()
     log.write_text(whole[: whole.rindex("\n")])

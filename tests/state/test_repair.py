@@ -302,18 +302,24 @@ def test_who_sends_has_sent_what_waited(held: bool, spooled: bool, states: list[
     assert [state for (state,) in rows(made, "SELECT state FROM outbox ORDER BY id")] == states
 
 
+def _half_done(store: Path, host: str) -> tuple[bytes, bytes]:
+    """Return the database and its journal in the middle of a change of each row of the history, which is rolled back."""
+    with closing(sqlite3.connect(store, isolation_level=None)) as db:
+        db.execute("PRAGMA cache_size = 1")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(f"UPDATE history SET host = {host}")
+        found = store.read_bytes(), Path(f"{store}-journal").read_bytes()
+        db.execute("ROLLBACK")
+    return found
+
+
 def test_a_journal_of_the_old_store_is_not_played_into_the_new(tmp_path: Path) -> None:
     """The journal of a killed writer is kept with the unreadable database."""
     record, folder, store = unpacked("failed", tmp_path)
     publish.publish(folder)
     original = dump(store)
     journal = Path(f"{store}-journal")
-    with closing(sqlite3.connect(store, isolation_level=None)) as db:
-        db.execute("PRAGMA cache_size = 1")
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("UPDATE history SET host = 'another'")
-        hot = journal.read_bytes()
-        db.execute("ROLLBACK")
+    _, hot = _half_done(store, "'another'")
     store.write_bytes(b"no database at all\n" * 100)
     journal.write_bytes(hot)
     repaired(record)
@@ -329,16 +335,10 @@ def test_what_a_killed_writer_left_half_done_is_not_copied(tmp_path: Path) -> No
 
     record, folder, store = unpacked("failed", tmp_path)
     original = dump(store)
-    journal = Path(f"{store}-journal")
-    with closing(sqlite3.connect(store, isolation_level=None)) as db:
-        db.execute("PRAGMA cache_size = 1")
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("UPDATE history SET host = hex(zeroblob(20000))")
-        half, hot = store.read_bytes(), journal.read_bytes()
-        db.execute("ROLLBACK")
+    half, hot = _half_done(store, "hex(zeroblob(20000))")
     assert half != store.read_bytes()
     store.write_bytes(half)
-    journal.write_bytes(hot)
+    Path(f"{store}-journal").write_bytes(hot)
     copy = copies.examine(folder, record, str(tmp_path), copies.STORE, layout.STATE)
     assert copy.damage == ()
     assert dump(Path(copy.path)) == original

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import fcntl
 import json
 import os
 import sqlite3
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from campaigns import NAME, hook, make_campaign, run_iteration
+from stored import rows
 from taking import claimed, make_due
 
 from faser_align.campaign import layout
@@ -20,7 +22,6 @@ from faser_align.fsm.errors import StoreError, UserError
 from faser_align.fsm.next_message import PASSED_AT
 from faser_align.state import (
     control_requests,
-    create,
     database,
     facts,
     outbox,
@@ -31,6 +32,7 @@ from faser_align.state import (
     spool,
     writer,
 )
+from faser_align.state.create import record_submitted
 
 
 def test_migrations_can_be_applied_again(record: dict[str, Any]) -> None:
@@ -103,12 +105,12 @@ def test_an_event_that_another_hook_took_in_meanwhile_is_no_failure(
 def test_the_command_line_speaks_through_the_spool(record: dict[str, Any]) -> None:
     """Readers see a queued submission at once, and the next script records it once, in either order."""
     folder = record["folder"]
-    create.record_submitted(folder, 12)
+    record_submitted(folder, 12)
     with queries.published(folder) as db:
         row = queries.campaign_now(db, folder)
     assert (row["state"], row["dag_id"], row["pending"]) == ("submitted", "12.0", ["submitted"])
     hook("pre", folder, layout.reco_node(1, 1, 400), 0, 2)
-    create.record_submitted(folder, 12)
+    record_submitted(folder, 12)
     hook("pre", folder, layout.reco_node(1, 1, 401), 0, 2)
     with queries.published(folder) as db:
         events = [r["event"] for r in queries.history(db, nodes=False)]
@@ -129,8 +131,6 @@ def test_a_burst_is_published_to_its_last_event(record: dict[str, Any]) -> None:
 
 def test_publishing_leaves_to_who_comes_later(record: dict[str, Any]) -> None:
     """A script that waits to publish leaves when a later one comes; the last one publishes."""
-    import fcntl
-
     folder = record["folder"]
     with concurrent.futures.ThreadPoolExecutor(3) as crowd:
         with open(f"{folder}/{layout.PUBLISHED}.now", "r+") as taken:
@@ -184,8 +184,6 @@ def test_half_a_copy_keeps_no_disk_full(record: dict[str, Any]) -> None:
 
 def test_the_last_copy_is_left_to_nobody(record: dict[str, Any]) -> None:
     """The script after which DAGMan kills all others publishes itself, even if a later one has come."""
-    import fcntl
-
     folder = record["folder"]
     with concurrent.futures.ThreadPoolExecutor(1) as crowd:
         with open(f"{folder}/{layout.PUBLISHED}.now", "r+") as taken:
@@ -255,8 +253,6 @@ def test_who_has_waited_in_vain_waits_at_no_second_lock(
     record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that did not get the FIFO lock in time goes to SQLite's own lock at once."""
-    import fcntl
-
     waits: list[float] = []
 
     class Noted(database.QueueLock):
@@ -373,7 +369,10 @@ def test_a_claim_is_nobody_elses(record: dict[str, Any]) -> None:
     for _ in range(outbox.TRIES_MAX - 1):
         again = claimed(folder, final=True)
         assert outbox.due(folder)  # whatever the retry interval: its holder may have been killed
-        waits_s.append(_back_off_s(folder, again, "refused again"))
+        before_s = time.time()
+        outbox.mark(folder, again, "refused again")
+        ((later,),) = rows(f"{folder}/{layout.STATE}", f"SELECT next_utc FROM outbox WHERE id = {again.ids[0]}")
+        waits_s.append(queries.seconds(later) - before_s)
     assert [round(wait_s, -1) for wait_s in waits_s[:-1]] == [120, 240, 480, 960]
     assert not outbox.due(folder, final=True)
     publish.publish(folder)
@@ -406,15 +405,6 @@ def test_a_message_that_kills_its_hooks_is_given_up(record: dict[str, Any]) -> N
         assert writer.take(folder, None) == 0
         again = claimed(folder)
         assert (again.target, again.tries) == ("me", 1)
-
-
-def _back_off_s(folder: str, letter: outbox.Claim, problem: str) -> float:
-    """Return how long a message waits after this failure (s)."""
-    before = time.time()
-    outbox.mark(folder, letter, problem)
-    with contextlib.closing(database.connect(folder)) as db:
-        (later,) = db.execute("SELECT next_utc FROM outbox WHERE id = ?", letter.ids).fetchone()
-    return queries.seconds(later) - before
 
 
 @pytest.mark.slow
