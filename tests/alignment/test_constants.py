@@ -46,8 +46,7 @@ def test_a_module_side_moves_x_and_y() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "c.txt is empty"),
-        ("  \n", "c.txt is empty"),
+        *((text, "c.txt is empty") for text in ("", "  \n")),
         ("{}", "contains no constants"),
         ("nonsense", "near 'nonsense'"),
         (GOOD + "," + GOOD, '"00" is given twice'),
@@ -55,9 +54,7 @@ def test_a_module_side_moves_x_and_y() -> None:
         (GOOD.replace("00", "07", 1), '"07" is not a layer or module'),
         (GOOD.replace("0.1, ", ""), '"00" has 5 values'),
         ('"00": []', '"00" has 0 values'),
-        (GOOD.replace("0.1", "abc"), "y of key \"00\" is 'abc'"),
-        (GOOD.replace("0.1", "nan"), "y of key \"00\" is 'nan'"),
-        (GOOD.replace("0.1", "-inf"), "y of key \"00\" is '-inf'"),
+        *((GOOD.replace("0.1", value), f"y of key \"00\" is '{value}'") for value in ("abc", "nan", "-inf")),
         (GOOD.replace("0.1", "1_0"), "y of key \"00\" is '1_0', which is not a number; correct it"),
         (GOOD[:-1], "near"),
         ("{" + GOOD, "only one of two braces; add the other"),

@@ -70,16 +70,12 @@ def as_large(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "lines",
     [
-        "",
-        LOCAL_CONSTRAINTS,
-        f"withmultipliers\n{LOCAL_CONSTRAINTS}",
-        "presigma 0.5\n",
-        f"regularisation 1.0 0.5\n{LOCAL_CONSTRAINTS}",
-        "measurement 0.3 0.1\n11 1\n250 1\n",
-        "parameter\n30 0.5 -1\n31 0.2 0\n",
-        f"hugecut 4\nmatiter 4\n{LOCAL_CONSTRAINTS}",
-        f"outlierdownweighting 3\nmatiter 4\n{LOCAL_CONSTRAINTS}",
-        f"chisqcut 5 2\n{LOCAL_CONSTRAINTS}",
+        *("", "presigma 0.5\n", "measurement 0.3 0.1\n11 1\n250 1\n", "parameter\n30 0.5 -1\n31 0.2 0\n"),
+        *(
+            f"{more}{LOCAL_CONSTRAINTS}"
+            for more in ("", "withmultipliers\n", "regularisation 1.0 0.5\n", "chisqcut 5 2\n")
+        ),
+        *(f"{cut}\nmatiter 4\n{LOCAL_CONSTRAINTS}" for cut in ("hugecut 4", "outlierdownweighting 3")),
     ],
 )
 @pytest.mark.usefixtures("as_large")

@@ -3,31 +3,15 @@
 from typing import Any
 
 import pytest
+from memory import Memory
 
 from faser_align.fsm import dropped_files, reduce, reduce_campaign, table
 from faser_align.fsm.rows import Attempt, Campaign, Known, Node
 
-CAMPAIGN: Campaign = {
-    "state": "reconstructing",
-    "stage": 1,
-    "iteration": 1,
-    "stages": 2,
-    "stages_done": 0,
-    "lost_max": 1,
-    "lost": 0,
-    "dag_id": "12.0",
-    "updated_utc": "",
-}
-NODE: Node = {
-    "node": "reco_s1_i01_00400",
-    "kind": "reco",
-    "stage": 1,
-    "iteration": 1,
-    "file": 400,
-    "state": "running",
-    "attempts": 1,
-    "reason": "",
-}
+MEMORY = Memory()
+CAMPAIGN: Campaign = {**MEMORY.campaign, "state": "reconstructing", "stage": 1, "iteration": 1, "stages": 2}
+CAMPAIGN["dag_id"] = "12.0"
+NODE: Node = {**MEMORY.nodes["reco_s1_i01_00400"], "state": "running", "attempts": 1}
 KNOWN: Known = {"campaign": CAMPAIGN, "file_lost": False, "converged": False}
 OPEN: Attempt = {"attempt": 1, "dag_id": "12.0", "closed_utc": "", "job_id": ""}
 CLOSED: Attempt = {**OPEN, "closed_utc": "2026-11-24T08:00:00.000Z", "job_id": "13.0"}

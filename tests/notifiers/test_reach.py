@@ -1,5 +1,6 @@
-"""Test whether a target's server is reachable, without sending anything."""
+"""Test whether a target's server is reachable, without sending anything, and the mail server on loopback."""
 
+import smtplib
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 from receivers import AUTHORITY, SecureMailbox, mattermost
 
 from faser_align.fsm.errors import UserError
-from faser_align.notifiers.mailbox import Mailbox
+from faser_align.notifiers.mailbox import HOST, Mailbox
 from faser_align.notifiers.reach import Server, reach, server_of
 from faser_align.notifiers.targets import Target
 
@@ -85,3 +86,38 @@ def test_certificates_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_server_of_an_address(url: str, server: Server | None) -> None:
     """The server follows from the address, or is unknown."""
     assert server_of(Target("me", url)) == server
+
+
+def _send(port: int, text: str) -> None:
+    with smtplib.SMTP(HOST, port, "localhost", timeout=60) as server:
+        server.sendmail("a@example.org", ["b@example.org"], text)
+
+
+def test_letters_are_kept_in_order(tmp_path: Path) -> None:
+    """Mails are numbered files, also over two runs of the mailbox, and no partial file is left."""
+    for part in ("one", "two"):
+        with Mailbox(tmp_path / "new" / "mail") as mailbox:
+            _send(mailbox.port, f"Subject: {part}\r\n\r\nText\r\n")
+            assert [str(letter["Subject"]) for letter in mailbox.messages()][-1] == part
+    assert [file.name for file in mailbox.files()] == ["000001.eml", "000002.eml"]
+    assert len(list(mailbox.folder.iterdir())) == 2
+
+
+def test_mailbox_leaves_nothing_behind(tmp_path: Path) -> None:
+    """After the context no thread runs and no socket listens, even if a client is still connected."""
+    threads = set(threading.enumerate())
+    with Mailbox(tmp_path) as mailbox:
+        client = socket.create_connection((HOST, mailbox.port), timeout=60)
+        assert client.recv(3) == b"220"
+    assert set(threading.enumerate()) <= threads
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((HOST, mailbox.port), timeout=60)
+    client.close()
+
+
+def test_full_disk_is_a_temporary_refusal(tmp_path: Path) -> None:
+    """A mail that cannot be stored is not accepted."""
+    with Mailbox(tmp_path / "mail") as mailbox:
+        mailbox.folder.rmdir()
+        with pytest.raises(smtplib.SMTPDataError, match="452"):
+            _send(mailbox.port, "Subject: x\r\n\r\n")

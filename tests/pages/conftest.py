@@ -1,6 +1,7 @@
 """Provide a browser for tests of pages, and pages of recorded campaigns."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,24 +34,17 @@ def page_of(tmp_path: Path) -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
-def _recorded_pages() -> dict[str, Path]:
-    """Provide the pages that ``recorded_page`` has written: each case once."""
-    return {}
+def recorded_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Write the page of a recorded campaign, once, beside its folder, which has the name of the case."""
 
-
-@pytest.fixture
-def recorded_page(_recorded_pages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Write the page of a recorded campaign beside its folder, which has the name of the case."""
-
+    @cache
     def write(case: str) -> Path:
-        if case not in _recorded_pages:
-            folder = tmp_path_factory.mktemp("recorded") / case
-            folder.mkdir()
-            unpack(case, folder)
-            publish(str(folder))
-            path = folder.with_suffix(".html")
-            path.write_text(render(collect(str(folder)), written_utc=NOW), encoding="utf-8")
-            _recorded_pages[case] = path
-        return _recorded_pages[case]
+        folder = tmp_path_factory.mktemp("recorded") / case
+        folder.mkdir()
+        unpack(case, folder)
+        publish(str(folder))
+        path = folder.with_suffix(".html")
+        path.write_text(render(collect(str(folder)), written_utc=NOW), encoding="utf-8")
+        return path
 
     return write

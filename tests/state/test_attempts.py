@@ -81,7 +81,7 @@ def test_a_file_that_is_lost_twice_counts_once(tmp_path: Path) -> None:
 
 
 def test_what_is_validated(tmp_path: Path) -> None:
-    """Nodes of a validation start only after the last stage has converged, and before the campaign's end."""
+    """Nodes of a validation start only after the last stage has converged; its decision leaves stage and iteration."""
     config = {"validation": {"used_files": True}, "campaign": {"iterations": 1}, "stages": stages(1, 1)}
     folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
     half = {**PRE, "node": layout.reco_node(layout.VALIDATION, layout.BEFORE, 400)}
@@ -96,7 +96,8 @@ def test_what_is_validated(tmp_path: Path) -> None:
     assert rows(folder, "SELECT state FROM campaign") == [("validating",)]
     validate = verdict("confirmed", node=layout.VALIDATE_NODE, job_id="15.0", **AGAIN)
     take(folder, {**DONE, **AGAIN, "node": half["node"]}, {**PRE, **AGAIN, "node": layout.VALIDATE_NODE}, validate)
-    assert rows(folder, "SELECT state FROM campaign") == [("converged",)]
+    assert rows(folder, "SELECT state, stage, iteration FROM campaign") == [("converged", 2, 1)]
+    assert rows(folder, "SELECT stage, iteration FROM history WHERE event = 'confirmed'") == [(2, 1)]
     assert take(folder, {**half, **AGAIN, "node": layout.reco_node(layout.VALIDATION, layout.AFTER, 400)}) == [
         exit_codes.SKIP
     ]

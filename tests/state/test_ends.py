@@ -202,17 +202,6 @@ def test_what_final_answers(status: int, answer: int, folder: str) -> None:
     assert state(folder) == ("removed" if status in (4, 6) else "failed")
 
 
-def test_a_validation_leaves_the_campaign_where_it_ended(tmp_path: Path) -> None:
-    """The validation's decision changes the campaign's state, but not its stage and iteration."""
-    config = {"campaign": {"iterations": 2}, "validation": {"used_files": True}}
-    folder = str(make_campaign(tmp_path / "campaign", files=1, config=config)["folder"])
-    validate = verdict("confirmed", node=layout.VALIDATE_NODE, job_id="15.0")
-    take(folder, PRE, DONE, {**PRE, "node": MILLE}, verdict("converged", "validation_asked"))
-    assert take(folder, {**PRE, "node": layout.VALIDATE_NODE}, validate) == [0, 0]
-    assert rows(folder, "SELECT state, stage, iteration FROM campaign") == [("converged", 1, 1)]
-    assert rows(folder, "SELECT stage, iteration FROM history WHERE event = 'confirmed'") == [(1, 1)]
-
-
 @pytest.mark.parametrize(("files", "named"), [(1, "1 node failed (400)"), (3, "3 nodes failed (400, 401, 402)")])
 def test_a_few_that_failed_are_all_named(files: int, named: str, tmp_path: Path) -> None:
     """Up to three failed nodes are named, and further ones are indicated."""

@@ -29,6 +29,8 @@ from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import StoreError
 from faser_align.state import control_requests, create, database, publish, spool
 from faser_align.state.create import record_submitted
+from faser_align.state.repair import copies, replay
+from faser_align.state.repair import events as of_logs
 from faser_align.state.repair import rebuild as repair
 from faser_align.state.repair.events import UNDECIDED, UNSURE, Replayable
 from faser_align.state.repair.report import report, sentences
@@ -131,9 +133,7 @@ def test_an_older_copy_is_brought_up_to_date(case: str, back: str, tmp_path: Pat
 
 
 def _events(record: Record) -> list[Any]:
-    from faser_align.state.repair import events
-
-    return events.events_of(repair.read_logs(record["folder"]), record)
+    return of_logs.events_of(repair.read_logs(record["folder"]), record)
 
 
 def _events_with_failure(record: Record) -> tuple[list[Any], int]:
@@ -145,8 +145,6 @@ def _events_with_failure(record: Record) -> tuple[list[Any], int]:
 
 def _store_after(record: Record, events: list[Any], path: Path) -> Path:
     """Return the database of a campaign that recorded only these events."""
-    from faser_align.state.repair import replay
-
     replay.begin(str(path), record)
     replay.replay(str(path), record["folder"], events)
     return path
@@ -331,8 +329,6 @@ def test_a_journal_of_the_old_store_is_not_played_into_the_new(tmp_path: Path) -
 
 def test_what_a_killed_writer_left_half_done_is_not_copied(tmp_path: Path) -> None:
     """A database is read with its journal, which rolls back the transaction of a killed writer."""
-    from faser_align.state.repair import copies
-
     record, folder, store = unpacked("failed", tmp_path)
     original = dump(store)
     half, hot = _half_done(store, "hex(zeroblob(20000))")
@@ -405,8 +401,6 @@ def test_holds_that_came_late_come_back(tmp_path: Path) -> None:
 
 def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
     """A second hold and a FINAL after another attempt are new events; a repeated PRE or FINAL is the same event."""
-    from faser_align.state.repair import replay
-
     record = make_campaign(tmp_path / "c", files=2)
     story = [PRE, PRE, {**HOLD, "hold_time": "1"}, {**HOLD, "hold_time": "2"}, FINAL, FINAL]
     story += [{**PRE, "node": layout.reco_node(1, 1, 401)}, FINAL]
@@ -428,8 +422,6 @@ def test_what_a_copy_lacks_is_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(12 if SOAK else 2))
 def test_killed_scripts_add_nothing_to_a_complete_history(seed: int, tmp_path: Path) -> None:
     """Whichever killed scripts committed, the logs complete a copy of any moment in order, and add nothing to the last one."""
-    from faser_align.state.repair import replay
-
     record = make_campaign(tmp_path / "c", files=1)
     story = list(_story(random.Random(seed)))
     logs = [Replayable(event, mark) for event, mark, _ in story]
@@ -467,8 +459,6 @@ def _story(numbers: random.Random) -> Iterator[tuple[dict[str, Any], str, bool]]
 
 def test_what_waits_stands_in_its_place(tmp_path: Path) -> None:
     """A queued event takes the place of the same event in the logs: a PRE by time, a POST by job."""
-    from faser_align.state.repair import replay
-
     folder = make_campaign(tmp_path / "c", files=1)["folder"]
     pre, post = {**BASE, "phase": "pre", "retry": 0}, {**BASE, "phase": "post", "job_id": "13.0"}
     again = {**pre, "utc": "2026-11-25T11:00:00.500Z", "retry": 1, "host": "ap"}
@@ -509,8 +499,6 @@ def test_the_copy_that_knows_most_is_the_better_one(tmp_path: Path) -> None:
 )
 def test_which_store_covers_which(more: str, tmp_path: Path) -> None:
     """A database covers another only if it has each of its holds and ends of attempts, DAGMans and iterations."""
-    from faser_align.state.repair import copies
-
     store = str(Path(unpack("held", tmp_path / "c")["folder"], layout.STATE))
     other = str(shutil.copy(store, tmp_path / "other.db"))
     assert copies.covers(store, other)
@@ -522,13 +510,11 @@ def test_which_store_covers_which(more: str, tmp_path: Path) -> None:
 
 def test_a_change_counts_from_the_next_second(tmp_path: Path) -> None:
     """Logs have whole seconds: a change follows the scripts of the same second, which did not use it."""
-    from faser_align.state.repair import events
-
     record = make_campaign(tmp_path / "c", files=1)
     at = {"who": "me", "host": "ap", "id": "1", "utc": "2026-11-25T10:00:00.500Z"}
     changed: Any = [{**at, "key": "convergence.patience", "before": 2, "after": 1}]
     posts: list[Any] = [{"phase": "post", "utc": f"2026-11-25T10:00:0{second}.000Z"} for second in (0, 1)]
-    placed: list[Any] = events._with_changes([Replayable(post) for post in posts], record, changed)
+    placed: list[Any] = of_logs._with_changes([Replayable(post) for post in posts], record, changed)
     assert [one.event.get("key", "post") for one in placed] == ["post", "convergence.patience", "post"]
 
 

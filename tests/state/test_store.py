@@ -135,12 +135,7 @@ def test_publishing_leaves_to_who_comes_later(record: dict[str, Any]) -> None:
     with concurrent.futures.ThreadPoolExecutor(3) as crowd:
         with open(f"{folder}/{layout.PUBLISHED}.now", "r+") as taken:
             fcntl.flock(taken, fcntl.LOCK_EX)
-            made = []
-            for _ in range(3):
-                before = _number(folder)
-                made.append(crowd.submit(publish.publish, folder))
-                while _number(folder) == before:
-                    time.sleep(0.01)
+            made = [_come(crowd, folder) for _ in range(3)]
             assert [made[0].result(), made[1].result(), made[2].done()] == [False, False, False]
         assert made[2].result() is True
 
@@ -188,17 +183,19 @@ def test_the_last_copy_is_left_to_nobody(record: dict[str, Any]) -> None:
     with concurrent.futures.ThreadPoolExecutor(1) as crowd:
         with open(f"{folder}/{layout.PUBLISHED}.now", "r+") as taken:
             fcntl.flock(taken, fcntl.LOCK_EX)
-            before = _number(folder)
-            made = crowd.submit(publish.publish, folder, last=True)
-            while _number(folder) == before:
-                time.sleep(0.01)
+            made = _come(crowd, folder, last=True)
             Path(folder, f"{layout.PUBLISHED}.next").write_text(f"{time.time_ns():020d} {0:011d}")  # and dies
         assert made.result() is True
 
 
-def _number(folder: str) -> str:
-    """Return the number of the latest script that came to publish."""
-    return Path(folder, f"{layout.PUBLISHED}.next").read_text()
+def _come(crowd: concurrent.futures.Executor, folder: str, *, last: bool = False) -> concurrent.futures.Future[bool]:
+    """Start a script that publishes; return it once it has taken its number."""
+    number = Path(folder, f"{layout.PUBLISHED}.next")
+    before = number.read_text()
+    made = crowd.submit(publish.publish, folder, last=last)
+    while number.read_text() == before:
+        time.sleep(0.01)
+    return made
 
 
 @pytest.mark.slow
