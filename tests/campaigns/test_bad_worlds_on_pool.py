@@ -76,13 +76,9 @@ if SOAK:
         "quota": (["cp:quota"], {}, exit_codes.NO_SPACE, "Disk quota exceeded"),
         "environment": (["asetup:fail"], {}, exit_codes.ENVIRONMENT, "scripts ended the shell with status 3"),
     }
-PEDE_DOES = {
-    "aborts": ("echo '   26   Aborted, too many rejects' > millepede.end", "ended with code 26"),
-}
+PEDE_DOES = {"aborts": ("echo '   26   Aborted, too many rejects' > millepede.end", "ended with code 26")}
 # Ways to corrupt the constants of the second iteration.
-CONSTANTS: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "missing": ("No such file", Path.unlink),
-}
+CONSTANTS: dict[str, tuple[str, Callable[[Path], object]]] = {"missing": ("No such file", Path.unlink)}
 if SOAK:
     PEDE_DOES |= {
         "crashes": ("kill -SEGV $$", "exit status -11"),

@@ -133,10 +133,7 @@ def test_a_rejected_campaign_is_extended(desk: Desk) -> None:
     assert desk.run("status", desk.name).count("the new constants do not describe the data") == 1
 
     until(lambda: not (desk.campaign / "iter02").exists())  # FINAL removes folders that no job has used
-    for node in (
-        layout.reco_node(1, 2, 400),
-        layout.mille_node(1, 2),
-    ):  # as a restarted DAGMan leaves them
+    for node in (layout.reco_node(1, 2, 400), layout.mille_node(1, 2)):  # as a restarted DAGMan leaves them
         mark = Path(layout.passed_file(str(desk.campaign), node))
         mark.parent.mkdir(parents=True)
         mark.touch()

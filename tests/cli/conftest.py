@@ -134,7 +134,7 @@ def held(root: Path) -> Record:
     folder, name = record["folder"], layout.reco_node(1, 1, 400)
     Path(folder, layout.NODES_LOG).write_text(
         "012 (031.000.000) 2026-11-24 07:31:00 Job was held.\n"
-        "\tTransfer input files failure\n\tCode 13 Subcode 2\n...\n",
+        "\tTransfer input files failure\n\tCode 13 Subcode 2\n...\n"
     )
     hook("pre", folder, name, 0, 2)
     hook("hold", folder, name, "31.0", 0)

@@ -189,10 +189,7 @@ def test_a_python_that_other_machines_lack_is_doubted(
     for python, said in (
         (good, ""),
         (copied, ""),
-        (
-            virtual_environment(afs / "local", local / "python"),
-            f"uses {local}/python, which is on this machine's",
-        ),
+        (virtual_environment(afs / "local", local / "python"), f"uses {local}/python, which is on this machine's"),
         (
             virtual_environment(lxplus.folder / "tmp", cvmfs / "python"),
             "is on this machine's local disk, which the access",

@@ -46,7 +46,8 @@ def test_the_cures_of_held_and_slow_nodes(two: Path, plain_command: Command) -> 
     cluster = seen["dag_id"].partition(".")[0]
     ours = f"DAGManJobId == {cluster}"
     htcondor2.Schedd().act(htcondor2.JobAction.Hold, ours, "full disk")
-    shown = until(lambda: _line(plain_command("status", "two").out, "then release all held jobs:\n"))
+    hint = "then release all held jobs:\n"
+    shown = until(lambda: plain_command("status", "two").out.partition(hint)[2].partition("\n")[0].strip())
     assert jobs(ours) == [5, 5]
     typed(shown)
     assert 5 not in jobs(ours)
@@ -58,17 +59,7 @@ def test_the_cures_of_held_and_slow_nodes(two: Path, plain_command: Command) -> 
     for key, value in (("Cmd", '"/bin/sleep"'), ("Arguments", '"600"'), ("Requirements", "true")):
         htcondor2.Schedd().edit(chosen, key, value)
     until(lambda: jobs(chosen) == [2])
-    assert "slot1" in typed(f"{prefix}condor_q -run {as_shown(chosen)}")
-    typed(f"{prefix}condor_vacate_job {as_shown(chosen)}")
+    assert "slot1" in typed(f"{prefix}condor_q -run -constraint '{chosen}'")
+    typed(f"{prefix}condor_vacate_job -constraint '{chosen}'")
     log = two / layout.JOB_LOG
     until(lambda: "\n004 (" in log.read_text() and jobs(chosen) != [])
-
-
-def as_shown(chosen: str) -> str:
-    """Return a constraint as the screen shows it."""
-    return f"-constraint '{chosen}'"
-
-
-def _line(out: str, before: str) -> str:
-    """Return what follows ``before`` up to the end of the line."""
-    return out.partition(before)[2].partition("\n")[0].strip()

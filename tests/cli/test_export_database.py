@@ -30,11 +30,6 @@ def lxplus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lxplus:
     return made
 
 
-def in_the_database(folder: Path) -> str:
-    """Return the alignment in the stand-in's database."""
-    return str(rows(folder / "data" / "sqlite200" / "ALLP200.db", "SELECT * FROM folders"))
-
-
 def test_a_file_becomes_a_database(plain_command: Command, lxplus: Lxplus) -> None:
     """One folder has the unchanged text, database, POOL files and a JSON with run range, tag and geometry."""
     left = plain_command(
@@ -50,7 +45,7 @@ def test_a_file_becomes_a_database(plain_command: Command, lxplus: Lxplus) -> No
     assert told["pool"]
     assert all((out / name).is_file() for name in (told["database"], told["catalog"], *told["pool"]))
     assert (out / "data" / "poolcond" / "PoolCat_oflcond.xml").exists()
-    assert "TRACKER-ALIGN-05" in in_the_database(out)
+    assert "TRACKER-ALIGN-05" in str(rows(out / "data" / "sqlite200" / "ALLP200.db", "SELECT * FROM folders"))
     assert sorted(path.name for path in Path().iterdir()) == ["faser-align.toml", "out"]
 
 

@@ -64,11 +64,7 @@ def test_the_end_is_estimated_from_the_times_so_far() -> None:
         ([0.4, 0.3], {}, 3),  # below: one more
         ([8.0, 4.0], {"rules": ["relative"]}, None),
         ([8.0, 4.0], {"rules": ["effect", "relative"], "require": "all"}, None),
-        (
-            [8.0, 4.0],
-            {"rules": ["effect", "significance"], "require": "all"},
-            9,
-        ),  # 16 to 0.01 by factors of 4
+        ([8.0, 4.0], {"rules": ["effect", "significance"], "require": "all"}, 9),  # 16 to 0.01 by factors of 4
         ([8.0, 4.0], {"rules": ["effect", "significance"]}, 6),
         ([8.0, None, 2.0], {}, None),
     ],

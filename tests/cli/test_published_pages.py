@@ -31,17 +31,12 @@ ODD = {
 }
 
 
-def solved(folder: Path, name: str) -> dict[str, Any]:
-    """Make a campaign with one iteration."""
-    record = make_campaign(folder, files=1, name=name)
-    run_iteration(record, 1)
-    return record
-
-
 @pytest.fixture(scope="module")
 def record(session_folder: Path) -> dict[str, Any]:
     """Provide a campaign with one iteration, which tests only read."""
-    return solved(session_folder / "published" / "c", "c")
+    made = make_campaign(session_folder / "published" / "c", files=1, name="c")
+    run_iteration(made, 1)
+    return made
 
 
 def test_broken_entries_are_passed_over(record: dict[str, Any], workdir: Path) -> None:

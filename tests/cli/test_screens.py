@@ -73,11 +73,7 @@ def test_a_campaign_with_stages() -> None:
         "  2023 run 011705, 1,200 files, stage 2 of 2, iteration 1 of 10",
     ]
     assert found[3].endswith(", last news 5 min 00 s ago")
-    assert found[-3:] == [
-        "constants so far: none yet; it starts from /start.txt",
-        "next:",
-        "  faser-align watch 'a b'",
-    ]
+    assert found[-3:] == ["constants so far: none yet; it starts from /start.txt", "next:", "  faser-align watch 'a b'"]
 
 
 def test_long_lists_are_cut() -> None:
@@ -134,10 +130,7 @@ def test_the_spool_is_unusual() -> None:
     [
         ("failed", [("next, after removing the cause", "faser-align resume c")]),
         ("removed", [("next", "faser-align resume c")]),
-        (
-            "exhausted",
-            [("next", "faser-align metrics c"), ("for five more iterations", "faser-align extend c -i 5")],
-        ),
+        ("exhausted", [("next", "faser-align metrics c"), ("for five more iterations", "faser-align extend c -i 5")]),
         (
             "stalled",
             [

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,8 @@ import pytest
 from campaigns import hook, make_campaign
 from commandline import Command
 from nowhere import until
-from poolcampaigns import PoolCampaign, kill, making, own_pool
+from poolcampaigns import PoolCampaign, kill, making
+from trials import folder_with_pool
 
 from faser_align.campaign import layout
 from faser_align.dag import queue, submit
@@ -31,12 +31,8 @@ Make = Callable[..., PoolCampaign]
 @pytest.fixture(scope="module")
 def ground(session_folder: Path) -> Iterator[Path]:
     """Provide a folder with a running pool whose daemons may be killed."""
-    root = session_folder / "stuck"
-    root.mkdir()
-    with own_pool(root / "pool", 8):
-        with open(root / "pool" / "condor_config", "a") as config:
-            config.write("JOB_DEFAULT_LEASE_DURATION = 60\n")  # as in a personal pool
-        subprocess.run(["condor_reconfig"], check=True, capture_output=True)
+    lease = "JOB_DEFAULT_LEASE_DURATION = 60\n"  # as in a personal pool
+    with folder_with_pool(session_folder, "stuck", 8, lease) as root:
         yield root
 
 

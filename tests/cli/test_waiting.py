@@ -32,17 +32,12 @@ def test_every_end_has_an_exit_status_of_its_own() -> None:
     assert len(set(statuses)) == len(statuses)
 
 
-def _in_state(campaigns: Path, folder: Path, state: str) -> Path:
-    """Copy a campaign and set its snapshot's state to ``state``."""
-    shutil.copytree(campaigns / "converged", folder)
-    change(folder / layout.PUBLISHED, "UPDATE campaign SET state = ?", state)
-    return folder
-
-
 @pytest.mark.parametrize("state", table.ENDS)
 def test_wait_says_how_it_ended(state: str, command: Command, campaigns: Path, tmp_path: Path) -> None:
     """The exit status and the sentence give the end state."""
-    left = command("wait", str(_in_state(campaigns, tmp_path / "c", state)), status=waiting.STATUSES[state])
+    folder = shutil.copytree(campaigns / "converged", tmp_path / "c")
+    change(folder / layout.PUBLISHED, "UPDATE campaign SET state = ?", state)
+    left = command("wait", str(folder), status=waiting.STATUSES[state])
     assert left.out.startswith(f"converged  {state}: ")
 
 
@@ -103,10 +98,7 @@ def test_watch_without_a_terminal_writes_a_line_for_each_change(tmp_path: Path) 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={
-            **os.environ,
-            "FASER_ALIGN_POOL": str(tmp_path / "no-pool"),
-        },  # no DAGMan in a running pool
+        env={**os.environ, "FASER_ALIGN_POOL": str(tmp_path / "no-pool")},  # no DAGMan in a running pool
     )
     try:
         assert watching.stdout is not None

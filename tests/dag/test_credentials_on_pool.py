@@ -17,7 +17,7 @@ import htcondor2
 import pytest
 from calypso import Lxplus
 from desk import EXAMPLES, MISPLACED, NOTIFY, Desk, cluster_of, simulation
-from kerberos import SETTINGS, Site, environment_of, site
+from kerberos import Site, environment_of, site
 from nowhere import no_dagman, no_job_begins, until
 from poolcampaigns import PoolCampaign
 
@@ -74,7 +74,7 @@ def credential_pool(
     folder = session_folder / "credentials"
     personal.start(folder, cpus=2, credentials=True)
     with open(folder / "condor_config", "a") as config:
-        config.write(SETTINGS)
+        config.write("\nDAGMAN_MAX_SUBMIT_ATTEMPTS = 2\n")
     yield folder
     personal.stop(folder)
 

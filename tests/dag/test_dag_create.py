@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plans import START, make_plan, plan_of
+from plans import START, make_plan, no_store, plan_of
 
 from faser_align.campaign.manifest import read_record
 from faser_align.config.load import parse_config
 from faser_align.dag.create import create_campaign
 from faser_align.dag.plan import campaign_name
 from faser_align.fsm.errors import StoreError, UserError
-
-
-def no_store(folder: str, record: dict[str, Any]) -> None:
-    """Make a placeholder for the state database: one file."""
-    Path(folder, "state.db").write_text(record["name"])
 
 
 def tree(folder: Path) -> set[str]:

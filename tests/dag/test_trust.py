@@ -4,11 +4,10 @@ import os
 import shutil
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 from commandline import faser_align
-from plans import TEXT, make_plan
+from plans import TEXT, make_plan, no_store
 
 from faser_align.dag.create import create_campaign
 from faser_align.dag.plan import check_programs
@@ -78,10 +77,6 @@ def test_a_program_that_others_could_write(workdir: Path) -> None:
 
 def test_a_campaign_is_closed_to_others_whatever_the_mask(workdir: Path) -> None:
     """With a umask of 0 only the user can write the campaign's folders, and the umask is restored."""
-
-    def no_store(folder: str, record: dict[str, Any]) -> None:
-        Path(folder, "state.db").touch()
-
     mask = os.umask(0)
     try:
         create_campaign(make_plan(workdir), no_store)

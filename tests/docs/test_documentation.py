@@ -9,12 +9,13 @@ from described import is_described
 
 from faser_align import api
 from faser_align.campaign import layout
-from faser_align.cli import refresh
+from faser_align.cli import main, refresh
 from faser_align.fsm import table
 from faser_align.reference import meanings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
 
 
 def test_generated_parts_are_up_to_date() -> None:
@@ -65,7 +66,7 @@ def test_every_state_and_event_has_a_meaning() -> None:
     assert set(meanings.EVENTS) == {event for _, event, _ in (*table.CAMPAIGN, *table.NODE)} | set(table.NOTES)
 
 
-@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link of the documentation leads to an existing file."""
     text = page.read_text(encoding="utf-8")
@@ -90,3 +91,29 @@ def test_every_picture_is_shown_and_described() -> None:
     shown += [(alt, name) for name, alt in re.findall(r'src="(?:docs/)?images/([^"]+)" alt="([^"]*)"', text)]
     assert {name for _, name in shown} == {path.name for path in (DOCS / "images").iterdir()}
     assert [name for alt, name in shown if len(alt) < 10] == []
+
+
+def unknown(typed: str) -> list[str]:
+    """Return words of a command (without ``faser-align``) that the program does not know."""
+    command, found = main.root(), []
+    for word in (word.strip(",.:;()[]") for word in typed.split()):
+        inner = getattr(command, "commands", None)
+        if inner is not None:
+            if word.startswith("-"):
+                continue
+            if word not in inner:
+                return [*found, word]
+            command = inner[word]
+        elif re.match(r"--?[a-z]", word):
+            known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+            found += [word] if word.partition("=")[0] not in known | {"--help"} else []
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_options_exist(page: Path) -> None:
+    """Each command in backquotes and in blocks of code exists, with its options."""
+    text = page.read_text(encoding="utf-8").replace("\\|", "|")
+    typed = re.findall(r"`faser-align ([a-z][^`\n]*)`", text)
+    typed += re.findall(r"^ {4,}(?:\$ )?faser-align ([a-z][^\n#|]*)", text, re.MULTILINE)
+    assert {command: words for command in typed if (words := unknown(command.partition("|")[0]))} == {}

@@ -12,10 +12,11 @@ from typing import Any
 import htcondor2
 import pytest
 from campaigns import hook, make_campaign
-from poolcampaigns import PoolCampaign, kill, making, own_pool
+from poolcampaigns import PoolCampaign, kill, making
 from properties import SOAK
 from receivers import notify, subjects, text_of
 from stored import seen
+from trials import folder_with_pool
 
 from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
@@ -30,11 +31,8 @@ Make = Callable[..., PoolCampaign]
 @pytest.fixture(scope="module")
 def ground(session_folder: Path) -> Iterator[Path]:
     """Provide a folder with a running pool whose daemons may be killed."""
-    root = session_folder / "ways"
-    root.mkdir()
-    with own_pool(root / "pool", 64):
-        with open(root / "pool" / "condor_config", "a") as config:
-            config.write("DAGMAN_MAX_PRE_SCRIPTS = 1\n")  # by default 20: many PREs wait only in a large campaign
+    # By default 20: many PREs wait only in a large campaign.
+    with folder_with_pool(session_folder, "ways", more="DAGMAN_MAX_PRE_SCRIPTS = 1\n") as root:
         yield root
 
 
@@ -267,7 +265,10 @@ def test_a_campaign_is_ended_in_every_phase(make: Make) -> None:
     for (way, phase), campaign in made.items():
         # A DAGMan removed before its first script leaves no event; then the schedd is asked, and knows none.
         silent = way == "condor_rm" and campaign.state() != "removed"
-        assert campaign.state() == "removed" or (silent and "next:\n  faser-align repair" in _said(campaign)), (
+        assert campaign.state() == "removed" or (
+            silent
+            and "next:\n  faser-align repair" in campaign.command("status").stdout.replace(str(campaign.folder), "")
+        ), (
             way,
             phase,
         )
@@ -282,10 +283,6 @@ def test_a_campaign_is_ended_in_every_phase(make: Make) -> None:
         assert {node["state"] for node in campaign.nodes().values()} == {"done"}, campaign.name
     said = resumed[0].command("stop", "--yes")
     assert (said.returncode, "is already exhausted; there is nothing to stop" in said.stderr) == (2, True)
-
-
-def _said(campaign: PoolCampaign) -> str:
-    return campaign.command("status").stdout.replace(str(campaign.folder), "")
 
 
 @pytest.mark.parametrize("order", ["before", "after", "without"])

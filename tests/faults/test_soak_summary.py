@@ -12,7 +12,4 @@ def test_the_summary_adds_what_tests_did(monkeypatch: pytest.MonkeyPatch) -> Non
     stories = SimpleNamespace(hypothesis_statistics="    - 1500 passing, 0 failing\n    - 20 passing, 0 failing\n")
     done = [[("kills", 900)], [("kills", 150), ("summary", "2 trials"), ("trials", 2)], examples_of(stories), []]
     reports = [SimpleNamespace(when=when, user_properties=did) for did in done for when in ("call", "teardown")]
-    assert lines(reports, 3725.0) == [
-        "2 trials",
-        "4 tests, 1,520 examples, 1,050 kills, 2 trials; 1 h 02 min, load 2",
-    ]
+    assert lines(reports, 3725.0) == ["2 trials", "4 tests, 1,520 examples, 1,050 kills, 2 trials; 1 h 02 min, load 2"]

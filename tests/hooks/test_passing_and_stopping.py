@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_metrics, write_output
-from stored import seen
+from stored import history, seen
 from taking import DONE, FAILED, PRE, take
 from worlds import IMPATIENT
 
@@ -38,11 +38,6 @@ def record(tmp_path: Path) -> dict[str, Any]:
     assert hook("pre", made["folder"], node, 0, 2).returncode == 0
     assert hook("post", made["folder"], node, 0, 2, exit_codes.RAW_MISSING, "13.0", 0).returncode == 0
     return made
-
-
-def reasons(folder: str) -> list[str]:
-    rows = seen(folder, queries.history)
-    return [row["facts"].get("reason", "") for row in rows if row["event"].startswith("final_")]
 
 
 def test_only_the_first_process_of_a_dagman_passes_over(record: dict[str, Any]) -> None:
@@ -237,7 +232,8 @@ def test_why_it_ended_is_told_and_the_wish_forgotten(
     assert hook("post", folder, layout.mille_node(1, 1), 0, 2, 0, "14.0", 0).returncode == 0
     assert Path(layout.newest_dag(folder) + layout.ENDING_HALT).exists() is bool(wish)
     assert hook("final", folder, layout.FINAL_NODE, status, 0).returncode == status
-    assert reasons(folder) == [f"the DAG ended: {words}"]
+    ends = history(folder, "final_removed", "final_failed")
+    assert [row["facts"]["reason"] for row in ends] == [f"the DAG ended: {words}"]
     assert not Path(folder, layout.STOP).exists()
 
 

@@ -63,10 +63,7 @@ def test_every_package_has_a_rank() -> None:
 
 # Ranks inside packages: commands import the show package; in the engine the solver reads pede's texts and Mille records,
 # and quality judges its results.
-INSIDE = {
-    "cli": ("show", "commands"),
-    "alignment": ("parameters", "pede", "mille", "solver", "quality"),
-}
+INSIDE = {"cli": ("show", "commands"), "alignment": ("parameters", "pede", "mille", "solver", "quality")}
 
 
 def test_inner_packages_point_inwards() -> None:

@@ -1,4 +1,4 @@
-"""Test the personal pool: start, find, query, stop."""
+"""Test the personal pool: start, find, query, stop; and the errors of finding a schedd."""
 
 import contextlib
 import os
@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import htcondor2
 import pytest
 from nowhere import until
 
@@ -29,8 +30,6 @@ def own(pool: personal.Pool, workdir: Path) -> Iterator[Path]:
 
 def run(schedd_of: object, folder: Path, script: str) -> str:
     """Submit a shell script to a schedd, wait for its end and return its output."""
-    import htcondor2
-
     log = folder / "job.log"
     job = {
         "executable": "/bin/sh",
@@ -164,8 +163,6 @@ def test_nothing_listens_to_the_network(pool: personal.Pool) -> None:
 
 def test_the_queue_survives_a_stop(own: Path, workdir: Path) -> None:
     """A waiting job survives a stop and start of the pool, and tidy finds its folder."""
-    import htcondor2
-
     personal.start(own, cpus=1)
     try:
         job = htcondor2.Submit({"executable": "/bin/true", "hold": "true", "initialdir": str(workdir)})
@@ -257,3 +254,23 @@ def test_a_pool_starts_whatever_path_says(own: Path, monkeypatch: pytest.MonkeyP
     """If PATH has none of HTCondor's programs, those in the system's folders are found."""
     monkeypatch.setenv("PATH", "/nonexistent")
     assert personal.start(own, cpus=1).started
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (htcondor2.HTCondorException("Failed to connect.\nmore"), r"\(Failed to connect\)"),
+        (KeyError("MyAddress"), r"\(the collector does not know its address\)"),
+    ],
+)
+def test_a_schedd_that_cannot_be_found_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, problem: Exception, said: str
+) -> None:
+    """An exception of the bindings, also KeyError for an ad without MyAddress, becomes a UserError with a fix."""
+
+    def fail() -> None:
+        raise problem
+
+    monkeypatch.setattr(htcondor2, "Schedd", fail)
+    with pytest.raises(UserError, match=f"no HTCondor schedd answers {said}; work on an access point"):
+        schedd.schedd("system")

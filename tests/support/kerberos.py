@@ -10,10 +10,6 @@ import pytest
 
 from faser_align.pool import credentials, personal
 
-SETTINGS = """
-DAGMAN_MAX_SUBMIT_ATTEMPTS = 2
-"""
-
 
 class Site:
     """The pool in ``folder`` as its user sees it; calls of the producer are counted from here on."""

@@ -1,6 +1,7 @@
 """Plan campaigns in a folder, without making them."""
 
 from pathlib import Path
+from typing import Any
 
 from faser_align.config.load import parse_config
 from faser_align.dag.plan import Plan, campaign_name, plan
@@ -21,3 +22,8 @@ def make_plan(folder: Path, extra: str = "", *, files: int = 2, name: str = "cam
     """Write ``start.txt`` and return a plan with more lines of the configuration."""
     (folder / "start.txt").write_text(START)
     return plan_of(folder, TEXT + extra, files=files, name=name, force=force)
+
+
+def no_store(folder: str, record: dict[str, Any]) -> None:
+    """Make a placeholder for the state database: one file."""
+    Path(folder, "state.db").write_text(record["name"])

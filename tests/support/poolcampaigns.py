@@ -53,8 +53,11 @@ SCHEDULER_UNIVERSE_COOL_DOWN_DURATION = 2
 
 
 @contextlib.contextmanager
-def own_pool(folder: Path, processors: int) -> Iterator[Path]:
-    """Provide a pool of its own in ``folder``, used by commands meanwhile, whose daemons may be killed."""
+def own_pool(folder: Path, processors: int, more: str = "") -> Iterator[Path]:
+    """Provide a pool of its own in ``folder``, used by commands meanwhile, whose daemons may be killed.
+
+    ``more`` is added to its configuration.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name in ("CONDOR_CONFIG", "PATH"):
             patch.setenv(name, os.environ.get(name, ""))  # restores what personal.use sets
@@ -65,7 +68,7 @@ def own_pool(folder: Path, processors: int) -> Iterator[Path]:
             personal.start(folder, cpus=processors)
             personal.use(folder)
             with open(folder / "condor_config", "a") as config:
-                config.write(SETTINGS)
+                config.write(SETTINGS + more)
             subprocess.run(["condor_reconfig"], check=True, capture_output=True)
             htcondor2.reload_config()
             yield folder

@@ -72,25 +72,10 @@ class Injector:
         self.pool = pool
         self.done: Counter[str] = Counter()
         self.told: list[str] = []  # output of our commands
-        self._does: dict[str, Callable[[Fault], bool]] = {
-            "dagman killed": self._kill_dagman,
-            "hook killed": self._kill_hook,
-            "job killed": self._kill_job,
-            "schedd killed": self._kill_schedd,
-            "dagman held": self._hold_dagman,
-            "job held": self._hold_job,
-            "job removed": self._remove_job,
-            "job evicted": self._evict_job,
-            "stopped": self._stop,
-            "dagman removed": self._remove_dagman,
-            "dagman forced out": self._force_dagman_out,
-            "changed": self._change,
-            "pool killed": self._kill_pool,
-        }
 
     def do(self, fault: Fault) -> None:
         """Inject a fault; it is counted if it hit something within its time."""
-        if self._does[fault.kind](fault):
+        if getattr(self, f"_{fault.kind.replace(' ', '_')}")(fault):
             self.done[fault.kind] += 1
 
     def release(self) -> None:
@@ -101,10 +86,10 @@ class Injector:
             if dagman.status == 5:
                 self.campaign.act(htcondor2.JobAction.Release, f"{dagman.cluster}.0")
 
-    def _kill_dagman(self, fault: Fault) -> bool:
+    def _dagman_killed(self, fault: Fault) -> bool:
         return _meet(lambda: kill(*self.campaign.dagman_pids()))
 
-    def _kill_hook(self, fault: Fault) -> bool:
+    def _hook_killed(self, fault: Fault) -> bool:
         """Kill the next script at a random moment; polling must not take the CPU that it needs."""
         dagmans = self.campaign.dagman_pids()
 
@@ -116,18 +101,18 @@ class Injector:
 
         return _meet(meet, poll_s=0.01)
 
-    def _kill_job(self, fault: Fault) -> bool:
+    def _job_killed(self, fault: Fault) -> bool:
         def meet() -> bool:
             pids = self.campaign.job_pids()
             return bool(pids) and kill(_one(pids, fault))
 
         return _meet(meet)
 
-    def _kill_schedd(self, fault: Fault) -> bool:
+    def _schedd_killed(self, fault: Fault) -> bool:
         daemons = processes.daemons(self.pool / "condor_config")
         return kill(*(daemon.pid for daemon in daemons if daemon.name == "condor_schedd"))
 
-    def _hold_dagman(self, fault: Fault) -> bool:
+    def _dagman_held(self, fault: Fault) -> bool:
         dagmans = self.campaign.dagmans()
         if not dagmans or not self.campaign.act(htcondor2.JobAction.Hold, f"{dagmans[0].cluster}.0"):
             return False
@@ -135,17 +120,17 @@ class Injector:
         self.campaign.act(htcondor2.JobAction.Release, f"{dagmans[0].cluster}.0")
         return True
 
-    def _hold_job(self, fault: Fault) -> bool:
+    def _job_held(self, fault: Fault) -> bool:
         job = self._act_on_a_job(htcondor2.JobAction.Hold, fault)
         if job:
             time.sleep(fault.hold_s)
             self.campaign.act(htcondor2.JobAction.Release, job)
         return bool(job)
 
-    def _remove_job(self, fault: Fault) -> bool:
+    def _job_removed(self, fault: Fault) -> bool:
         return bool(self._act_on_a_job(htcondor2.JobAction.Remove, fault))
 
-    def _evict_job(self, fault: Fault) -> bool:
+    def _job_evicted(self, fault: Fault) -> bool:
         return bool(self._act_on_a_job(htcondor2.JobAction.Vacate, fault, status=2))
 
     def _act_on_a_job(self, action: Any, fault: Fault, status: int | None = None) -> str:
@@ -160,16 +145,19 @@ class Injector:
 
         return found if _meet(meet) else ""
 
-    def _stop(self, fault: Fault) -> bool:
-        said = self.campaign.command("stop", "--yes")
-        self.told.append(f"stop: {said.returncode} {said.stdout}{said.stderr}")
+    def _stopped(self, fault: Fault) -> bool:
+        return self._accepted("stop", "--yes")
+
+    def _accepted(self, *words: str) -> bool:
+        said = self.campaign.command(*words)
+        self.told.append(f"{words[0]}: {said.returncode} {said.stdout}{said.stderr}")
         return said.returncode == 0
 
-    def _remove_dagman(self, fault: Fault) -> bool:
+    def _dagman_removed(self, fault: Fault) -> bool:
         dagmans = self.campaign.dagmans()
         return bool(dagmans) and self.campaign.act(htcondor2.JobAction.Remove, f"{dagmans[0].cluster}.0")
 
-    def _force_dagman_out(self, fault: Fault) -> bool:
+    def _dagman_forced_out(self, fault: Fault) -> bool:
         """Run condor_rm -forcex after condor_rm: DAGMan vanishes without FINAL, as if its machine were lost."""
         dagmans = self.campaign.dagmans()
         if not dagmans:
@@ -181,13 +169,11 @@ class Injector:
         kill(*pids)
         return self.campaign.act(htcondor2.JobAction.RemoveX, job)
 
-    def _change(self, fault: Fault) -> bool:
+    def _changed(self, fault: Fault) -> bool:
         values = ("convergence.patience=1", "convergence.patience=2", "reconstruction.min_files=0.5")
-        said = self.campaign.command("set", values[int(fault.choice * len(values))])
-        self.told.append(f"set: {said.returncode} {said.stdout}{said.stderr}")
-        return said.returncode == 0
+        return self._accepted("set", values[int(fault.choice * len(values))])
 
-    def _kill_pool(self, fault: Fault) -> bool:
+    def _pool_killed(self, fault: Fault) -> bool:
         """Kill the daemons of jobs; the master restarts them.
 
         The collector stays, because the others would not learn its new port, and the procd, because all others would

@@ -147,11 +147,11 @@ class Laboratory(ABC):
 
 
 @contextmanager
-def folder_with_pool(session_folder: Path, name: str) -> Iterator[Path]:
+def folder_with_pool(session_folder: Path, name: str, slots: int = SLOTS, more: str = "") -> Iterator[Path]:
     """Provide a new folder with its own pool, whose daemons may be killed."""
     root = session_folder / name
     root.mkdir()
-    with own_pool(root / "pool", SLOTS):
+    with own_pool(root / "pool", slots, more):
         yield root
 
 
