@@ -102,9 +102,8 @@ def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None
     done = run_job("solve", campaign, 1, 1)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     folder = solution_folder(campaign)
-    assert {"millepede.res", "millepede.end", "millepede.log", "par.txt", "con.txt", "str.txt"} <= set(
-        os.listdir(folder)
-    )
+    left = {*os.listdir(folder)}
+    assert {"millepede.res", "millepede.end", "millepede.log", "par.txt", "con.txt", "str.txt"} <= left
     assert read_end(folder / "millepede.end")[0] == 1  # 18 of 24 constraints are empty
     start = read_constants(layout.constants_file(str(campaign), 1, 1))
     correction = read_constants(folder / "correction.txt")
@@ -114,7 +113,7 @@ def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None
     assert all(total[key] == pytest.approx(expected[key], rel=2e-5, abs=1e-9) for key in total)
     handed_on = layout.constants_file(str(campaign), 1, 2)
     assert Path(handed_on).read_text() == Path(layout.result_file(str(campaign), 1, 1)).read_text()
-    assert not [name for name in os.listdir(folder) if name.endswith(".tmp")]
+    assert not [name for name in left if name.endswith(".tmp")]
     assert Path(layout.plot_file(str(campaign), 1, 1)).read_bytes().startswith(b"\x89PNG")
     found = metrics(campaign)
     assert found["no_plot"] == ""
@@ -290,9 +289,8 @@ def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run, f
     assert any("ten times the cut" in note for note in found["notes"])
     assert found["solver"]["end_code"] in (0, 1, 2)
     tracks = binary(campaign).parent
-    assert (tracks / "mp2input_011705_00400.bin").stat().st_size < (
-        tracks / "mp2input_011705_00400_wide.bin"
-    ).stat().st_size
+    narrow, wide = (tracks / f"mp2input_011705_00400{which}.bin" for which in ("", "_wide"))
+    assert narrow.stat().st_size < wide.stat().st_size
     assert found["tracks"]["used"] > 500
 
     # A repetition gives the same result: an interrupted attempt can be repeated.
@@ -528,10 +526,8 @@ def test_a_page_that_is_waited_for_holds_no_job_up(reconstructed: Make, tmp_path
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as job:
         _, said = job.communicate(timeout=300)
     pages = tmp_path / "pages"
-    assert (job.returncode, said) == (
-        0,
-        f"the page in {pages} is not up to date: the page was not written within 3 s\n",
-    )
+    why = f"the page in {pages} is not up to date: the page was not written within 3 s\n"
+    assert (job.returncode, said) == (0, why)
     assert metrics(campaign)["chi2_per_ndf"]
     assert not pages.exists()
     with pytest.raises(ProcessLookupError):

@@ -36,12 +36,11 @@ def validate(folder: Path, run_job: Run) -> dict[str, Any]:
     """Reconstruct both halves, run the job, and return its metrics."""
     for half in (layout.BEFORE, layout.AFTER):
         reconstruct(str(folder), layout.VALIDATION, half, 400)
-    os.makedirs(os.path.dirname(layout.metrics_file(str(folder), layout.VALIDATION, layout.AFTER)), exist_ok=True)
+    path = Path(layout.metrics_file(str(folder), layout.VALIDATION, layout.AFTER))
+    path.parent.mkdir(parents=True, exist_ok=True)
     done = run_job("validate", folder, layout.VALIDATION, layout.AFTER)
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(
-        Path(layout.metrics_file(str(folder), layout.VALIDATION, layout.AFTER)).read_text()
-    )
+    found: dict[str, Any] = json.loads(path.read_text())
     return found
 
 

@@ -38,10 +38,8 @@ def _ask(url: str, message: Message, wait_s: float) -> str:
 
 def test_mail_arrives_once_with_both_parts(smtp_server: Mailbox, message: Message) -> None:
     """A mail has our text and our HTML as alternatives, sender, recipients, subject and key."""
-    url = (
-        f"mailto://127.0.0.1:{smtp_server.port}?from=align@example.org&to=a@example.org,b@example.org&cc=c@example.org"
-    )
-    assert _deliver(url, message) is None
+    people = "from=align@example.org&to=a@example.org,b@example.org&cc=c@example.org"
+    assert _deliver(f"mailto://127.0.0.1:{smtp_server.port}?{people}", message) is None
     (letter,) = smtp_server.messages()
     assert letter["From"] == "faser-align <align@example.org>"
     assert letter["To"] == "a@example.org, b@example.org"
@@ -75,10 +73,8 @@ def test_letters_of_a_campaign_are_one_thread(smtp_server: Mailbox, message: Mes
 
 def test_headers_of_the_address_are_kept(smtp_server: Mailbox, message: Message) -> None:
     """Headers requested in the address are in the mail; ours cannot be replaced."""
-    url = (
-        smtp_server.url("me@example.org") + "&+X-List=align&+X-Faser-Align-Key=other&name=Alignment&reply=r@example.org"
-    )
-    assert _deliver(url, message) is None
+    headers = "&+X-List=align&+X-Faser-Align-Key=other&name=Alignment&reply=r@example.org"
+    assert _deliver(smtp_server.url("me@example.org") + headers, message) is None
     (letter,) = smtp_server.messages()
     assert letter["X-List"] == "align"
     assert letter.get_all("X-Faser-Align-Key") == [f"{THREAD}/17"]
@@ -165,14 +161,11 @@ def test_mattermost_gets_markdown(mattermost_server: Any, message: Message) -> N
 
 def test_mattermost_is_told_name_channels_and_picture_of_the_address(mattermost_server: Any, message: Message) -> None:
     """A post goes to each channel of the address, with its name and picture."""
-    url = (
-        mattermost_server.url().replace("://", "://shift@") + "/?channels=a,b&icon_url=https://align.example.org/i.png"
-    )
-    assert _deliver(url, message) is None
-    assert [(post["channel"], post["username"], post["icon_url"]) for post in mattermost_server.posts] == [
-        ("a", "shift", "https://align.example.org/i.png"),
-        ("b", "shift", "https://align.example.org/i.png"),
-    ]
+    icon = "https://align.example.org/i.png"
+    url = mattermost_server.url().replace("://", "://shift@")
+    assert _deliver(f"{url}/?channels=a,b&icon_url={icon}", message) is None
+    posts = [(post["channel"], post["username"], post["icon_url"]) for post in mattermost_server.posts]
+    assert posts == [("a", "shift", icon), ("b", "shift", icon)]
 
 
 def test_no_channel_is_told_twice(mattermost_server: Any, message: Message) -> None:
@@ -181,9 +174,8 @@ def test_no_channel_is_told_twice(mattermost_server: Any, message: Message) -> N
     mattermost_server.closed = {"gone"}
     reached: list[str] = []
     said = deliver(target, message, key="C/1", thread=THREAD, reached=reached)
-    assert said == (
-        "target 'group': channel gone: the Mattermost server answered 404 Not Found: Couldn't find the channel."
-    )
+    why = "the Mattermost server answered 404 Not Found: Couldn't find the channel."
+    assert said == f"target 'group': channel gone: {why}"
     assert reached == ["a", "b"]
     mattermost_server.closed = set()
     assert deliver(target, message, key="C/1", thread=THREAD, reached=reached) is None

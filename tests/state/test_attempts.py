@@ -40,9 +40,8 @@ def test_a_job_of_a_node_that_is_over_changes_nothing(folder: str) -> None:
     later = {"node": layout.reco_node(1, 2, 400)}
     assert take(folder, {**PRE, **later}, {**PRE, **later}) == [exit_codes.SKIP, exit_codes.SKIP]
     known = rows(folder, "SELECT * FROM history"), rows(folder, "SELECT * FROM attempts")
-    assert take(folder, {**FAILED, **later, "job_id": "14.0"}, PRE, {**PRE, "dag_id": "12.0", "retry": 1}) == [
-        *(0, exit_codes.SKIP, exit_codes.SKIP)
-    ]
+    answers = take(folder, {**FAILED, **later, "job_id": "14.0"}, PRE, {**PRE, "dag_id": "12.0", "retry": 1})
+    assert answers == [0, exit_codes.SKIP, exit_codes.SKIP]
     assert (rows(folder, "SELECT * FROM history"), rows(folder, "SELECT * FROM attempts")) == known
 
 
@@ -98,9 +97,8 @@ def test_what_is_validated(tmp_path: Path) -> None:
     take(folder, {**DONE, **AGAIN, "node": half["node"]}, {**PRE, **AGAIN, "node": layout.VALIDATE_NODE}, validate)
     assert rows(folder, "SELECT state, stage, iteration FROM campaign") == [("converged", 2, 1)]
     assert rows(folder, "SELECT stage, iteration FROM history WHERE event = 'confirmed'") == [(2, 1)]
-    assert take(folder, {**half, **AGAIN, "node": layout.reco_node(layout.VALIDATION, layout.AFTER, 400)}) == [
-        exit_codes.SKIP
-    ]
+    other = {"node": layout.reco_node(layout.VALIDATION, layout.AFTER, 400)}
+    assert take(folder, {**half, **AGAIN, **other}) == [exit_codes.SKIP]
 
 
 def test_posts_of_jobs_that_were_never_submitted(folder: str) -> None:
