@@ -3,6 +3,7 @@
 Error messages and the page ``docs/configuration.md`` are generated from this.
 """
 
+import inspect
 import json
 import types
 from collections.abc import Iterator
@@ -86,7 +87,7 @@ def _walk(model: type[BaseModel], name: str, *, repeated: bool) -> Iterator[tupl
         else:
             inner.append((child, dotted, is_list))
     if name:
-        yield Heading(name, (model.__doc__ or "").strip(), repeated), keys
+        yield Heading(name, inspect.cleandoc(model.__doc__ or ""), repeated), keys
     for child, dotted, is_list in inner:
         yield from _walk(child, dotted, repeated=is_list)
 
