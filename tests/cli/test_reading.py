@@ -113,19 +113,6 @@ def test_unknown_campaign(words: str, command: Command) -> None:
     assert left == (2, "", "error: there is no campaign 'convergd'; the nearest is 'converged'\n")
 
 
-def test_a_campaign_without_a_published_copy(command: Command, campaigns: Path, tmp_path: Path) -> None:
-    """A missing or damaged snapshot gives one sentence."""
-    folder = tmp_path / "copy"
-    folder.mkdir()
-    (folder / layout.RECORD).write_bytes((campaigns / "converged" / layout.RECORD).read_bytes())
-    missing = command("status", str(folder))
-    (folder / layout.PUBLISHED).write_bytes(b"not a database" * 100)
-    damaged = command("history", str(folder))
-    assert (missing.status, damaged.status) == (1, 1)
-    assert f"{folder}/{layout.PUBLISHED} is missing; `faser-align repair {folder}`" in missing.err
-    assert f"{folder}/{layout.PUBLISHED} cannot be read" in damaged.err
-
-
 def test_history_in_utc(command: Command) -> None:
     """history shows times in UTC on request, and says so; without a terminal its lines are short."""
     out = command("history", "failed", "--utc").out

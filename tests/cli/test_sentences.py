@@ -94,18 +94,20 @@ def test_suggestions_are_near() -> None:
     assert nearest_key("convergence.wrong").startswith("known here: ")
 
 
-@pytest.mark.parametrize("damage", ["missing", "damaged"])
+@pytest.mark.parametrize("damage", ["is missing", "cannot be read"])
 def test_a_snapshot_that_cannot_be_read(damage: str, plain_command: Command, here: Path) -> None:
     """For an unreadable snapshot the message names the command that makes it again, and that command works."""
     record = make_campaign(here / "it", files=1, name="it")
     registry.add("it", record["folder"])
     snapshot = Path(record["folder"], "published.db")
-    if damage == "missing":
+    if damage == "is missing":
         snapshot.unlink()
     else:
         snapshot.write_bytes(b"no database" * 100)
-    shown = plain_command("status", "it")
-    assert (shown.status, shown.err.count("\n")) == (1, 1)
+    for command in ("status", "history"):
+        shown = plain_command(command, "it")
+        assert (shown.status, shown.err.count("\n")) == (1, 1)
+        assert f"{snapshot} {damage}" in shown.err
     assert f"`faser-align repair {record['folder']}` makes it again" in shown.err
     assert plain_command("repair", record["folder"], "--without-htcondor").status == 0
     assert plain_command("metrics", "it").status == 0

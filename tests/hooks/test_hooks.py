@@ -259,17 +259,6 @@ def test_a_late_hold_does_not_touch_the_next_attempt(record: dict[str, Any]) -> 
     assert told(record)[-1]["ignored"] == "attempt 1, whose job this was, is over"
 
 
-def test_a_removed_campaign(record: dict[str, Any]) -> None:
-    """FINAL after condor_rm ends the campaign as removed; POST scripts of removed jobs may follow."""
-    name = layout.reco_node(1, 1, 400)
-    hook("pre", record["folder"], name, 0, 2)
-    assert hook("final", record["folder"], "final", 4, 0).returncode == 4
-    assert state(record) == "removed"
-    assert hook("post", record["folder"], name, 0, 2, -1002, "13.0", 0).returncode == 1
-    assert state(record) == "removed"
-    assert node(record, name)["reason"] == "the job was removed"
-
-
 def test_a_resumed_campaign_is_one_history(record: dict[str, Any]) -> None:
     """The first script of another DAGMan resumes a failed campaign, whose FINAL is recorded as its own."""
     name, folder = layout.reco_node(1, 1, 400), record["folder"]

@@ -32,6 +32,14 @@ def leave(
     return own
 
 
+def crash(folder: str, printed: bytes, **said: str) -> None:
+    """Run the scripts of a campaign whose job crashes."""
+    hook("pre", folder, NODE, 2, 2)
+    leave(folder, printed, **said)
+    hook("post", folder, NODE, 2, 2, exit_codes.CRASHED, "13.0", 0)
+    hook("final", folder, "final", 2, 1)
+
+
 @pytest.fixture
 def record(tmp_path: Path) -> dict[str, Any]:
     return make_campaign(tmp_path / "campaign", files=1)
@@ -43,10 +51,7 @@ def test_message_page_and_analyze_have_the_end_of_the_log(tmp_path: Path) -> Non
     with Mailbox(tmp_path / "mail") as mailbox:
         table = notify(tmp_path, mailbox, "end", group=f"mmost://127.0.0.1:1/{TOKEN}")
         folder = make_campaign(tmp_path / "campaign", files=1, config={"notify": table})["folder"]
-        hook("pre", folder, NODE, 2, 2)
-        leave(folder, "\n".join(PRINTED).encode())
-        hook("post", folder, NODE, 2, 2, exit_codes.CRASHED, "13.0", 0)
-        hook("final", folder, "final", 2, 1)
+        crash(folder, "\n".join(PRINTED).encode())
         (letter,) = mailbox.messages()
     analyzed = faser_align("analyze", folder).out
     assert faser_align("report", folder, "-o", str(tmp_path / "page.html")).status == 0
@@ -65,10 +70,7 @@ def test_message_and_page_have_no_secrets_in_reasons(tmp_path: Path) -> None:
     with Mailbox(tmp_path / "mail") as mailbox:
         table = notify(tmp_path, mailbox, "end", group=f"mmost://127.0.0.1:1/{TOKEN}")
         folder = make_campaign(tmp_path / "campaign", files=1, config={"notify": table})["folder"]
-        hook("pre", folder, NODE, 2, 2)
-        leave(folder, b"", said=f"reconstruction: asked with {TOKEN}")
-        hook("post", folder, NODE, 2, 2, exit_codes.CRASHED, "13.0", 0)
-        hook("final", folder, "final", 2, 1)
+        crash(folder, b"", said=f"reconstruction: asked with {TOKEN}")
         (letter,) = mailbox.messages()
     (group,) = collect(folder).failed
     assert group.reason.startswith("reconstruction crashed: reconstruction: asked with ***")
