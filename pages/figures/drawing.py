@@ -162,8 +162,16 @@ def _trim(axes: "Axes", data: Histograms) -> None:
 def _stairs(
     axes: "Axes", values: Any, edges: Any, colour: str, *, filled: bool, width: float = 1.4, base: float = 0.0
 ) -> None:
-    alpha, width = (0.45, 0) if filled else (1.0, width)
-    axes.stairs(values, edges, baseline=base, color=colour, fill=filled, alpha=alpha, linewidth=width)
+    from matplotlib.patches import StepPatch
+
+    filling: dict[str, Any] = {"facecolor": colour, "alpha": 0.45, "linewidth": 0}
+    look = filling if filled else {"edgecolor": colour, "linewidth": width}
+    patch = StepPatch(values, edges, baseline=base, fill=filled, **look)
+    patch.sticky_edges.y.append(base)
+    # axes.stairs would look for the extrema of each segment, which takes a tenth of a page's time.
+    axes.add_artist(patch)
+    axes.update_datalim([(edges[0], base), (edges[-1], max(values, default=base))])
+    axes.autoscale_view()
 
 
 def _ridges(data: Histograms, experiment: str) -> "Figure":
