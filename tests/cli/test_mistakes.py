@@ -81,8 +81,11 @@ def test_help_and_version_succeed(plain_command: Command) -> None:
 @pytest.mark.parametrize(
     ("to", "status", "said"), [("/dev/full", 1, "error: No space left on device\n"), (None, 1, "")]
 )
-def test_output_that_nobody_takes(words: tuple[str, ...], to: str | None, status: int, said: str) -> None:
+def test_output_that_nobody_takes(
+    words: tuple[str, ...], to: str | None, status: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A full disk is reported in one sentence, a reader that has left not at all; neither gives a traceback."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))  # `list` would ask about campaigns that other tests left
     command = [sys.executable, "-m", "faser_align.cli", *words]
     reader, unread = os.pipe()
     os.close(reader)
