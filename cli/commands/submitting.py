@@ -42,7 +42,7 @@ def submit(planned: Plan, options: SubmitOptions) -> None:
 
 
 def tell(record: Manifest, cluster: int | None, following: Sequence[str], *, as_json: bool) -> None:
-    """Show that a campaign was submitted, unless ``cluster`` is None, and the commands that follow."""
+    """Show the job of a submitted campaign and the commands that follow; a ``cluster`` of None is a dry run."""
     if as_json:
         console.show_json({**record, "dry_run": cluster is None, "cluster": cluster})
     elif cluster is None:

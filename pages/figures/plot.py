@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from faser_align.pages.figures import drawing, style
+from faser_align.pages.figures import detector, drawing, style
 from faser_align.pages.figures.shapes import ByElement, Curves, Histograms, Maps, Stack, Table
 
 if TYPE_CHECKING:
@@ -46,6 +46,6 @@ _DRAW: dict[type, Callable[..., "Figure"]] = {
     ByElement: drawing.by_element,
     Curves: drawing.curves,
     Histograms: drawing.histograms,
-    Maps: drawing.maps,
+    Maps: detector.maps,
     Stack: drawing.stack,
 }
