@@ -11,7 +11,7 @@ import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.constants import STEREO_RAD, ZERO, Six
-from faser_align.alignment.parameters.labels import LAYERS, MODULES, STATIONS, constants_key
+from faser_align.alignment.parameters.labels import LAYER_KEYS, MODULE_KEYS
 
 STATION_Z_MM = np.array([-1860.15, 47.4, 1237.4, 2427.4])  # centres of the IFT and of stations 1 to 3
 LAYER_Z_MM = np.array([-31.5, 0.0, 31.5])  # from the station's centre
@@ -43,10 +43,8 @@ def module_centres_mm() -> FloatArray:
 
 def constants_arrays(constants: Mapping[str, Six]) -> tuple[FloatArray, FloatArray]:
     """Return the constants of layers, shape (12, 6), and of modules, shape (12, 8, 6)."""
-    keys = [(station, layer) for station in STATIONS for layer in LAYERS]
-    layers = [constants.get(constants_key(*key), ZERO) for key in keys]
-    modules = [[constants.get(constants_key(*key, module), ZERO) for module in MODULES] for key in keys]
-    return np.array(layers), np.array(modules)
+    layers, modules = (np.array([constants.get(key, ZERO) for key in keys]) for keys in (LAYER_KEYS, MODULE_KEYS))
+    return layers, modules.reshape(12, 8, 6)
 
 
 def rotations(angles: FloatArray) -> FloatArray:

@@ -14,14 +14,12 @@ import numpy as np
 
 from faser_align.alignment.arrays import IntArray
 from faser_align.alignment.histograms import quantiles
-from faser_align.alignment.parameters.labels import LAYERS, STATIONS, constants_key
+from faser_align.alignment.parameters.labels import LAYER_KEYS, MODULE_KEYS
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.metrics import Module, Residuals
 from faser_align.system.atomic import Name, write_text
 
-LAYER_KEYS = tuple(constants_key(station, layer) for station in STATIONS for layer in LAYERS)
-_MODULE_KEYS = tuple(f"{layer}{module}" for layer in LAYER_KEYS for module in range(8))
-_SIDE_KEYS = tuple(f"{module}{side}" for module in _MODULE_KEYS for side in range(2))
+_SIDE_KEYS = tuple(f"{module}{side}" for module in MODULE_KEYS for side in range(2))
 RESIDUAL_EDGES_MM = np.linspace(-0.5, 0.5, 501)
 MOMENTUM_EDGES_GEV = np.logspace(1.0, 5.0, 801)
 FORMAT = 1
@@ -100,16 +98,16 @@ class Counts:
     def module_counts(self) -> dict[str, list[int]]:
         """Return the hits kept and the hits cut by residual per module with hits, by its key of the constants."""
         numbers = self.modules.reshape(-1, 2).tolist()
-        return {key: hits for key, hits in zip(_MODULE_KEYS, numbers, strict=True) if any(hits)}
+        return {key: hits for key, hits in zip(MODULE_KEYS, numbers, strict=True) if any(hits)}
 
     def of_cut_tracks(self) -> dict[str, int]:
         """Return the hits of tracks cut by chi2 per module that has any, by its key of the constants."""
         numbers = self.modules_cut_chi2.ravel().tolist()
-        return {key: hits for key, hits in zip(_MODULE_KEYS, numbers, strict=True) if hits}
+        return {key: hits for key, hits in zip(MODULE_KEYS, numbers, strict=True) if hits}
 
     def module_residuals_um(self) -> dict[str, Module]:
         """Return number, mean and rms of the residuals (um) per module with hits, by its key of the constants."""
-        return _moments(self.module_residuals.reshape(-1, 3), _MODULE_KEYS)
+        return _moments(self.module_residuals.reshape(-1, 3), MODULE_KEYS)
 
     def side_residuals_um(self) -> dict[str, Module]:
         """Return the same per side with hits, by the module's key and the number of the side; empty for older counts."""

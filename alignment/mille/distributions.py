@@ -16,13 +16,11 @@ import numpy.typing as npt
 from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.histograms import Axis, Bins, Categories, Histogram, Profile
 from faser_align.alignment.mille.kfalignment import LOCAL_BRANCHES, Tracks
-from faser_align.alignment.parameters.labels import LAYERS, MODULES, STATIONS, constants_key
+from faser_align.alignment.parameters.labels import MODULE_KEYS
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import Name, replacing
 
-MODULE = Categories(
-    "module", "module", tuple(constants_key(s, la, m) for s in STATIONS for la in LAYERS for m in MODULES)
-)
+MODULE = Categories("module", "module", MODULE_KEYS)
 SIDE = Categories("side", "side", ("0", "1"))
 CHARGE = Categories("charge", "charge", ("+", "-"))
 RESIDUAL = Bins.evenly("residual", "residual [µm]", 250, -500.0, 500.0)

@@ -7,6 +7,7 @@ measured value, the next one its error, and so on.
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from faser_align.alignment.arrays import FloatArray, Int32Array, IntArray
 from faser_align.alignment.mille.blocks import Block, MilleError, iterate_blocks
@@ -65,23 +66,25 @@ def _check(records: Records, path: Name, first: int) -> None:
     if nan.any():
         at = int(np.searchsorted(records.offsets, np.flatnonzero(nan)[0], side="right"))
         raise MilleError(f"{path}: record {first + at} contains a value that is not a number", 20)
-    for record in suspects(records).tolist():
+    zeros = np.setdiff1d(np.flatnonzero(records.indices == 0), records.offsets[:-1], assume_unique=True)
+    for record in suspects(zeros, np.searchsorted(zeros, records.offsets), records.values).tolist():
         if measurement_markers(records, record) is None:
             raise MilleError(f"{path}: record {first + record + 1} has a broken structure", 20)
 
 
-def suspects(records: Records) -> IntArray:
+def suspects(markers: IntArray, ends: IntArray, values: npt.NDArray[np.floating]) -> IntArray:
     """Return the few records that may be broken or contain special data, to be checked one by one.
 
     These have an odd number of markers, or two consecutive markers with a negative value.
+
+    Args:
+        markers: positions of the markers among the words.
+        ends: number of markers before each record, and of all.
+        values: of the words.
     """
-    marker = records.indices == 0
-    marker[records.offsets[:-1]] = False
-    sums = np.concatenate([[0], np.cumsum(marker)])
-    odd = np.flatnonzero(np.diff(sums[records.offsets]) % 2)
-    special = np.flatnonzero(marker[:-1] & marker[1:] & (records.values[1:] < 0))
-    owners = np.searchsorted(records.offsets, special, side="right") - 1
-    return np.union1d(odd, owners)
+    odd = np.flatnonzero(np.diff(ends) % 2)
+    special = np.flatnonzero((np.diff(markers) == 1) & (values[markers[1:]] < 0))
+    return np.union1d(odd, np.searchsorted(ends, special, side="right") - 1) if len(special) else odd
 
 
 def measurement_markers(records: Records, record: int) -> tuple[list[int], list[int], list[int]] | None:

@@ -13,11 +13,10 @@ from typing import Any, Literal
 
 from faser_align.alignment.parameters.labels import (
     KEYS,
-    LAYERS,
     MODULES,
     PARAMETERS,
+    PLACES,
     SIDES,
-    STATIONS,
     Parameter,
     constants_key,
     layer_label,
@@ -145,15 +144,14 @@ def correction_from_parameters(values: Mapping[int, float]) -> Constants:
     """
     layers: Constants = {}
     modules: Constants = {}
-    for s in STATIONS:
-        for layer in LAYERS:
-            x, y, rx, ry, rz = (_rounded(values.get(layer_label(s, layer, dof), 0.0)) for dof in range(1, 6))
-            layers[constants_key(s, layer)] = (x, y, 0.0, rx, ry, rz)
-            for m in MODULES:
-                x0, x1 = (values.get(module_x_label(s, layer, m, side), 0.0) for side in SIDES)
-                y = PARAMETERS[module_x_label(s, layer, m, 1)].along_strips * (x1 - x0) / STEREO_RAD
-                rz = _rounded(values.get(module_rz_label(s, layer, m), 0.0))
-                modules[constants_key(s, layer, m)] = (_rounded((x0 + x1) / 2), _rounded(y), 0.0, 0.0, 0.0, rz)
+    for place in PLACES:
+        x, y, rx, ry, rz = (_rounded(values.get(layer_label(*place, dof), 0.0)) for dof in range(1, 6))
+        layers[constants_key(*place)] = (x, y, 0.0, rx, ry, rz)
+        for m in MODULES:
+            x0, x1 = (values.get(module_x_label(*place, m, side), 0.0) for side in SIDES)
+            y = PARAMETERS[module_x_label(*place, m, 1)].along_strips * (x1 - x0) / STEREO_RAD
+            rz = _rounded(values.get(module_rz_label(*place, m), 0.0))
+            modules[constants_key(*place, m)] = (_rounded((x0 + x1) / 2), _rounded(y), 0.0, 0.0, 0.0, rz)
     return layers | modules
 
 
@@ -186,13 +184,11 @@ def errors_from_parameters(errors: Mapping[int, float]) -> Constants:
     """
     # All parameters except the sides' x are copied.
     propagated = correction_from_parameters(errors)
-    for s in STATIONS:
-        for layer in LAYERS:
-            for m in MODULES:
-                sides = [errors.get(module_x_label(s, layer, m, side), 0.0) for side in (0, 1)]
-                key = constants_key(s, layer, m)
-                x, y = math.hypot(*sides) / 2, math.hypot(*sides) / abs(STEREO_RAD)
-                propagated[key] = (x, y, 0.0, 0.0, 0.0, propagated[key][5])
+    for place in PLACES:
+        for m in MODULES:
+            both = math.hypot(*(errors.get(module_x_label(*place, m, side), 0.0) for side in SIDES))
+            key = constants_key(*place, m)
+            propagated[key] = (both / 2, both / STEREO_RAD, 0.0, 0.0, 0.0, propagated[key][5])
     return propagated
 
 

@@ -16,21 +16,19 @@ Parameters that the data cannot distinguish from others are always fixed: x of a
 from collections.abc import Iterable
 
 from faser_align.alignment.parameters.labels import (
-    LAYERS,
     MODULES,
     PARAMETERS,
+    PLACES,
     SIDES,
-    STATIONS,
     Parameter,
     layer_label,
     layer_number,
     module_x_label,
 )
-from faser_align.config.values import DEPTHS, FRAME, PARTS
+from faser_align.config.values import DEPTHS, FRAME, LAYERS, PARTS
 from faser_align.fsm.errors import UserError
 
-LAYER_NUMBERS = tuple(layer_number(station, layer) for station in STATIONS for layer in LAYERS)
-_NUMBER_TEXTS = tuple(str(number) for number in LAYER_NUMBERS)
+_NUMBER_TEXTS = tuple(map(str, LAYERS))
 
 
 def fix_rules(items: Iterable[str | int], stations: int = 4) -> frozenset[int]:
@@ -47,11 +45,9 @@ def fix_rules(items: Iterable[str | int], stations: int = 4) -> frozenset[int]:
     fixed = {label for item in items for label in _labels(item)}
     if stations == 3:
         fixed |= _labels("IFT")
-    for station in STATIONS:
-        for layer in LAYERS:
-            modules = {module_x_label(station, layer, module, side) for module in MODULES for side in SIDES}
-            if not modules <= fixed:
-                fixed.add(layer_label(station, layer, 1))
+    for place in PLACES:
+        if not {module_x_label(*place, module, side) for module in MODULES for side in SIDES} <= fixed:
+            fixed.add(layer_label(*place, 1))
     if len(fixed) == len(PARAMETERS):
         shown = ", ".join(str(item) for item in items)
         raise UserError(f"fix = [{shown}] fixes every parameter; leave a parameter free")

@@ -18,6 +18,7 @@ Shifts are in mm, rotations in rad. ``describe`` returns a label in words, ``par
 
 import re
 from collections.abc import Sequence
+from itertools import product
 from typing import Literal, NamedTuple
 
 from faser_align.fsm.errors import UserError
@@ -26,6 +27,8 @@ STATIONS = (0, 1, 2, 3)
 LAYERS = (0, 1, 2)
 MODULES = (0, 1, 2, 3, 4, 5, 6, 7)
 SIDES = (0, 1)
+PLACES = tuple(product(STATIONS, LAYERS))
+"""Station and layer of each layer, in ascending order."""
 
 # rms distances (mm): along a strip of +-63 mm; in x or y over the bore of 100 mm radius (SCTBRLSENSOR, DIPOLEGENERAL)
 STRIP_LEVER_MM, LAYER_LEVER_MM = 36.4, 50.0
@@ -112,28 +115,22 @@ def constants_key(station: int, layer: int, module: int = -1) -> str:
 
 def _parameters() -> dict[int, Parameter]:
     parameters = []
-    for station in STATIONS:
-        for layer in LAYERS:
-            for dof, kind in enumerate(LAYER_KINDS, start=1):
-                parameters.append(Parameter(layer_label(station, layer, dof), kind, station, layer))
-            for module in MODULES:
-                for side in SIDES:
-                    label = module_x_label(station, layer, module, side)
-                    parameters.append(Parameter(label, "module.x", station, layer, module, side))
-                label = module_rz_label(station, layer, module)
-                parameters.append(Parameter(label, "module.rz", station, layer, module))
+    for place in PLACES:
+        for dof, kind in enumerate(LAYER_KINDS, start=1):
+            parameters.append(Parameter(layer_label(*place, dof), kind, *place))
+        for module in MODULES:
+            for side in SIDES:
+                parameters.append(Parameter(module_x_label(*place, module, side), "module.x", *place, module, side))
+            parameters.append(Parameter(module_rz_label(*place, module), "module.rz", *place, module))
     return {parameter.label: parameter for parameter in sorted(parameters)}
 
 
 PARAMETERS = _parameters()
 """All 348 labels in ascending order, with their meaning."""
 
-KEYS = tuple(
-    sorted(
-        [constants_key(station, layer) for station in STATIONS for layer in LAYERS]
-        + [constants_key(station, layer, module) for station in STATIONS for layer in LAYERS for module in MODULES]
-    )
-)
+LAYER_KEYS = tuple(constants_key(*place) for place in PLACES)
+MODULE_KEYS = tuple(constants_key(*place, module) for place in PLACES for module in MODULES)
+KEYS = tuple(sorted(LAYER_KEYS + MODULE_KEYS))
 """All 108 keys of the constants, sorted as ``inputforalign.txt`` has them: ``00 000 001 ... 327``."""
 
 _BY_WORDS = {text: label for label, parameter in PARAMETERS.items() for text in (parameter.name, parameter.words)}

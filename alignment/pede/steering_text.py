@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faser_align.alignment.parameters.fix_rules import fix_rules
 from faser_align.alignment.parameters.labels import (
-    LAYERS,
     MODULES,
     PARAMETERS,
+    PLACES,
     SIDES,
-    STATIONS,
     module_rz_label,
     module_x_label,
 )
@@ -233,19 +232,14 @@ def _constraint_lines(frame: bool, frozen: Sequence[Frozen]) -> Iterable[str]:
     more keep the layers ``FRAME_LAYERS`` in place along x, which is the mean shift of their modules along the strips. Each
     direction in ``frozen`` is one more.
     """
-    for station in STATIONS:
-        for layer in LAYERS:
-            sides = [module_x_label(station, layer, module, side) for module in MODULES for side in SIDES]
-            rotations = [module_rz_label(station, layer, module) for module in MODULES]
-            for labels in (sides, rotations):
-                yield "Constraint 0.0"
-                yield from (f"{label:8d} 1.0" for label in labels)
-    for station, layer in FRAME_LAYERS if frame else ():
+    sides = {place: [module_x_label(*place, module, side) for module in MODULES for side in SIDES] for place in PLACES}
+    for place in PLACES:
+        for labels in (sides[place], [module_rz_label(*place, module) for module in MODULES]):
+            yield "Constraint 0.0"
+            yield from (f"{label:8d} 1.0" for label in labels)
+    for place in FRAME_LAYERS if frame else ():
         yield "Constraint 0.0"
-        for module in MODULES:
-            for side in SIDES:
-                label = module_x_label(station, layer, module, side)
-                yield f"{label:8d} {PARAMETERS[label].along_strips:.1f}"
+        yield from (f"{label:8d} {PARAMETERS[label].along_strips:.1f}" for label in sides[place])
     for direction in frozen:
         yield from (f"* frozen: {direction.name}", f"Constraint {direction.value:.10g}")
         yield from (f"{label:8d} {factor:.10g}" for label, factor in direction.factors.items())

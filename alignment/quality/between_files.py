@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray, IntArray
-from faser_align.alignment.mille.counts import LAYER_KEYS
+from faser_align.alignment.parameters.labels import MODULE_KEYS
 from faser_align.alignment.quality.momenta import TrackArray, read_tracks
 from faser_align.campaign.layout import raw_name
 from faser_align.fsm.criteria_files import DIFFERENCE_MIN_UM
@@ -148,11 +148,10 @@ def _corrected(sigma: float, comparisons: int) -> float:
 def _difference(
     kind: str, side: int, files: str, deviation_um: float, sigma: float, *, together: bool = False
 ) -> Difference:
-    module = f"{LAYER_KEYS[side // 16]}{side // 2 % 8}"
     return {
         "kind": kind,
         "together": together,
-        "module": module,
+        "module": MODULE_KEYS[side // 2],
         "side": side % 2,
         "file": files,
         "deviation_um": float(deviation_um),

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from faser_align.alignment.histograms import Bins, Categories, Histogram, Profile
-from faser_align.alignment.mille.counts import LAYER_KEYS, MOMENTUM_EDGES_GEV, Counts, read_counts
+from faser_align.alignment.mille.counts import MOMENTUM_EDGES_GEV, Counts, read_counts
 from faser_align.alignment.mille.distributions import CHARGE, MODULE, SIDE
 from faser_align.alignment.parameters.constants import ZERO, Six
-from faser_align.alignment.parameters.labels import PARAMETERS
+from faser_align.alignment.parameters.labels import LAYER_KEYS, PARAMETERS
 from faser_align.alignment.quality.constant_errors import errors_of, merged
 from faser_align.alignment.quality.figure_data import ROWS_MAX, Correction, Files, Mode, ParameterRow, Spectrum
 from faser_align.alignment.quality.metrics import Step

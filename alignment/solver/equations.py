@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from faser_align.alignment.arrays import BoolArray, Int32Array, IntArray
 from faser_align.alignment.mille.blocks import Block, MilleError
-from faser_align.alignment.mille.records import Records, gather, measurement_markers
+from faser_align.alignment.mille.records import Records, gather, measurement_markers, suspects
 from faser_align.alignment.solver.label_sets import LabelSets
 
 Floats = npt.NDArray[Any]  # float32 as in the file, or float64 for its double records
@@ -157,12 +157,12 @@ def decode(
         raise MilleError(f"{path}: record {block.first + records[0] + 1} contains a value that is not a number", 20)
     zeros = np.flatnonzero(indices == 0)
     ends = np.searchsorted(zeros, offsets)
-    suspects = _suspects(zeros, ends, values)
+    doubtful = suspects(zeros, ends, values)
     if not _is_plain(block):
         layouts = None
-    if len(suspects):
+    if len(doubtful):
         words = len(indices)
-        indices, values, offsets = _without_special_data(indices, values, offsets, suspects, f"{path}", block.first)
+        indices, values, offsets = _without_special_data(indices, values, offsets, doubtful, f"{path}", block.first)
         if len(indices) < words:
             layouts = None
         zeros = np.flatnonzero(indices == 0)
@@ -238,21 +238,12 @@ def _with_nan(block: Block, values: Floats, offsets: IntArray) -> IntArray:
     return np.union1d(np.flatnonzero(first), np.searchsorted(offsets, nan, side="right") - 1)
 
 
-def _suspects(zeros: IntArray, ends: IntArray, values: Floats) -> IntArray:
-    """Return the few records that may be broken or contain special data, to be checked one by one."""
-    odd = np.flatnonzero(np.diff(ends) % 2)
-    special = np.flatnonzero((np.diff(zeros) == 1) & (values[zeros[1:]] < 0))
-    if not len(odd) and not len(special):
-        return odd
-    return np.union1d(odd, np.searchsorted(ends, special, side="right") - 1)
-
-
 def _without_special_data(
-    indices: Int32Array, values: Floats, offsets: IntArray, suspects: IntArray, path: str, first: int
+    indices: Int32Array, values: Floats, offsets: IntArray, doubtful: IntArray, path: str, first: int
 ) -> tuple[Int32Array, Floats, IntArray]:
     """Return the records reduced to the words that pede uses."""
     keep = np.ones(len(indices), np.bool_)
-    for record in suspects.tolist():
+    for record in doubtful.tolist():
         start, stop = int(offsets[record]), int(offsets[record + 1])
         alone = Records(
             np.concatenate([[0.0], values[start:stop]]),

@@ -6,7 +6,7 @@ once per pass. N has a few rows per record. Records with equal labels at their b
 same parameters, so the product is computed for some dozens of them at once, with those columns only.
 """
 
-from collections.abc import Iterator
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -67,7 +67,6 @@ class Sums:
         self._moments: dict[tuple[int, int], FloatArray] = {}
         self._with_matrix = with_matrix
         self._sparse_bytes = sparse_bytes
-        self._matrix: FloatArray | SparseSums | None = None
         self._waiting: list[_Rows] = []
 
     def add(self, chunk: Equations, fits: LocalFits, weights: FloatArray, kept: BoolArray | None) -> None:
@@ -109,10 +108,6 @@ class Sums:
         self._accepted += other._accepted
         for key, sums in other._moments.items():
             self._moments[key] = self._moments[key] + sums if key in self._moments else sums
-        if isinstance(self._matrix, np.ndarray) and isinstance(other._matrix, np.ndarray):
-            self._matrix += other._matrix
-        elif other._matrix is not None:
-            self._matrix = other._matrix
         self._waiting += other._waiting
         if sum(rows.nbytes for rows in self._waiting) > _WAITING_BYTES:
             self._multiply()
@@ -134,18 +129,16 @@ class Sums:
         if not self._with_matrix:
             return None
         self._multiply()
-        if self._sparse_bytes:
-            return self._sparse_matrix()
-        if self._matrix is None:
-            self._matrix = np.zeros((self._n, self._n))
-        matrix = self._matrix
-        assert isinstance(matrix, np.ndarray)
-        for a, b, sums in self._moments_of_columns():
-            np.add.at(matrix, (a, b), sums)
-            if a is not b:
-                np.add.at(matrix, (b, a), sums)
-        self._moments = {}
-        return matrix
+        for (i, j), sums in self._moments.items():
+            a, b = self._columns[i], self._columns[j]
+            both = (a >= 0) & (b >= 0)
+            self._add_elements(a[both], b[both], sums[both], np.full(int(both.sum()), i != j))
+        return self._matrix.matrix() if isinstance(self._matrix, SparseSums) else self._matrix
+
+    @cached_property
+    def _matrix(self) -> FloatArray | SparseSums:
+        """The products so far, and finally the whole matrix."""
+        return SparseSums(self._n, self._sparse_bytes) if self._sparse_bytes else np.zeros((self._n, self._n))
 
     def _add_moments(self, sets: Int32Array, places: list[int], factors: FloatArray, weighted: FloatArray) -> None:
         count = self._columns.shape[1]
@@ -155,23 +148,6 @@ class Sums:
                 key = (first, places[j])
                 self._moments[key] = self._moments[key] + sums if key in self._moments else sums
 
-    def _moments_of_columns(self) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
-        """Yield numbers of parameters and the sums over the equations that have both."""
-        for (i, j), sums in self._moments.items():
-            a, b = self._columns[i], self._columns[j]
-            both = (a >= 0) & (b >= 0)
-            first = a[both]
-            yield first, first if i == j else b[both], sums[both]
-
-    def _sparse_matrix(self) -> SparseMatrix:
-        matrix = SparseSums(self._n, self._sparse_bytes) if self._matrix is None else self._matrix
-        assert isinstance(matrix, SparseSums)
-        for a, b, sums in self._moments_of_columns():
-            # two places with the same parameter add it twice to the diagonal
-            twice = sums if a is b else np.where(a == b, 2.0 * sums, sums)
-            matrix.add_elements(np.minimum(a, b), np.maximum(a, b), twice)
-        return matrix.matrix()
-
     def _multiply(self) -> None:
         """Add the products of the waiting records, those of equal weight together."""
         waiting, self._waiting = self._waiting, []
@@ -180,10 +156,6 @@ class Sums:
 
     def _add_records(self, rows: _Rows) -> None:
         """Subtract ``N^T N`` for a few records at a time, sorted so that their labels are nearly the same."""
-        if self._matrix is None:
-            self._matrix = (
-                SparseSums(self._n, self._sparse_bytes) if self._sparse_bytes else np.zeros((self._n, self._n))
-            )
         starts, counts, sets = rows.starts, rows.counts, rows.sets
         if not len(starts):
             return
@@ -250,7 +222,6 @@ class Sums:
             values = np.where(twice & (a == b), 2.0 * values, values)
             self._matrix.add_elements(np.minimum(a, b), np.maximum(a, b), values)
         else:
-            assert self._matrix is not None
             flat = self._matrix.reshape(-1)
             np.add.at(flat, a * self._n + b, values)
             np.add.at(flat, b[twice] * self._n + a[twice], values[twice])

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from faser_align.alignment.mille.counts import LAYER_KEYS, Counts
+from faser_align.alignment.mille.counts import Counts
+from faser_align.alignment.parameters.labels import LAYER_KEYS
 from faser_align.alignment.quality import describe
 from faser_align.alignment.quality.notes import derivative_cut
 from faser_align.cli import console

@@ -8,10 +8,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from faser_align.alignment.histograms import Bins, Categories, Histogram, Profile, from_uhi
-from faser_align.alignment.mille.counts import LAYER_KEYS
 from faser_align.alignment.mille.distributions import MODULE as MODULES
 from faser_align.alignment.mille.distributions import PULL, RESIDUAL
-from faser_align.alignment.parameters.labels import KEYS
+from faser_align.alignment.parameters.labels import KEYS, LAYER_KEYS
 from faser_align.alignment.quality.figure_data import (
     Correction,
     FigureData,
