@@ -191,13 +191,7 @@ class Histogram(_OnAxes):
         """Return the entries; with ``flow`` also those below and above continuous axes."""
         return self._chosen(flow=flow).astype(np.float64)
 
-    def variances(self, flow: bool = False) -> FloatArray:
-        """Return the variances of the entries, which are the entries."""
-        return self.values(flow)
-
-    def counts(self, flow: bool = False) -> FloatArray:
-        """Return the entries."""
-        return self.values(flow)
+    variances = counts = values  # the variance of a number of entries is that number
 
     def rebin(self, factor: int) -> "Histogram":
         """Return the histogram with each ``factor`` bins of its last axis merged; their number must be a multiple."""

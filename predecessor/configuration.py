@@ -34,7 +34,7 @@ from faser_align.predecessor.rules import (
     initial,
     version,
 )
-from faser_align.predecessor.stages import Set, sets_of, unknown_keys, without_iterations
+from faser_align.predecessor.stages import Set, sets_of
 from faser_align.predecessor.version import RUN_ALIGNMENT
 
 
@@ -102,11 +102,10 @@ def import_config(given: Old, *, source: str, base: str, target: str, zeros: str
         )
         for option in context.version.unused
     ]
-    left += [Left(key, json.dumps(value, ensure_ascii=False), templates.UNKNOWN) for key, value in unknown_keys(old)]
-    left += [Left(key, "0", "a set without iterations does not become a stage") for key in without_iterations(old)]
+    sets, wrong, of_sets = sets_of(old)
+    left += of_sets
     _complete(by_key, zeros)
     entries = dict(sorted(by_key.items(), key=lambda item: TABLES.index(item[0].rpartition(".")[0])))
-    sets, wrong = sets_of(old)
     problems += [*wrong, *_missing(old, by_key, NEEDED_FIRST if is_first else NEEDED_NEWEST)]
     submit = _submit(old.get("raw", {}), problems)
     stages = _stages(sets) if old.get("workflow") or old.get("set") else [_NO_STAGES]

@@ -1,11 +1,12 @@
 """Convert the sets of faser-alignment-script to stages: ``workflow.setN`` and ``set.steps`` of its versions."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from faser_align.config.values import DEPTHS, LAYERS, PARTS
-from faser_align.predecessor.references import Problem
+from faser_align.predecessor.references import Left, Problem
+from faser_align.predecessor.submit_templates import UNKNOWN
 
 _WORDS_HERE = "IFT, 3ST, tracker, local, global, layer, side, modules, a part and a depth such as IFT_local"
 _CORRECT = "correct it there"
@@ -34,34 +35,28 @@ class Set(NamedTuple):
     keys: dict[str, str]
 
 
-def sets_of(old: Mapping[str, Any]) -> tuple[list[Set], list[Problem]]:
-    """Return the sets that have iterations in order, and the problems of the others."""
+def sets_of(old: Mapping[str, Any]) -> tuple[list[Set], list[Problem], list[Left]]:
+    """Return the sets that have iterations in order, the problems of the others, and the keys without a counterpart."""
     problems: list[Problem] = []
     sets: list[Set] = []
     described = _described(old, problems)
     numbers = [item for _, set_ in described for item in _numbers(set_)]
     components = isinstance(old.get("set"), Mapping) or any(number > max(LAYERS) for number in numbers)
+    unknown: dict[str, Any] = {}
+    idle: list[Left] = []
     for key, value in described:
+        if isinstance(value, Mapping):
+            unknown |= {f"{key}.{name}": inner for name, inner in value.items() if name not in _KEYS}
+            if value.get("iters") == 0:
+                idle.append(Left(f"{key}.iters", "0", "a set without iterations does not become a stage"))
         parsed = _set(key, value, components, problems)
         if parsed is not None and parsed.iterations:
             sets.append(parsed)
-    return sets, problems
-
-
-def without_iterations(old: Mapping[str, Any]) -> list[str]:
-    """Return the keys of the sets that are not run."""
-    described = _described(old, [])
-    return [f"{key}.iters" for key, value in described if isinstance(value, Mapping) and value.get("iters") == 0]
-
-
-def unknown_keys(old: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield values of the sets that have no meaning here, with their keys."""
-    for key, value in _described(old, []):
-        if isinstance(value, Mapping):
-            yield from ((f"{key}.{name}", inner) for name, inner in value.items() if name not in _KEYS)
     workflow = old.get("workflow")
     if isinstance(workflow, Mapping):
-        yield from ((f"workflow.{name}", value) for name, value in workflow.items() if not name.startswith("set"))
+        unknown |= {f"workflow.{name}": inner for name, inner in workflow.items() if not name.startswith("set")}
+    left = [Left(key, json.dumps(value, ensure_ascii=False), UNKNOWN) for key, value in unknown.items()]
+    return sets, problems, left + idle
 
 
 def words_of(old: Mapping[str, Any]) -> set[str]:

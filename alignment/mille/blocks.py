@@ -105,18 +105,15 @@ def _blocks(file: BinaryIO, path: Name, block_bytes: int, split: Splitter) -> It
             raise MilleError(f"{path}: record {first + 1} is empty", EMPTY)
         if ended and 0 < filled < 4 and not wrong:
             raise LeftoverError(path, filled)
-        if wrong or (ended and filled):
+        incomplete = bool(wrong or (ended and filled))
+        larger = not starts and not incomplete  # than the buffer, which grows at most to the size of the file
+        if larger and isinstance(file, io.FileIO):
+            left = os.fstat(file.fileno()).st_size - file.tell()
+            incomplete = filled + left < 8 * (abs(words.item(int(split is _split_fortran))) // 2)
+        if incomplete:
             raise MilleError(f"{path} is truncated or not a Mille binary: record {first + 1} is incomplete", 18)
-        if not starts:  # a record larger than the buffer, which grows at most to the size of the file
-            left = _bytes_left(file)
-            if left is not None and filled + left < 8 * (abs(words.item(int(split is _split_fortran))) // 2):
-                raise MilleError(f"{path} is truncated or not a Mille binary: record {first + 1} is incomplete", 18)
+        if larger:
             buffer = np.concatenate([buffer, np.empty((len(buffer) + 3) // 4 * 4, np.uint8)])
-
-
-def _bytes_left(file: BinaryIO) -> int | None:
-    """Return how many bytes of a file are left; None if unknown."""
-    return os.fstat(file.fileno()).st_size - file.tell() if isinstance(file, io.FileIO) else None
 
 
 def _read(file: BinaryIO, target: npt.NDArray[np.uint8], path: Name) -> int:

@@ -115,11 +115,9 @@ class Counts:
 
     def to_json(self) -> dict[str, Any]:
         """Return a dictionary of JSON types, which ``from_json`` reads."""
-        values: dict[str, Any] = {"format": FORMAT}
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            values[f.name] = value.tolist() if isinstance(value, np.ndarray) else value
-        return values
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        lists = {name: value.tolist() for name, value in values.items() if isinstance(value, np.ndarray)}
+        return {"format": FORMAT, **values, **lists}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> "Counts":

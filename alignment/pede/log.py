@@ -50,7 +50,8 @@ def read_log(path: Name) -> Solution:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; pede did not run there") from error
     sizes = {name: int(value) for name, value in _SIZE.findall(text)}
-    sums, memory, rank = _SUM.search(text), _MEMORY.search(text), _CONSTRAINT_RANK.search(text)
+    searched = (pattern.search(text) for pattern in (_SUM, _MEMORY, _CONSTRAINT_RANK, _DEFECT))
+    sums, memory, rank, defect = searched
     rows = _rows(text)
     return Solution(
         -1,
@@ -69,7 +70,7 @@ def read_log(path: Name) -> Solution:
         memory_mb=1000 * float(memory[1]) if memory else None,
         constraints=sizes.get("NCGB", 0),
         constraint_rank=int(rank[1]) if rank else None,
-        rank_defect=_rank_defect(text),
+        rank_defect=int(defect[1]) if defect else 0 if _NO_DEFECT in text else None,
     )
 
 
@@ -95,13 +96,6 @@ def _rejects(text: str) -> Rejects:
     for number, reason in re.findall(r"(\d+)\s+\(local (.*)\)", newer[1] if newer else ""):
         counts[next((at for words, at in _REASONS.items() if reason.startswith(words)), 0)] += int(number)
     return Rejects(*counts)
-
-
-def _rank_defect(text: str) -> int | None:
-    match = _DEFECT.search(text)
-    if match:
-        return int(match[1])
-    return 0 if _NO_DEFECT in text else None
 
 
 def _rows(text: str) -> tuple[IterationRow, ...]:

@@ -46,7 +46,7 @@ def sourced(script: str) -> dict[str, str]:
     )
     variables = dict(entry.split("=", 1) for entry in os.fsdecode(done.stdout).split("\0") if "=" in entry)
     if not variables:
-        reason = " ".join(done.stderr.decode(errors="replace").split())[-200:] or "it printed nothing"
+        reason = _printed(done.stderr)[-200:]
         raise UserError(
             f"solver.environment = {script} ended the shell (status {done.returncode}: {reason}); correct it"
         )
@@ -86,7 +86,7 @@ def run_pede(
     except OSError as error:
         raise NotStartedError(f"cannot start pede as {executable!r}: {error.strerror}; set solver.pede") from error
     if status in NOT_RUN and not (folder / END).exists():
-        message = " ".join((folder / OUTPUT).read_text(errors="replace").split())[-200:] or "it printed nothing"
+        message = _printed((folder / OUTPUT).read_bytes())[-200:]
         raise NotStartedError(f"{executable} cannot run: {message}; see solver.pede and solver.environment")
     return read_outputs(path, status)
 
@@ -115,9 +115,7 @@ def probe(executable: str, environment: Mapping[str, str] | None = None) -> str:
         try:
             read_end(Path(folder) / END)
         except UserError:
-            words = (
-                " ".join((done.stderr or done.stdout).decode(errors="replace").split())[:200] or "it printed nothing"
-            )
+            words = _printed(done.stderr or done.stdout)[:200]
             raise UserError(
                 f"{executable} ran but left no {END} (exit status {done.returncode}: {words}); it is not pede, or "
                 "cannot run on this machine: set solver.pede"
@@ -126,6 +124,10 @@ def probe(executable: str, environment: Mapping[str, str] | None = None) -> str:
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
         version = VERSION.search(text + done.stdout.decode(errors="replace"))
         return version[0] if version else ""
+
+
+def _printed(output: bytes) -> str:
+    return " ".join(output.decode(errors="replace").split()) or "it printed nothing"
 
 
 def read_outputs(steering_path: Name, status: int = 0) -> Solution:

@@ -58,24 +58,14 @@ def counts_table() -> str:
 
 def metrics_tables() -> str:
     """Return the tables of all metrics of an iteration and of a validation, with the meaning of their columns."""
-    return "\n".join(_lines()) + "\n"
-
-
-def _lines() -> Iterator[str]:
-    yield from ("| source | |", "|---|---|", *(f"| {name} | {meaning} |" for name, meaning in SOURCES.items()), "")
-    yield from ("| read by | |", "|---|---|", *(f"| {name} | {meaning} |" for name, meaning in READERS.items()))
-    yield "| `code` | the criterion of that name, as `faser-align why` shows it |"
+    lines = ["| source | |", "|---|---|", *(f"| {name} | {meaning} |" for name, meaning in SOURCES.items()), ""]
+    lines += ["| read by | |", "|---|---|", *(f"| {name} | {meaning} |" for name, meaning in READERS.items())]
+    lines.append("| `code` | the criterion of that name, as `faser-align why` shows it |")
     for heading, metrics in TABLES.items():
-        yield from ("", f"### {heading}", "", *_table(metrics))
+        lines += ["", f"### {heading}", "", *_table(metrics)]
     shared = ", ".join(f"`{name}`" for name in OF_VALIDATION)
-    yield from (
-        "",
-        "### A validation",
-        "",
-        f"In `validation/after`, in addition to {shared}:",
-        "",
-        *_table(VALIDATION),
-    )
+    lines += ["", "### A validation", "", f"In `validation/after`, in addition to {shared}:", "", *_table(VALIDATION)]
+    return "\n".join(lines) + "\n"
 
 
 def _table(metrics: tuple[Metric, ...]) -> Iterator[str]:

@@ -88,7 +88,11 @@ def corrections(
         normal: normal equations; without them errors are unknown.
         factor: scale of errors, ``error_scale.factor`` of the metrics.
     """
-    found = merged(errors_of(normal, step.free)[1] if normal else _unknown(step) for step in steps)
+    unknown: list[float | None] = [None] * 6
+    found = merged(
+        errors_of(normal, step.free)[1] if normal else {PARAMETERS[label].key: unknown for label in step.free}
+        for step in steps
+    )
     return {
         key: Correction(
             tuple(_short(value * unit) for value, unit in zip(correction.get(key, ZERO), _UM_OR_URAD, strict=True)),
@@ -96,11 +100,6 @@ def corrections(
         )
         for key, errors in sorted(found.items())
     }
-
-
-def _unknown(step: Step) -> dict[str, list[float | None]]:
-    keys = {PARAMETERS[label].key for label in step.free if label in PARAMETERS}
-    return {key: [None] * 6 for key in keys}
 
 
 def parameters(steps: Sequence[Step], normal: Normal | None, factor: float) -> tuple[ParameterRow, ...]:

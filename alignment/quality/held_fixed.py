@@ -40,7 +40,7 @@ def held_fixed(
         return {}
     if len(groups) > 1:
         groups["all"] = set().union(*groups.values())
-    gradient = normal.gradient_at(values)
+    gradient = normal.gradient - normal.matrix @ normal.in_um(values)
     before = _decrease(normal, set(free), gradient)
     gains: dict[str, HeldFixed] = {}
     for name, labels in groups.items():

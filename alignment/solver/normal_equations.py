@@ -66,10 +66,6 @@ class Normal:
         """Convert ``values`` (mm, rad) by label to a vector of all labels in um; zero where missing."""
         return np.array([values.get(label, 0.0) / scale(label) for label in self.labels])
 
-    def gradient_at(self, values: Mapping[int, float]) -> FloatArray:
-        """Return the gradient at the parameters ``values`` (mm, rad)."""
-        return np.asarray(self.gradient - self.matrix @ self.in_um(values))
-
     def chi2_increase(self, values: Mapping[int, float]) -> float:
         """Return the increase of chi2 from its minimum to a displacement ``values`` (mm, rad)."""
         displacement = self.in_um(values)

@@ -188,8 +188,10 @@ class _Reader:
         self._parameters: dict[int, tuple[float, float]] = {}
         self._presigmas = 0
         self._comments: dict[int, str] = {}
-        self._constraints: list[tuple[list[float], list[tuple[int, float]]]] = []
-        self._measurements: list[tuple[list[float], list[tuple[int, float]]]] = []
+        self._forms: dict[str, list[tuple[list[float], list[tuple[int, float]]]]] = {
+            "constraint": [],
+            "measurement": [],
+        }
         self._notes: list[str] = []
         self._values: dict[str, Any] = {}
         self._list: str = ""  # keyword of the current list
@@ -247,8 +249,8 @@ class _Reader:
             parameters=self._parameters,
             presigmas_given=self._presigmas,
             comments=self._comments,
-            constraints=tuple((head[0], tuple(terms)) for head, terms in self._constraints),
-            measurements=tuple((head[0], head[1], tuple(terms)) for head, terms in self._measurements),
+            constraints=tuple((head[0], tuple(terms)) for head, terms in self._forms["constraint"]),
+            measurements=tuple((head[0], head[1], tuple(terms)) for head, terms in self._forms["measurement"]),
             notes=tuple(self._notes),
             **self._values,
         )
@@ -268,10 +270,8 @@ class _Reader:
             if len(line.numbers) not in _NUMBERS_OF_LISTS[keyword]:
                 raise ValueError(f"does not have {len(line.numbers)} numbers after it")
             self._list = keyword
-            if keyword == "constraint":
-                self._constraints.append((line.numbers, []))
-            elif keyword == "measurement":
-                self._measurements.append((line.numbers, []))
+            if keyword in self._forms:
+                self._forms[keyword].append((line.numbers, []))
         elif keyword in NOTED:
             self._notes.append(f"{keyword} has no effect here: {NOTED[keyword]}")
         else:
@@ -308,7 +308,7 @@ class _Reader:
             return
         if len(numbers) % 2 or not all(_is_label(label) for label in numbers[::2]):
             raise SolverError(f"{where}: {line.whole!r} is not a list of 'label factor' pairs", 13)
-        terms = (self._constraints if self._list == "constraint" else self._measurements)[-1][1]
+        terms = self._forms[self._list][-1][1]
         terms += [(round(label), factor) for label, factor in zip(numbers[::2], numbers[1::2], strict=True) if factor]
 
     def _add_comment(self, line: Line, where: str) -> None:

@@ -8,6 +8,7 @@ pass.
 """
 
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from faser_align.alignment.pede.solution import IterationRow
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.local_fit import LocalFits
 from faser_align.alignment.solver.output.histograms import Histogram, LogHistogram, SummedHistogram, points
-from faser_align.alignment.solver.output.monitor import Groups, Monitor, header
+from faser_align.alignment.solver.output.monitor import HEAD, Groups, Monitor
 from faser_align.alignment.solver.passes import Pass
 from faser_align.alignment.solver.problem import Problem
 from faser_align.alignment.solver.source import Source
@@ -49,16 +50,13 @@ class PassObserver:
         self.monitor = monitor
         self._has_label = has_label
         self._downweighted = bool(steering.downweighting)
-        titles = ("Normalized residuals", "Pulls")
+        reach = steering.pull_range
         self._singles = {
-            (title, labelled): histogram(
-                at + (0 if labelled else 1 if at == 13 else 9),
-                f"{title} of single ({'global' if labelled else 'local'}) measurement",
-                -steering.pull_range,
-                steering.pull_range,
+            (title, has): histogram(
+                at, f"{title} of single ({'global' if has else 'local'}) measurement", -reach, reach
             )
-            for title, at in zip(titles, (3, 13), strict=True)
-            for labelled in (True, False)
+            for title, at_labelled, at_plain in (("Normalized residuals", 3, 12), ("Pulls", 13, 14))
+            for has, at in ((True, at_labelled), (False, at_plain))
         }
         self._chi2 = histogram(4, "Chi^2/Ndf after local fit")
         self._ndf = histogram(5, "Number of degrees of freedom")
@@ -153,8 +151,7 @@ class Diagnostics:
         """
         source = self._problem.source
         of_label = source.entries()  # in equations, also with countrecords
-        entries = [of_label.get(label, 0) for label in self._problem.parameters.labels.tolist()]
-        per_label = dict(zip(*(column.tolist() for column in np.unique(entries, return_counts=True)), strict=True))
+        per_label = Counter(of_label.get(label, 0) for label in self._problem.parameters.labels.tolist())
         groups = Histogram(15, "Number of parameters per group", 0.0, 120.0)
         groups.fill(np.bincount(self._problem.groups)[1:])
         not_stored = Histogram(8, "not_stored data per record", 0.0, 60.0)
@@ -182,8 +179,8 @@ class Diagnostics:
                 if wanted.get(number)
                 for line in observer.monitor.lines(number)
             ]
-            pulls = self._problem.steering.monitor_pulls
-            write_text(folder / MONITOR, "\n".join([*header(pulls=pulls), *parts]) + "\n")
+            what = "Pulls" if self._problem.steering.monitor_pulls else "Normalized residuals"
+            write_text(folder / MONITOR, "\n".join([HEAD.format(what), *parts]) + "\n")
 
 
 def groups_of(source: Source) -> Groups:

@@ -13,11 +13,8 @@ from faser_align.alignment.pede.results import fortran_g
 
 BIN, BINS = 0.1, 100  # pede's
 _MAD = 1.4826
-_TITLES = (
-    "*** Normalized residuals grouped by first global label (per local fit cycle) ***",
-    "*** Pulls grouped by first global label (per local fit cycle) ***",
-)
-_HEADER = "! LFC     Label   Entries        Median  RMS(MAD)          <error>"
+HEAD = """*** {} grouped by first global label (per local fit cycle) ***
+! LFC     Label   Entries        Median  RMS(MAD)          <error>"""
 
 
 class Groups(NamedTuple):
@@ -69,11 +66,6 @@ class Monitor:
             numbers = "".join(fortran_g(value) for value in (median, _MAD * spread, error))
             formatted.append(f"{number:5d}{label:10d}{int(counts.sum()):10d}{numbers}")
         return formatted
-
-
-def header(*, pulls: bool) -> list[str]:
-    """Return the first two lines of the file, for residuals or for ``pulls``."""
-    return [_TITLES[pulls], _HEADER]
 
 
 def _median(counts: IntArray) -> tuple[float, float]:
