@@ -133,13 +133,13 @@ class _Reader:
             return self._string()
         number = _NUMBER.match(self.text, self.at)
         if number and not self.text[number.end() : number.end() + 1].isalnum():
+            if not re.match(r"-?0\d", number[0]):
+                self.at = number.end()
+                return json.loads(number[0])
+            self._fault(f"{number[0]} begins with 0", f'write "{number[0]}"')
             self.at = number.end()
-            return json.loads(number[0]) if not re.match(r"-?0\d", number[0]) else self._zeros(number[0])
+            return number[0]
         return self._word()
-
-    def _zeros(self, digits: str) -> str:
-        self._fault(f"{digits} begins with 0", f'write "{digits}"', self.at - len(digits))
-        return digits
 
     def _word(self) -> Any:
         word = _WORD.match(self.text, self.at)

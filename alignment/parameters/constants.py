@@ -17,7 +17,6 @@ from faser_align.alignment.parameters.labels import (
     PARAMETERS,
     PLACES,
     SIDES,
-    Parameter,
     constants_key,
     layer_label,
     module_rz_label,
@@ -155,11 +154,21 @@ def correction_from_parameters(values: Mapping[int, float]) -> Constants:
     return layers | modules
 
 
-def on_constants(parameter: Parameter, value: Any) -> dict[str, Any]:
-    """Return by how much a parameter's ``value`` changes each degree of freedom of the constants of its key (mm, rad)."""
-    if parameter.kind == "module.x":
-        return {"x": value / 2, "y": parameter.along_strips * value / STEREO_RAD}
-    return {parameter.dof: value}
+def on_constants(values: Mapping[int, Any]) -> dict[tuple[str, str], Any]:
+    """Return by how much parameters change each constant, by its key and degree of freedom.
+
+    ``values`` are numbers or arrays by label, in units of equal lengths and equal angles.
+    """
+    changes: dict[tuple[str, str], Any] = {}
+    for label, value in values.items():
+        parameter = PARAMETERS[label]
+        parts = {parameter.dof: value}
+        if parameter.kind == "module.x":
+            parts = {"x": value / 2, "y": parameter.along_strips * value / STEREO_RAD}
+        for dof, part in parts.items():
+            place = parameter.key, dof
+            changes[place] = changes[place] + part if place in changes else part
+    return changes
 
 
 def parameters_from_correction(correction: Mapping[str, Six]) -> dict[int, float]:

@@ -48,21 +48,12 @@ def merged(by_step: Iterable[Constants]) -> Constants:
 
 
 def _of_constants(shares: _Shares) -> Constants:
-    rows: dict[str, dict[str, FloatArray]] = {}
-    undetermined: set[tuple[str, str]] = set()
-    for label, (of_label, open_) in shares.items():
-        parameter = PARAMETERS[label]
-        share = of_label * (1e3 if parameter.translation else 1e6)
-        of_key = rows.setdefault(parameter.key, {})
-        for dof, part in on_constants(parameter, share).items():
-            of_key[dof] = of_key[dof] + part if dof in of_key else part
-            if open_:
-                undetermined.add((parameter.key, dof))
+    undetermined = on_constants({label: 1.0 for label, (_, open_) in shares.items() if open_})
+    scaled = {label: share * (1e3 if PARAMETERS[label].translation else 1e6) for label, (share, _) in shares.items()}
     found: Constants = {}
-    for key, of_key in rows.items():
-        found[key] = [0.0] * 6
-        for dof, part in of_key.items():
-            found[key][DOFS.index(dof)] = None if (key, dof) in undetermined else float(np.sqrt(part @ part))
+    for (key, dof), share in on_constants(scaled).items():
+        errors = found.setdefault(key, [0.0] * 6)
+        errors[DOFS.index(dof)] = None if (key, dof) in undetermined else float(np.sqrt(share @ share))
     return found
 
 

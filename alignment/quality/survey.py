@@ -15,7 +15,7 @@ import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.constants import Six, on_constants, parameters_from_correction, subtract_constants
-from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS
+from faser_align.alignment.parameters.labels import LAYER_KINDS
 from faser_align.alignment.pede.steering_text import Frozen
 from faser_align.alignment.quality.mode_names import distinct
 from faser_align.alignment.quality.weak_modes import MODULE_CONSTANTS, named
@@ -176,20 +176,16 @@ def _constants(
     labels: tuple[int, ...], survey: "Survey"
 ) -> tuple[tuple[Constant, ...], FloatArray, FloatArray, FloatArray]:
     """Return the constants that labels move, by how much (um per um), and their accuracies and covariance (um)."""
-    parts: dict[Constant, dict[int, float]] = {}
-    for at, label in enumerate(labels):
-        parameter = PARAMETERS[label]
-        for dof, part in on_constants(parameter, 1.0).items():
-            kind = _OF_MODULES[dof] if parameter.module >= 0 else parameter.kind
-            parts.setdefault((parameter.key, kind), {})[at] = part
-    constants = tuple(parts)
-    moves = np.zeros((len(constants), len(labels)))
-    for row, part in zip(moves, parts.values(), strict=True):
-        row[list(part)] = list(part.values())
-    accuracies = np.array([_accuracy(kind, labels[min(part)], survey) for (_, kind), part in parts.items()])
+    rows = on_constants(dict(zip(labels, np.eye(len(labels)), strict=True)))
+    constants = tuple((key, _OF_MODULES[dof] if len(key) == 3 else f"layer.{dof}") for key, dof in rows)
+    moves = np.array(list(rows.values())) + 0.0  # + 0.0 turns -0.0 into 0.0
+    firsts = np.argmax(moves != 0, axis=1).tolist()
+    accuracies = np.array(
+        [_accuracy(kind, labels[first], survey) for (_, kind), first in zip(constants, firsts, strict=True)]
+    )
     covariance = np.diag(accuracies**2)
     for layer in {key[:2] for key, kind in constants if kind == "module v"}:
-        if (layer, "layer.x") not in parts:
+        if (layer, "layer.x") not in constants:
             modules = [at for at, (key, kind) in enumerate(constants) if kind == "module v" and key[:2] == layer]
             covariance[np.ix_(modules, modules)] += (1e3 * survey["layer_x"]) ** 2
     return constants, moves, accuracies, covariance

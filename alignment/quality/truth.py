@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.constants import DOFS, Six, on_constants
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.quality.survey import displacement_um
@@ -36,8 +35,9 @@ def distance_to_truth(
     along = rows.T @ displacement_um(labels, constants, truth)
     order = [f"{of}{dof}" for of in ("", "layer ") for dof in DOFS]
     squares: dict[str, list[float]] = {}
-    for (_, dof), moved in _constants(labels, rows @ along).items():
-        squares.setdefault(dof, []).append(moved**2)
+    units = [1.0 if PARAMETERS[label].translation else 1e6 * scale(label) for label in labels]  # um or urad per um
+    for (key, dof), moved in on_constants(dict(zip(labels, (rows @ along * units).tolist(), strict=True))).items():
+        squares.setdefault(dof if len(key) == 3 else f"layer {dof}", []).append(moved**2)
     return {
         "sigma": float(np.sqrt(np.mean(np.maximum(values[known], 0.0) * along**2))),
         "directions": int(known.sum()),
@@ -46,15 +46,3 @@ def distance_to_truth(
             for dof, of in sorted(squares.items(), key=lambda one: order.index(one[0]))
         },
     }
-
-
-def _constants(labels: Collection[int], moved_um: FloatArray) -> dict[tuple[str, str], float]:
-    """Return displacements of constants (um, urad) by key and degree of freedom, from those of labels (um)."""
-    found: dict[tuple[str, str], float] = {}
-    for label, moved in zip(labels, moved_um.tolist(), strict=True):
-        parameter = PARAMETERS[label]
-        factor = 1.0 if parameter.translation else 1e6 * scale(label)
-        for dof, part in on_constants(parameter, moved * factor).items():
-            key = parameter.key, dof if parameter.module >= 0 else f"layer {dof}"
-            found[key] = found.get(key, 0.0) + part
-    return found

@@ -49,11 +49,6 @@ class Equations(NamedTuple):
     records: IntArray
     binary: int
 
-    @property
-    def nbytes(self) -> int:
-        """Size of the arrays in bytes."""
-        return sum(column.nbytes for column in self if isinstance(column, np.ndarray))
-
 
 class Layout(NamedTuple):
     """Positions of a block's equations, in a tenth of the memory of the equations.
@@ -72,10 +67,10 @@ class Layout(NamedTuple):
     records: npt.NDArray[np.uint32]
     lengths: Int32Array
 
-    @property
-    def nbytes(self) -> int:
-        """Size of the arrays in bytes."""
-        return sum(column.nbytes for column in self)
+
+def size_bytes(columns: Equations | Layout) -> int:
+    """Return the size of the arrays."""
+    return sum(column.nbytes for column in columns if isinstance(column, np.ndarray))
 
 
 def selected(chunk: Equations, keep: BoolArray) -> Equations:

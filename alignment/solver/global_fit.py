@@ -29,7 +29,7 @@ class Constraints:
         matrix: shape (constraints, parameters).
         values: right-hand sides minus the contribution of fixed parameters.
         projector: shape (parameters, constraints): ``A^T (A A^T)^-1``.
-        normals: shape (constraints, parameters): reflectors that eliminate the constraints; None if ``basis`` replaces them.
+        normals: shape (constraints, parameters): reflectors that eliminate the constraints; none if ``basis`` replaces them.
         basis: shape (parameters, parameters - rank): orthonormal columns, of redundant constraints; else None.
         rank: rank of the product matrix, as pede counts it.
         singular: whether the elimination meets an element that is exactly zero, with which pede ends (code 27).
@@ -38,7 +38,7 @@ class Constraints:
     matrix: FloatArray
     values: FloatArray
     projector: FloatArray
-    normals: FloatArray | None
+    normals: FloatArray
     basis: FloatArray | None
     rank: int
     singular: bool = False
@@ -58,7 +58,7 @@ class Constraints:
         rank, normals = int(ranks[0]), reflectors(matrix)
         singular, orthonormal = normals is None, None
         if normals is None or (multipliers and rank < len(matrix)):
-            normals, orthonormal = None, np.linalg.svd(matrix)[2][rank:].T
+            normals, orthonormal = np.zeros((0, n)), np.linalg.svd(matrix)[2][rank:].T
         return Constraints(matrix, values, matrix.T @ inverse[0], normals, orthonormal, rank, singular)
 
     def __len__(self) -> int:
@@ -67,16 +67,12 @@ class Constraints:
     @property
     def null_space(self) -> FloatArray:
         """Orthonormal columns that the constraints allow, shape (parameters, directions)."""
-        if self.basis is not None:
-            return self.basis
-        assert self.normals is not None
-        return basis(self.normals)
+        return basis(self.normals) if self.basis is None else self.basis
 
     def reduce(self, matrix: FloatArray) -> FloatArray:
         """Return ``Z^T C Z`` of a matrix C, with the null space Z."""
         if self.basis is not None:
             return np.asarray(self.basis.T @ matrix @ self.basis)
-        assert self.normals is not None
         if not len(self.normals):
             return matrix
         count, triangle = len(matrix) - len(self.normals), compact(self.normals)
@@ -88,7 +84,6 @@ class Constraints:
         """Return ``Z y`` of columns y, with the null space Z."""
         if self.basis is not None:
             return np.asarray(self.basis @ vectors)
-        assert self.normals is not None
         padded = np.concatenate([vectors, np.zeros((len(self.normals), vectors.shape[1]))])
         return np.asarray(padded - self.normals.T @ (compact(self.normals) @ (self.normals @ padded)))
 
@@ -96,7 +91,6 @@ class Constraints:
         """Return ``Z R Z^T`` of a matrix R, with the null space Z."""
         if self.basis is not None:
             return np.asarray(self.basis @ reduced @ self.basis.T)
-        assert self.normals is not None
         if not len(self.normals):
             return reduced
         count, triangle = len(reduced), compact(self.normals).T

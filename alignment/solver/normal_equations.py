@@ -21,7 +21,7 @@ from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.passes import Pass, run_pass
 from faser_align.alignment.solver.problem import Problem, make_problem
 from faser_align.alignment.solver.steering import Steering, parse_steering
-from faser_align.alignment.solver.sums.total import NotExactError, Total
+from faser_align.alignment.solver.sums.total import NotExactError, Total, symmetric
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import Name, replacing
 
@@ -110,9 +110,7 @@ def read_normal(path: str) -> Normal:
     try:
         with open(path, "rb") as file, np.load(file) as found:
             labels, upper, gradient, constraints = (found[k] for k in ("labels", "matrix", "gradient", "constraints"))
-        matrix = np.zeros((len(labels),) * 2)
-        triangle = np.tri(len(labels), dtype=bool).T
-        matrix[triangle] = matrix.T[triangle] = upper
+        matrix = symmetric(len(labels), upper)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"cannot read the normal equations {path}: {error}; restore the file from a copy") from error
     return Normal(tuple(map(int, labels)), matrix, gradient, constraints)

@@ -157,7 +157,7 @@ def run_pass(
     work = _Work(
         steering,
         shifts(values),
-        labels[0] > 0 if len(labels) else np.zeros(len(source.sets), np.bool_),
+        source.sets.has_label,
         chi2_cut,
         0 if first else steering.downweighting,
         with_matrix,

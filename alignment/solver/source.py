@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from faser_align.alignment.arrays import BoolArray, IntArray
 from faser_align.alignment.mille.blocks import Block, LeftoverError, MilleError, iterate_blocks
-from faser_align.alignment.solver.equations import Equations, Layout, decode, decode_again
+from faser_align.alignment.solver.equations import Equations, Layout, decode, decode_again, size_bytes
 from faser_align.alignment.solver.label_sets import LabelSets
 from faser_align.alignment.solver.steering import Binary
 
@@ -122,7 +122,7 @@ class Source:
             chunks: list[Equations] = []
             layouts: list[Layout] | None = [] if self._layout_room > 0 else None
             for chunk in decode(block, self.sets, binary.path, binary.weight, number, layouts):
-                self._room -= chunk.nbytes
+                self._room -= size_bytes(chunk)
                 if self._room >= 0:
                     chunks.append(chunk)
                 yield chunk
@@ -130,7 +130,7 @@ class Source:
                 kept.append(chunks)
             elif layouts:
                 self._layouts[number][at] = layouts[0]
-                self._layout_room -= layouts[0].nbytes
+                self._layout_room -= size_bytes(layouts[0])
         if self._room >= 0:
             self._whole.add(number)
 

@@ -57,12 +57,7 @@ class Form:
 
     def matrix(self) -> FloatArray:
         """Return the symmetric matrix."""
-        n = len(self.labels)
-        matrix = np.zeros((n, n))
-        triangle = np.tri(n, dtype=np.bool_).T
-        matrix[triangle] = self.upper
-        matrix.T[triangle] = self.upper
-        return matrix
+        return symmetric(len(self.labels), self.upper)
 
 
 class Total(Source):
@@ -248,6 +243,14 @@ class Total(Source):
         self.doubles |= sums.doubles
         self.sizes.update(dict(sums.sizes.tolist()))
         self.not_stored.update(dict(sums.not_stored.tolist()))
+
+
+def symmetric(n: int, upper: FloatArray) -> FloatArray:
+    """Return a symmetric matrix of n rows from its upper triangle, row by row."""
+    matrix = np.zeros((n, n))
+    triangle = np.tri(n, dtype=np.bool_).T
+    matrix[triangle] = matrix.T[triangle] = upper
+    return matrix
 
 
 def _triangle(at: IntArray, n: int) -> IntArray:
