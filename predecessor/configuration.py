@@ -14,26 +14,10 @@ from typing import Any, NamedTuple
 from faser_align.config.files import check_year, format_files, parse_files, parse_run
 from faser_align.config.load import parse_config
 from faser_align.fsm.errors import UserError
+from faser_align.predecessor import rules
 from faser_align.predecessor import submit_templates as templates
 from faser_align.predecessor.references import Entry, Left, Problem, resolve
-from faser_align.predecessor.rules import (
-    FIRST,
-    FIRST_TABLES,
-    FIXED,
-    FIXED_FIRST,
-    NEEDED_FIRST,
-    NEEDED_NEWEST,
-    NEWEST,
-    TABLES,
-    Context,
-    Need,
-    No,
-    Old,
-    Rule,
-    Template,
-    initial,
-    version,
-)
+from faser_align.predecessor.rules import Context, No, Old, Rule, Template
 from faser_align.predecessor.stages import Set, sets_of
 from faser_align.predecessor.version import RUN_ALIGNMENT
 
@@ -64,7 +48,7 @@ class RefusedError(UserError):
         self.understood = understood
 
 
-_RULES: dict[str, Rule] = {**FIRST, **NEWEST}
+_RULES: dict[str, Rule] = {**rules.FIRST, **rules.NEWEST}
 _NO_STAGES = (
     "\n# No [[stages]]: the free parameters were chosen by editing code. The standard stage runs; others are in\n"
     "# examples/steps_*.toml."
@@ -88,8 +72,8 @@ def import_config(given: Old, *, source: str, base: str, target: str, zeros: str
     """
     is_first = _is_first(given, source)
     old, problems = resolve(given)
-    context = Context(old, base, version(old, base))
-    by_key = FIXED | (FIXED_FIRST if is_first else {}) | context.version.values
+    context = Context(old, base, rules.version(old, base))
+    by_key = rules.FIXED | (rules.FIXED_FIRST if is_first else {}) | context.version.values
     left: list[Left] = []
     for key, value in _leaves(_without_sets(old), ""):
         rule = No(_EMPTY) if value in (None, "") else _rule(key)
@@ -105,8 +89,8 @@ def import_config(given: Old, *, source: str, base: str, target: str, zeros: str
     sets, wrong, of_sets = sets_of(old)
     left += of_sets
     _complete(by_key, zeros)
-    entries = dict(sorted(by_key.items(), key=lambda item: TABLES.index(item[0].rpartition(".")[0])))
-    problems += [*wrong, *_missing(old, by_key, NEEDED_FIRST if is_first else NEEDED_NEWEST)]
+    entries = dict(sorted(by_key.items(), key=lambda item: rules.TABLES.index(item[0].rpartition(".")[0])))
+    problems += [*wrong, *_missing(old, by_key, rules.NEEDED_FIRST if is_first else rules.NEEDED_NEWEST)]
     submit = _submit(old.get("raw", {}), problems)
     stages = _stages(sets) if old.get("workflow") or old.get("set") else [_NO_STAGES]
     text = "\n".join([*_head(source, submit), *_tables(entries), *stages]) + "\n"
@@ -130,7 +114,7 @@ def _complete(entries: dict[str, Entry], zeros: str) -> None:
         entries[f"htcondor.{kind}.memory_max_mb"] = Entry(most, origin)
 
 
-def _missing(old: Old, entries: Mapping[str, Entry], all_needed: Mapping[str, Need]) -> list[Problem]:
+def _missing(old: Old, entries: Mapping[str, Entry], all_needed: Mapping[str, rules.Need]) -> list[Problem]:
     """Return the required old keys that are missing or empty."""
     needed = dict(all_needed)
     given = dict(_leaves(_without_sets(old), ""))
@@ -138,7 +122,7 @@ def _missing(old: Old, entries: Mapping[str, Entry], all_needed: Mapping[str, Ne
         del needed["reconstruction.calypso.asetup"], needed["reconstruction.calypso.setup"]
     script = entries.get("solver.environment")
     brings_pede = script is not None and not script.origin.startswith("env.root")
-    if brings_pede or (all_needed is NEEDED_FIRST and "paths.pede_install" not in given):
+    if brings_pede or (all_needed is rules.NEEDED_FIRST and "paths.pede_install" not in given):
         del needed["solver.pede"]
     wanted = dict.fromkeys(need for key, need in needed.items() if not (key in entries and entries[key].value))
     return [Problem(need.key, "is empty" if need.key in given else "is missing", need.fix) for need in wanted]
@@ -188,7 +172,7 @@ def _in_their_words(reason: str, entries: Mapping[str, Entry], sets: Sequence[Se
 
 def _is_first(old: Old, source: str) -> bool:
     """Return whether the configuration is of the first generation, or of a version that mixes keys of both."""
-    if set(old) & set(FIRST_TABLES):
+    if set(old) & set(rules.FIRST_TABLES):
         return True
     if set(old) & {"raw", "workflow", "set"}:
         return False
@@ -206,7 +190,7 @@ def _rule(key: str) -> Rule:
 
 def _from_template(key: str, value: Any, kind: str, context: Context, entries: dict[str, Entry]) -> list[Left]:
     """Add the settings of the user's submit template to ``entries``; return its lines without a key."""
-    path = str(initial(value, context))
+    path = str(rules.initial(value, context))
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
@@ -230,7 +214,7 @@ def _from_template(key: str, value: Any, kind: str, context: Context, entries: d
 
 def _without_sets(old: Old) -> dict[str, Any]:
     """Return the configuration without its sets, newer keys last so that they take precedence."""
-    ordered = sorted(old, key=lambda name: name not in FIRST_TABLES)
+    ordered = sorted(old, key=lambda name: name not in rules.FIRST_TABLES)
     kept = {name: old[name] for name in ordered if name != "workflow"}
     if isinstance(kept.get("set"), Mapping):
         kept["set"] = {name: value for name, value in kept["set"].items() if name != "steps"}

@@ -1,30 +1,8 @@
 """The data of an iteration's figures: one compressed JSON file of at most 200 kB, which the Millepede job writes.
 
 ``figures.json.gz`` contains what the figures of an iteration need beyond ``metrics.json``; a validation has one for
-each set of constants. Numbers of hits and tracks are those of tracks that pass the cuts on tracks; residuals are before
-hits are cut. Campaigns of older versions have no such file, and parts may be missing: readers return None.
-
-Histograms by name, all as ``alignment.histograms`` has them (h: ``Histogram``, p: ``Profile``):
-
-======================  ==  =============================  =======================================================
-name                        axes                           entries
-======================  ==  =============================  =======================================================
-``residuals``           h   module 96, side 2,             local x residuals of hits (um), 250 bins of 4 um from
-                            residual 250                   -500 to 500 um
-``residual_means``      p   module 96, side 2              mean residual (um) of hits within 500 um, exact
-``pulls``               h   module 96, pull 100            residual over the error of the hit's position, 100 bins
-                                                           from -5 to 5; without misalignment the rms is
-                                                           ``sqrt(ndf / hits)``, below 1, since tracks follow hits
-``hits``                h   module 96, cut 4               hits ``used``, cut by ``residual`` and ``derivative``,
-                                                           and on tracks that were cut by ``chi2``
-``tracks``              h   module 96                      tracks with at least one hit on the module
-``q_over_p``            p   module 96, charge 2            mean charge/momentum (1/TeV) of the tracks' hits
-``momentum``            h   charge 2, momentum 200         tracks, 50 bins per decade from 10 GeV to 100 TeV
-``chi2_per_ndf``        h   chi2_per_ndf 100               tracks, from 0 to 10
-``chi2_probability``    h   probability 50                 tracks: probability of a larger chi2 of the track's fit
-======================  ==  =============================  =======================================================
-
-Modules are keys of the constants (``000`` to ``327``), sides ``0`` and ``1``, charges ``+`` and ``-``.
+each set of constants. ``docs/alignment.md`` describes its histograms. Campaigns of older versions have no such file, and
+parts may be missing: readers return None.
 """
 
 import dataclasses

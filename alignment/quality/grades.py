@@ -258,11 +258,7 @@ def _validation(limits: Limits, subject: Subject) -> _Found | None:
     number = (files.get("unused") if name == "unused" else files.get("used")) or 0
     on = f" on {count(number, 'unused file' if name == 'unused' else 'used file')}"
     numbers = " -> ".join("unknown" if value is None else f"{value:.3f}" for value in chi2)
-    said = (
-        f"all {len(common)} modules better"
-        if len(better) == len(common)
-        else f"{len(better)} of {len(common)} modules better"
-    )
+    said = f"{'all' if len(better) == len(common) else f'{len(better)} of'} {len(common)} modules better"
     named = [f"{key} by {percent(rise)}" for key, rise in sorted(worse.items(), key=lambda one: -one[1])]
     if worse:
         said += f", {len(worse)} worse"

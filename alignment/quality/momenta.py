@@ -90,7 +90,8 @@ def compare(before: TrackArray, now: TrackArray, window_gev: tuple[float, float]
         raise UserError(f"the momentum window {window_gev[0]:g}-{window_gev[1]:g} GeV is empty")
     _, first, second = np.intersect1d(before["hits"], now["hits"], return_indices=True)
     old, new = before[first], now[second]
-    was, stays = (_side(tracks["pz"], window_gev) for tracks in (old, new))
+    low, high = window_gev  # 0 is inside the window, -1 below and 1 above
+    was, stays = ((tracks["pz"] > high).astype(np.int64) - (tracks["pz"] < low) for tracks in (old, new))
     common = (was == 0) & (stays == 0)
     plus, minus = (_medians(old, new, common & (np.sign(old["q_over_p"]) == sign)) for sign in (1, -1))
     return {
@@ -127,8 +128,3 @@ def _mixed(ids: IntArray, measured: FloatArray) -> npt.NDArray[np.uint64]:
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
-
-
-def _side(pz: npt.NDArray[np.float32], window_gev: tuple[float, float]) -> IntArray:
-    """Return 0 inside the window, -1 below and 1 above."""
-    return np.asarray((pz > window_gev[1]).astype(np.int64) - (pz < window_gev[0]))

@@ -14,19 +14,7 @@ import numpy as np
 
 from faser_align.alignment.mille.blocks import MilleError
 from faser_align.alignment.parameters.labels import describe_all
-from faser_align.alignment.pede.results import (
-    END,
-    END_TEXTS,
-    HISTOGRAMS,
-    LOG,
-    MONITOR,
-    RESULT,
-    Result,
-    Row,
-    write_end,
-    write_listing,
-    write_result,
-)
+from faser_align.alignment.pede import results
 from faser_align.alignment.pede.solution import GOOD_CODES, Rejects, Solution
 from faser_align.alignment.pede.steering_words import nearest
 from faser_align.alignment.solver.blas import one_blas_thread
@@ -61,11 +49,11 @@ def solve(steering_path: Name, total: Total | None = None, *, why_no_sums: str =
     if not folder.is_dir():
         raise UserError(f"{path} does not exist; give a steering file")
     if not path.exists():  # so that a mistyped name does not delete results
-        write_end(folder / END, 16)
-        return Solution(16, END_TEXTS[16], f"{path} does not exist; give a steering file", {})
-    for name in (RESULT, END, LOG, HISTOGRAMS, MONITOR):
+        results.write_end(folder / results.END, 16)
+        return Solution(16, results.END_TEXTS[16], f"{path} does not exist; give a steering file", {})
+    for name in (results.RESULT, results.END, results.LOG, results.HISTOGRAMS, results.MONITOR):
         (folder / name).unlink(missing_ok=True)
-    write_end(folder / END, -1)
+    results.write_end(folder / results.END, -1)
     steering = Steering()
     try:
         steering = parse_steering(path)
@@ -76,13 +64,13 @@ def solve(steering_path: Name, total: Total | None = None, *, why_no_sums: str =
         solution = Solution(error.code, error.end_text, str(error), {})
     except MemoryError as error:
         fix = "request more memory, or fix parameters"
-        solution = Solution(30, END_TEXTS[30], f"the memory is not enough: {error or 'an array'}; {fix}", {})
+        solution = Solution(30, results.END_TEXTS[30], f"the memory is not enough: {error or 'an array'}; {fix}", {})
     except MilleError as error:
         number = f" {error.binary:7d}" if error.code == 18 else ""  # pede names the binary in the same way
-        solution = Solution(error.code, END_TEXTS[error.code] + number, str(error), {})
+        solution = Solution(error.code, results.END_TEXTS[error.code] + number, str(error), {})
     solution = replace(solution, notes=(*steering.notes, *solution.notes))
-    write_log(folder / LOG, path, solution, steering)
-    write_end(folder / END, solution.end_code, solution.end_text)
+    write_log(folder / results.LOG, path, solution, steering)
+    results.write_end(folder / results.END, solution.end_code, solution.end_text)
     return solution
 
 
@@ -123,14 +111,14 @@ def _solve(steering: Steering, folder: Path, total: Total | None) -> Solution:
         ),
     }
     if steering.check_level > 0:
-        write_listing(folder / RESULT, listing(problem, steering.check_level))
-        return Solution(0, END_TEXTS[0], "the input was only checked, as the steering requests", {}, **facts)
+        results.write_listing(folder / results.RESULT, listing(problem, steering.check_level))
+        return Solution(0, results.END_TEXTS[0], "the input was only checked, as the steering requests", {}, **facts)
     if problem.empty and not steering.skip_empty_constraints:
         if total is not None:
             raise NotExactError("the listing needs the records")
-        write_listing(folder / RESULT, listing(problem, 2))
+        results.write_listing(folder / results.RESULT, listing(problem, 2))
         message = f"constraint {problem.empty[0] + 1} has no variable parameter; free one, or add skipemptycons"
-        return Solution(5, END_TEXTS[5], message, {}, **facts)
+        return Solution(5, results.END_TEXTS[5], message, {}, **facts)
     if not steering.multipliers and constraints.singular:
         raise SolverError("a constraint is given twice or follows from others; remove it, or use withmultipliers", 27)
     passes = [("count", time.perf_counter() - started)]
@@ -148,10 +136,10 @@ def _solve(steering: Steering, folder: Path, total: Total | None) -> Solution:
     diagnostics.write(folder, tuple(run.rows), run.last)
     code = _end_code(problem, run)
     result = _result(problem, run)
-    write_result(folder / RESULT, result, steering.comments)
+    results.write_result(folder / results.RESULT, result, steering.comments)
     return Solution(
         code,
-        END_TEXTS[code],
+        results.END_TEXTS[code],
         _message(code, problem, run),
         result,
         rejects=Rejects(*run.last.rejects),
@@ -181,7 +169,7 @@ def _message(code: int, problem: Problem, run: Iterations) -> str:
     """Return the severe warning about a result in one sentence; empty if there is none."""
     if code in GOOD_CODES:
         return ""
-    reason = END_TEXTS[code]
+    reason = results.END_TEXTS[code]
     if code == 4:
         names = ", ".join(str(problem.steering.binaries[number].path) for number in sorted(problem.source.truncated))
         return f"{reason}; truncated: {names}"
@@ -203,16 +191,17 @@ def _message(code: int, problem: Problem, run: Iterations) -> str:
     )
 
 
-def _result(problem: Problem, run: Iterations) -> Result:
+def _result(problem: Problem, run: Iterations) -> results.Result:
     steering = problem.steering
     errors, correlations = run.inverse.errors(), run.inverse.correlations
-    rows: Result = {}
+    prints_correlations = steering.correlations and steering.with_errors and not steering.counts
+    rows: results.Result = {}
     for at, label in enumerate(problem.parameters.labels.tolist()):
         value, presigma = float(run.values[at]), float(problem.presigmas[at])
         entries = problem.entries.get(label, 0)
         number = int(problem.parameters.variable[at])
         if number < 0:
-            rows[label] = Row(
+            rows[label] = results.Row(
                 value, presigma, entries=None if not steering.counts else entries if steering.counts > 1 else 0
             )
             continue
@@ -220,13 +209,13 @@ def _result(problem: Problem, run: Iterations) -> Result:
         counts = entries if steering.counts > 1 else accepted
         if accepted < steering.accepted_min:
             counts = -(counts + 1)
-        rows[label] = Row(
+        rows[label] = results.Row(
             value,
             presigma,
             value - float(problem.starts[at]),
             float(errors[number]) if steering.with_errors else None,
             counts if steering.counts else None,
-            float(correlations[number]) if steering.prints_correlations else None,
+            float(correlations[number]) if prints_correlations else None,
         )
     return rows
 

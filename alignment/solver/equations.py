@@ -179,9 +179,8 @@ def decode_again(block: Block, layout: Layout, weight: float = 1.0, binary: int 
     offsets = layout.offsets.astype(np.int64)
     counts, records = np.diff(offsets), layout.records.astype(np.int64)
     sizes = local_words + global_words + 2
-    before = (
-        np.cumsum(sizes) - sizes
-    )  # words of the equations before, in the same record if its first ones are subtracted
+    # words of the equations before, in the same record if its first ones are subtracted
+    before = np.cumsum(sizes) - sizes
     measured = before + np.repeat(block.starts[records - block.first] + 2 - before[offsets[:-1]], counts)
     errors = measured + 1 + local_words
     return Equations(

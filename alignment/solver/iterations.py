@@ -204,7 +204,9 @@ class Iterations:
     def _pass(self, number: int, *, with_matrix: bool, observed: bool) -> Pass:
         if self.total is not None:
             return self.total.at(self.problem, self.values, self._cut, first=number == 1, with_matrix=with_matrix)
-        near = () if with_matrix and self._is_small else self._quadratic.near or None if self._quadratic else None
+        # a second matrix, which must be dense, needs room
+        separates = with_matrix and self.problem.parameters.n_variable <= _SMALL and not self.problem.sparse_bytes
+        near = () if separates else self._quadratic.near or None if self._quadratic else None
         return self._over_records(
             self.values,
             first=number == 1,
@@ -217,11 +219,6 @@ class Iterations:
     def _over_records(self, values: FloatArray, source: Source | None = None, **options: Any) -> Pass:
         problem = self.problem
         return run_pass(source or problem.source, problem.steering, problem.parameters, values, self._cut, **options)
-
-    @property
-    def _is_small(self) -> bool:
-        """Whether there is room for a second matrix, which must be dense."""
-        return self.problem.parameters.n_variable <= _SMALL and not self.problem.sparse_bytes
 
     def _fit(self, records: Sequence[Equations], values: FloatArray) -> Pass:
         return self._over_records(values, Selected(self.problem.source, records), first=False, with_matrix=False)

@@ -36,8 +36,14 @@ class LineSearch:
             self.points.append((0.0, slope))
             return (1.0, False) if slope < 0 else (0.0, True)
         self.points.append((self._total, slope))
-        self._narrow(slope)
-        zero = self._interpolate()
+        last = len(self.points) - 1
+        if slope <= 0 and slope >= self.points[self._left][1]:
+            self._left = last
+        if slope >= 0 and (self._right < 0 or slope <= self.points[self._right][1]):
+            self._right = last
+        first, second = (-2, -1) if self._right < 0 else (self._left, self._right)
+        (x1, slope1), (x2, slope2) = self.points[first], self.points[second]
+        zero = (x1 * slope2 - x2 * slope1) / (slope2 - slope1) if slope1 != slope2 else x2  # by interpolation
         good = len(self.points) >= self.points_min and abs(slope) <= abs(self.points[0][1]) * self.slope_ratio
         step = min(zero, STEP_MAX) - self._total
         if good or len(self.points) >= POINTS_MAX or abs(step) < 1e-3:
@@ -45,19 +51,6 @@ class LineSearch:
             return best[0] - self._total, True
         self._total += step
         return step, False
-
-    def _narrow(self, slope: float) -> None:
-        last = len(self.points) - 1
-        if slope <= 0 and slope >= self.points[self._left][1]:
-            self._left = last
-        if slope >= 0 and (self._right < 0 or slope <= self.points[self._right][1]):
-            self._right = last
-
-    def _interpolate(self) -> float:
-        """Return the step at which the interpolated slope is zero."""
-        first, second = (-2, -1) if self._right < 0 else (self._left, self._right)
-        (x1, slope1), (x2, slope2) = self.points[first], self.points[second]
-        return (x1 * slope2 - x2 * slope1) / (slope2 - slope1) if slope1 != slope2 else x2
 
 
 def line_search(method: str, *, first: bool) -> LineSearch:

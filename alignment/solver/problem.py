@@ -16,9 +16,8 @@ from faser_align.alignment.solver.steering import SolverError, Steering, Terms
 from faser_align.system.memory import memory_limit, memory_used
 
 _DENSE_MAX = 1000  # parameters; with more, MINRES uses a sparse matrix
-_ALWAYS = (
-    100 << 20
-)  # bytes that need no check: whether a job uses more than it requested is between HTCondor and the job
+# Bytes that need no check: whether a job uses more than it requested is between HTCondor and the job.
+_ALWAYS = 100 << 20
 _DENSE_COPIES = 5  # matrix with and without presigmas, inverse, and two while constraints are eliminated
 
 

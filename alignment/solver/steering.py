@@ -11,16 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from faser_align.alignment.pede.keywords import (
-    FILE_KINDS,
-    METHODS,
-    NOTED,
-    SETTERS,
-    UNSUPPORTED,
-    find_keyword,
-    find_method,
-    matching,
-)
+from faser_align.alignment.pede import keywords
 from faser_align.alignment.pede.results import END_TEXTS
 from faser_align.alignment.pede.steering_words import Line, nearest, numbers_in, take_apart
 from faser_align.fsm.errors import UserError
@@ -80,7 +71,7 @@ class Steering:
         line_search: 0 never, 1 in the last iteration, 2 with the final chi2 cut, 3 always.
         check_level: above 0 list the input instead of solving; above 1 also list where labels occur.
         counts: 0, or 1 to print accepted entries, 2 to print those in the binaries.
-        correlations: whether to print global correlations.
+        correlations: whether to print global correlations, which need errors and do not go with ``counts``.
         error_scales: factors for errors of measurements with and without global derivatives.
         monitor: bit 0 for residuals by label in the first pass, bit 1 for those in the last; ``monitor_bins`` for the
             medians; ``monitor_pulls`` for pulls instead; ``pull_range`` of histograms, 0 for pede's choice.
@@ -132,12 +123,7 @@ class Steering:
     @property
     def with_errors(self) -> bool:
         """Whether the method gives errors of the parameters."""
-        return METHODS[self.method]
-
-    @property
-    def prints_correlations(self) -> bool:
-        """Whether the result has global correlations: only with errors, and not together with counts of entries."""
-        return self.correlations and self.with_errors and not self.counts
+        return keywords.METHODS[self.method]
 
 
 def parse_steering(path: Name) -> Steering:
@@ -199,7 +185,7 @@ class _Reader:
 
     def read_file_name(self, line: str) -> bool:
         """Return whether a line of the steering file itself names a file, or the kind of the files that follow."""
-        if line.lower() in FILE_KINDS:
+        if line.lower() in keywords.FILE_KINDS:
             self._read_kind(line.lower())
             return True
         name, _, option = line.partition(" -- ")
@@ -222,14 +208,14 @@ class _Reader:
         if not line.word:
             self._continue(line, where)
             return
-        keyword = find_keyword(line.word)
-        if keyword is None and line.whole.lower() in FILE_KINDS:
+        keyword = keywords.find_keyword(line.word)
+        if keyword is None and line.whole.lower() in keywords.FILE_KINDS:
             return
         if keyword is None:
             tab = "; a tab is a letter to pede, put blanks instead" if "\t" in line.whole else ""
             raise SolverError(f"{where}: {line.whole!r} is neither a keyword of pede nor an existing file{tab}", 13)
-        if keyword in UNSUPPORTED:
-            reason = UNSUPPORTED[keyword]
+        if keyword in keywords.UNSUPPORTED:
+            reason = keywords.UNSUPPORTED[keyword]
             raise SolverError(
                 f"{where}: the built-in solver does not support {keyword} ({reason}); use pede, or remove the line", 40
             )
@@ -259,7 +245,7 @@ class _Reader:
         if kind == "rootfiles":
             raise SolverError("the built-in solver cannot read rootfiles; convert them to C binaries", 40)
         if kind == "closeandreopen":
-            self._notes.append(f"{kind} has no effect here: {NOTED[kind]}")
+            self._notes.append(f"{kind} has no effect here: {keywords.NOTED[kind]}")
         else:
             self._fortran = kind == "fortranfiles"
 
@@ -272,17 +258,17 @@ class _Reader:
             self._list = keyword
             if keyword in self._forms:
                 self._forms[keyword].append((line.numbers, []))
-        elif keyword in NOTED:
-            self._notes.append(f"{keyword} has no effect here: {NOTED[keyword]}")
+        elif keyword in keywords.NOTED:
+            self._notes.append(f"{keyword} has no effect here: {keywords.NOTED[keyword]}")
         else:
-            self._values |= SETTERS[keyword](line.numbers)
+            self._values |= keywords.SETTERS[keyword](line.numbers)
 
     def _take_method(self, line: Line) -> None:
         if not line.argument:
             raise ValueError("needs a name")
-        method = find_method(line.argument)
+        method = keywords.find_method(line.argument)
         if method is None:
-            raise SolverError(f"{line.argument!r} is not a method of pede, which are {', '.join(METHODS)}", 36)
+            raise SolverError(f"{line.argument!r} is not a method of pede, which are {', '.join(keywords.METHODS)}", 36)
         self._list = ""
         self._values["method"] = method
         # without a limit pede uses the value left over from the last line with two numbers
@@ -334,7 +320,7 @@ def _is_label(number: float) -> bool:
 
 def _is_text(name: str) -> bool:
     """Return whether pede takes a file for a text, by the last four letters of its name (NUFILE)."""
-    return 2 in (matching("xt", name[-4:]), matching("tx", name[-4:]))
+    return 2 in (keywords.matching("xt", name[-4:]), keywords.matching("tx", name[-4:]))
 
 
 def _is_file(path: Path) -> bool:

@@ -159,12 +159,8 @@ class Total(Source):
         of_labels = parameters.positions(self.form.labels)
         mine = values[of_labels]
         product = self._matrix @ mine
-        done = Pass(gradient=np.zeros(parameters.n_variable), accepted=np.zeros(parameters.n_variable, np.int64))
-        if with_matrix:
-            done.matrix = np.zeros((parameters.n_variable,) * 2)
-        if self._near:
-            steering = problem.steering
-            done = run_pass(self, steering, parameters, values, chi2_cut, first=first, with_matrix=with_matrix)
+        steering = problem.steering
+        done = run_pass(self, steering, parameters, values, chi2_cut, first=first, with_matrix=with_matrix)
         numbers = parameters.variable[of_labels]
         free = numbers >= 0
         numbers = numbers[free]
