@@ -56,8 +56,7 @@ def _without_means(values: FloatArray) -> FloatArray:
 
 
 def _rms(values: FloatArray) -> FloatArray:
-    rms: FloatArray = np.sqrt(np.mean(values**2, axis=(0, 1)))
-    return rms
+    return np.asarray(np.sqrt(np.mean(values**2, axis=(0, 1))))
 
 
 def _values(constants: Mapping[str, Six]) -> FloatArray:

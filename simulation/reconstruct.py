@@ -139,8 +139,7 @@ def _step(jacobian: FloatArray, residual: FloatArray, starts: IntArray) -> Float
         for j in range(i + 1):
             matrix[:, i, j] = matrix[:, j, i] = np.add.reduceat(scaled[i] * scaled[j], starts)
     vector = np.add.reduceat(scaled * residual, starts, axis=1).T
-    step: FloatArray = np.linalg.solve(matrix, vector[:, :, None])[:, :, 0] * _SCALE
-    return step
+    return np.asarray(np.linalg.solve(matrix, vector[:, :, None])[:, :, 0] * _SCALE)
 
 
 def _by_angles(jacobian: FloatArray, parameters: FloatArray) -> FloatArray:

@@ -136,7 +136,9 @@ def simulate(
         _layer_hits(truth, responds[:, :, layer], beside[:, :, layer], layer, state)
         for layer, state in _states(tracks, kicks, fields)
     ]
-    return _sort(layers)
+    track, element, strip = (np.concatenate(column) for column in zip(*layers, strict=True))
+    order = np.argsort(track, kind="stable")  # keeps the order of the layers within a track
+    return Hits(track[order], element[order], strip[order])
 
 
 def _disturb(rng: np.random.Generator, response: Response, responds: BoolArray, beside: NDArray[np.int8]) -> None:
@@ -153,8 +155,7 @@ def scattering_angle(q_over_p: FloatArray) -> FloatArray:
     """Return the rms projected scattering angle (rad) of one layer: Highland, PDG review 34.3, beta = 1."""
     thickness = geo.RADIATION_LENGTHS
     per_momentum = 13.6e-3 * np.sqrt(thickness) * (1.0 + 0.038 * np.log(thickness))
-    angle: FloatArray = per_momentum * np.abs(q_over_p)
-    return angle
+    return np.asarray(per_momentum * np.abs(q_over_p))
 
 
 def _states(tracks: Tracks, kicks: FloatArray, fields: Sequence[float]) -> Iterator[tuple[int, list[FloatArray]]]:
@@ -212,10 +213,3 @@ def _local(truth: Geometry, element: IntArray, z: float, line: list[FloatArray])
     slope = np.einsum("...i,...ij->...j", direction, axes)
     path = -start[..., 2] / slope[..., 2]
     return start[..., 0] + path * slope[..., 0], start[..., 1] + path * slope[..., 1]
-
-
-def _sort(layers: list[Hits]) -> Hits:
-    track, element, strip = (np.concatenate(column) for column in zip(*layers, strict=True))
-    # A stable sort keeps the order of the layers within a track.
-    order = np.argsort(track, kind="stable")
-    return Hits(track[order], element[order], strip[order])

@@ -208,22 +208,22 @@ def _nothing_left(inputs: Sequence[Name], counts: Counts) -> str:
 
 def apply_cuts(tracks: Tracks, cuts: Cuts) -> tuple[Tracks, BoolArray, dict[str, Any]]:
     """Return the tracks that pass, which of their hits pass, and the counts that are known before records are written."""
-    counted: dict[str, Any] = {"tracks_read": len(tracks.lengths)}
-    counted["tracks_modelled"] = len(tracks.lengths) if tracks.modelled else 0
     chi2, pz = tracks.flat["fitParam_chi2"], tracks.flat["fitParam_pz"]
     failed_chi2 = chi2 > cuts.chi2_max
     failed_pz = (pz < cuts.pz_min) | (pz > cuts.pz_max)
     failed_hits = tracks.lengths < cuts.hits_min
     used = ~(failed_chi2 | failed_pz | failed_hits)
-    counted["tracks_cut_chi2"] = int(failed_chi2.sum())
-    counted["tracks_cut_pz"] = int((failed_pz & ~failed_chi2).sum())
-    counted["tracks_cut_hits"] = int((failed_hits & ~failed_chi2 & ~failed_pz).sum())
-    of_cut_tracks = np.repeat(failed_chi2, tracks.lengths)
-    counted["modules_cut_chi2"] = _by_module(tracks.modules[of_cut_tracks]).reshape(12, 8)
+    counted: dict[str, Any] = {
+        "tracks_read": len(tracks.lengths),
+        "tracks_modelled": len(tracks.lengths) if tracks.modelled else 0,
+        "tracks_cut_chi2": int(failed_chi2.sum()),
+        "tracks_cut_pz": int((failed_pz & ~failed_chi2).sum()),
+        "tracks_cut_hits": int((failed_hits & ~failed_chi2 & ~failed_pz).sum()),
+        "modules_cut_chi2": _by_module(tracks.modules[np.repeat(failed_chi2, tracks.lengths)]).reshape(12, 8),
+    }
     tracks = tracks.select(used)
-    counted |= _count_tracks(tracks, cuts)
     kept, hits = _cut_hits(tracks, cuts)
-    return tracks, kept, counted | hits
+    return tracks, kept, counted | _count_tracks(tracks, cuts) | hits
 
 
 def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
@@ -263,8 +263,7 @@ def _sums_of_residuals(tracks: Tracks, curvature: FloatArray) -> dict[str, IntAr
     """Return sums over the hits within the range of the histograms: by module, by side, and by layer.
 
     ``quality.magnets`` computes the slope of residuals against q/p from those by layer. These residuals are along the
-    global
-    y. The last sum tells which way tracks of positive charge bend.
+    global y. The last sum tells which way tracks of positive charge bend.
 
     Args:
         tracks: tracks that pass the cuts.

@@ -108,18 +108,13 @@ def _scales(numbers: Numbers) -> Values:
     return {"error_scales": (first, numbers[1] if len(numbers) > 1 else first)}
 
 
-def _monitor(pulls: bool) -> Callable[[Numbers], Values]:
-    def setter(numbers: Numbers) -> Values:
-        values: Values = {"monitor": nearest(numbers[0]) if numbers else 3}
-        if pulls:
-            values["monitor_pulls"] = True
-        if len(numbers) > 1:
-            if numbers[1] > _BINS_MAX:
-                raise ValueError(f"takes {_BINS_MAX} bins at most")
-            values["monitor_bins"] = max(100, nearest(numbers[1]))
-        return values
-
-    return setter
+def _monitor(numbers: Numbers) -> Values:
+    values: Values = {"monitor": nearest(numbers[0]) if numbers else 3}
+    if len(numbers) > 1:
+        if numbers[1] > _BINS_MAX:
+            raise ValueError(f"takes {_BINS_MAX} bins at most")
+        values["monitor_bins"] = max(100, nearest(numbers[1]))
+    return values
 
 
 def _set(name: str, kind: Callable[[float], Any], default: float | None = None) -> Callable[[Numbers], Values]:
@@ -162,8 +157,8 @@ SETTERS: dict[str, Callable[[Numbers], Values]] = {
     "withelimination": _on("multipliers", False),
     "withmultipliers": _on("multipliers"),
     "checkinput": _set("check_level", nearest, 1),
-    "monitorresiduals": _monitor(False),
-    "monitorpulls": _monitor(True),
+    "monitorresiduals": _monitor,
+    "monitorpulls": lambda numbers: {**_monitor(numbers), "monitor_pulls": True},
     "scaleerrors": _scales,
     "iterateentries": _set("entries_iterated", nearest, 2**31 - 1),
     "countrecords": _on("count_records"),

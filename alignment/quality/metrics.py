@@ -20,8 +20,7 @@ from faser_align.alignment.quality.held_fixed import held_fixed
 from faser_align.alignment.quality.magnets import magnets
 from faser_align.alignment.quality.metrics_file import finite
 from faser_align.alignment.quality.notes import NEAR_END_UM
-from faser_align.alignment.quality.survey import weak_modes
-from faser_align.alignment.quality.truth import distance_to_truth
+from faser_align.alignment.quality.survey import distance_to_truth, weak_modes
 from faser_align.alignment.quality.weak_modes import repetition, split
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.fsm import metrics

@@ -1,9 +1,12 @@
-"""Compare the constants with a survey along the directions that the tracks hardly determine. Pure.
+"""Compare the constants with a survey along directions that tracks hardly determine, and with a truth along others. Pure.
 
 A survey gives each constant an accuracy. In units of it all parameters are comparable, and the eigenvalues of the normal
 equations are the errors of directions by the tracks, in standard deviations of the survey. A direction is *weak* here if
 this error exceeds ``[survey].weak``: the survey knows more than the tracks, and constants that move along it do so by
 accident. Where layers' x is fixed, their modules move together by it.
+
+The distance to the constants of a simulated detector counts along the directions that the data determine. Along all others
+(constraints, fixed parameters, weak modes) it stays as it was at the start.
 """
 
 import math
@@ -14,14 +17,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
-from faser_align.alignment.parameters.constants import Six, on_constants, parameters_from_correction, subtract_constants
-from faser_align.alignment.parameters.labels import LAYER_KINDS
+from faser_align.alignment.parameters.constants import (
+    DOFS,
+    Six,
+    on_constants,
+    parameters_from_correction,
+    subtract_constants,
+)
+from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS
 from faser_align.alignment.pede.steering_text import Frozen
 from faser_align.alignment.quality.mode_names import distinct
-from faser_align.alignment.quality.weak_modes import MODULE_CONSTANTS, named
+from faser_align.alignment.quality.weak_modes import MODULE_CONSTANTS, determined, named
 from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.normal_equations import Normal, scale
-from faser_align.fsm.metrics import SurveyedMode, WeakModes
+from faser_align.fsm.metrics import SurveyedMode, Truth, WeakModes
 
 if TYPE_CHECKING:
     from faser_align.config.stored_types import Survey
@@ -152,6 +161,38 @@ def freeze(
         }
         frozen.append(Frozen(name, float(-moved[at]) / largest, factors))
     return tuple(frozen)
+
+
+def distance_to_truth(
+    normal: Normal, free: Collection[int], constants: Mapping[str, Six], truth: Mapping[str, Six]
+) -> Truth:
+    """Return the distance in statistical errors, and as rms of each degree of freedom; empty without a direction.
+
+    Args:
+        normal: normal equations of all parameters, with the factor of the errors.
+        free: labels that the iteration could move.
+        constants, truth: the constants, and those of the simulated detector (mm, rad).
+    """
+    values, directions = normal.directions(free)
+    known = determined(values)
+    if not known.any():
+        return {}
+    labels = [normal.labels[at] for at in normal.positions(free)]
+    rows = directions[normal.positions(free)][:, known]
+    along = rows.T @ displacement_um(labels, constants, truth)
+    order = [f"{of}{dof}" for of in ("", "layer ") for dof in DOFS]
+    squares: dict[str, list[float]] = {}
+    units = [1.0 if PARAMETERS[label].translation else 1e6 * scale(label) for label in labels]  # um or urad per um
+    for (key, dof), moved in on_constants(dict(zip(labels, (rows @ along * units).tolist(), strict=True))).items():
+        squares.setdefault(dof if len(key) == 3 else f"layer {dof}", []).append(moved**2)
+    return {
+        "sigma": float(np.sqrt(np.mean(np.maximum(values[known], 0.0) * along**2))),
+        "directions": int(known.sum()),
+        "dofs": {
+            dof: {"rms": float(np.sqrt(np.mean(of))), "unit": "urad" if dof.rpartition(" ")[2][0] == "r" else "um"}
+            for dof, of in sorted(squares.items(), key=lambda one: order.index(one[0]))
+        },
+    }
 
 
 def _mode(found: Spectrum, at: int, name: str, overlap: float, moved: float, *, weak: bool) -> SurveyedMode:

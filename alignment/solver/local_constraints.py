@@ -4,7 +4,7 @@ Constraints that share parameters, directly or through others, form a group. Pro
 that their size is that of the constraints and not of the whole problem.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,24 +28,6 @@ class _Group(NamedTuple):
     columns: IntArray
     matrix: FloatArray
     rank: int
-
-
-class Projection:
-    """Projection onto the vectors of ``n`` parameters that are orthogonal to sparse orthonormal rows."""
-
-    def __init__(self, n: int, rows: Sequence[tuple[IntArray, FloatArray]]) -> None:
-        self._n = n
-        self._columns = np.concatenate([columns for columns, _ in rows]) if rows else np.zeros(0, np.int64)
-        self._values = np.concatenate([values for _, values in rows]) if rows else np.zeros(0)
-        self._sizes = np.array([len(columns) for columns, _ in rows], np.int64)
-        self._starts = np.cumsum(self._sizes) - self._sizes
-
-    def __call__(self, vector: FloatArray) -> FloatArray:
-        """Return the projection of a vector."""
-        if not len(self._sizes):
-            return vector
-        parts = np.add.reduceat(self._values * vector[self._columns], self._starts)
-        return vector - np.bincount(self._columns, self._values * np.repeat(parts, self._sizes), self._n)
 
 
 @dataclass(frozen=True)
@@ -98,13 +80,23 @@ class LocalConstraints:
                 moved[group.columns] += parts @ right[: group.rank]
         return moved, True
 
-    def projection(self, scales: FloatArray) -> Projection:
+    def projection(self, scales: FloatArray) -> Callable[[FloatArray], FloatArray]:
         """Return the projection onto the space that the constraints allow, for parameters multiplied by ``scales``."""
-        rows = []
+        rows: list[tuple[IntArray, FloatArray]] = []  # orthonormal and sparse: columns and values
         for group in self._groups:
             right = np.linalg.svd(group.matrix / scales[group.columns], full_matrices=False)[2]
             rows += [(group.columns, row) for row in right[: group.rank]]
-        return Projection(self.n, rows)
+        if not rows:
+            return lambda vector: vector
+        columns, values = (np.concatenate(part) for part in zip(*rows, strict=True))
+        sizes = np.array([len(row) for row, _ in rows])
+        starts = np.cumsum(sizes) - sizes
+
+        def project(vector: FloatArray) -> FloatArray:
+            parts = np.add.reduceat(values * vector[columns], starts)
+            return vector - np.bincount(columns, values * np.repeat(parts, sizes), self.n)
+
+        return project
 
     def _differences(self, parameters: FloatArray) -> FloatArray:
         differences = self.values.copy()
