@@ -64,12 +64,12 @@ def end(desk: Desk, worlds: list[World]) -> None:
         desk.run("verify", world.name)
 
 
-RECONSTRUCTION = {
+RECONSTRUCTION: dict[str, tuple[list[str], dict[str, bool], int, str]] = {
     "token": (["cp:refused", "klist:expired"], {}, exit_codes.TOKEN, "Permission denied"),
-    "stale": ([], {"silent": True}, exit_codes.NO_OUTPUT, "ended well but left no"),
 }
 if SOAK:
     RECONSTRUCTION |= {
+        "stale": ([], {"silent": True}, exit_codes.NO_OUTPUT, "ended well but left no"),
         "setup": ([], {"setup": False}, exit_codes.ENVIRONMENT, "setup.sh"),
         "refused": (["cp:refused"], {}, exit_codes.COPY, "cannot be written"),
         "truncated": (["cp:truncated"], {}, exit_codes.COPY, "is not what was sent"),
@@ -78,13 +78,14 @@ if SOAK:
     }
 PEDE_DOES = {"aborts": ("echo '   26   Aborted, too many rejects' > millepede.end", "ended with code 26")}
 # Ways to corrupt the constants of the second iteration.
-CONSTANTS: dict[str, tuple[str, Callable[[Path], object]]] = {"missing": ("No such file", Path.unlink)}
+CONSTANTS: dict[str, tuple[str, Callable[[Path], object]]] = {}
 if SOAK:
     PEDE_DOES |= {
         "crashes": ("kill -SEGV $$", "exit status -11"),
         "ends": ("echo '    5   Ended without solution' > millepede.end", "ended with code 5"),
     }
     CONSTANTS |= {
+        "missing": ("No such file", Path.unlink),
         "nan": ("finite number", lambda path: path.write_text('"00": [0, nan, 0, 0, 0, 0]')),
         "empty": ("is empty", lambda path: path.write_text("")),
     }

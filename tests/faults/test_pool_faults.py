@@ -22,7 +22,7 @@ from faser_align.state import queries
 
 pytestmark = pytest.mark.pool
 
-SEEDS = seeds(4, first=8091)  # together they have each case and each kind of fault
+SEEDS = seeds(2, first=434638)  # together they have each kind of fault
 FILES = 4 if SOAK else 2
 LEFT_S = 60.0  # HTCondor's own processes end a moment after the jobs
 
@@ -43,7 +43,8 @@ class Disturbed(Laboratory):
         super().__init__(root)
         self.mailbox = mailbox
         self.notify = notify(root, mailbox, "held", "lost", "end")
-        campaigns = {case: self._made(case, f"undisturbed-{number}", {}) for number, case in enumerate(CASES)}
+        cases = list(dict.fromkeys(map(_case, SEEDS)))
+        campaigns = {case: self._made(case, f"undisturbed-{number}", {}) for number, case in enumerate(cases)}
         for campaign in campaigns.values():
             campaign.submit()
         self.expected = {}
@@ -58,7 +59,7 @@ class Disturbed(Laboratory):
 
     def campaign(self, trial: Trial) -> PoolCampaign:
         """Return one of the cases, by the trial's seed."""
-        trial.case = list(CASES)[trial.seed % len(CASES)]
+        trial.case = _case(trial.seed)
         trial.counts.update({"events lost": 0, "events doubled": 0, "messages repeated with their key": 0})
         return self._made(trial.case, f"trial-{trial.seed}", self.notify)
 
@@ -129,6 +130,10 @@ class Disturbed(Laboratory):
         trial.counts["events doubled"] += len(foreign)
         if foreign:
             trial.problems.append(f"letters about nothing: {foreign}")
+
+
+def _case(seed: int) -> str:
+    return list(CASES)[seed % len(CASES)]
 
 
 def _difference(found: Any, expected: Any) -> str:
