@@ -1,5 +1,6 @@
 """Test Calypso campaigns with dropped files on a real pool, with stand-ins for lxplus."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -119,6 +120,11 @@ def test_three_stages_and_a_validation_without_two_of_three_files(desk: Desk) ->
     with uproot.open(folder / layout.KFALIGNMENT / tracks[0]) as file:
         assert file["tree"].num_entries > 150
     assert (folder / layout.MILLEPEDE / layout.CONSTANTS).exists()
+    # The first stage has no tracks in the IFT.
+    for place, aligned in (("iter01", False), ("stage02/iter01", True)):
+        metrics = json.loads((desk.campaign / place / layout.MILLEPEDE / layout.METRICS).read_text())
+        kept = [count for name, (count, _) in metrics["hits"]["modules"].items() if name.startswith("0")]
+        assert any(kept) == aligned
     log = Path(layout.job_log(str(desk.campaign), crashed, "log")).read_text()
     assert "ApplicationMgr INFO reconstructing" in log
     assert "FASERNU-04, OFLCOND-FASER-05" in log
