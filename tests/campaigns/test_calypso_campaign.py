@@ -108,8 +108,12 @@ def test_three_stages_and_a_validation_without_two_of_three_files(desk: Desk) ->
             submitted.setdefault((stage, iteration), set()).add(file)
     assert submitted == {
         (1, 1): {401, 402, 403},
-        **dict.fromkeys(((2, 1), (3, 1), (3, 2)), {401, 402}),
-        **dict.fromkeys(((3, 3), (layout.VALIDATION, layout.BEFORE), (layout.VALIDATION, layout.AFTER)), {401}),
+        (2, 1): {401, 402},
+        (3, 1): {401, 402},
+        (3, 2): {401, 402},
+        (3, 3): {401},
+        (layout.VALIDATION, layout.BEFORE): {401},
+        (layout.VALIDATION, layout.AFTER): {401},
     }
     verdicts = [str(row["facts"]["reason"]) for row in desk.history() if row["event"] == "go_on"]
     assert verdicts[1] == "the set of files changed"
