@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from faser_align.config.fields import Line, NotNegative, Positive, Share, Table, key
 from faser_align.config.values import check_files
@@ -20,7 +20,7 @@ class Convergence(Table):
     def _accept_deprecated_names(cls, table: Any) -> Any:
         return renamed.convergence(table) if isinstance(table, dict) else table
 
-    rules: Annotated[list[Rule], BeforeValidator(renamed.rules), Field(min_length=1)] = key(
+    rules: Annotated[list[Rule], Field(min_length=1)] = key(
         ["delta_chi2_per_parameter", "residual_shift"],
         "Rules that compare an iteration's corrections with their thresholds. Deprecated names: `significance`, `effect`.",
     )

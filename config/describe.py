@@ -48,10 +48,7 @@ def allowed_values() -> dict[str, str]:
 
 def names() -> list[str]:
     """Return the dotted names of all keys and tables."""
-    found = []
-    for heading, keys in tables():
-        found += [heading.name, *(key.name for key in keys)]
-    return found
+    return [name for heading, keys in tables() for name in (heading.name, *(key.name for key in keys))]
 
 
 def configuration_page() -> str:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 import faser_align
 from faser_align.config.decisions import Convergence
 from faser_align.config.describe import A_LIST, SOME, allowed_values, names
-from faser_align.config.fields import Table
+from faser_align.config.fields import PATH, PATTERN, PROGRAM, Table
 from faser_align.config.near import nearest as similar
 from faser_align.config.schema import Config
 from faser_align.fsm.errors import UserError
@@ -22,19 +22,6 @@ EXAMPLES = "{examples}"  # at the beginning of a path: the installed folder of e
 ZEROS = f"{EXAMPLES}/align_zeros.txt"  # constants of zeros
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 AnyTable = TypeVar("AnyTable", bound=Table)
-
-# The keys of each table whose value is a path.
-PATHS = {
-    "campaign": ("folder", "constants"),
-    "notify": ("file", "templates"),
-    "python": ("jobs", "hooks"),
-    "reconstruction": ("environment",),
-    "report": ("publish",),
-    "simulation": ("truth",),
-    "solver": ("environment",),
-    "storage": ("data",),
-}
-CALYPSO_PATHS = ("atlas_base", "asetup", "setup", "write_constants", "reconstruct", "database")
 
 
 def load_config(path: str) -> Config:
@@ -172,23 +159,18 @@ def nearest(dotted: str) -> str:
     return f"known here: {', '.join(name.rpartition('.')[2] for name in siblings)}"
 
 
-def _with_absolute_paths(config: Config, base: str) -> Config:
-    tables: dict[str, Any] = {table: _absolute(getattr(config, table), keys, base) for table, keys in PATHS.items()}
-    tables["reconstruction"] = tables["reconstruction"].model_copy(
-        update={
-            "raw": absolute_pattern(config.reconstruction.raw, base),
-            "calypso": _absolute(config.reconstruction.calypso, CALYPSO_PATHS, base),
-        }
-    )
-    if "/" in config.solver.pede:  # otherwise a command, which is looked up on the execute node
-        tables["solver"] = _absolute(tables["solver"], ("pede",), base)
-    stages = [
-        stage.model_copy(update={"steps": [_absolute(step, ("parameters",), base) for step in stage.steps]})
-        for stage in config.stages
-    ]
-    return config.model_copy(update={**tables, "stages": stages})
-
-
-def _absolute(table: AnyTable, keys: Iterable[str], base: str) -> AnyTable:
-    """Return the table with the paths in these keys made absolute."""
-    return table.model_copy(update={key: absolute(getattr(table, key), base) for key in keys})
+def _with_absolute_paths(table: AnyTable, base: str) -> AnyTable:
+    """Return a table, with those in it, in which the paths are absolute."""
+    update: dict[str, Any] = {}
+    for name, field in type(table).model_fields.items():
+        value = getattr(table, name)
+        if isinstance(value, Table):
+            update[name] = _with_absolute_paths(value, base)
+        elif isinstance(value, list) and isinstance(next(iter(value), None), Table):
+            update[name] = [_with_absolute_paths(inner, base) for inner in value]
+        elif PATTERN in field.metadata:
+            update[name] = absolute_pattern(value, base)
+        # A program without a slash is looked up on the execute node.
+        elif PATH in field.metadata or (PROGRAM in field.metadata and "/" in value):
+            update[name] = absolute(value, base)
+    return table.model_copy(update=update)

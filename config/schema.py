@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from faser_align.config.decisions import Convergence, Quality, Validation
-from faser_align.config.fields import WORD, Line, NotNegative, Positive, Share, Table, Word, key, table
+from faser_align.config.fields import PATTERN, WORD, Line, NotNegative, Place, Positive, Share, Table, Word, key, table
 from faser_align.config.solving import Mille, Solver, Stage, Survey
 from faser_align.config.values import check_command, check_name_template, check_option, check_raw_pattern
 
@@ -28,7 +28,7 @@ StandardOption = Literal["--alignment", "--noBackward", "--noForward", "--noIFT"
 class Campaign(Table):
     """What to align, the constants to start from, and where the files go."""
 
-    folder: Line = key(".", "Folder in which `submit` makes the campaign's folder (AFS on lxplus; never /tmp or EOS).")
+    folder: Place = key(".", "Folder in which `submit` makes the campaign's folder (AFS on lxplus; never /tmp or EOS).")
     name: Annotated[Line, AfterValidator(check_name_template)] = key(
         "Y{year}_R{run}_F{files}",
         "Name of a campaign and of its folder.",
@@ -38,25 +38,25 @@ class Campaign(Table):
     iterations: Annotated[int, Field(ge=1, le=99)] = key(10, "Iteration limit of each stage.")
     repeat: Annotated[int, Field(ge=1, le=9)] = key(1, "How many times the list of stages runs.")
     stations: Literal[3, 4] = key(4, "Tracker stations: 4 with the IFT, 3 without.")
-    constants: Line = key("", "File with the initial constants (mm, rad); `--constants` overrides it.")
+    constants: Place = key("", "File with the initial constants (mm, rad); `--constants` overrides it.")
 
 
 class Calypso(Table):
     """FASER's reconstruction (backend `calypso`): where to find its parts. The defaults are those of CERN's lxplus."""
 
-    atlas_base: Line = key(
+    atlas_base: Place = key(
         "/cvmfs/atlas.cern.ch/repo/ATLASLocalRootBase", "Folder of ATLASLocalRootBase, which provides `asetup`."
     )
-    asetup: Line = key("", "`asetup.faser` of your Calypso checkout, the input of `asetup`.")
+    asetup: Place = key("", "`asetup.faser` of your Calypso checkout, the input of `asetup`.")
     release: Annotated[Line, StringConstraints(min_length=1)] = key("Athena,24.0.41", "Athena release for `asetup`.")
-    setup: Line = key("", "`setup.sh` of your Calypso installation, sourced last.")
-    write_constants: Line = key(
+    setup: Place = key("", "`setup.sh` of your Calypso installation, sourced last.")
+    write_constants: Place = key(
         "", "`WriteAlignmentConfig_Faser04.py` of your checkout; it writes constants to a conditions database."
     )
     write_options: list[Option] = key(
         [], "Further arguments of that script; `{geometry}` and `{tag}` are replaced by their values."
     )
-    reconstruct: Line = key("", "`faser_reco_alignment.py` of your checkout; it reconstructs a raw file.")
+    reconstruct: Place = key("", "`faser_reco_alignment.py` of your checkout; it reconstructs a raw file.")
     reconstruct_options: list[Option] = key(
         [], "Further arguments of that script; `{geometry}` and `{tag}` are replaced by their values."
     )
@@ -75,7 +75,7 @@ class Calypso(Table):
         "Conditions tag; empty: by year, OFLCOND-FASER-04 for 2022 and OFLCOND-FASER-05 from 2023 on. Scripts read it from `FASER_TAG`, "
         "or from an argument where their options contain `{tag}`.",
     )
-    database: Line = key(
+    database: Place = key(
         "/cvmfs/faser.cern.ch/repo/sw/database/DBRelease/current/sqlite200/ALLP200.db",
         "Conditions database (about 100 MB). Each job copies it and writes the iteration's constants into the copy.",
     )
@@ -100,7 +100,7 @@ class Reconstruction(Table):
         "simulation",
         "Program that reconstructs: the built-in detector simulation, FASER's Calypso, or a command of yours.",
     )
-    raw: Annotated[Line, AfterValidator(check_raw_pattern)] = key(
+    raw: Annotated[Line, PATTERN, AfterValidator(check_raw_pattern)] = key(
         "",
         "Path of a raw file; empty: simulated files, which need no path. If set, every file must exist at submission.",
         "a path with the fields {year}, {run} and {file} (5 digits)",
@@ -116,7 +116,7 @@ class Reconstruction(Table):
         "forward",
         "Direction of tracking: `forward` passes `--noBackward` to Calypso's script, `backward` passes `--noForward`.",
     )
-    environment: Line = key(
+    environment: Place = key(
         "",
         "Your own script, sourced before the reconstruction; with `calypso` it replaces `atlas_base`, `asetup`, "
         "`release` and `setup`. The exit status of its last command is ignored. Empty: none.",
@@ -151,7 +151,7 @@ class Reconstruction(Table):
 class Storage(Table):
     """Where the large files are stored, and for how long."""
 
-    data: Line = key("", "Folder for the large files (EOS on lxplus); empty: inside the campaign's folder.")
+    data: Place = key("", "Folder for the large files (EOS on lxplus); empty: inside the campaign's folder.")
     use_eos_for_output: bool = key(True, "Use `data`; false: treat it as empty.")
     keep_intermediate_root_files: bool = key(
         True, "Keep the ROOT files of tracks of earlier iterations; false: the same as `keep_iterations = 1`."
@@ -173,7 +173,7 @@ class Storage(Table):
 class Simulation(Table):
     """The simulated detector (backend `simulation`)."""
 
-    truth: Line = key("", "Constants file of the true detector (mm, rad); empty: all constants 0.")
+    truth: Place = key("", "Constants file of the true detector (mm, rad); empty: all constants 0.")
     tracks: Annotated[int, Field(ge=1, le=1_000_000)] = key(3000, "Tracks in each raw file.")
     seed: Annotated[int, Field(ge=0)] = key(1, "Random seed; the same seed gives the same raw files.")
     inefficiency: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = key(
@@ -189,14 +189,14 @@ class Notify(Table):
     """Recipients and events of notifications. Addresses and passwords are in the user's own file, never here."""
 
     targets: list[Word] = key([], "Recipients: names of targets in `file`.")
-    file: Annotated[Line, StringConstraints(min_length=1)] = key(
+    file: Annotated[Place, StringConstraints(min_length=1)] = key(
         "~/.config/faser-align/targets.toml", "File with the targets, readable by its owner only (mode 600)."
     )
     events: list[Event] = key(
         ["held", "lost", "end"],
         "Events that send a message; `end` stands for every end of a campaign and for a stuck one.",
     )
-    templates: Line = key(
+    templates: Place = key(
         "", "Folder with message templates that replace the built-in ones of the same name; empty: none."
     )
 
@@ -216,7 +216,7 @@ class Check(Table):
 class Report(Table):
     """The campaign's HTML report, rewritten while the campaign runs."""
 
-    publish: Line = key(
+    publish: Place = key(
         "",
         "Folder, for example on EOS web space, for the campaign's page and an index of all pages. Both are rewritten "
         "at the end of each Millepede job and of the campaign. Empty: none.",
@@ -261,8 +261,8 @@ class Resources(Table):
 class Python(Table):
     """Python interpreters, each with faser-align installed in its environment. They do not depend on the user's shell."""
 
-    jobs: Line = key("", "Python of the jobs, on the execute nodes; empty: the Python that runs `submit`.")
-    hooks: Line = key("", "Python of DAGMan's scripts, on the access point; empty: the Python that runs `submit`.")
+    jobs: Place = key("", "Python of the jobs, on the execute nodes; empty: the Python that runs `submit`.")
+    hooks: Place = key("", "Python of DAGMan's scripts, on the access point; empty: the Python that runs `submit`.")
 
 
 class HTCondor(Table):

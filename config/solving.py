@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, StringConstraints, ValidationError, model_validator
 
 from faser_align.config.decisions import Convergence
-from faser_align.config.fields import Line, NotNegative, Positive, Table, key, table
+from faser_align.config.fields import PROGRAM, Line, NotNegative, Place, Positive, Table, key, table
 from faser_align.config.values import check_fix, check_run
 from faser_align.fsm import renamed
 
@@ -63,7 +63,7 @@ class Step(Table):
         ["frame", "rx", "ry"], "Parameters to fix; all others are free.", f"a list of {FIX_ALLOWED}"
     )
     extra_lines: list[Line] = key([], "Further steering lines of this step, after `solver.options`, for experts.")
-    parameters: Line = key(
+    parameters: Place = key(
         "", "File with your own `Parameter` lines; their non-zero numbers override the generated ones."
     )
     presigma: Presigma = table(Presigma, "Presigma of each kind of parameter in this step.")
@@ -112,8 +112,10 @@ class Solver(Table):
     """How each iteration is solved."""
 
     backend: Literal["builtin", "pede"] = key("builtin", "The built-in solver, or Millepede II's pede.")
-    pede: Annotated[Line, StringConstraints(min_length=1)] = key("pede", "pede's command or path (backend `pede`).")
-    environment: Line = key(
+    pede: Annotated[Line, PROGRAM, StringConstraints(min_length=1)] = key(
+        "pede", "pede's command or path (backend `pede`)."
+    )
+    environment: Place = key(
         "", "Script to source before pede, for example ROOT's `thisroot.sh` (backend `pede`); empty: none."
     )
     method: Annotated[Line, StringConstraints(min_length=1)] = key(

@@ -21,16 +21,9 @@ def convergence(table: dict[str, Any]) -> dict[str, Any]:
     if both:
         raise ValueError(f"{both[0]} is the deprecated name of {KEYS[both[0]]}; remove it")
     found = {KEYS.get(key, key): value for key, value in table.items()}
-    if isinstance(found.get("rules"), list | tuple):
-        found["rules"] = rules(found["rules"])
+    if isinstance(rules := found.get("rules"), list | tuple):
+        found["rules"] = [RULES.get(name, name) if isinstance(name, str) else name for name in rules]
     return found
-
-
-def rules(names: Any) -> Any:
-    """Return names of rules with today's names; anything else as it is."""
-    if not isinstance(names, list | tuple):
-        return names
-    return [RULES.get(name, name) if isinstance(name, str) else name for name in names]
 
 
 def key(dotted: str) -> str:
