@@ -4,11 +4,12 @@ import asyncio
 import os
 import threading
 from collections.abc import Collection
+from concurrent.futures import Future
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -30,24 +31,18 @@ class Mailbox:
         self.folder = Path(folder)
         self.port = 0
         self._refused = frozenset(refused)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="mailbox", daemon=True)
-        self._server: asyncio.Server | None = None
+        self._began: Future[int] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="mailbox", daemon=True)
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._thread.start()
-        try:
-            self._server = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(_START_S)
-        except BaseException:
-            self._stop()
-            raise
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = self._began.result(_START_S)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_START_S)
-        self._stop()
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(_START_S)
 
     def url(self, recipient: str, sender: str = "faser-align@localhost.localdomain") -> str:
         """Return the apprise address of a target that delivers to this mailbox."""
@@ -91,15 +86,14 @@ class Mailbox:
     async def _listen(self) -> asyncio.Server:
         return await self._loop.create_server(lambda: SMTP(self, hostname=HOST, loop=self._loop), HOST, 0)
 
-    async def _close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        others: set[asyncio.Task[Any]] = asyncio.all_tasks() - {task for task in [asyncio.current_task()] if task}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-
-    def _stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_START_S)
-        self._loop.close()
+    async def _serve(self) -> None:
+        """Serve until the context ends; then ``asyncio.run`` cancels the open sessions."""
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            server = await self._listen()
+        except Exception as error:  # noqa: BLE001 - the thread that waits raises it
+            self._began.set_exception(error)
+            return
+        self._began.set_result(server.sockets[0].getsockname()[1])
+        await self._end.wait()
+        server.close()

@@ -23,11 +23,6 @@ _PART = "**"  # a paragraph that begins with this, like a heading, starts a part
 _FENCE = "```"
 
 
-def is_webhook(service: Any) -> bool:
-    """Return whether the service posts through an incoming webhook instead of a bot account."""
-    return getattr(service, "mode", "webhook") == "webhook"
-
-
 def send_post(service: Any, message: Message, reached: Collection[str]) -> Generator[str, None, Answer]:
     """Post a message to the channels of an apprise Mattermost service; return the unredacted answer.
 

@@ -31,8 +31,7 @@ def send(
     """Send a message to a target and wait for the answer; the caller bounds the time by killing the process.
 
     Args:
-        target: the target.
-        message: the message.
+        target, message: what is sent where.
         key: identifies this message; a repeated one has the same key.
         thread: common to all messages of a campaign.
         reached: recipients or channels of the target that received this message in an earlier attempt; they are skipped.
@@ -55,7 +54,7 @@ def _send(
     target: Target, message: Message, key: str, thread: str, reached: Collection[str]
 ) -> "Generator[str, None, Answer]":
     """Send through the transport of the target; return the unredacted answer."""
-    from faser_align.notifiers.services import Answer, complaint, heard, http_statuses, open_service
+    from faser_align.notifiers.services import APPRISE, REQUESTS, Answer, complaint, heard, http_status, open_service
 
     service = open_service(target.url)
     if service is None:
@@ -65,16 +64,13 @@ def _send(
         from faser_align.notifiers.mail import send_mail
 
         return (yield from send_mail(service, message, key=key, thread=thread, reached=reached))
-    if target.is_mattermost:
-        from faser_align.notifiers.mattermost import is_webhook, send_post
+    if target.is_mattermost and getattr(service, "mode", "webhook") == "webhook":  # not as a bot
+        from faser_align.notifiers.mattermost import send_post
 
-        if is_webhook(service):
-            return (yield from send_post(service, message, reached))
-    with heard() as records, http_statuses() as statuses:
+        return (yield from send_post(service, message, reached))
+    with heard(APPRISE) as records, heard(REQUESTS) as requests:
         accepted = service.notify(notify_type=message.tone, **_content(target, message))
-    if not accepted:
-        return Answer(False, complaint(records))
-    return Answer(True, f"HTTP status {statuses[-1]}" if statuses else "")
+    return Answer(True, http_status(requests)) if accepted else Answer(False, complaint(records))
 
 
 def _content(target: Target, message: Message) -> dict[str, str]:

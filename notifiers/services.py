@@ -4,15 +4,17 @@ import importlib
 import logging
 import re
 import ssl
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
+from logging.handlers import BufferingHandler
 from typing import Any, NamedTuple
 
 APP = "faser-align"
 _PLUGINS = dict.fromkeys(("mailto", "mailtos"), "apprise.plugins.email:NotifyEmail") | dict.fromkeys(
     ("mmost", "mmosts"), "apprise.plugins.mattermost:NotifyMattermost"
 )
-_REQUESTS = "urllib3.connectionpool"  # its log of a request ends with method, path, version, status and length
+APPRISE, REQUESTS = "apprise", "urllib3.connectionpool"  # loggers
 
 
 class Answer(NamedTuple):
@@ -38,7 +40,7 @@ def open_service(url: str) -> Any | None:
         async_mode=False,
         storage_mode="memory",
     )
-    with heard():
+    with heard(APPRISE):
         try:
             if plugin := _plugin(url):
                 parsed = plugin.parse_url(url.replace("/#", "/%23"))
@@ -69,50 +71,26 @@ def secured(*, verified: bool) -> ssl.SSLContext:
     return context
 
 
-class _Listener(logging.Handler):
-    def __init__(self, keep: Callable[[logging.LogRecord], None]) -> None:
-        super().__init__(logging.DEBUG)
-        self._keep = keep
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._keep(record)
-
-
 @contextmanager
-def heard() -> Iterator[list[logging.LogRecord]]:
-    """Collect apprise's log records and keep them from other logs: they may contain addresses and tokens."""
-    records: list[logging.LogRecord] = []
-    with _only_to(_Listener(records.append), "apprise"):
-        yield records
-
-
-@contextmanager
-def http_statuses() -> Iterator[list[int]]:
-    """Collect the status codes of web servers, and nothing else of that log, which contains tokens."""
-    statuses: list[int] = []
-
-    def keep(record: logging.LogRecord) -> None:
-        arguments = record.args
-        if isinstance(arguments, tuple) and len(arguments) >= 2 and isinstance(arguments[-2], int):
-            statuses.append(arguments[-2])
-
-    with _only_to(_Listener(keep), _REQUESTS):
-        yield statuses
-
-
-@contextmanager
-def _only_to(handler: logging.Handler, name: str) -> Iterator[None]:
-    """Send the records of logger ``name`` to one handler only."""
+def heard(name: str) -> Iterator[list[logging.LogRecord]]:
+    """Collect the records of a logger and keep them from other logs: they may contain addresses and tokens."""
+    handler = BufferingHandler(sys.maxsize)
     logger = logging.getLogger(name)
     before = logger.level, logger.propagate, logger.handlers[:]
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     logger.handlers[:] = [handler]
     try:
-        yield
+        yield handler.buffer
     finally:
         logger.level, logger.propagate, logger.handlers[:] = before
         logger.setLevel(before[0])  # clears the logger's cache of enabled levels
+
+
+def http_status(requests: list[logging.LogRecord]) -> str:
+    """Return the status of the last request: a record ends with method, path, version, status and length; or nothing."""
+    ends = [request.args[-2] for request in requests if isinstance(request.args, tuple) and len(request.args) >= 2]
+    return next((f"HTTP status {status}" for status in reversed(ends) if isinstance(status, int)), "")
 
 
 def complaint(records: list[logging.LogRecord]) -> str:

@@ -52,14 +52,11 @@ _WHOLE_WORD_MAX = 3  # replace a shorter secret only as a whole word, or texts b
 
 @dataclass(frozen=True)
 class Target:
-    """One destination; ``url`` contains credentials, so ``repr`` omits it.
-
-    ``events`` are the events that it receives; empty: all notified events.
-    """
+    """One destination."""
 
     name: str
-    url: str = field(repr=False)
-    events: tuple[str, ...] = ()
+    url: str = field(repr=False)  # contains credentials
+    events: tuple[str, ...] = ()  # that it receives; empty: all notified events
     source: str = ""
 
     @property

@@ -36,32 +36,25 @@ class Change:
 
 @dataclass(frozen=True)
 class Item:
-    """A node or file with its problem; ``count`` if several have the same problem.
-
-    ``log`` is the end of the job's own log; ``error`` its last line with ERROR or FATAL, if that comes before ``log``.
-    ``logged`` names the job of the log if there are several, and where the other logs are.
-    """
+    """A node or file with its problem."""
 
     name: str
     why: str
     cure: str = ""
-    log: tuple[str, ...] = ()
-    count: int = 1
-    logged: str = ""
-    error: str = ""
+    log: tuple[str, ...] = ()  # the end of the job's own log
+    count: int = 1  # of nodes or files with the same problem
+    logged: str = ""  # the job of the log if there are several, and where the other logs are
+    error: str = ""  # the log's last line with ERROR or FATAL, if that comes before ``log``
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A list, possibly cut, with its full length; ``rest`` says how many entries are not shown.
-
-    Names of files and nodes are ``literal``: shown as code.
-    """
+    """A list, possibly cut, with its full length."""
 
     title: str
     items: tuple[Item, ...]
     count: int
-    literal: bool = True
+    literal: bool = True  # names of files and nodes, shown as code
 
     @property
     def rest(self) -> str:
@@ -82,33 +75,26 @@ class Table:
 
 @dataclass(frozen=True)
 class View:
-    """Everything that a template shows; every text is one line free of control characters.
-
-    ``quality`` is the sentence about the constants, ``grades`` lists what of it is not good.
-    ``parts`` are the names of the parts after the first sentence, in order. ``urgent`` lists nodes that need action
-    (failed and held), ``weak`` the weak modes along which the correction moved. ``light`` is the tone as a coloured
-    circle, ``page`` the address of the published page. ``steps`` are the commands to type next, and ``next`` is the
-    first command.
-    """
+    """Everything that a template shows; every text is one line free of control characters."""
 
     campaign: str
     headline: str
     state: str
     tone: str
-    quality: str
+    quality: str  # the sentence about the constants
     sentence: str
     progress: str
     changes: tuple[Change, ...]
-    grades: tuple[Listing, ...]
+    grades: tuple[Listing, ...]  # what of the quality is not good
     validation: Table
     table: Table
-    urgent: tuple[Listing, ...]
+    urgent: tuple[Listing, ...]  # nodes that need action: failed and held
     losses: tuple[Listing, ...]
-    weak: tuple[Listing, ...]
+    weak: tuple[Listing, ...]  # modes along which the correction moved
     details: tuple[tuple[str, str], ...]
-    page: str
-    steps: tuple[Step, ...]
-    next: str
+    page: str  # address of the published page
+    steps: tuple[Step, ...]  # the commands to type next
+    next: str  # the first of them
     footer: str
-    parts: tuple[str, ...]
-    light: str
+    parts: tuple[str, ...]  # names of the parts after the first sentence, in order
+    light: str  # the tone as a coloured circle

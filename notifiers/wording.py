@@ -57,7 +57,7 @@ def view(facts: Facts, limits: Limits, words: Words) -> View:
         headline=(line(words.subject) or known["campaign"]) + _of_stage(facts),
         state=known["state"],
         tone=words.tone,
-        quality=_quality_sentence(facts),
+        quality=symbols(line(_mapping(facts.get("quality")).get("sentence"), _SENTENCE_MAX)),
         grades=_grades(facts),
         sentence=f"{line(words.meaning)}: {symbols(reason)}." if reason else f"{line(words.meaning)}.",
         progress=_progress(facts),
@@ -96,6 +96,10 @@ def _entries(listed: Sequence[Listed] | None) -> list[Listed]:
     return list(filter(lambda entry: isinstance(entry, Mapping), tables))
 
 
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _at_and_after(facts: Facts) -> tuple[str, str]:
     """Return ``in iteration 3 of 10`` and ``after 3 of 10 iterations``; both empty before the first."""
     done, allowed = count(facts.get("iteration")), count(facts.get("iterations"))
@@ -118,56 +122,42 @@ def _progress(facts: Facts) -> str:
 def _changes(rows: Sequence[Row]) -> tuple[Change, ...]:
     if not rows:
         return ()
-    now, before = rows[-1], rows[-2] if len(rows) > 1 else Row()
-    changes = [
-        Change("χ²/ndf", *(number(row.get("chi2_per_ndf"), ".3f") for row in (now, before))),
-        Change("Expected residual shift", *(with_unit(shift(row.get("effect_um")), "µm") for row in (now, before))),
-        Change("Expected Δχ² per parameter", *(value(row.get("significance")) for row in (now, before))),
-        Change("Largest correction", *(_largest(row.get("largest")) for row in (now, before))),
-    ]
+    two = (rows[-1], rows[-2] if len(rows) > 1 else Row())
+    shown = {
+        "χ²/ndf": [number(row.get("chi2_per_ndf"), ".3f") for row in two],
+        "Expected residual shift": [with_unit(shift(row.get("effect_um")), "µm") for row in two],
+        "Expected Δχ² per parameter": [value(row.get("significance")) for row in two],
+        "Largest correction": [_largest(row.get("largest")) for row in two],
+    }
     return tuple(
-        Change(change.label, change.now, "" if change.before == NONE else change.before)
-        for change in changes
-        if change.now != NONE
+        Change(label, now, "" if before == NONE else before) for label, (now, before) in shown.items() if now != NONE
     )
 
 
 def _validation(groups: object) -> Table:
     """Return the table of the validation, as `status` shows it; without rows if there was none."""
-    halves = groups if isinstance(groups, Mapping) else {}
     rows = [
         (
             label,
-            number(_half(group, "after").get("tracks"), ","),
-            *(number(_half(group, when).get("chi2_per_ndf"), ".3f") for when in ("before", "after")),
+            number(_mapping(group.get("after")).get("tracks"), ","),
+            *(number(_mapping(group.get(when)).get("chi2_per_ndf"), ".3f") for when in ("before", "after")),
         )
         for name, label in (("all", "all files"), ("unused", "files not used"))
-        if isinstance(group := halves.get(name), Mapping)
+        if isinstance(group := _mapping(groups).get(name), Mapping)
     ]
     note = "Before: with the campaign's first constants; after: with its last ones."
     return Table(("files", "tracks", "χ²/ndf before", "χ²/ndf after"), tuple(rows), note)
 
 
-def _quality_sentence(facts: Facts) -> str:
-    quality = facts.get("quality")
-    return symbols(line(quality.get("sentence"), _SENTENCE_MAX)) if isinstance(quality, Mapping) else ""
-
-
 def _grades(facts: Facts) -> tuple[Listing, ...]:
     """Return the lines of the quality block that are not good, the bad ones first."""
-    quality = facts.get("quality")
-    lines = _entries(quality.get("lines")) if isinstance(quality, Mapping) else []
+    lines = _entries(_mapping(facts.get("quality")).get("lines"))
     doubtful = [(grade, of) for grade in ("bad", "look") for of in lines if of.get("grade") == grade]
     items = tuple(
         Item(f"{line(of.get('title'), 80)} ({grade})", symbols(line(of.get("text"), _PATH_MAX)))
         for grade, of in doubtful
     )
     return (Listing("Quality, not good", items, len(items), literal=False),) if items else ()
-
-
-def _half(group: Mapping[str, Any], when: str) -> Mapping[str, Any]:
-    half = group.get(when)
-    return half if isinstance(half, Mapping) else {}
 
 
 def _largest(value: object) -> str:
@@ -288,7 +278,7 @@ def _details(facts: Facts) -> tuple[tuple[str, str], ...]:
         ("Solver", symbols(line(facts.get("solver"), _PATH_MAX))),
         ("Wall time", duration(facts.get("wall_s"))),
         ("CPU time", duration(facts.get("cpu_s"))),
-        ("Saved", _saved(facts.get("saved"))),
+        ("Saved", _saved(_mapping(facts.get("saved")))),
         ("Constants", line(facts.get("constants"), _PATH_MAX)),
         ("Folder", line(facts.get("folder"), _PATH_MAX)),
         ("Plot", _plot(facts)),
@@ -296,9 +286,9 @@ def _details(facts: Facts) -> tuple[tuple[str, str], ...]:
     return tuple((label, value) for label, value in details if value)
 
 
-def _saved(value: object) -> str:
+def _saved(value: Mapping[str, Any]) -> str:
     """Estimate the cost of the iterations that were not needed, at the mean cost of those that ran."""
-    if not isinstance(value, Mapping) or not (left := count(value.get("iterations"))):
+    if not (left := count(value.get("iterations"))):
         return ""
     costs = [
         f"{time} of {what}"
