@@ -37,9 +37,7 @@ def deliver(folder: str, *, final: bool = False) -> int:
 def send_due(folder: str, *, final: bool = False) -> int:
     """Send the messages that are due, in the order of ``fsm.next_message``, until the time is up.
 
-    Args:
-        folder: the campaign.
-        final: no script comes after this one: do not wait for the back-off or a pause, and take a little longer.
+    If ``final``, no script comes after this one: do not wait for the back-off or a pause, and take a little longer.
 
     The time for sending begins when no other process delivers and the sender has its libraries: on a busy machine both take
     many seconds, and a server would have none left. A silent server's time ends with the sender being killed; the start of

@@ -12,7 +12,7 @@ from faser_align.state import database, publish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from faser_align.fsm.events import ScriptEvent, Source
+    from faser_align.fsm.events import Source
 
 CREDENTIAL = "FASER_ALIGN_CREDENTIAL"  # system.credential.VARIABLE: other pools need no import
 
@@ -49,51 +49,45 @@ def fallback(argv: "list[str]") -> int:
     return 0
 
 
-def event_of(phase: str, node: str, macros: "list[str]") -> "ScriptEvent":
-    """Return the event of a script.
+def record(phase: str, folder: str, node: str, macros: "list[str]") -> "tuple[int, bool]":
+    """Record the event of a script; return the exit status, and whether the database holds the event.
 
     Args:
         phase: ``pre``, ``post``, ``hold`` or ``final``.
-        node: name of the node.
+        folder, node: the campaign, and the name of the node.
         macros: PRE ``$RETRY $MAX_RETRIES [seconds between attempts]``; HOLD ``$JOBID $RETRY``;
             POST ``$RETRY $MAX_RETRIES $RETURN $JOBID $PRE_SCRIPT_RETURN``; FINAL ``$DAG_STATUS $FAILED_COUNT``.
 
     Raises:
         ValueError, IndexError: these are not the macros of a phase.
     """
+    kind = layout.parse_node(node)[0]
     source: Source = {"dag_id": os.environ.get("CONDOR_ID", ""), "utc": database.utc(), "host": os.uname().nodename}
     if phase == "pre":
-        return events.pre(source, node, int(macros[0]))
+        from faser_align.hooks import pre
+
+        wait_s = float(macros[2]) if len(macros) > 2 else 0.0
+        return pre.run(folder, kind, events.pre(source, node, int(macros[0])), wait_s)
+    if phase == "post":
+        from faser_align.hooks import post
+
+        retry, max_retries, ret = (int(word) for word in macros[:3])
+        event = events.post(source, node, retry=retry, max_retries=max_retries, ret=ret, job_id=macros[3])
+        return post.run(folder, kind, event)
     if phase == "hold":
-        return events.hold(source, node, macros[0])
+        from faser_align.hooks import hold
+
+        return hold.run(folder, events.hold(source, node, macros[0]))
     if phase == "final":
-        return events.final(source, node, int(macros[0]), int(macros[1]))
-    if phase != "post":
-        raise ValueError(f"{phase!r} is not a phase of a script")
-    retry, max_retries, ret = (int(word) for word in macros[:3])
-    return events.post(source, node, retry=retry, max_retries=max_retries, ret=ret, job_id=macros[3])
+        from faser_align.hooks import final
+
+        return final.run(folder, events.final(source, node, int(macros[0]), int(macros[1])))
+    raise ValueError(f"{phase!r} is not a phase of a script")
 
 
 def run(phase: str, folder: str, node: str, macros: "list[str]") -> int:
     """Record the event of a script, publish, and return the exit status for DAGMan."""
-    kind = layout.parse_node(node)[0]
-    event = event_of(phase, node, macros)
-    if event["phase"] == "pre":
-        from faser_align.hooks import pre
-
-        status, stored = pre.run(folder, kind, event, float(macros[2]) if len(macros) > 2 else 0.0)
-    elif event["phase"] == "post":
-        from faser_align.hooks import post
-
-        status, stored = post.run(folder, kind, event)
-    elif event["phase"] == "hold":
-        from faser_align.hooks import hold
-
-        status, stored = hold.run(folder, event)
-    else:
-        from faser_align.hooks import final
-
-        status, stored = final.run(folder, event)
+    status, stored = record(phase, folder, node, macros)
     if status == exit_codes.SKIP or (phase == "final" and status == 0):
         from faser_align.hooks import skip_guard
 
@@ -105,6 +99,8 @@ def run(phase: str, folder: str, node: str, macros: "list[str]") -> int:
     except (sqlite3.Error, OSError) as problem:
         _log([phase, folder, node], problem)
     if phase == "final":
+        from faser_align.hooks import final
+
         for finish in final.FINISHES:
             try:
                 finish(folder)

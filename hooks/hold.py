@@ -30,12 +30,9 @@ def record(folder: str, event: "events.Hold", held: list[Hold]) -> tuple[int, bo
     DAGMan runs one HOLD script at a time, and the job may have been held again before its turn.
     """
     own = [hold for hold in held if hold.job_id == event["job_id"]] or [Hold(event["node"], event["job_id"], "", "")]
-
-    def others(db: sqlite3.Connection) -> None:
-        holds.take(db, event, held)
-
     for hold in own:
-        answer = writer.record(folder, {**event, "hold_time": hold.time, "reason": hold.reason}, others)
+        one: events.Hold = {**event, "hold_time": hold.time, "reason": hold.reason}
+        answer = writer.record(folder, one, lambda db: holds.take(db, event, held))
     return answer
 
 

@@ -17,13 +17,11 @@ CONTINUES = ("go_on", "stage_finished", "validation_asked")  # after these DAGMa
 
 def run(folder: str, kind: str, event: "Post") -> "tuple[int, bool]":
     """Record that an attempt of a node of this ``kind`` ended; return exit status, and whether the database holds the event."""
-    if kind != "reco":
-        return _after_millepede(folder, event)
     if event["ret"]:
         event = events.failed(event, failure(folder, event["node"], event["ret"]), event["exit"])
-    elif problem := output_problem(folder, event["node"]):
+    elif kind == "reco" and (problem := output_problem(folder, event["node"])):
         event = events.failed(event, problem, 1)
-    return writer.record(folder, event)
+    return writer.record(folder, event) if kind == "reco" else _after_millepede(folder, event)
 
 
 def _after_millepede(folder: str, event: "Post") -> "tuple[int, bool]":
@@ -35,9 +33,7 @@ def _after_millepede(folder: str, event: "Post") -> "tuple[int, bool]":
 
     site_packages()
     held = holds.read(folder)
-    if event["ret"]:
-        event = events.failed(event, failure(folder, event["node"], event["ret"]), event["exit"])
-    else:
+    if not event["ret"]:
         event = judging.judge(read_record(folder), event)
     status, stored = writer.record(folder, event, lambda db: holds.take(db, event, held))
     halt_if_requested(folder, event.get("moves", ""))
