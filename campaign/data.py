@@ -45,10 +45,7 @@ def hold_back(files: Sequence[int], fraction: float) -> list[int]:
     """Return the raw files that a validation keeps from the alignment, evenly spread over all: over runs and time.
 
     The same files always give the same choice, so that campaigns that start from each other's constants never use them.
-
-    Args:
-        files: all raw files, in order.
-        fraction: fraction to hold back, rounded; at least one file of ten or more, none of fewer.
+    The ``fraction`` of all ``files``, in order, is rounded: at least one file of ten or more, none of fewer.
     """
     if fraction <= 0 or len(files) < HOLD_BACK_MIN:
         return []

@@ -40,15 +40,12 @@ def make_record(
     created_utc: str,
     held_back: "Sequence[int]" = (),
 ) -> Manifest:
-    """Return the manifest of a new campaign.
+    """Return the manifest of a new campaign; for most arguments see ``dag.plan.plan``.
 
     Args:
-        config: the configuration including command line options.
-        name: the campaign's name.
-        year, run, files: the data that the alignment uses; the run with six digits.
+        files: the raw files that the alignment uses.
         folder: absolute path of the campaign's folder.
         constants, sha256: absolute path and checksum of the constants to start from.
-        created_utc: time as 2026-11-24T07:30:00Z.
         held_back: raw files left to the validation.
     """
     from faser_align.config.files import parse_files

@@ -55,14 +55,9 @@ NEXT: dict[str, tuple[Step, ...]] = {
 
 
 def next_steps(state: str, *, command: str, name: str, constants: str | None, start: str) -> list[Step]:
-    """Return the next command, and commands that may follow it.
+    """Return the next command in a state, or for a message's kind, and commands that may follow it.
 
-    Args:
-        state: the campaign's state, or a message's kind.
-        command: how the user calls the program.
-        name: the campaign's name.
-        constants: path of its latest constants, None before the first result.
-        start: path of the constants it started from.
+    The other arguments are the fields of ``NEXT``; ``constants`` is None before the first result.
     """
     known = {
         "command": command,

@@ -20,11 +20,8 @@ MakeStore = Callable[[str, Manifest], None]
 def create_campaign(planned: Plan, make_store: MakeStore) -> contextlib.ExitStack:
     """Make the planned campaign's folder atomically.
 
-    An existing folder is moved to ``<name>.old-<UTC>`` if the plan allows it.
-
-    Args:
-        planned: result of :func:`faser_align.dag.plan.plan`.
-        make_store: called with the folder under construction and the manifest; makes the state database there.
+    An existing folder is moved to ``<name>.old-<UTC>`` if the plan allows it. ``make_store`` makes the state database in
+    the folder under construction, from the manifest.
 
     Returns:
         What removes the new folders when it is closed, and moves back those that were moved aside.
@@ -36,7 +33,7 @@ def create_campaign(planned: Plan, make_store: MakeStore) -> contextlib.ExitStac
     with (
         closed_to_others(),
         _under_construction(folder) as new_folder,
-        _under_construction(data if data != folder else "") as new_data,
+        _under_construction(data) if data != folder else contextlib.nullcontext("") as new_data,
     ):
         try:
             _fill(planned, new_folder, new_data or new_folder)
@@ -67,10 +64,7 @@ def _put_in_place(planned: Plan, renames: list[tuple[str, str]]) -> contextlib.E
 
 @contextlib.contextmanager
 def _under_construction(folder: str) -> Iterator[str]:
-    """Return a new folder beside ``folder``, removed at the end unless it was renamed; nothing for an empty name."""
-    if not folder:
-        yield ""
-        return
+    """Return a new folder beside ``folder``, removed at the end unless it was renamed."""
     parent, name = os.path.split(folder)
     temporary = os.path.join(parent, f".{name}.{os.getpid()}.new")
     try:
@@ -85,7 +79,7 @@ def _under_construction(folder: str) -> Iterator[str]:
 
 def _fill(planned: Plan, folder: str, data: str) -> None:
     """Write the planned files into ``folder`` and make the folders of all iterations."""
-    _make_folders(planned.record, folder, data)
+    make_folders(planned.record, folder, data)
     write_record(os.path.join(folder, layout.RECORD), planned.record)
     write_text(os.path.join(folder, layout.CONFIG), planned.configuration)
     write_text(os.path.join(folder, layout.DAG), planned.dag)
@@ -96,14 +90,10 @@ def _fill(planned: Plan, folder: str, data: str) -> None:
         write_bytes(layout.constants_file(folder, layout.VALIDATION, layout.BEFORE), planned.constants)
 
 
-def make_folders(record: Manifest) -> None:
+def make_folders(record: Manifest, folder: str, data: str) -> None:
     """Make the missing folders of the campaign's iterations; raise OSError on failure."""
     with closed_to_others():
-        _make_folders(record, record["folder"], record["data"])
-
-
-def _make_folders(record: Manifest, folder: str, data: str) -> None:
-    for stage, number in layout.iterations(record):
-        os.makedirs(f"{layout.iteration_folder(data, stage, number)}/{layout.KFALIGNMENT}", exist_ok=True)
-        for part in (layout.RECO, layout.MILLEPEDE):
-            os.makedirs(f"{layout.iteration_folder(folder, stage, number)}/{part}/{layout.LOGS}", exist_ok=True)
+        for stage, number in layout.iterations(record):
+            os.makedirs(f"{layout.iteration_folder(data, stage, number)}/{layout.KFALIGNMENT}", exist_ok=True)
+            for part in (layout.RECO, layout.MILLEPEDE):
+                os.makedirs(f"{layout.iteration_folder(folder, stage, number)}/{part}/{layout.LOGS}", exist_ok=True)

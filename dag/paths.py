@@ -12,13 +12,7 @@ UNSAFE_IN_STEERING = re.compile(r"!| -- |  ")
 
 
 def check_path(path: str, what: str, *, spaces: bool = True) -> None:
-    """Raise UserError if ``path`` has characters that a DAG does not support.
-
-    Args:
-        path: an absolute path.
-        what: its name for the sentence.
-        spaces: whether spaces are allowed.
-    """
+    """Raise UserError if the absolute ``path``, called ``what``, has characters that a DAG does not support."""
     # Control characters, line and paragraph separators, and bytes that are not text could end a line.
     found = [c for c in path if UNSAFE.match(c) or not c.isprintable() or (c.isspace() and not spaces)]
     if found:

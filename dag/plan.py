@@ -31,16 +31,13 @@ NAMED_AT_MOST = 3  # missing raw files named in an error message
 
 @dataclass(frozen=True)
 class Plan:
-    """A campaign that can be made: its manifest, and the contents of its initial files.
-
-    ``force`` allows moving aside what has its name already.
-    """
+    """A campaign that can be made: its manifest, and the contents of its initial files."""
 
     record: Manifest
     constants: bytes
     configuration: str
     dag: str
-    force: bool = False
+    force: bool = False  # move aside what has its name already
 
     @property
     def folder(self) -> str:
@@ -94,8 +91,7 @@ def plan(
     """Check everything that a campaign needs and prepare its files, without writing anything.
 
     Args:
-        config: the configuration including command line options, with absolute paths.
-        configuration: the text of the user's configuration file.
+        config, configuration: the configuration including command line options, with absolute paths, and the user's file.
         year, run, files: the data; the run with six digits.
         name: the campaign's name, see :func:`campaign_name`.
         utc: now, as 2026-11-24T07:30:00Z.

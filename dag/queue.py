@@ -28,21 +28,16 @@ ATTRIBUTES = (
 
 
 class DagmanJob(NamedTuple):
-    """A DAGMan job in the queue: its cluster, HTCondor's JobStatus, hold reason, and the campaign's folder.
-
-    ``crashes`` is how often HTCondor has started it if it ends at once each time, else 0. ``starts_again_s`` is the
-    Unix time before which the schedd does not restart it after a failure, 0 if it may restart now. ``started_s`` and
-    ``since_s`` are the times of its last start and of its current status.
-    """
+    """A DAGMan job in the queue; times are Unix times."""
 
     cluster: int
-    status: int
+    status: int  # HTCondor's JobStatus
     hold_reason: str
-    folder: str = ""
-    crashes: int = 0
-    starts_again_s: int = 0
-    started_s: int = 0
-    since_s: int = 0
+    folder: str = ""  # of the campaign
+    crashes: int = 0  # how often HTCondor has started it if it ends at once each time, else 0
+    starts_again_s: int = 0  # the schedd does not restart it after a failure before; 0 if it may restart now
+    started_s: int = 0  # its last start
+    since_s: int = 0  # its current status
 
     @property
     def works(self) -> bool:
@@ -51,20 +46,15 @@ class DagmanJob(NamedTuple):
 
 
 class NodeJob(NamedTuple):
-    """The job of a node in the queue.
-
-    Its fields are the node, the job's id, the cluster of its DAGMan, HTCondor's JobStatus, the time of that status
-    (Unix time, s), the hold reason, and, if its shadow has lost the machine, how long it tries to reconnect at most (s;
-    else 0).
-    """
+    """The job of a node in the queue."""
 
     node: str
     job_id: str
-    dagman: int
-    status: int
-    since_s: int = 0
+    dagman: int  # cluster of its DAGMan
+    status: int  # HTCondor's JobStatus
+    since_s: int = 0  # Unix time of that status
     hold_reason: str = ""
-    reconnects_s: int = 0
+    reconnects_s: int = 0  # how long it tries to reconnect at most, if its shadow has lost the machine; else 0
 
 
 class Queue(NamedTuple):

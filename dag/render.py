@@ -71,10 +71,7 @@ class Validation(NamedTuple):
 def render(record: Manifest, begin: tuple[int, int] = (1, 1), without: Collection[str] = frozenset()) -> str:
     """Return the DAG of the campaign with this manifest, or of an extension.
 
-    Args:
-        record: the manifest.
-        begin: the first (stage, iteration) in the DAG.
-        without: nodes of that iteration to omit, because they are done.
+    It begins with (stage, iteration) ``begin``; nodes ``without`` of that iteration are omitted, because they are done.
 
     Raises UserError if the campaign's folder, the interpreter or the script has a path that a DAG does not support.
     """

@@ -60,7 +60,7 @@ def render_wrapper(record: Manifest) -> str:
         geometry=geometry,
         tag=tag,
         pool=calypso.get("pool") or "*_Align.pool.root",
-        write_options=[_filled(option, geometry, tag) for option in calypso["write_options"]],
+        write_options=[option.format(geometry=geometry, tag=tag) for option in calypso["write_options"]],
         options={stations: reconstruct_options(settings, record["year"], stations) for stations in (3, 4)},
         command=_command(settings["command"]),
         statuses=exit_codes,
@@ -92,11 +92,8 @@ def reconstruct_options(settings: Reconstruction, year: int, stations: int) -> l
         ["--output_level", settings["verbosity"]],
     ]
     kept = [word for option in standard if option and option[0] not in without for word in option]
-    return kept + [_filled(option, *conditions(settings, year)) for option in calypso["reconstruct_options"]]
-
-
-def _filled(option: str, geometry: str, tag: str) -> str:
-    return option.format(geometry=geometry, tag=tag)
+    geometry, tag = conditions(settings, year)
+    return kept + [option.format(geometry=geometry, tag=tag) for option in calypso["reconstruct_options"]]
 
 
 def _command(command: str) -> str:

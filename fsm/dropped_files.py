@@ -14,10 +14,7 @@ def most(min_files: float, files: int) -> int:
 def may_drop(campaign: "Campaign", event: "Post", dropped: bool) -> bool:
     """Return whether a failed file is dropped: it has no attempts left, and the minimum fraction of files allows it.
 
-    Args:
-        campaign: with the number of files dropped so far, ``lost``, and the most that may be, ``lost_max``.
-        event: of a node of this file that failed.
-        dropped: whether the file was dropped before; it then counts already.
+    A file that was ``dropped`` before counts already.
     """
     last = event["fatal"] or event["retry"] >= event["max_retries"]
     return bool(last and (campaign["lost"] < campaign["lost_max"] or dropped))

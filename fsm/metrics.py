@@ -10,16 +10,13 @@ Grade = Literal["good", "look", "bad"]
 
 
 class Line(TypedDict):
-    """A line of the quality block: what is known (``text``, numbers in ``values``), grade with criterion and source, and figure.
-
-    ``short`` is the line as part of the sentence.
-    """
+    """A line of the quality block: what is known (``text``, numbers in ``values``), grade with criterion and source, and figure."""
 
     name: str
     title: str
     grade: Grade
     text: str
-    short: str
+    short: str  # the line as part of the sentence
     criterion: str
     source: str
     figure: str
@@ -35,12 +32,9 @@ class Quality(TypedDict):
 
 
 class Difference(TypedDict):
-    """A difference of the mean residuals between files, of one side or of all ``together``.
+    """A difference of the mean residuals between files, of one side or of all ``together``."""
 
-    ``kind`` is ``step`` (from ``file`` on), ``file`` (``file`` against all others), or ``spread`` (most in ``file``).
-    """
-
-    kind: str
+    kind: str  # ``step`` (from ``file`` on), ``file`` (``file`` against all others), or ``spread`` (most in ``file``)
     together: bool
     module: str
     side: int
@@ -84,17 +78,14 @@ class Tracks(TypedDict, total=False):
 
 
 class Hits(TypedDict, total=False):
-    """Hits of the used tracks; ``modules`` has hits kept and hits cut by residual of each module; ``outliers`` is a fraction.
-
-    ``of_cut_tracks`` has the hits of each module on tracks cut by chi2.
-    """
+    """Hits of the used tracks."""
 
     read: int
     kept: int
     cut: dict[str, int]
-    modules: dict[str, list[int]]
-    outliers: float | None
-    of_cut_tracks: dict[str, int]
+    modules: dict[str, list[int]]  # hits kept and hits cut by residual of each module
+    outliers: float | None  # fraction
+    of_cut_tracks: dict[str, int]  # hits of each module on tracks cut by chi2
 
 
 class Residuals(TypedDict, total=False):

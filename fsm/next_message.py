@@ -34,14 +34,13 @@ class Open(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The messages that are sent as one, whether later ones of the target are due, and the shares of the time left.
-
-    One share is for each target, and one more for each end of a campaign that has other messages before it.
-    """
+    """The messages that are sent as one."""
 
     messages: tuple[Open, ...]
-    behind: bool
-    shares: int
+    behind: bool  # whether later ones of the target are due
+    shares: (
+        int  # of the time left: one for each target, and for each end of a campaign that has other messages before it
+    )
 
 
 def choose(waiting: Iterable[Open], *, unresponsive: Collection[str] = ()) -> Choice | None:

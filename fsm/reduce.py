@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 def react(known: "Known", event: "Event", after: "After" = table.campaign_after) -> "tuple[list[Change], int]":
     """Return what ``event`` changes, in order, and the exit status that answers it.
 
-    Args:
-        known: what the state database holds about the event.
-        event: what happened.
-        after: says where an event leads a campaign: the table, or the machine that is made from it.
+    ``after`` says where an event leads a campaign: the table, or the machine that is made from it.
 
     Raises:
         KeyError, ValueError: it is not an event.
@@ -166,10 +163,8 @@ def recorded_answer(job_id: str, processed: "Sequence[tuple[int, int]]", attempt
     A job that could not be submitted has no id of its own: its POST is known while no other attempt has begun.
     """
     has_id = "1" <= job_id[:1] <= "9"
-    for attempt, exit_status in processed:
-        if has_id or (attempts and attempt == attempts[-1]["attempt"]):
-            return exit_status
-    return None
+    latest = attempts[-1]["attempt"] if attempts else None
+    return next((exit_status for attempt, exit_status in processed if has_id or attempt == latest), None)
 
 
 def should_skip(campaign: "Campaign", node: "Node", known: "Known") -> bool:

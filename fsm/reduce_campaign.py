@@ -59,8 +59,9 @@ def verdict(reaction: "Reaction", event: "Post") -> int:
     last = node["stage"] == campaign["stages"]
     # Queued events of earlier versions lack the state to enter.
     moves = event.get("moves") or table.after_verdict(event["verdict"], last=last, validated=False, at_limit="continue")
+    ended_utc = event["utc"]
     decision = (event["verdict"], event["verdict_reason"], event["criteria"], event["metrics"])
-    _end_iteration(reaction, node["stage"], node["iteration"], decision)
+    reaction.changes.append(("end_iteration", node["stage"], node["iteration"], ended_utc, ended_utc, *decision))
     metrics = json.loads(event["metrics"])
     facts = {"verdict": event["verdict"], "reason": event["verdict_reason"]}
     facts |= {key: metrics.get(key) for key in ("effect_um", "significance", "chi2_per_ndf", "notes")}
@@ -71,12 +72,6 @@ def verdict(reaction: "Reaction", event: "Post") -> int:
     if moves in ("stage_finished", "validation_asked"):
         campaign["stages_done"] = max(campaign["stages_done"], stage)
     return exit_codes.verdict_exit(moves, last=last)
-
-
-def _end_iteration(reaction: "Reaction", stage: int, iteration: int, decision: tuple[str, str, str, str]) -> None:
-    """Record the decision, its reason, its criteria and the metrics of an iteration."""
-    utc = reaction.event["utc"]
-    reaction.changes.append(("end_iteration", stage, iteration, utc, utc, *decision))
 
 
 def final(reaction: "Reaction", event: "Final") -> int:
@@ -199,7 +194,8 @@ def _solved(reaction: "Reaction", event: "Control") -> None:
         reaction.move_campaign("reconstructed", campaign["stage"], campaign["iteration"])
     stage, iteration = int(event["stage"]), int(event["iteration"])
     if reaction.move_campaign("solved", stage, iteration, {"who": event["who"]}):
-        _end_iteration(reaction, stage, iteration, ("solved", SOLVED, "[]", event["metrics"]))
+        decision = ("solved", SOLVED, "[]", event["metrics"])
+        reaction.changes.append(("end_iteration", stage, iteration, event["utc"], event["utc"], *decision))
 
 
 _REQUESTS = {

@@ -52,8 +52,7 @@ class Rules(NamedTuple):
 def limits_of(convergence: Mapping[str, Any]) -> dict[str, float]:
     """Return the limits of the rules of ``[convergence]`` by metric, for plots; empty without the table.
 
-    The metrics are ``significance`` and ``effect_um``, as they are stored, and ``relative``; ``largest_um`` and
-    ``largest_urad`` are the largest correction of each unit. A metric without a rule has no limit.
+    ``largest_um`` and ``largest_urad`` are the largest correction of each unit. A metric without a rule has no limit.
     """
     if not convergence:
         return {}

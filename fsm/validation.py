@@ -40,15 +40,12 @@ class Limits(NamedTuple):
 
 
 class _Fit(NamedTuple):
-    """Numbers of the alignment: its free parameters and modules, and the hits of each side in the files that it used.
-
-    ``unused`` are the hits in the unused files; 0 in the metrics of older versions, which are judged as they were.
-    """
+    """Numbers of the alignment: its free parameters and modules, and the hits of each side in the files that it used."""
 
     parameters: int
     modules: frozenset[str]
     hits: dict[str, int]
-    unused: int = 0
+    unused: int = 0  # hits in the unused files; 0 in the metrics of older versions, which are judged as they were
 
     def noise(self, module: str = "") -> float:
         """Return the accepted relative rise of chi2 from the alignment's statistical errors, of all hits or a module's."""
@@ -78,11 +75,9 @@ class _Off(NamedTuple):
 def confirm(limits: Limits, metrics: "Metrics") -> Verdict:
     """Judge the comparison of the first constants with the last.
 
-    Args:
-        limits: the thresholds.
-        metrics: the validation's ``metrics.json``: for the groups of files ``all`` and ``unused``, as far as there are any,
-            what was found ``before`` and ``after``. Those of older versions do not have residuals of sides: their modules
-            are compared about their means, and not tested about zero.
+    ``metrics`` has for the groups of files ``all`` and ``unused``, as far as there are any, what was found ``before`` and
+    ``after``. Those of older versions do not have residuals of sides: their modules are compared about their means, and not
+    tested about zero.
 
     Returns:
         The decision, ``confirmed`` or ``refuted``, with every criterion; ``confirmed`` if all files were dropped.

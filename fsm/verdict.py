@@ -27,10 +27,7 @@ class Verdict(NamedTuple):
 def judge(rules: Rules, history: Sequence["Metrics"], *, limit: int) -> Verdict:
     """Judge the last of a stage's iterations.
 
-    Args:
-        rules: the thresholds.
-        history: ``metrics.json`` of iterations 1 to i of the stage, in order; at least one.
-        limit: number of iterations that the stage may have.
+    ``history`` has the metrics of iterations 1 to i of the stage, in order; ``limit`` is the number that it may have.
 
     Returns:
         The decision on iteration i, with every criterion that the configuration requires or that may end the stage.
@@ -61,10 +58,8 @@ def _converged(rules: Rules, history: Sequence["Metrics"]) -> str | None:
     patience = max(1, rules.patience)
     if len(history) < max(patience, rules.min_iterations):
         return None
-    for last in range(len(history), len(history) - patience, -1):
-        if not _passes(rules, history[:last]):
-            return None
-    return _met(rules, history[-patience:])
+    lasts = range(len(history), len(history) - patience, -1)
+    return _met(rules, history[-patience:]) if all(_passes(rules, history[:last]) for last in lasts) else None
 
 
 def _met(rules: Rules, running: Sequence["Metrics"]) -> str:

@@ -1,5 +1,6 @@
 """Check whether somebody changed the constants that were handed to an iteration."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -10,16 +11,10 @@ from faser_align.jobs.program import Iteration
 
 
 def constants_facts(iteration: Iteration, start: bytes, result: str | None) -> Constants:
-    """Return the metrics about an iteration's constants.
+    """Return the metrics about an iteration's constants: checksums, and whether somebody changed them.
 
-    Args:
-        start: content of the file that it started from.
-        result: path of its resulting constants; None without a result.
-
-    Returns:
-        ``start_sha256``, ``result_sha256`` (None without a result), and ``changed_by_hand``: whether the
-        constants differ from the previous iteration's result or from the submitted ones. An expert may change them; the
-        iteration uses them.
+    ``start`` is the content of the file that it started from, ``result`` the path of its resulting constants. They were
+    changed if they differ from the previous iteration's result or from the submitted ones; the iteration uses them.
     """
     begun = _sha256(start)
     handed = _handed_on(iteration)
@@ -31,18 +26,10 @@ def constants_facts(iteration: Iteration, start: bytes, result: str | None) -> C
 
 
 def validation_facts(before: Iteration, after: Iteration) -> Constants:
-    """Return the metrics about the constants that a validation compared.
+    """Return the metrics about the constants that a validation compared, the first with the last.
 
-    Args:
-        before: the half with the first constants.
-        after: the half with the last constants.
-
-    Returns:
-        ``before_sha256``, ``after_sha256``, and ``changed_by_hand``: the halves, ``before`` and ``after``, whose
-        constants differ from the submitted ones or from the last iteration's result.
-
-    Raises:
-        OSError: constants cannot be read.
+    ``changed_by_hand`` has the halves, ``before`` and ``after``, whose constants differ from the submitted ones or from
+    the last iteration's result. Raises OSError if constants cannot be read.
     """
     facts = {"before": _sha256(Path(before.constants_file()).read_bytes())}
     facts["after"] = _sha256(Path(after.constants_file()).read_bytes())
@@ -58,7 +45,9 @@ def _handed_on(iteration: Iteration) -> str | None:
         path = Path(layout.metrics_file(root, before.stage, before.number))
         if path.is_file():
             # Iterations that were skipped because their stage had ended have no metrics.
-            return _found(path) or _of_file(layout.result_file(root, before.stage, before.number))
+            with contextlib.suppress(OSError):
+                return _found(path) or _sha256(Path(layout.result_file(root, before.stage, before.number)).read_bytes())
+            return None
     return _submitted(iteration)
 
 
@@ -74,13 +63,6 @@ def _found(metrics: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return checksum if isinstance(checksum, str) else None
-
-
-def _of_file(path: str) -> str | None:
-    try:
-        return _sha256(Path(path).read_bytes())
-    except OSError:
-        return None
 
 
 def _sha256(content: bytes) -> str:

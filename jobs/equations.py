@@ -39,9 +39,7 @@ def equations(
     with these, their tracks are converted once more, file by file.
 
     Args:
-        used: raw files.
         steering: steering file of a step, without frozen directions.
-        residual_max_mm: residual cut.
         constants: those with which the iteration reconstructed.
         frame: whether the step has the constraints of the frame.
         total: the sums of the files, if known.
@@ -82,12 +80,10 @@ def frozen_directions(
     """Return the directions that a step freezes where the constants were at the start of the campaign.
 
     Args:
-        steering: steering file of the step, without frozen directions.
+        steering, constants, total: as for ``equations``.
         normal: normal equations of all parameters.
         fixed: labels that the step fixes.
-        constants: those with which the iteration reconstructed.
         above: freeze directions with larger errors by the tracks (standard deviations of the survey).
-        total: the sums of the files, if known.
     """
     free = PARAMETERS.keys() - fixed
     if about_layers(iteration):
@@ -112,12 +108,9 @@ def _about_layers(
 def convert_about_layers(
     iteration: Iteration, file: int, residual_max_mm: float, constants: Constants, scratch: str
 ) -> str:
-    """Convert a raw file's tracks with derivatives about each layer's own z; return the path of the binary.
+    """Convert a raw file's tracks with derivatives about each layer's own z; return the path of the binary in ``scratch``.
 
-    Args:
-        residual_max_mm: residual cut.
-        constants: those with which the iteration reconstructed.
-        scratch: folder of the binary.
+    ``constants`` are those with which the iteration reconstructed.
     """
     binary = os.path.join(scratch, "tracks.bin")
     cuts = iteration.cuts(residual_max_mm, pivot="layer", same_hits=True)

@@ -20,7 +20,7 @@ from faser_align.fsm.metrics import Metrics
 from faser_align.jobs.program import Iteration
 from faser_align.jobs.steps import Solved
 from faser_align.pages.figures import convergence, style
-from faser_align.system.atomic import replacing
+from faser_align.system.atomic import write_bytes
 
 
 def keep_solution(iteration: Iteration, solved: Solved, correction: Mapping[str, Six], metrics: Metrics) -> None:
@@ -87,16 +87,10 @@ def _keep(iteration: Iteration, data: Callable[[], FigureData]) -> None:
 
 
 def plot(path: str, history: Sequence[Metrics], limits: Mapping[str, float], label: str = style.LABEL) -> str:
-    """Draw the convergence of a campaign into the PNG file ``path``.
+    """Draw the convergence of a campaign, from metrics oldest first, into the PNG file ``path``, atomically.
 
-    Args:
-        path: the picture, written atomically.
-        history: metrics of its iterations, oldest first.
-        limits: limits of the convergence criteria, named as in ``fsm.rules.limits_of``.
-        label: the experiment's label.
-
-    Returns:
-        Why there is no picture, or an empty string. Never raises, because no result depends on the picture.
+    ``limits`` are those of the convergence criteria, named as in ``fsm.rules.limits_of``. Returns why there is no picture,
+    or an empty string; never raises, because no result depends on the picture.
     """
     if why := style.missing():
         return why
@@ -106,8 +100,7 @@ def plot(path: str, history: Sequence[Metrics], limits: Mapping[str, float], lab
             return "no iteration has numbers to draw"
         content = style.written(found.figure(label), "png")
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with replacing(path) as file:
-            file.write(content)
+        write_bytes(path, content)
     except Exception as problem:  # noqa: BLE001 -- as the docstring says
         return f"the plot could not be drawn: {type(problem).__name__}: {problem}"
     return ""

@@ -19,12 +19,11 @@ def check(path: str) -> str:
     """Return what is wrong with the file as a sentence, or an empty string."""
     try:
         reason = problem(path)
-        if reason:
-            return reason
-        next(read_tracks(path, 1))
+        if not reason:
+            next(read_tracks(path, 1))
     except (CampaignError, OSError) as error:
         return str(error)
-    return ""
+    return reason
 
 
 def adler32(path: str) -> str:

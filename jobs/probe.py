@@ -80,7 +80,11 @@ def _read(request: Request) -> str:
     bad = []
     for key, path in request["paths"]:
         try:
-            _look_into(path)
+            if os.path.isdir(path):
+                os.listdir(path)
+            else:
+                with open(path, "rb") as file:
+                    file.read(1)
         except OSError as error:
             bad.append((key, path, error.strerror))
     if bad:
@@ -89,14 +93,6 @@ def _read(request: Request) -> str:
         raise UserError(f"{key} = {path} cannot be read on {platform.node()}: {why}{more}; {_fix(request, path)}")
     paths = [path for _, path in request["paths"]]
     return paths[0] if len(paths) == 1 else f"{len(paths)} can be read, the first is {paths[0]}"
-
-
-def _look_into(path: str) -> None:
-    if os.path.isdir(path):
-        os.listdir(path)
-        return
-    with open(path, "rb") as file:
-        file.read(1)
 
 
 def _write_into(request: Request) -> str:

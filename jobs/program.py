@@ -205,15 +205,12 @@ def main(work: Callable[..., None], usage: str, crashed: int) -> NoReturn:
 
 
 def run(work: Callable[..., None], usage: str, crashed: int) -> int:
-    """Run a job with the process's arguments: the campaign's folder, then integers.
+    """Run a job with the process's arguments, the campaign's folder, then integers; return the exit status.
 
     Args:
         work: function called with the arguments; it raises NodeError on failure.
         usage: names of the arguments, which also define their number.
         crashed: exit status of an unexpected error; its traceback goes to stderr.
-
-    Returns:
-        The exit status.
     """
     try:
         arguments = sys.argv[1:]

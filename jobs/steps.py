@@ -37,21 +37,17 @@ MilleFile = Callable[[int], str]
 
 
 class Solved(NamedTuple):
-    """Results of the steps and their input data; ``steering`` is the first step's file.
-
-    ``side_residuals`` are those of the counts of each file, and ``rows`` those of the figures. ``binaries`` were solved.
-    ``normal`` has the normal equations of all parameters, None if they are unknown.
-    """
+    """Results of the steps and their input data."""
 
     steps: list[Step]
     counts: Counts
     residual_max_mm: float
     converted_again: bool
-    steering: Path
-    side_residuals: IntArray
-    normal: Normal | None
-    rows: list[Files]
-    binaries: list[str]
+    steering: Path  # file of the first step
+    side_residuals: IntArray  # of the counts of each file
+    normal: Normal | None  # normal equations of all parameters, if known
+    rows: list[Files]  # of the figures
+    binaries: list[str]  # that were solved
 
 
 def run_steps(iteration: Iteration, used: list[int], constants: Constants) -> Solved:

@@ -40,9 +40,8 @@ def validate(folder: str, stage: int, number: int) -> None:
     files = [file for file in after.files if file not in lost]
     unused = [file for file in files if file in after.record["validation"]["unused"]]
     groups = {name: chosen for name, chosen in (("all", files), ("unused", unused)) if chosen}
-    if not after.record["config"]["validation"].get(
-        "used_files", True
-    ):  # which older versions always reconstructed again
+    # Older versions always reconstructed them again.
+    if not after.record["config"]["validation"].get("used_files", True):
         groups.pop("all", None)
     with failing(exit_codes.CONFIG):
         free = labels_freed(after.record["stages"], after.record["stations"])

@@ -140,7 +140,7 @@ def _carry_out(folder: str, added: Extension, schedd: Any) -> tuple[int, tuple[s
         changes.write(folder, [*known, change])
         record = read_record(folder)
         _hand_on(record, added)
-        make_folders(record)
+        make_folders(record, record["folder"], record["data"])
         _unmark(record)
         atomic.write_new(dag, render(record, (added.stage, added.first), added.done))
         # Before the DAGMan, because its first script needs the nodes.

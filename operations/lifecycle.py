@@ -175,7 +175,7 @@ def _make_folders(record: Manifest) -> None:
     from faser_align.dag.create import make_folders
 
     try:
-        make_folders(record)
+        make_folders(record, record["folder"], record["data"])
     except OSError as error:
         raise StoreError(f"{error.filename}: cannot create: {error.strerror}; free space, then try again") from None
 

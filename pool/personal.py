@@ -10,13 +10,13 @@ import fcntl
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.pool import launch, machine, processes
+from faser_align.system.attempt import wait_until
 
 _LOCK = "start.lock"
 _START_S = 150.0  # PersonalPool gives up after 120 s
@@ -33,19 +33,15 @@ class Pool(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Status of a pool.
-
-    Total and busy processors; jobs by state (``idle``, ``running``, ``held``, ``other``), without the DAGMan jobs,
-    which use no processor of the pool: ``campaigns`` counts them, one per DAG in the queue.
-    """
+    """Status of a pool."""
 
     folder: Path
     running: bool
     master_pid: int | None
     processors: int
     processors_busy: int
-    jobs: dict[str, int]
-    campaigns: int
+    jobs: dict[str, int]  # by state: ``idle``, ``running``, ``held``, ``other``
+    campaigns: int  # DAGMan jobs, which use no processor of the pool and are not among ``jobs``
 
 
 def default_folder() -> Path:
@@ -169,23 +165,20 @@ def _locked(folder: Path) -> Iterator[None]:
             f"{folder}: cannot write the pool's folder ({error.strerror}); choose another with --folder"
         ) from error
     try:
-        _wait_for_lock(lock, folder)
+        if not wait_until(lambda: _acquired(lock), _START_S, 0.1):
+            raise CampaignError(
+                f"another process has been starting or stopping the pool in {folder} for {_START_S:.0f} s"
+            )
         yield
     finally:
         os.close(lock)
 
 
-def _wait_for_lock(lock: int, folder: Path) -> None:
-    until = time.monotonic() + _START_S
-    while True:
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise CampaignError(
-                    f"another process has been starting or stopping the pool in {folder} for {_START_S:.0f} s"
-                ) from None
-            time.sleep(0.1)
+def _acquired(lock: int) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def _launch(folder: Path, cpus: int, program: Path, option: str) -> None:

@@ -15,20 +15,21 @@ from faser_align.system.attempt import wait_until
 
 # The kernel shows at most 15 characters. Tools (condor_q, ...) have the same variable but are not daemons.
 _DAEMONS = frozenset(
-    name[:15]
+    f"condor_{name}"[:15]
     for name in (
-        "condor_master",
-        "condor_procd",
-        "condor_shared_port",
-        "condor_collector",
-        "condor_negotiator",
-        "condor_startd",
-        "condor_starter",
-        "condor_schedd",
-        "condor_credd",
-        "condor_shadow",
-        "condor_scheduniv_exec",
-        "condor_dagman",
+        *(
+            "master",
+            "procd",
+            "shared_port",
+            "collector",
+            "negotiator",
+            "startd",
+            "starter",
+            "schedd",
+            "credd",
+            "shadow",
+        ),
+        *("scheduniv_exec", "dagman"),
     )
 )
 _POLL_S = 0.1

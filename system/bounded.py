@@ -25,24 +25,17 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Ended(NamedTuple):
-    """How a function ended.
+    """How a function ended."""
 
-    Attributes:
-        found: the values that it yielded.
-        late: whether it was killed at its time limit.
-        problem: one sentence if it failed, else empty.
-    """
-
-    found: list[Any]
-    late: bool
-    problem: str
+    found: list[Any]  # the values that it yielded
+    late: bool  # whether it was killed at its time limit
+    problem: str  # one sentence if it failed, else empty
 
 
 class Worker:
     """A process that runs functions one after the other; the first call starts it, and the first after its end another.
 
-    Args:
-        environment: environment variables of the process; None: those of this process.
+    ``environment`` has the variables of the process; by default those of this one.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:

@@ -24,11 +24,7 @@ def check_trusted(path: str, what: str) -> None:
     """Raise UserError if anyone but the user and the administrator can write ``path`` or a folder on its path.
 
     A sticky folder that all may write, such as /var/tmp, is safe for its entries. A group whose only member is the user
-    counts as the user.
-
-    Args:
-        path: absolute path of an existing file or folder.
-        what: its name for the sentence.
+    counts as the user. The absolute path must exist; ``what`` is its name for the sentence.
     """
     for place, found in _passed(path):
         if _is_foreign(place):
@@ -89,12 +85,8 @@ def refuse_everybody(folder: str, rights: str, what: str) -> None:
 
 def parse_access_list(text: str) -> dict[str, str]:
     """Parse ``fs listacl``: return the normal rights of each name, without negative rights."""
-    found = {}
-    for line in text.partition("Normal rights:")[2].partition("Negative rights:")[0].splitlines():
-        words = line.split()
-        if len(words) == 2:
-            found[words[0]] = words[1]
-    return found
+    lines = text.partition("Normal rights:")[2].partition("Negative rights:")[0].splitlines()
+    return {words[0]: words[1] for words in map(str.split, lines) if len(words) == 2}
 
 
 def _access_list(folder: str) -> dict[str, str]:

@@ -31,12 +31,7 @@ class Quota(NamedTuple):
 
 
 def run(tool: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    """Return a tool's output.
-
-    Args:
-        tool: its name, looked up in PATH.
-        arguments: its arguments.
-        environment: variables to add to those of this process.
+    """Return the output of a tool, which is looked up in PATH; ``environment`` adds to the variables of this process.
 
     Raises:
         AbsentError: there is no such tool.

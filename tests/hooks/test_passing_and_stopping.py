@@ -272,7 +272,7 @@ def make(place: Path, **config: Any) -> dict[str, Any]:
     record = make_campaign(place / "campaign", files=1, config={"campaign": {"iterations": 6}, **config})
     for iteration in range(1, 7):
         shutil.rmtree(Path(record["folder"], f"iter{iteration:02d}"))
-    make_folders(record)
+    make_folders(record, record["folder"], record["data"])
     return record
 
 
