@@ -16,9 +16,7 @@ from faser_align.state import database, publish, redolog, spool
 def create_store(folder: str, record: Manifest) -> None:
     """Create ``state.db``, the event queue and the first snapshot of a campaign in ``folder``.
 
-    Args:
-        folder: where the campaign's files are being made (it may be renamed afterwards).
-        record: the manifest; ``record["folder"]`` is the campaign's later folder.
+    It may be renamed afterwards to ``record["folder"]``, the campaign's later folder.
 
     Raises:
         StoreError: the database cannot be created there.
@@ -92,13 +90,10 @@ def begin(db: sqlite3.Connection, record: Manifest, now: str, host: str) -> None
 
 
 def bring_up_to_date(folder: str) -> bool:
-    """Migrate the database of the campaign in ``folder`` to the newest schema, and publish it.
+    """Migrate the database of the campaign in ``folder`` to the newest schema, and publish it; return whether that was needed.
 
     Only while no DAGMan of the campaign is in the queue: its scripts would wait for it. If killed it leaves the database
     unchanged.
-
-    Returns:
-        Whether there was anything to migrate, or no redo log.
 
     Raises:
         StoreError: a newer program has changed the database, or it cannot be read or written.

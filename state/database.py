@@ -41,9 +41,7 @@ def utc(at_s: float | None = None) -> str:
 def connect(folder: str, *, writing: bool = True) -> sqlite3.Connection:
     """Open the state database of the campaign in ``folder``.
 
-    Args:
-        folder: the campaign.
-        writing: whether a COMMIT must last. SQLite reads the whole schema for that, which some readers do not need.
+    With ``writing`` a COMMIT lasts. SQLite reads the whole schema for that, which some readers do not need.
 
     Raises:
         sqlite3.Error: there is no database, or it cannot be opened; it is not created.
@@ -102,9 +100,7 @@ def newer(name: str, version: int) -> str:
 class QueueLock:
     """A FIFO lock on a file, released by ``close`` or when the process ends, however it ends.
 
-    Args:
-        path: the lock file.
-        wait_s: how long to queue; afterwards ``acquired`` is False, and the caller decides what to do without the lock.
+    After ``wait_s`` in the queue ``acquired`` is False, and the caller decides what to do without the lock.
     """
 
     __slots__ = ("acquired", "fd")

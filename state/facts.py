@@ -1,5 +1,6 @@
 """Collect the payload of a message: its event, and the campaign at that time, however late it is sent."""
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
     about = next(row["facts"] for row in told if row["id"] == event["id"])
     # A message may be late: its numbers are those of its time.
     iterations = [row for row in queries.iterations(db) if row["ended_utc"] and row["ended_utc"] <= event["utc"]]
-    solved = iterations[-1] if iterations else None
+    last = iterations[-1] if iterations else None
     then = _nodes_then(db, event["id"])
     sql = "SELECT destination FROM history WHERE subject = 'campaign' AND id <= ? ORDER BY id DESC LIMIT 1"
     state_then = db.execute(sql, (event["id"],)).fetchone()
@@ -54,8 +55,8 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
         "held": [{"node": n["node"], "reason": n["reason"]} for n in then if n["state"] == "held"],
         "failed": [{"node": n["node"], "why": n["reason"]} for n in then if n["state"] == "failed"],
         "wall_s": queries.seconds(event["utc"]) - queries.seconds(campaign["created_utc"]),
-        "constants": layout.result_file(campaign["folder"], solved["stage"], solved["iteration"]) if solved else None,
-        "weak": weak_modes(iterations[-1]["metrics"]) if iterations else [],
+        "constants": layout.result_file(campaign["folder"], last["stage"], last["iteration"]) if last else None,
+        "weak": weak_modes(last["metrics"]) if last else [],
         "cpu_s": _sum_of([_cpu_s(row["metrics"]) for row in iterations]),
         "key": f"{campaign['name']}/{event['id']}",
         # Two campaigns may have the same name at different times.
@@ -65,8 +66,7 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
         message |= _together(db, claimed)
     if claimed.kind == "converged":
         message["saved"] = _saved(db, iterations)
-    if iterations:
-        last = iterations[-1]
+    if last:
         message["solver"] = solver_end(last["metrics"].get("solver", {}))
         message["plot"] = layout.plot_file(campaign["folder"], last["stage"], last["iteration"])
         message["no_plot"] = last["metrics"].get("no_plot", "")
@@ -76,7 +76,10 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
     if claimed.kind in ("converged", "rejected"):
         message["validation"] = validation.get("metrics", {}).get("groups", {})
     if event["subject"] == "campaign" and claimed.kind != "submitted":
-        message["quality"] = _quality(campaign["folder"], iterations, validation)
+        message["quality"] = None
+        # A message is sent whatever the metrics have.
+        with contextlib.suppress(CampaignError, KeyError, TypeError, ValueError, AttributeError):
+            message["quality"] = quality(read_record(campaign["folder"]), iterations, validation)
     notes = [*_notes(campaign["folder"], iterations), *validation.get("metrics", {}).get("notes", [])]
     message["notes"] = [note for note in notes if note not in message["reason"]]
     return message
@@ -87,18 +90,14 @@ def quality(
 ) -> "Quality | None":
     """Return the quality block of the latest constants; None before the first, or if nothing is known about them.
 
-    Jobs write it. For campaigns of older versions it is made here, from what their metrics have.
-
-    Args:
-        record: the manifest.
-        iterations, validation: rows of the state database, oldest first; {} without a validation.
+    Jobs write it. For campaigns of older versions it is made here, from what their metrics have. ``iterations`` and
+    ``validation`` are rows of the state database, oldest first; {} without a validation.
     """
     solved = [row for row in iterations if row["ended_utc"] and row["metrics"]]
     if not solved:
         return None
-    judged = (
-        validation if validation.get("ended_utc", "") >= solved[-1]["ended_utc"] and validation.get("metrics") else {}
-    )
+    is_newer = validation.get("ended_utc", "") >= solved[-1]["ended_utc"]
+    judged = validation if is_newer and validation.get("metrics") else {}
     last: Metrics = (judged or solved[-1])["metrics"]
     if "quality" in last:
         return last["quality"]
@@ -174,14 +173,6 @@ def _together(db: sqlite3.Connection, claimed: Claim) -> "Facts":
     # A job may be held twice for one reason.
     each: dict[tuple[str, str, str], Entry] = {(node["node"], node["job"], node["reason"]): node for node in nodes}
     return {**said, "held": list(each.values())}
-
-
-def _quality(folder: str, iterations: Sequence[queries.Row], validation: Mapping[str, Any]) -> "Quality | None":
-    """Return the quality block; None if it cannot be made, because a message is sent whatever the metrics have."""
-    try:
-        return quality(read_record(folder), iterations, validation)
-    except (CampaignError, KeyError, TypeError, ValueError, AttributeError):
-        return None
 
 
 def _notes(folder: str, iterations: Sequence[queries.Row]) -> list[str]:

@@ -1,5 +1,6 @@
 """Compare the decisions, metrics and constants of a state database with the files of each iteration."""
 
+import copy
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_submitted
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.state import judging
 
 if TYPE_CHECKING:
     from faser_align.fsm.metrics import Metrics
@@ -27,8 +29,6 @@ def findings(db: sqlite3.Connection, folder: str) -> Findings:
 
 def _metrics(db: sqlite3.Connection, folder: str) -> Findings:
     """Check that decisions follow from the metrics on disk, except where a Millepede node runs again."""
-    from faser_align.state import judging
-
     try:
         submitted = read_submitted(folder)
         changed = changes.read(folder)
@@ -59,10 +59,6 @@ def _metrics(db: sqlite3.Connection, folder: str) -> Findings:
 
 def _allowed(submitted: Manifest, changed: list[changes.Change], stage: int, history: "list[Metrics]") -> set[str]:
     """Return the decisions on the metrics with the limits at submission, and after each change."""
-    import copy
-
-    from faser_align.state import judging
-
     names = set()
     for number in range(len(changed) + 1):
         record = changes.apply(copy.deepcopy(submitted), changed[:number])

@@ -56,11 +56,8 @@ def claim(
 ) -> Claim | None:
     """Lease the next message, or return None if none is due; only for the process that has ``OUTBOX_LOCK``.
 
-    Args:
-        folder: the campaign.
-        final: no script comes later: do not wait for the back-off or the pause.
-        seen: rows that this process is done with.
-        unresponsive: targets that have not answered this process.
+    If ``final``, no script comes later: do not wait for the back-off or the pause. The process is done with the rows
+    ``seen``, and has no answer from the targets ``unresponsive``.
     """
 
     def work(db: sqlite3.Connection) -> Claim | None:
@@ -96,11 +93,10 @@ def _open(db: sqlite3.Connection, *, final: bool) -> list[Open]:
     if not final and any(row[3] in TOGETHER for row in rows):
         now_s, ends = time.time(), _pauses(db)
         paused = {row for row, cause in _causes(db, "state = 'pending'") if ends.get(cause, 0.0) > now_s}
-    found = []
-    for row, history_id, target, kind, tries, leased, is_due, _ in rows:
-        is_due = bool(is_due) and row not in paused
-        found.append(Open(row, history_id, target, kind, tries, leased, is_due, reached.get(row, ())))
-    return found
+    return [
+        Open(row, history_id, target, kind, tries, leased, bool(is_due) and row not in paused, reached.get(row, ()))
+        for row, history_id, target, kind, tries, leased, is_due, _ in rows
+    ]
 
 
 def _pauses(db: sqlite3.Connection) -> dict[tuple[str, str, str], float]:

@@ -22,9 +22,7 @@ STEP_S = 0.03  # how often a waiting process checks whether a later one has come
 def publish(folder: str, *, last: bool = False) -> bool:
     """Copy the database of the campaign in ``folder`` for its readers, soon.
 
-    Args:
-        folder: the campaign.
-        last: copy even if a later process has come: it may be killed with DAGMan, which ends after this script.
+    With ``last`` it is copied even if a later process has come: that may be killed with DAGMan, which ends after this script.
 
     Returns:
         Whether this call made a copy; if not, another process has yet to begin one.
@@ -36,10 +34,7 @@ def publish(folder: str, *, last: bool = False) -> bool:
     try:
         mine = f"{time.time_ns():020d} {os.getpid():011d}".encode()
         os.pwrite(numbers, mine, 0)
-        while True:
-            current = _free(folder)
-            if current is not None:
-                break
+        while (current := _free(folder)) is None:
             time.sleep(STEP_S)
             if not last and os.pread(numbers, len(mine), 0) != mine:
                 return False
@@ -56,17 +51,16 @@ def publish(folder: str, *, last: bool = False) -> bool:
 def _free(folder: str) -> int | None:
     """Return the publishing lock if nobody holds it and the interval is over; it ends with its descriptor."""
     descriptor = _open(f"{folder}/{layout.PUBLISHED}.now")
+    free = False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _rest_s(descriptor) <= 0:
-            return descriptor
+        free = _rest_s(descriptor) <= 0
     except BlockingIOError:
         pass
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
+    finally:
+        if not free:
+            os.close(descriptor)
+    return descriptor if free else None
 
 
 def _rest_s(current: int) -> float:

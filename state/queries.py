@@ -9,7 +9,7 @@ import shlex
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,17 +40,12 @@ def published(folder: str) -> Iterator[sqlite3.Connection]:
     if not path.exists():
         raise StoreError(f"{path} is missing; {fix}")
     try:
-        db = sqlite3.connect(database.uri(str(path.absolute()), "mode=ro&immutable=1"), uri=True)
+        with closing(sqlite3.connect(database.uri(str(path.absolute()), "mode=ro&immutable=1"), uri=True)) as db:
+            database.refuse_newer(db)
+            db.execute("SELECT 1 FROM campaign").fetchone()
+            yield db
     except sqlite3.Error as problem:
         raise StoreError(f"{path} cannot be read: {problem}; {fix}") from problem
-    try:
-        database.refuse_newer(db)
-        db.execute("SELECT 1 FROM campaign").fetchone()
-        yield db
-    except sqlite3.DatabaseError as problem:
-        raise StoreError(f"{path} cannot be read: {problem}; {fix}") from problem
-    finally:
-        db.close()
 
 
 def age_s(folder: str) -> float:
@@ -189,12 +184,7 @@ def history(
 ) -> list[Row]:
     """Return the history in order, with decoded payloads.
 
-    Args:
-        db: a snapshot.
-        node: only events of this node.
-        since: only events at this UTC time or later.
-        after: only events recorded after the row with this id.
-        nodes: include the events of nodes.
+    Only events of this node, at this UTC time or later, recorded after the row with this id, and of nodes at all.
     """
     where, values = _chosen(node, since, after, nodes)
     return _decoded(rows(db, f"SELECT * FROM history WHERE {where} ORDER BY id", values))

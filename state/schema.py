@@ -8,6 +8,7 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
+from faser_align.fsm.errors import StoreError
 from faser_align.state import database, views
 from faser_align.system import libraries
 
@@ -47,13 +48,14 @@ def applied(db: sqlite3.Connection) -> list[str]:
     return [name for (name,) in db.execute(sql, (SET,))]
 
 
-def newer(db: sqlite3.Connection) -> int:
-    """Return ``PRAGMA user_version`` if a newer program has migrated the database, else 0.
+def refuse_newer(db: sqlite3.Connection, path: str) -> None:
+    """Raise StoreError if a newer program has migrated the database of the file ``path``.
 
     Such a program has recorded a migration that this one does not know; without one the number is damage.
     """
-    version: int = db.execute("PRAGMA user_version").fetchone()[0]
-    return version if version > database.SCHEMA and not set(applied(db)) <= set(names()) else 0
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > database.SCHEMA and not set(applied(db)) <= set(names()):
+        raise StoreError(database.newer(path, version))
 
 
 def names() -> list[str]:

@@ -29,8 +29,12 @@ def put(folder: str, event: "Event") -> str:
     import json
 
     spool = f"{folder}/{layout.SPOOL}"
-    if not os.path.exists(spool):
-        _make(folder, spool)
+    if not os.path.exists(spool):  # copies of a campaign's folder may lack empty folders
+        try:
+            os.mkdir(spool)
+            database.sync(folder)
+        except FileExistsError:
+            pass
     temporary = f"{spool}/.{os.getpid()}.{os.urandom(4).hex()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
@@ -97,12 +101,3 @@ def set_aside(folder: str, name: str) -> None:
         os.rename(f"{folder}/{layout.SPOOL}/{name}", f"{aside}/{name}.{os.getpid()}")
     except FileNotFoundError:
         return
-
-
-def _make(folder: str, spool: str) -> None:
-    """Create a missing spool: copies of a campaign's folder may lack empty folders."""
-    try:
-        os.mkdir(spool)
-    except FileExistsError:
-        return
-    database.sync(folder)

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 from faser_align.campaign import layout
 from faser_align.fsm import table
-from faser_align.fsm.errors import StoreError
 from faser_align.state import database, iterations, redolog
 
 Findings = Iterator[str]
@@ -90,8 +89,7 @@ def _findings_of(path: str, folder: str, *, files: bool) -> tuple[list[str], int
 
     with contextlib.closing(sqlite3.connect(path)) as db:
         with contextlib.suppress(sqlite3.DatabaseError):
-            if version := schema.newer(db):
-                raise StoreError(database.newer(f"{folder}/{os.path.basename(path)}", version))
+            schema.refuse_newer(db, f"{folder}/{os.path.basename(path)}")
         found = findings(db, folder, files=files)
         try:
             compared = redolog.compare(db, folder)
@@ -104,10 +102,7 @@ def _findings_of(path: str, folder: str, *, files: bool) -> tuple[list[str], int
 def findings(db: sqlite3.Connection, folder: str = "", *, files: bool = True) -> list[str]:
     """Return what is wrong with ``db`` according to SQLite, our tables and the iterations' files; empty if valid.
 
-    Args:
-        db: the snapshot, or any other connection.
-        folder: folder of the campaign's files; by default where it was submitted.
-        files: check the files of the iterations, too, which are not in the database.
+    ``folder`` has the campaign's files, by default where it was submitted; without ``files`` those are not checked.
     """
     damage = list(_integrity(db))
     if damage:

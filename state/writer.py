@@ -103,13 +103,10 @@ def _machine() -> "Callable[[str, str], str | None]":
 
 
 def replay(db: sqlite3.Connection, folder: str, name: str) -> bool:
-    """Apply a spooled event once; one that cannot be applied leaves a line in the history instead, once.
+    """Apply a spooled event once; one that cannot be applied leaves a line in the history instead. Return whether it was one.
 
     A script removes files after its commit. One that is killed in between leaves them, and by the time of the next script
     the node may have moved on. So the database keeps the names, which are never used again.
-
-    Returns:
-        Whether it was an event.
     """
     sql = "SELECT exit_status FROM events WHERE dag_id = '' AND node = ? AND phase = 'spool'"
     known = db.execute(sql, (name,)).fetchone()

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.fsm.errors import StoreError
 from faser_align.state import database, redolog, schema, verify
 
 STORE, PUBLISHED, REDO = "the store", "the published copy", "the redo log"
@@ -39,9 +38,7 @@ def examine(folder: str, record: Manifest, scratch: str, name: str, file: str) -
         return Copy(name, path, (f"{file} cannot be read: {problem.strerror}",))
     try:
         with opened(path) as db:
-            # Only a newer program can repair its database.
-            if newer := schema.newer(db):
-                raise StoreError(database.newer(f"{folder}/{file}", newer))
+            schema.refuse_newer(db, f"{folder}/{file}")  # only a newer program can repair its database
             version = db.execute("PRAGMA user_version").fetchone()[0]
         if os.path.getsize(path) == 0:
             return Copy(name, path, (f"{file} is empty",))

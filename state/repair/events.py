@@ -29,16 +29,12 @@ _UNLOGGED = itertools.repeat(("", ""))
 
 
 class Replayable(NamedTuple):
-    """An event to apply.
-
-    ``mark`` is one of PROVED, UNSURE and UNDECIDED, or empty; ``spooled`` is its file in the event queue, if it is there; ``run``
-    is that of a POST whose job has not been judged yet.
-    """
+    """An event to apply."""
 
     event: "events.Event"
-    mark: str = ""
-    spooled: str = ""
-    run: ScriptRun | None = None
+    mark: str = ""  # one of PROVED, UNSURE and UNDECIDED
+    spooled: str = ""  # its file in the event queue, if it is there
+    run: ScriptRun | None = None  # of a POST whose job has not been judged yet
 
 
 def events_of(logs: Logs, record: Manifest, changed: Sequence[Change] = ()) -> list[Replayable]:

@@ -26,10 +26,8 @@ def script_runs(logs: Logs) -> list[ScriptRun]:
     scripts = dagmanlogs.scripts(logs.scripts)
     values: dict[str, int] = {}
     for event in joblogs.job_events(logs.jobs.splitlines(), (joblogs.TERMINATED, joblogs.ABORTED)):
-        if event.value is not None:
-            values.setdefault(
-                event.job_id, event.value
-            )  # condor_rm adds an event 009 to a job that has just ended by itself
+        if event.value is not None:  # condor_rm adds an event 009 to a job that has just ended by itself
+            values.setdefault(event.job_id, event.value)
     second = dagmanlogs.dagman_out(logs.dagman_out)
     began = sorted(
         [(line.at_s, line.value) for line in second if line.what == "DAGMAN_STARTED"] + _submissions(logs.dagman_log)

@@ -41,28 +41,17 @@ UNKNOWN = (
 
 
 class Rebuilt(NamedTuple):
-    """The result of a repair.
+    """The result of a repair."""
 
-    Attributes:
-        copies: the copies that were examined.
-        path: file of the new state database; empty if there is nothing to repair.
-        made_from: the copy from which it was made, or the logs.
-        taken: number of events that it has beyond that.
-        spooled, unfit: files of the event queue that were applied, and that could not be.
-        closed: why the campaign was closed; empty if it was not.
-        left_out: number of events of the logs that could not be applied because the database has later ones.
-        refused: sentences about events that do not fit the campaign.
-    """
-
-    copies: tuple[Copy, ...]
-    path: str
-    made_from: str
-    taken: int
-    spooled: tuple[str, ...]
-    unfit: tuple[str, ...]
-    closed: str
-    left_out: int
-    refused: tuple[str, ...] = ()
+    copies: tuple[Copy, ...]  # that were examined
+    path: str  # file of the new state database; empty if there is nothing to repair
+    made_from: str  # the copy from which it was made, or the logs
+    taken: int  # number of events that it has beyond that
+    spooled: tuple[str, ...]  # files of the event queue that were applied
+    unfit: tuple[str, ...]  # and that could not be
+    closed: str  # why the campaign was closed; empty if it was not
+    left_out: int  # number of events of the logs that could not be applied because the database has later ones
+    refused: tuple[str, ...] = ()  # sentences about events that do not fit the campaign
 
     @property
     def stale(self) -> bool:
@@ -119,14 +108,10 @@ def scratch_of(folder: str) -> str:
 
 
 def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
-    """Rebuild the database in the folder ``scratch`` if it needs repair. The campaign's folder is only read.
+    """Rebuild the database in the empty folder ``scratch`` if it needs repair. The campaign's folder is only read.
 
-    Only while no DAGMan of the campaign is in the queue: an unfinished campaign is closed.
-
-    Args:
-        folder: the campaign.
-        record: its record as it was submitted.
-        scratch: an empty folder for the copies and the new state database.
+    Only while no DAGMan of the campaign is in the queue: an unfinished campaign is closed. ``record`` is the manifest as
+    it was submitted.
 
     Raises:
         StoreError: a newer program has changed the state database.

@@ -27,9 +27,7 @@ def begin(path: str, record: Manifest) -> None:
 def with_spool(folder: str, logged: list[Replayable]) -> list[Replayable]:
     """Return the events of logs and event queue; a queued event replaces the same event of the logs.
 
-    Files without an event come last.
-
-    A queued event is as its script made it and in no database yet, so its messages were not sent.
+    Files without an event come last. A queued event is as its script made it and in no database yet, so its messages were not sent.
     """
     result = list(logged)
     unfit = []
@@ -74,15 +72,11 @@ def _like(logged: list[Replayable], event: "events.Event") -> int | None:
 
 
 class Replayed(NamedTuple):
-    """What a replay did.
+    """What a replay did."""
 
-    Files of the event queue that could not be applied, the number of events with an effect, and sentences about events
-    that do not fit.
-    """
-
-    unfit: list[str]
-    effective: int
-    refused: list[str]
+    unfit: list[str]  # files of the event queue that could not be applied
+    effective: int  # number of events with an effect
+    refused: list[str]  # sentences about events that do not fit
 
 
 def replay(path: str, folder: str, replayable: list[Replayable], *, unsent: bool = False) -> Replayed:

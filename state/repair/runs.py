@@ -14,20 +14,17 @@ NODES_FAILED = 2  # $DAG_STATUS
 
 
 class ScriptRun(NamedTuple):
-    """One script's run: Unix time (s), DAGMan's id, phase (``dagman``: it began), node, job, and what the phase adds.
+    """One script's run, or the start of a DAGMan."""
 
-    ``status`` is an exit status, or -signal of a script that was killed; 1 if only its failure is known. Of FINAL it is
-    $DAG_STATUS, and ``ret`` is UNENDED if it never ended. ``late`` says that the script began while FINAL ran.
-    """
-
-    at_s: int
+    at_s: int  # Unix time
     dag_id: str
-    phase: str
+    phase: str  # ``dagman``: DAGMan began
     node: str = ""
     job_id: str = ""
-    ret: int | None = None
+    ret: int | None = None  # of FINAL: UNENDED if it never ended
+    # Exit status, or -signal of a script that was killed; 1 if only its failure is known; of FINAL: $DAG_STATUS.
     status: int | None = None
-    late: bool = False
+    late: bool = False  # whether the script began while FINAL ran
 
 
 def runs_in(lines: Sequence[Line], began: Sequence[tuple[int, str]], values: Mapping[str, int]) -> list[ScriptRun]:
@@ -42,9 +39,8 @@ class _Reader:
         self._began, self._values = began, values
         self._dag_id = ""
         self._returned: dict[str, int] = {}
-        self._running: dict[
-            str, tuple[int, str, int | None]
-        ] = {}  # POST scripts: when they began, job, its exit status
+        # POST scripts: when they began, job, its exit status.
+        self._running: dict[str, tuple[int, str, int | None]] = {}
         self._ended: set[tuple[str, str]] = set()  # POST scripts, by node and job
         self._killed: set[tuple[str, str]] = set()  # of these, which DAGMan may run again
         self._final: ScriptRun | None = None  # without its $DAG_STATUS yet

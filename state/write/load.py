@@ -28,10 +28,14 @@ def load(db: "sqlite3.Connection", event: "Event") -> "Known":
         known["new_dagman"] = not database.processed(db, event["dag_id"], "", "dagman")
     if event["phase"] == "pre" or event["phase"] == "post" or event["phase"] == "hold":
         _load_node(db, event, known)
-    elif event["phase"] == "control" or event["phase"] == "final":
+    elif event["phase"] == "control":
         from faser_align.state.write import load_campaign
 
-        load_campaign.load(db, event, known)
+        load_campaign.control(db, event, known)
+    elif event["phase"] == "final":
+        from faser_align.state.write import load_campaign
+
+        load_campaign.final(db, event, known)
     return known  # fsm.reduce refuses other phases
 
 

@@ -14,15 +14,8 @@ if TYPE_CHECKING:
 _EARLY_END = ("id", "event", "stage", "iteration", "attempt", "facts")
 
 
-def load(db: sqlite3.Connection, event: "Control | Final", known: "Known") -> None:
-    """Add to ``known`` what FINAL or an event of the command line depends on."""
-    if event["phase"] == "final":
-        _final(db, event, known)
-    else:
-        _control(db, event, known)
-
-
-def _final(db: sqlite3.Connection, event: "Final", known: "Known") -> None:
+def final(db: sqlite3.Connection, event: "Final", known: "Known") -> None:
+    """Add to ``known`` what FINAL depends on."""
     known["processed"] = processed(db, event["dag_id"], event["node"], "final")
     order = "ORDER BY stage, iteration, kind DESC, file"
     known["failed"] = [name for (name,) in db.execute(f"SELECT node FROM nodes WHERE state = 'failed' {order}")]
@@ -38,7 +31,8 @@ def _final(db: sqlite3.Connection, event: "Final", known: "Known") -> None:
         end["since"] = [name for (name,) in db.execute(sql, (end["id"],))]
 
 
-def _control(db: sqlite3.Connection, event: "Control", known: "Known") -> None:
+def control(db: sqlite3.Connection, event: "Control", known: "Known") -> None:
+    """Add to ``known`` what an event of the command line depends on."""
     name = event["event"]
     if name in table.NEW_DAGMAN:
         known["new_dagman"] = not processed(db, event["dag_id"], "", "dagman")

@@ -65,13 +65,12 @@ def _json_object(facts: "Facts") -> "tuple[str, list[object]]":
     marks: list[str] = []
     values: list[object] = []
     for key, value in facts.items():
-        plain = value is None or type(value) in (str, int, float)
-        marks.append("?, ?" if plain else "?, json(?)")
-        values += (key, value if plain else _json(value))
+        if value is None or type(value) in (str, int, float):
+            marks.append("?, ?")
+        else:
+            import json
+
+            marks.append("?, json(?)")
+            value = json.dumps(value)
+        values += (key, value)
     return ", ".join(marks), values
-
-
-def _json(value: object) -> str:
-    import json
-
-    return json.dumps(value)
