@@ -124,7 +124,7 @@ def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
     """
     dag = layout.newest_dag(folder)
     halt, dagman_out = dag + layout.ENDING_HALT, dag + layout.ENDING_DAGMAN_OUT
-    read_from = _size(dagman_out)
+    read_from = os.path.getsize(dagman_out) if os.path.exists(dagman_out) else 0
     running = [job for job in dagman_jobs(schedd, folder) if job.cluster == cluster]
     if not running:
         return Stopped(halted=False, gone=True)
@@ -260,12 +260,6 @@ def _log_says_halted(dagman_out: str, read_from: int) -> bool:
         file.seek(read_from)
         return HALTED.encode() in file.read()
     return False
-
-
-def _size(path: str) -> int:
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.getsize(path)
-    return 0
 
 
 _stdout = threading.Lock()  # of two threads at once, one would restore the other's sink

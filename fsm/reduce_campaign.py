@@ -166,10 +166,6 @@ def _notify_retried(reaction: "Reaction", event: "Control") -> None:
     _note(reaction, event, {"target": event["target"], "messages": reaction.known["unsent"]})
 
 
-def _stop_asked(reaction: "Reaction", event: "Control") -> None:
-    _note(reaction, event, {"after": event["after"]})
-
-
 def _stuck(reaction: "Reaction", event: "Control") -> None:
     """Note that no script can advance the campaign, and notify the recipients, unless it has ended meanwhile."""
     if reaction.campaign["state"] not in table.ENDS:
@@ -202,7 +198,7 @@ _REQUESTS = {
     "extended": _extended,
     "changed": _changed,
     "notify_retried": _notify_retried,
-    "stop_asked": _stop_asked,
+    "stop_asked": lambda reaction, event: _note(reaction, event, {"after": event["after"]}),
     "stuck": _stuck,
     "solved": _solved,
 }

@@ -136,18 +136,9 @@ def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
         db.execute(f"PRAGMA application_id = {max(copy.transactions for copy in copies) + 1}")
     store = copies[0]
     idle = made_from == STORE and not (taken or restored or closed or store.migrated or spool.waiting(folder))
-    spooled = [one.spooled for one in events if one.spooled]
-    return Rebuilt(
-        copies,
-        "" if idle else path,
-        made_from,
-        taken,
-        tuple(name for name in spooled if name not in unfit),
-        tuple(unfit),
-        closed,
-        left_out,
-        tuple(refused),
-    )
+    spooled = tuple(one.spooled for one in events if one.spooled and one.spooled not in unfit)
+    path = "" if idle else path
+    return Rebuilt(copies, path, made_from, taken, spooled, tuple(unfit), closed, left_out, tuple(refused))
 
 
 def _from_copies(
