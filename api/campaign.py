@@ -9,8 +9,9 @@ from faser_align.alignment.quality.figure_data import FigureData, read_figures
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.fsm import table
-from faser_align.fsm.errors import UserError
+from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.fsm.metrics import Metrics, Quality
+from faser_align.operations import dagman, lifecycle, limits, waiting
 from faser_align.pages.figures.plot import Plot
 from faser_align.state import facts, queries, registry
 
@@ -71,7 +72,6 @@ def submit(
 
 
 def _submit(request: Any, *, check: bool) -> "Campaign":
-    from faser_align.fsm.errors import CampaignError
     from faser_align.operations import checks, submission
 
     planned = submission.prepare(request)
@@ -233,14 +233,10 @@ class Campaign:
             UserError: it does not run.
             CampaignError: HTCondor refuses, or no end was published.
         """
-        from faser_align.operations import lifecycle
-
         return lifecycle.stop(self.folder).state
 
     def stop_after_iteration(self, *, wanted: bool = True) -> None:
         """Request that the campaign stops after the current iteration, or withdraw the request."""
-        from faser_align.operations import lifecycle
-
         lifecycle.stop_after(self.folder, "iteration" if wanted else "never")
 
     def resume(self) -> int:
@@ -250,8 +246,6 @@ class Campaign:
             UserError: there is nothing to resume, or its DAGMan is in the queue.
             CampaignError: HTCondor refuses.
         """
-        from faser_align.operations import lifecycle
-
         return lifecycle.resume(self.folder).cluster
 
     def extend(self, iterations: int) -> int:
@@ -271,8 +265,6 @@ class Campaign:
         Raises:
             UserError: a key cannot be changed or a value is not allowed; nothing is changed.
         """
-        from faser_align.operations import limits
-
         limits.change(self.folder, [f"{key}={json.dumps(value)}" for key, value in values.items()])
 
     def fork(
@@ -296,6 +288,4 @@ class Campaign:
 
     def wait(self, timeout_s: float | None = None) -> str | None:
         """Wait until the campaign has ended; return its end state, or None after a timeout or if no script can end it."""
-        from faser_align.operations import dagman, waiting
-
-        return waiting.wait(self.folder, timeout_s=timeout_s, stuck=dagman.look_again).end
+        return waiting.wait(self.folder, timeout_s=timeout_s, stuck=lambda folder: dagman.look(folder).sentence).end

@@ -15,10 +15,12 @@ from faser_align.config.files import check_year
 from faser_align.config.load import absolute, load_config
 from faser_align.config.schema import Config
 from faser_align.config.stages import stages_of
+from faser_align.dag import queue
 from faser_align.dag.plan import campaign_name, check_place, check_programs, check_requirements, check_steps
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.fsm.plural import count
 from faser_align.operations import checks_places as places
+from faser_align.operations import dagman
 from faser_align.operations.checking import Check, CheckContext, Doubt, Failed
 from faser_align.operations.submission import check_targets
 from faser_align.system.read import text_of
@@ -240,9 +242,6 @@ def _queue(look: CheckContext) -> str:
     """Check that no campaign of the same name is in the queue, whatever its folder."""
     if not look.name:
         raise AbsentError("the campaign's name is unknown without -y, -r and -f")
-    from faser_align.dag import queue
-    from faser_align.operations import dagman
-
     answer = dagman.ask_pool(look.config.htcondor.pool, queue.of_all())
     if answer.problem:
         raise Doubt(f"cannot tell whether a campaign {look.name} is in the queue: {answer.problem}")

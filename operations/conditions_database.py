@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import faser_align
 from faser_align.campaign import layout
@@ -24,23 +24,15 @@ DESCRIPTION = "export.json"
 FORMAT = 1
 
 
-class Typed(NamedTuple):
-    """Options: the folder to write, a configuration, year, run range and tag, each possibly empty."""
-
-    output: Path
-    config: str
-    year: int
-    runs: str
-    tag: str
-    force: bool
-
-
-def export(constants: Path, typed: Typed) -> dict[str, Any]:
-    """Write the folder ``typed.output``: the text, database, POOL files, and ``export.json`` about them; return its content.
+def export(
+    constants: Path, output: Path, *, config: str, year: int, runs: str, tag: str, force: bool
+) -> dict[str, Any]:
+    """Write the folder ``output``: the text, database, POOL files, and ``export.json`` about them; return its content.
 
     Args:
         constants: file with the constants; if it is in a campaign, that one's Calypso, year and runs are used.
-        typed: the options.
+        output: the folder, which is renamed with ``force`` if it exists.
+        config, year, runs, tag: configuration, year, run range and tag, each possibly empty.
 
     Raises:
         UserError: no Calypso is configured, or the run range or year is missing or wrong, or the folder exists.
@@ -48,20 +40,20 @@ def export(constants: Path, typed: Typed) -> dict[str, Any]:
     """
     constants = constants.absolute()
     campaign = next((str(folder) for folder in constants.parents if (folder / layout.RECORD).is_file()), "")
-    record = _record(constants, campaign, typed)
-    runs = _runs(typed.runs, campaign)
-    output = typed.output.absolute()
-    if os.path.lexists(output) and not typed.force:
-        raise UserError(f"{typed.output} already exists; name another folder with -o, or rename it with --force")
-    new = output.with_name(f".{output.name}.{os.getpid()}.new")
+    record = _record(constants, campaign, config, year)
+    validity = _runs(runs, campaign)
+    place = output.absolute()
+    if os.path.lexists(place) and not force:
+        raise UserError(f"{output} already exists; name another folder with -o, or rename it with --force")
+    new = place.with_name(f".{place.name}.{os.getpid()}.new")
     try:
-        described = _fill(new, constants, record, typed.tag, runs, os.path.basename(campaign))
+        described = _fill(new, constants, record, tag, validity, os.path.basename(campaign))
         write_text(new / DESCRIPTION, json.dumps(described, indent=1) + "\n")
-        if os.path.lexists(output):
-            os.rename(output, f"{output}.old-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-        os.rename(new, output)
+        if os.path.lexists(place):
+            os.rename(place, f"{place}.old-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+        os.rename(new, place)
     except OSError as error:
-        raise UserError(f"{typed.output}: cannot write: {error.strerror}; name another folder with -o") from None
+        raise UserError(f"{output}: cannot write: {error.strerror}; name another folder with -o") from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return described
@@ -98,22 +90,22 @@ def _fill(new: Path, constants: Path, record: Manifest, tag: str, runs: list[int
     }
 
 
-def _record(constants: Path, campaign: str, typed: Typed) -> Manifest:
+def _record(constants: Path, campaign: str, path: str, given_year: int) -> Manifest:
     """Return the wrapper's input: the campaign's manifest, or a configuration with the given year."""
-    if campaign and not typed.config:
+    if campaign and not path:
         record = read_record(campaign)
         if record["config"].get("reconstruction", {}).get("backend") == "calypso":
             return record
         raise UserError(
             f"{record['name']} was not reconstructed with Calypso; name a configuration with the paths of Calypso with --config"
         )
-    config = load_config(typed.config or "faser-align.toml")
+    config = load_config(path or "faser-align.toml")
     if config.reconstruction.backend != "calypso":
         raise UserError(
             f'reconstruction.backend = "{config.reconstruction.backend}", but only Calypso\'s scripts write the database; '
             "name a configuration with the paths of Calypso with --config"
         )
-    year = typed.year or (read_record(campaign)["year"] if campaign else 0)
+    year = given_year or (read_record(campaign)["year"] if campaign else 0)
     if not year:
         raise UserError("--year is missing: geometry and tag depend on the year")
     needed: Any = {

@@ -115,20 +115,10 @@ def look(folder: str) -> DagmanStatus[Snapshot]:
             return DagmanStatus(seen)
     # Jobs were requested for one DAGMan; one that was resumed just now has recorded nothing yet.
     known = answer.jobs and seen["dag_id"].partition(".")[0] == str(answer.jobs[0].cluster)
-    found = _differences(folder, answer, asked_s) if known else queued.NOTHING
+    found = queued.look(folder, answer.jobs[0], answer.nodes, asked_s) if known else queued.NOTHING
     if not answer.problem:
         seen = snapshot.with_queue(seen, answer.waiting, found)
     return _judge(seen, record, answer, found)
-
-
-def _differences(folder: str, answer: queue.Queue, asked_s: float) -> queued.Found:
-    """Return the state of the campaign's nodes in the queue at ``asked_s``, if its DAGMan is there."""
-    return queued.look(folder, answer.jobs[0], answer.nodes, asked_s) if answer.jobs else queued.NOTHING
-
-
-def look_again(folder: str) -> str:
-    """Examine the campaign again, and return ``DagmanStatus.sentence``."""
-    return look(folder).sentence
 
 
 def look_at_all(rows: Sequence[Listed]) -> tuple[list[DagmanStatus[Listed]], list[str]]:
@@ -151,15 +141,14 @@ def look_at_all(rows: Sequence[Listed]) -> tuple[list[DagmanStatus[Listed]], lis
         for folder, record in records.items():
             if record["config"]["htcondor"]["pool"] == kind and _is_of(record, answer.schedd):
                 jobs = tuple(job for job in answer.jobs if job.folder == record["folder"])
-                own = answer._replace(jobs=jobs)
-                differences = _differences(folder, own, asked_s)
+                differences = queued.look(folder, jobs[0], answer.nodes, asked_s) if jobs else queued.NOTHING
                 row: Listed = {
                     **found[folder].seen,
                     "disconnected": list(differences.disconnected),
                     "vanished": list(differences.vanished),
                     "held": list(differences.held),
                 }
-                found[folder] = _judge(row, record, own, differences)
+                found[folder] = _judge(row, record, answer._replace(jobs=jobs), differences)
     return list(found.values()), problems
 
 

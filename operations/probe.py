@@ -148,11 +148,8 @@ def _ask(probe: Probe, wait_s: float) -> list[Check]:
     from faser_align.dag.submit import submit_dag
 
     started = time.monotonic()
-    try:
-        cluster = submit_dag(probe.schedd, probe.folder)
-        found = [Check(f"there: {entry['name']}", entry["result"], entry["text"]) for entry in _access_point(probe)]
-    except CampaignError as problem:
-        return [_failed(str(problem))]
+    cluster = submit_dag(probe.schedd, probe.folder)
+    found = [Check(f"there: {entry['name']}", entry["result"], entry["text"]) for entry in _access_point(probe)]
 
     def jobs() -> dict[str, probe_jobs.Progress]:
         return {kind: probe_jobs.progress(probe.folder, kind) for kind in PROBED}

@@ -11,7 +11,7 @@ from faser_align.campaign.next_steps import Step, held_steps, next_steps
 from faser_align.config.near import nearest
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import UserError
-from faser_align.notifiers.targets import DEFAULT_FILE, EVENTS, Target, load_targets
+from faser_align.notifiers.targets import DEFAULT_FILE, END_EVENTS, EVENTS, Target, load_targets
 from faser_align.state import database
 from faser_align.system.bounded import Worker
 
@@ -47,8 +47,6 @@ class Sent(NamedTuple):
 
 def events_of(word: str) -> list[str]:
     """Return the events for a word: itself, all of them, or every end. Raise UserError if it is unknown."""
-    from faser_align.notifiers.targets import END_EVENTS
-
     if word not in {*EVENTS, "all"}:
         near = nearest(word, EVENTS)
         advice = f"did you mean {near}?" if near else f"must be all, {', '.join(sorted(EVENTS))}"

@@ -22,6 +22,7 @@ from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.operations import dagman, recipes
 from faser_align.operations.command_lock import alone
 from faser_align.operations.forking import Parent
+from faser_align.state import registry
 from faser_align.system import atomic
 
 ITERATIONS_MAX = 99
@@ -211,7 +212,6 @@ def carry_out(planned: Plan, schedd: Any) -> int:
     If HTCondor refuses, the campaign is removed, so that the same command can be repeated.
     """
     from faser_align.dag.submit import submit_dag
-    from faser_align.state import registry
     from faser_align.state.create import create_store, record_submitted
 
     with contextlib.ExitStack() as held:
@@ -245,8 +245,6 @@ def doubt(planned: Plan) -> str:
 
 def namesake(planned: Plan) -> str:
     """Return a warning if another campaign has the same name, which is then ambiguous; else empty."""
-    from faser_align.state import registry
-
     name = planned.record["name"]
     others = [one.folder for one in registry.entries() if one.name == name and one.folder != planned.folder]
     if not others:

@@ -12,15 +12,8 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> None:
     Raises:
         CampaignError: the page was not written.
     """
-    ended = bounded.call("faser_align.pages.bounded", "write", campaign, folder, written_utc, wait_s=PUBLISH_S_MAX)
+    ended = bounded.call("faser_align.pages.publish", "publish", campaign, folder, written_utc, wait_s=PUBLISH_S_MAX)
     if ended.late:
         raise CampaignError(f"the page was not written within {PUBLISH_S_MAX:.0f} s")
     if ended.problem:
         raise CampaignError(ended.problem)
-
-
-def write(campaign: str, folder: str, written_utc: str) -> None:
-    """Publish a page; runs in the child process."""
-    from faser_align.pages import publish as pages  # imports much that the waiting process does not need
-
-    pages.publish(campaign, folder, written_utc=written_utc)

@@ -7,7 +7,7 @@ scripts or styles several times larger than the page.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -63,14 +63,21 @@ def line_chart(
     values = [value for s in shown for value in s.values if value is not None]
     if not values:
         return Markup("<p class='none'>{}: no numbers yet.</p>").format(title)
-    axis = _Axis([*values, *([] if limit is None else [limit])], log)
-    parts = [_grid(axis, unit), _names(places)]
+    spanned = values if limit is None else [*values, limit]
+    ticks = (_decades if log else _steps)(min(spanned), max(spanned))
+    scaled: Callable[[float], float] = math.log10 if log else float
+    low, high = (scaled(end([*ticks, *spanned])) for end in (min, max))
+
+    def y(value: float) -> float:
+        return (1 - (scaled(value) - low) / ((high - low) or 1.0)) * HEIGHT
+
+    parts = [_grid(ticks, y, unit), _names(places)]
     parts += [
-        _line(s, number % COLOURS, places, axis, unit, groups, WIDER * (len(shown) - 1 - number))
+        _line(s, number % COLOURS, places, y, unit, groups, WIDER * (len(shown) - 1 - number))
         for number, s in enumerate(shown)
     ]
     if limit is not None:
-        parts.append(_limit(axis, limit, unit, shown))
+        parts.append(_limit(y, limit, unit, shown))
     drawn = Markup(
         "<svg class='chart' style='height:{h:g}px;padding:{top:g}px {right:g}px {bottom:g}px {left:g}px' role='img' "
         "aria-label='{title}'><title>{title}</title>{parts}</svg>"
@@ -79,30 +86,11 @@ def line_chart(
         top=TOP,
         right=RIGHT,
         bottom=BOTTOM,
-        left=12 + SIGN_PX * max(len(f"{tick:,g}") for tick in axis.ticks),
+        left=12 + SIGN_PX * max(len(f"{tick:,g}") for tick in ticks),
         title=title,
         parts=Markup("").join(parts),
     )
     return drawn if [s.name for s in shown] == [title] else drawn + _legend(shown)
-
-
-class _Axis:
-    """The y axis: its ticks, and the mapping from values to heights."""
-
-    def __init__(self, values: Sequence[float], log: bool) -> None:
-        self._log = log
-        low, high = min(values), max(values)
-        self.ticks = _decades(low, high) if log else _steps(low, high)
-        ends = [*self.ticks, low, high]
-        self._low, self._high = self._scaled(min(ends)), self._scaled(max(ends))
-
-    def _scaled(self, value: float) -> float:
-        return math.log10(value) if self._log else value
-
-    def y(self, value: float) -> float:
-        """Return the y coordinate of a value."""
-        share = (self._scaled(value) - self._low) / ((self._high - self._low) or 1.0)
-        return (1 - share) * HEIGHT
 
 
 def _decades(low: float, high: float) -> list[float]:
@@ -134,11 +122,11 @@ def number(value: float) -> str:
     return f"{value:,.4g}" if 1e-3 <= abs(value) < 1e6 or value == 0 else f"{value:.2e}"
 
 
-def _grid(axis: _Axis, unit: str) -> Markup:
+def _grid(ticks: Sequence[float], y: Callable[[float], float], unit: str) -> Markup:
     lines = [
-        Markup("<line class='grid' x1='0' x2='100%' y1='{y:.1f}' y2='{y:.1f}'/>").format(y=axis.y(tick))
-        + Markup("<text class='tick' x='-6' y='{y:.1f}'>{text}</text>").format(y=axis.y(tick) + 4, text=f"{tick:,g}")
-        for tick in axis.ticks
+        Markup("<line class='grid' x1='0' x2='100%' y1='{y:.1f}' y2='{y:.1f}'/>").format(y=y(tick))
+        + Markup("<text class='tick' x='-6' y='{y:.1f}'>{text}</text>").format(y=y(tick) + 4, text=f"{tick:,g}")
+        for tick in ticks
     ]
     named = Markup("<text class='tick' x='-6' y='-14'>{unit}</text>").format(unit=unit)
     return Markup("").join(lines) + (named if unit else "")
@@ -156,29 +144,31 @@ def _names(places: Sequence[str]) -> Markup:
     ) + Markup("<text class='place' x='50%' y='{y:g}'>iteration</text>").format(y=HEIGHT + 34)
 
 
-def _limit(axis: _Axis, limit: float, unit: str, series: Sequence[Series]) -> Markup:
+def _limit(y: Callable[[float], float], limit: float, unit: str, series: Sequence[Series]) -> Markup:
     """Draw a dashed line with its name, on the side farther from the curves."""
-    y = axis.y(limit)
+    at = y(limit)
     words = f"limit {number(limit)} {unit}".strip()
-    curves = [[axis.y(value) for value in s.values if value is not None] for s in series]
-    first, last = (min(abs(curve[end] - y) for curve in curves if curve) for end in (0, -1))
+    curves = [[y(value) for value in s.values if value is not None] for s in series]
+    first, last = (min(abs(curve[end] - at) for curve in curves if curve) for end in (0, -1))
     return Markup(
         "<g class='limit'><title>{words}</title><line x1='0' x2='100%' y1='{y:.1f}' y2='{y:.1f}'/>"
         "<text class='{side}' x='{x}' y='{above:.1f}'>{words}</text></g>"
-    ).format(words=words, y=y, above=y - 5, side="first" if first > last else "last", x="4" if first > last else "100%")
+    ).format(
+        words=words, y=at, above=at - 5, side="first" if first > last else "last", x="4" if first > last else "100%"
+    )
 
 
 def _line(
     series: Series,
     colour: int,
     places: Sequence[str],
-    axis: _Axis,
+    y: Callable[[float], float],
     unit: str,
     groups: Sequence[object],
     wider: float,
 ) -> Markup:
     """Draw a line, ``wider`` if others follow, so that an equal line does not hide it."""
-    points = [(_x(at, len(places)), axis.y(v), v, at) for at, v in enumerate(series.values) if v is not None]
+    points = [(_x(at, len(places)), y(v), v, at) for at, v in enumerate(series.values) if v is not None]
     # Polylines do not support per cent.
     pieces = [
         Markup("<line x1='{:.1f}%' y1='{:.1f}' x2='{:.1f}%' y2='{:.1f}'/>").format(*a[:2], *b[:2])
@@ -187,9 +177,9 @@ def _line(
     ]
     dots = [
         Markup("<circle cx='{x:.1f}%' cy='{y:.1f}' r='3.5' data-value='{v!r}'><title>{words}</title></circle>").format(
-            x=x, y=y, v=v, words=f"{series.name}, {places[at]}: {number(v)} {unit}".strip()
+            x=x, y=height, v=v, words=f"{series.name}, {places[at]}: {number(v)} {unit}".strip()
         )
-        for x, y, v, at in points
+        for x, height, v, at in points
     ]
     return Markup("<g class='series c{colour}'{style}>{drawn}</g>").format(
         colour=colour,

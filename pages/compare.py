@@ -81,8 +81,8 @@ class Curve(NamedTuple):
 
     Attributes:
         places: names of all iterations: the number, after that of the stage if a campaign has several.
-        own: by campaign the names of its iterations.
-        values: by campaign the values in these.
+        values: by campaign the values in its own iterations.
+        aligned: by campaign the value in each of ``places``, None where it has no such iteration.
     """
 
     key: str
@@ -90,19 +90,8 @@ class Curve(NamedTuple):
     unit: str
     log: bool
     places: list[str]
-    own: list[list[str]]
     values: list[list[float | None]]
-
-    @property
-    def aligned(self) -> list[list[float | None]]:
-        """By campaign the value in each of ``places``, None where it has no such iteration."""
-        found = [dict(zip(own, values, strict=True)) for own, values in zip(self.own, self.values, strict=True)]
-        return [[of.get(place) for place in self.places] for of in found]
-
-    @property
-    def rows(self) -> list[list[float | None]]:
-        """For each of ``places`` the value of each campaign."""
-        return [list(row) for row in zip(*self.aligned, strict=True)]
+    aligned: list[list[float | None]]
 
 
 CURVES = (
@@ -288,17 +277,14 @@ def _figures(comparison: Comparison, campaigns: Sequence[Facts]) -> dict[str, An
 
 def _curves(campaigns: Sequence[Facts]) -> list[Curve]:
     staged = any(c.staged for c in campaigns)
-
-    def name(at: tuple[int, int]) -> str:
-        return f"{at[0]}.{at[1]}" if staged else str(at[1])
-
-    own = [[(row["stage"], row["iteration"]) for row in c.judged] for c in campaigns]
-    places = [name(at) for at in sorted({at for of in own for at in of})]
-    named = [[name(at) for at in of] for of in own]
-    return [
-        Curve(*curve, places, named, [[row["metrics"].get(curve[0]) for row in c.judged] for c in campaigns])
-        for curve in CURVES
-    ]
+    places = sorted({(row["stage"], row["iteration"]) for c in campaigns for row in c.judged})
+    names = [f"{stage}.{iteration}" if staged else str(iteration) for stage, iteration in places]
+    curves = []
+    for curve in CURVES:
+        own = [{(row["stage"], row["iteration"]): row["metrics"].get(curve[0]) for row in c.judged} for c in campaigns]
+        aligned = [[of.get(place) for place in places] for of in own]
+        curves.append(Curve(*curve, names, [list(of.values()) for of in own], aligned))
+    return curves
 
 
 def _charts(comparison: Comparison, campaigns: Sequence[Facts]) -> list[tuple[str, Any]]:

@@ -78,21 +78,6 @@ class Node(NamedTuple):
         return sum(job.seconds(state) for job in self.jobs)
 
 
-class Spent(NamedTuple):
-    """How the jobs of one kind in one iteration spent their time (s, summed over jobs; start and end in wall time)."""
-
-    stage: int
-    iteration: int
-    kind: str
-    begin_s: float
-    end_s: float
-    jobs: int
-    waiting_s: float
-    running_s: float
-    failed_s: float
-    held_s: float
-
-
 def read(folder: str, outcomes: Mapping[tuple[str, str], str], now_s: float | None) -> list[Node]:
     """Return the submitted nodes of the campaign in ``folder`` in order of submission; empty without a log.
 
@@ -116,24 +101,6 @@ def read(folder: str, outcomes: Mapping[tuple[str, str], str], now_s: float | No
         until_s = last_s if now_s is None else max(now_s, last_s)
         nodes.append(Node(name, kind, stage, iteration, file, list(_jobs(jobs, outcomes, until_s))))
     return nodes
-
-
-def spent(nodes: Iterable[Node]) -> list[Spent]:
-    """Return times by iteration and kind of job, in order of their start."""
-    sums: dict[tuple[int, int, str], list[Node]] = {}
-    for node in nodes:
-        sums.setdefault((node.stage, node.iteration, node.kind), []).append(node)
-    rows = [
-        Spent(
-            *key,
-            min(node.begin_s for node in of),
-            max(node.end_s for node in of),
-            sum(len(node.jobs) for node in of),
-            *(sum(node.seconds(state) for node in of) for state in ("waiting", "running", "failed", "held")),
-        )
-        for key, of in sums.items()
-    ]
-    return sorted(rows, key=lambda row: row.begin_s)
 
 
 def duration(seconds: float) -> str:

@@ -66,8 +66,8 @@ def _head(path: str) -> bytes:
         return b""
 
 
-def publish(campaign: str, folder: str, *, written_utc: str) -> str:
-    """Write a campaign's page into the folder of published pages, and update the index; return the page's path.
+def publish(campaign: str, folder: str, written_utc: str) -> None:
+    """Write a campaign's page into the folder of published pages, and update the index.
 
     Each file is replaced atomically. The index entry of a campaign is in a file beside its page, so that several
     accounts can publish to one folder. Pages of other campaigns and foreign files stay.
@@ -88,7 +88,6 @@ def publish(campaign: str, folder: str, *, written_utc: str) -> str:
         write_text(os.path.join(folder, INDEX), index(entries(folder), written_utc=written_utc))
     except OSError as problem:
         raise CampaignError(f"report.publish = {folder} cannot be written: {problem.strerror}") from None
-    return path
 
 
 def in_the_way(folder: str) -> str:

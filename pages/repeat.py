@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.data import by_run
@@ -21,22 +21,8 @@ OWN = {
 }
 
 
-class Recipe(NamedTuple):
-    """The command, the configuration, and the file names for it and for the constants."""
-
-    command: str
-    configuration: str
-    configuration_name: str = CONFIGURATION
-    constants_name: str = CONSTANTS
-
-
-def recipe(record: Manifest) -> Recipe:
-    """Return how to repeat the campaign of the manifest ``record``."""
-    return Recipe(_command(record), configuration(record["config"]))
-
-
-def _command(record: Manifest) -> str:
-    """Return the command that submits the campaign again."""
+def command(record: Manifest) -> str:
+    """Return the command that submits the campaign of a manifest again."""
     words = ["faser-align", "submit", "-y", str(record["year"])]
     for run, files in by_run(record["run"], layout.requested_files(record)).items():
         words += ["-r", run, "-f", format_files(files)]

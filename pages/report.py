@@ -1,7 +1,7 @@
 """Write the report of a campaign as one HTML file that loads nothing from elsewhere."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -14,12 +14,12 @@ from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
 from faser_align.fsm.table import NODE_STATES
-from faser_align.pages import convergence, nodetimes, quantities, timeline
+from faser_align.pages import convergence, quantities, repeat, timeline
 from faser_align.pages.collect import Facts
 from faser_align.pages.figures import catalogue, page, style
 from faser_align.pages.figures.source import Reference, error_of, source
+from faser_align.pages.nodetimes import Node
 from faser_align.pages.numbers import signed
-from faser_align.pages.repeat import recipe
 from faser_align.pages.templating import rendered
 from faser_align.reference import meanings
 from faser_align.state.facts import error_of_correction
@@ -57,7 +57,7 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
             for row in judged
             for dof, of in row["metrics"].get("corrections", {}).items()
         ],
-        spent=_times(facts),
+        spent=_times(facts.nodes),
         panels=timeline.panels(facts.nodes, staged=facts.staged),
         unusual=timeline.unusual(facts.nodes, UNUSUAL_MAX),
         slowest=timeline.SLOWEST,
@@ -65,7 +65,7 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
         node_name=timeline.node_name,
         moved=_moved(facts),
         configuration=json.dumps(facts.record["config"], indent=1),
-        repeat=None if "imported" in facts.record else recipe(facts.record),
+        repeat=repeat,
         ends=_ends(facts),
         compared=reference is not None,
         error_of=lambda change: error_of(change, facts.errors),
@@ -165,21 +165,26 @@ def _ends(facts: Facts) -> Callable[[Change], str]:
     return ends
 
 
-def _times(facts: Facts) -> list[dict[str, Any]]:
-    """Return the times by iteration and kind of job, each with a bar: (kind, start, length) in per cent."""
-    times = nodetimes.spent(facts.nodes)
-    if not times:
-        return []
-    begin = min(spent.begin_s for spent in times)
-    whole = max(spent.end_s for spent in times) - begin or 1.0
-    return [{**spent._asdict(), "bar": list(_bar(spent, begin, whole))} for spent in times]
+def _times(nodes: Sequence[Node]) -> list[dict[str, Any]]:
+    """Return the jobs' times (s) by iteration and kind, in order of their start, each with a bar."""
+    groups: dict[tuple[int, int, str], list[Node]] = {}
+    for node in nodes:
+        groups.setdefault((node.stage, node.iteration, node.kind), []).append(node)
+    begin = min((node.begin_s for node in nodes), default=0.0)
+    whole = max((node.end_s for node in nodes), default=0.0) - begin or 1.0
+    rows = []
+    for (stage, iteration, kind), of in groups.items():
+        parts = {state: sum(node.seconds(state) for node in of) for state in ("waiting", "held", "failed", "running")}
+        first, last = min(node.begin_s for node in of), max(node.end_s for node in of)
+        left, width = 100 * (first - begin) / whole, max(0.4, 100 * (last - first) / whole)
+        row = {"stage": stage, "iteration": iteration, "kind": kind, "jobs": sum(len(node.jobs) for node in of)}
+        row |= {"begin_s": first, "end_s": last, **{f"{state}_s": seconds for state, seconds in parts.items()}}
+        rows.append(row | {"bar": list(_bar(parts, left, width))})
+    return sorted(rows, key=lambda row: row["begin_s"])
 
 
-def _bar(spent: nodetimes.Spent, begin_s: float, whole_s: float) -> Iterator[tuple[str, float, float]]:
-    """Yield how the jobs' time divides, scaled to their wall time."""
-    parts = {"waiting": spent.waiting_s, "held": spent.held_s, "failed": spent.failed_s, "running": spent.running_s}
-    left = 100 * (spent.begin_s - begin_s) / whole_s
-    width = max(0.4, 100 * (spent.end_s - spent.begin_s) / whole_s)
+def _bar(parts: Mapping[str, float], left: float, width: float) -> Iterator[tuple[str, float, float]]:
+    """Yield how the jobs' time divides, scaled to their wall time: state, start and length in per cent."""
     together = sum(parts.values())
     if not together:  # HTCondor's log has whole seconds
         yield "running", left, width

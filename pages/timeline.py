@@ -49,15 +49,15 @@ def panels(nodes: Sequence[Node], *, staged: bool) -> list[Panel]:
         groups.setdefault((node.stage, node.iteration), []).append(node)
     most = min(DRAWN_MAX, max(UNUSUAL_MAX, NODES_MAX // (len(groups) or 1)))
     scale_s = max((_length_s(group) for group in groups.values()), default=0.0) or 1.0
-    drawn = {key: _chosen(group, most) for key, group in groups.items()}
-    lines = {key: list(_lines(group, drawn[key])) for key, group in groups.items()}
+    others = {key: _others(group, most) for key, group in groups.items()}
+    lines = {key: list(_lines(group, others[key])) for key, group in groups.items()}
     labels = [len(line.label) for of in lines.values() if len(of) <= LABELLED_MAX for line in of]
     left_px = 8 + SIGN_PX * max(labels, default=0)
     return [
         Panel(
             _name(*key, staged),
-            _words(group, drawn[key]),
-            len(group) - len(drawn[key]),
+            _words(group, others[key]),
+            len(others[key]),
             _picture(f"{_name(*key, staged)}: {_sentence(group)}", lines[key], scale_s, left_px),
         )
         for key, group in groups.items()
@@ -76,21 +76,14 @@ def node_name(node: Node) -> str:
     return {"reco": f"file {raw_name(node.file)}", "mille": "Millepede"}.get(node.kind, "comparison")
 
 
-def _chosen(group: Sequence[Node], most: int) -> list[Node]:
-    """Return the nodes of an iteration to draw, in order of submission, Millepede's last."""
-    drawn = list(group)
-    if len(group) > most:
-        files = [node for node in group if node.kind == "reco"]
-        drawn = [node for node in group if node.kind != "reco"]
-        drawn += sorted(files, key=lambda node: -node.length_s)[:SLOWEST]
-        names = {node.name for node in drawn}
-        drawn += unusual([node for node in files if node.name not in names], UNUSUAL_MAX - len(drawn))
-    return sorted(drawn, key=lambda node: (node.kind != "reco", node.begin_s, node.name))
-
-
-def _others(group: Sequence[Node], drawn: Sequence[Node]) -> list[Node]:
-    names = {node.name for node in drawn}
-    return [node for node in group if node.name not in names]
+def _others(group: Sequence[Node], most: int) -> list[Node]:
+    """Return the nodes of an iteration that are not drawn, in order of submission."""
+    if len(group) <= most:
+        return []
+    files = sorted((node for node in group if node.kind == "reco"), key=lambda node: -node.length_s)
+    room = UNUSUAL_MAX - (len(group) - len(files)) - SLOWEST
+    drawn = {node.name for node in (*files[:SLOWEST], *unusual(files[SLOWEST:], room))}
+    return [node for node in group if node.kind == "reco" and node.name not in drawn]
 
 
 def _length_s(group: Sequence[Node]) -> float:
@@ -103,12 +96,12 @@ def _name(stage: int, iteration: int, staged: bool) -> str:
     return f"Iteration {stage}.{iteration}" if staged else f"Iteration {iteration}"
 
 
-def _words(group: Sequence[Node], drawn: Sequence[Node]) -> str:
+def _words(group: Sequence[Node], left: Sequence[Node]) -> str:
     """Describe an iteration: when it ran, its nodes, and those not drawn."""
     began = datetime.fromtimestamp(min(node.begin_s for node in group), UTC)
     words = f"Began {began:%Y-%m-%d %H:%M:%S} UTC. {_sentence(group)}"
-    left = _others(group, drawn)
-    return f"{words} {len(drawn)} are drawn; of the other {len(left):,}, {_counts(left)}." if left else words
+    drawn = len(group) - len(left)
+    return f"{words} {drawn} are drawn; of the other {len(left):,}, {_counts(left)}." if left else words
 
 
 def _sentence(group: Sequence[Node]) -> str:
@@ -129,12 +122,13 @@ def _counts(group: Sequence[Node]) -> str:
     return ", ".join(f"{count:,} {words}" for count, words in counts if count) or "none failed, held or retried"
 
 
-def _lines(group: Sequence[Node], drawn: Sequence[Node]) -> Iterator[_Line]:
-    """Yield the mean of the nodes that are not drawn, if any, then the drawn nodes."""
-    begin_s = min(node.begin_s for node in group)
-    if left := _others(group, drawn):
+def _lines(group: Sequence[Node], left: Sequence[Node]) -> Iterator[_Line]:
+    """Yield the mean of the nodes that are not drawn, if any, then the drawn nodes in order of submission, Millepede's last."""
+    begin_s, hidden = min(node.begin_s for node in group), {node.name for node in left}
+    if left:
         yield _mean(left, begin_s)
-    for node in drawn:
+    drawn = (node for node in group if node.name not in hidden)
+    for node in sorted(drawn, key=lambda node: (node.kind != "reco", node.begin_s, node.name)):
         spans = [
             (_kind(attempt, state, job.failed), begin - begin_s, end - begin, _hover(node, attempt, state, begin, end))
             for attempt, job in enumerate(node.jobs, start=1)

@@ -1,7 +1,9 @@
 """Define commands for constants: ``constants show``, ``diff``, ``add``, ``correction``, ``export``."""
 
+import math
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +14,7 @@ from faser_align.cli.arguments import Force, Json, Plain
 from faser_align.fsm.errors import UserError
 from faser_align.state import registry
 from faser_align.system import formatting
+from faser_align.system.atomic import write_text
 
 if TYPE_CHECKING:
     from faser_align.alignment.parameters.constants import Six
@@ -106,8 +109,6 @@ def correction(
 
     Example: faser-align constants correction millepede.res -o correction.txt
     """
-    import math
-
     from faser_align.alignment.parameters.constants import correction_from_parameters, write_constants
     from faser_align.alignment.parameters.labels import PARAMETERS, describe_all
     from faser_align.alignment.pede.results import read_result
@@ -160,15 +161,15 @@ def export(
     if sqlite:
         from faser_align.operations import conditions_database
 
-        typed = conditions_database.Typed(output, config, year, runs, tag, force)
-        found = conditions_database.export(_file_of(constants), typed)
+        found = conditions_database.export(
+            _file_of(constants), output, config=config, year=year, runs=runs, tag=tag, force=force
+        )
         console.say(
             f"{output} written: {found['database']}, runs {found['runs'][0]}-{found['runs'][1]}, tag {found['tag']}"
         )
         return
     from faser_align.alignment.parameters.constants import export_constants, read_constants
     from faser_align.operations import known_errors, outputs
-    from faser_align.system.atomic import write_text
 
     path = _file_of(constants)
     known = known_errors.errors_of(path) if errors else {}
@@ -215,8 +216,6 @@ def _show(
     constants: Mapping[str, "Six"], errors: "Errors", *, plain: bool, as_json: bool, with_errors: bool, in_sigma: bool
 ) -> None:
     """Write constants with errors (um, urad), or in units of them; as JSON in mm and rad, with both if requested."""
-    from functools import partial
-
     from faser_align.alignment.parameters.constants import DOFS
 
     if in_sigma and not errors:

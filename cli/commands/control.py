@@ -1,5 +1,6 @@
 """Define commands that act on a submitted campaign: ``stop``, ``resume``, ``extend``, ``set``; and ``notify``."""
 
+import shlex
 import sys
 from typing import Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 
 from faser_align.cli import console
 from faser_align.cli.arguments import Campaign, DryRun, one_of
+from faser_align.fsm import table
 from faser_align.fsm.errors import UserError
 from faser_align.state import registry
 from faser_align.system.program import hint
@@ -31,7 +33,6 @@ def stop(
 
     Example: faser-align stop Y2023_R011705_F400-450 --after iteration
     """
-    from faser_align.fsm import table
     from faser_align.operations import lifecycle
 
     folder = registry.find(campaign)
@@ -69,8 +70,6 @@ def _show_request(request: Any) -> None:
 
 def _show_submitted(name: str, cluster: int, warnings: tuple[str, ...]) -> None:
     """Show that a campaign continues."""
-    import shlex
-
     for warning in warnings:
         console.warn(warning)
     console.say(f"{name} continues as job {cluster}.0; finished nodes do not run again")

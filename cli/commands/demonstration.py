@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shlex
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,8 +186,6 @@ def _new_place(folder: Path) -> Place:
 
 def _pede(program: str) -> str:
     """Return the program's path if it runs and is pede."""
-    import shutil
-
     from faser_align.alignment.pede.runner import probe
 
     found = shutil.which(program)

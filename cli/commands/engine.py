@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from faser_align.campaign import layout
 from faser_align.cli import console
 from faser_align.cli.arguments import Force, Json, one_of
 from faser_align.fsm.errors import CampaignError, UserError
@@ -166,7 +167,6 @@ def _show_solution(folder: str, stage: int, iteration: int, metrics: "Metrics", 
         console.show_json(metrics)
         return
     from faser_align.alignment.quality.notes import solver_end
-    from faser_align.campaign import layout
     from faser_align.cli.show import figures
 
     console.say(f"{os.path.basename(folder)}: {solver_end(metrics['solver'])}")

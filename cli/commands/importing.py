@@ -1,6 +1,7 @@
 """Define the command ``import`` for configurations and campaigns of faser-alignment-script."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -139,8 +140,6 @@ def _joined(keys: list[str]) -> str:
 
 
 def _campaign(source: str, output: str, *, as_json: bool) -> None:
-    import shlex
-
     from faser_align.predecessor.campaign import import_campaign
 
     found = import_campaign(source, output)

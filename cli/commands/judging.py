@@ -128,7 +128,7 @@ def _blocks(compared: "Comparison") -> list[Block]:
     for curve in compared.curves:
         title = f"{curve.title}, in {curve.unit}" if curve.unit else curve.title
         form = {"chi2_per_ndf": formatting.chi2, "effect_um": formatting.shift}.get(curve.key, formatting.value)
-        values = [(at, *map(form, of)) for at, of in zip(curve.places, curve.rows, strict=True)]
+        values = [(at, *map(form, of)) for at, *of in zip(curve.places, *curve.aligned, strict=True)]
         if values:
             blocks += [Line(), Line(f"{title}, by iteration", "bold"), Grid((">iteration", *names), values)]
     if compared.differences:

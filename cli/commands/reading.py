@@ -212,7 +212,9 @@ def wait(
         if look.trouble and not look.stuck:
             console.warn(look.trouble)
         if not found.stuck:
-            found = waiting.wait(folder, timeout_s=timeout, interval_s=interval, stuck=dagman.look_again)
+            found = waiting.wait(
+                folder, timeout_s=timeout, interval_s=interval, stuck=lambda folder: dagman.look(folder).sentence
+            )
     except KeyboardInterrupt:
         typer.echo(_goes_on("wait", campaign), err=True)
         raise typer.Exit(130) from None  # 128 + SIGINT, as shells do
