@@ -24,7 +24,6 @@ from faser_align.cli.commands import (
     judging,
     pool,
     reading,
-    reco,
     setup,
     upkeep,
 )
@@ -53,7 +52,7 @@ GROUPS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "check": setup.check,
         "submit": setup.submit,
         "import": importing.import_,
-        "reco": reco.reco,
+        "reco": setup.reco,
     },
     "Follow and judge": {
         "list": reading.list_campaigns,
