@@ -61,8 +61,8 @@ def write(
     if missing:
         raise UserError(f"{found.record['name']} has no figure {missing[0]}; it has {', '.join(known) or 'none'}")
     chosen = [plot for plot in made if not only or plot.name in only]
-    if any(form != "csv" for form in forms):
-        style.require()
+    if any(form != "csv" for form in forms) and (why := style.missing()):
+        raise UserError(why)
     try:
         os.makedirs(output, exist_ok=True)
         for plot in chosen:

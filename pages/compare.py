@@ -3,10 +3,13 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
 from faser_align.alignment.parameters.constants import ZERO, Constants, Six
-from faser_align.alignment.parameters.differences import Change, changes, moved, movers
+from faser_align.alignment.parameters.differences import changes, moved, movers
 from faser_align.alignment.quality import describe
 from faser_align.alignment.quality.figure_data import FigureData
 from faser_align.campaign.data import by_run
@@ -22,7 +25,7 @@ from faser_align.pages.figures import page as drawing
 from faser_align.pages.figures.distributions import residuals_of
 from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.shapes import Measured
-from faser_align.pages.figures.source import differences, error_of, rms
+from faser_align.pages.figures.source import differences, error_of
 from faser_align.pages.templating import rendered
 from faser_align.system.formatting import chi2, number, shift
 
@@ -134,11 +137,14 @@ def compare(campaigns: Sequence[Facts]) -> Comparison:
     apart, largest = {}, {}
     for name, other in zip(names[1:], others, strict=True):
         if first.found is not None and other.found is not None:
-            errors = first.errors, other.errors
             changed = changes(first.found, other.found)
-            apart[name] = list(_apart(changed, errors))
+            error = partial(error_of, errors=(first.errors, other.errors))
+            apart[name] = [
+                Apart(*of[:4], of.largest.value, of.largest.key, of.sigma, of.largest.unit, of.error)
+                for of in moved(changed, error)
+            ]
             largest[name] = [
-                Mover(change.words, change.value, change.unit, error_of(change, *errors))
+                Mover(change.words, change.value, change.unit, error(change))
                 for rotations in (False, True)
                 for change in movers(changed, MOVERS_MAX, rotations=rotations)
             ]
@@ -182,10 +188,8 @@ def _names(campaigns: Sequence[Facts]) -> tuple[str, ...]:
 
 
 def _in_words(files: set[tuple[str, int]]) -> str:
-    runs: dict[str, list[int]] = {}
-    for run, file in sorted(files):
-        runs.setdefault(run, []).append(file)
-    return "; ".join(f"run {run} files {format_files(numbers)}" for run, numbers in runs.items()) or "none"
+    runs = groupby(sorted(files), key=itemgetter(0))
+    return "; ".join(f"run {run} files {format_files([file for _, file in of])}" for run, of in runs) or "none"
 
 
 def _summary(campaigns: Sequence[Facts]) -> list[tuple[str, tuple[str, ...]]]:
@@ -223,27 +227,6 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from _flat(f"{prefix}[{at}]", inner)
     else:
         yield prefix, json.dumps(value)
-
-
-def _apart(differences: list[Change], errors: tuple[Constants, Constants]) -> Iterator[Apart]:
-    """Yield a row for each degree of freedom of layers and modules that differs."""
-    for part in moved(differences):
-        sigmas = [
-            one.value / error
-            for one in differences
-            if one.dof == part.dof and len(one.key) == len(part.largest.key) and (error := error_of(one, *errors))
-        ]
-        yield Apart(
-            part.kind,
-            part.dof,
-            part.elements,
-            part.rms,
-            part.largest.value,
-            part.largest.key,
-            rms(sigmas) if sigmas else None,
-            part.largest.unit,
-            error_of(part.largest, *errors),
-        )
 
 
 def render(campaigns: Sequence[Facts], *, written_utc: str) -> str:

@@ -119,11 +119,6 @@ def picture(shown: list[Quantity]) -> Markup:
     return Markup("<div class='detector' role='img' aria-label='{}'>{}</div>").format(title, drawn)
 
 
-def end(quantity: Quantity) -> str:
-    """Return the end of a quantity's scale with its unit."""
-    return f"{number(quantity.most)} {quantity.unit}".strip()
-
-
 def by_element(shown: list[Quantity]) -> list[tuple[str, list[Measured | tuple[None, None]]]]:
     """Return the layers and modules that have values in the last iteration, with all quantities and their errors."""
     keys = sorted({key for quantity in shown for key in quantity.last})

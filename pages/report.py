@@ -15,6 +15,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
 from faser_align.fsm.table import NODE_STATES
 from faser_align.pages import convergence, quantities, repeat, timeline
+from faser_align.pages.charts import number
 from faser_align.pages.collect import Facts
 from faser_align.pages.figures import catalogue, page, style
 from faser_align.pages.figures.source import Reference, error_of, source
@@ -68,7 +69,7 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
         repeat=repeat,
         ends=_ends(facts),
         compared=reference is not None,
-        error_of=lambda change: error_of(change, facts.errors),
+        error_of=lambda change: error_of(change, [facts.errors]),
         history=facts.history[-HISTORY_MAX:],
         history_left_out=max(0, len(facts.history) - HISTORY_MAX),
         listed_max=LISTED_MAX,
@@ -82,7 +83,7 @@ def _detector(facts: Facts, reference: Reference) -> dict[str, Any]:
         "picture": quantities.picture(shown),
         "pictures": Markup(json.dumps(quantities.for_script(facts, shown)).replace("</", "<\\/")),
         "quantities": shown,
-        "upper": quantities.end(shown[0]) if shown else "",
+        "upper": f"{number(shown[0].most)} {shown[0].unit}".strip() if shown else "",
         "modules": quantities.by_element(shown),
     }
 

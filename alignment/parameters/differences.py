@@ -1,7 +1,7 @@
 """Compare two sets of constants: changes by degree of freedom, and the largest ones. Pure."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from faser_align.alignment.parameters.constants import DOFS, Six, subtract_constants
@@ -45,6 +45,8 @@ class Moved(NamedTuple):
         elements: number of elements that changed.
         rms, mean: over these elements (um or urad).
         largest: the largest absolute change, with its sign.
+        error: that of the largest change, None if it is unknown.
+        sigma: rms of the changes over their errors, of elements that have one; None without any.
     """
 
     kind: str
@@ -53,6 +55,8 @@ class Moved(NamedTuple):
     rms: float
     mean: float
     largest: Change
+    error: float | None
+    sigma: float | None
 
 
 def element(key: str) -> str:
@@ -75,21 +79,27 @@ def changes(before: Mapping[str, Six], after: Mapping[str, Six]) -> list[Change]
     ]
 
 
-def moved(differences: list[Change]) -> list[Moved]:
-    """Summarise changes by degree of freedom, layers first, without degrees of freedom that did not change."""
+def moved(differences: list[Change], error_of: Callable[[Change], float | None] = lambda _: None) -> list[Moved]:
+    """Summarise changes by degree of freedom, layers first, without degrees of freedom that did not change.
+
+    ``error_of`` returns the statistical error of a change (um or urad), None if it is unknown.
+    """
     summary = []
-    of_dof: dict[tuple[int, str], list[Change]] = {}
-    for change in differences:
-        of_dof.setdefault((len(change.key), change.dof), []).append(change)
     for kind, length in (("layer", 2), ("module", 3)):
         for dof in DOFS:
-            those = of_dof.get((length, dof))
+            those = [change for change in differences if len(change.key) == length and change.dof == dof]
             if those:
                 values = [change.value for change in those]
-                rms = math.sqrt(sum(value**2 for value in values) / len(values))
+                sigmas = [change.value / error for change in those if (error := error_of(change))]
                 largest = max(those, key=lambda change: abs(change.value))
-                summary.append(Moved(kind, dof, len(those), rms, sum(values) / len(values), largest))
+                numbers = rms(values), sum(values) / len(values), largest, error_of(largest)
+                summary.append(Moved(kind, dof, len(those), *numbers, rms(sigmas) if sigmas else None))
     return summary
+
+
+def rms(values: Sequence[float]) -> float:
+    """Return the root mean square of values about zero."""
+    return math.sqrt(sum(value**2 for value in values) / len(values))
 
 
 def movers(differences: list[Change], count: int, *, rotations: bool) -> list[Change]:

@@ -1,7 +1,7 @@
 """Show differences of constants, for ``constants diff``."""
 
-import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from faser_align.alignment.parameters import differences
 from faser_align.alignment.parameters.constants import DOFS, Six
@@ -30,15 +30,10 @@ def show(
         console.say("no difference")
         return
     rows = []
-    for part in differences.moved(found):
-        where = part.largest
-        alike = [one for one in found if one.dof == part.dof and len(one.key) == len(where.key)]
-        sigmas = [one.value / error for one in alike if (error := _error(one, errors))]
-        rms = (
-            formatting.number(math.sqrt(sum(s**2 for s in sigmas) / len(sigmas)), ".1f") if sigmas else formatting.NONE
-        )
+    for part in differences.moved(found, partial(_error, errors=errors)):
+        where, rms = part.largest, formatting.number(part.sigma, ".1f")
         numbers = (part.elements, f"{part.rms:,.2f}", f"{round(part.mean, 2) + 0.0:+,.2f}", *[rms] * bool(errors))
-        shown = formatting.plus_minus(where.value, _error(where, errors), "+,.2f")
+        shown = formatting.plus_minus(where.value, part.error, "+,.2f")
         rows.append([f"{part.kind} {part.dof}", *numbers, shown, where.unit, differences.element(where.key)])
     sigma = [">rms\nsigma"] * bool(errors)
     console.table(["", ">changed", ">rms", ">mean", *sigma, ">largest", "unit", "where"], rows, plain=plain)

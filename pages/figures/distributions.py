@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from faser_align.alignment.histograms import Bins, Histogram
+from faser_align.alignment.parameters.differences import rms
 from faser_align.alignment.quality.figure_data import LEAST_HITS, FigureData, Files, centre_of
 from faser_align.pages.figures.plot import Plot, plot_of
 from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Histograms, Measured, Panel, bins_of
-from faser_align.pages.figures.source import Source, rms
+from faser_align.pages.figures.source import Source
 from faser_align.pages.numbers import significant
 from faser_align.system.formatting import rounded
 

@@ -7,14 +7,14 @@ import math
 from collections.abc import Mapping
 
 from faser_align.alignment.parameters.constants import DOFS, Constants
-from faser_align.alignment.parameters.differences import element
+from faser_align.alignment.parameters.differences import element, rms
 from faser_align.alignment.parameters.labels import KEYS, LAYERS, MODULES, constants_key
 from faser_align.alignment.quality.grades import module_means
 from faser_align.fsm.metrics import Half, Metrics
 from faser_align.fsm.plural import first_of
 from faser_align.pages.figures.plot import Plot, plot_of
 from faser_align.pages.figures.shapes import Arrows, Band, ByElement, Curve, Curves, Map, Maps, Measured
-from faser_align.pages.figures.source import Source, by_dof, differences, rms, unit
+from faser_align.pages.figures.source import Source, by_dof, differences, unit
 from faser_align.pages.numbers import signed, significant
 from faser_align.system.formatting import rounded
 

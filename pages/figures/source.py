@@ -143,15 +143,10 @@ def by_dof(constants: Mapping[str, tuple[float, ...]], errors: Constants) -> dic
     return {dof: found[dof] for dof in DOFS if dof in found}
 
 
-def error_of(change: Change, *errors: Constants) -> float | None:
-    """Return the error of a change (um, urad): these errors (mm, rad) in quadrature; None if none is known."""
+def error_of(change: Change, errors: Sequence[Constants]) -> float | None:
+    """Return the error of a change (um, urad): ``errors`` (mm, rad) in quadrature; None if none is known."""
     error = math.hypot(*(of.get(change.key, ZERO)[DOFS.index(change.dof)] for of in errors))
     return error * (URAD if change.rotation else UM) or None
-
-
-def rms(values: Sequence[float]) -> float:
-    """Return the root mean square of values about zero."""
-    return math.sqrt(sum(value**2 for value in values) / len(values))
 
 
 def unit(dof: str) -> str:

@@ -15,8 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from faser_align.fsm.errors import UserError
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -25,7 +23,7 @@ WIDTH, HEIGHT = 340.0, 240.0  # points
 POINTS = 72.0  # in an inch
 PNG_DPI = 200
 TEXT, SOFT, LINE, BACK = "#1b1f24", "#57606a", "#d0d7de", "#ffffff"
-GOOD, BAD = "#116329", "#b31d28"
+BAD = "#b31d28"
 COLOURS = ("#0550ae", "#b5420c", "#116329", "#7a3ea8", "#8a6100", "#0b6e72", "#a8195f")
 BEFORE, AFTER = "#818b98", COLOURS[0]
 VARIABLES = {
@@ -81,12 +79,6 @@ def missing() -> str:
     except Exception as broken:  # noqa: BLE001 -- an installation may be broken in any way
         return f"matplotlib cannot be used by {sys.executable}: {broken}"
     return ""
-
-
-def require() -> None:
-    """Raise UserError if figures cannot be drawn."""
-    if why := missing():
-        raise UserError(why)
 
 
 # Ends and middle of ColorBrewer's RdBu, whose ends differ for people who see no red or no green.
