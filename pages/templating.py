@@ -8,10 +8,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import faser_align.templates
 from faser_align.alignment.quality.notes import solver_end
-from faser_align.fsm import table
 from faser_align.pages import nodetimes
 from faser_align.pages.numbers import beside, measured, signed, significant
-from faser_align.system.formatting import shift, symbols
+from faser_align.system.formatting import kind, shift, symbols
 
 TEMPLATES = Path(faser_align.templates.__file__).parent
 
@@ -31,8 +30,8 @@ def environment() -> Environment:
         "duration": nodetimes.duration,
         "moment": lambda utc: f"{utc[:10]} {utc[11:19]} UTC" if utc else "–",
         "words": lambda name: name.replace("_", " "),
-        "kind": _kind,
-        "sign": lambda name: _SIGNS[_kind(name)],  # for readers who do not see its colour
+        "kind": kind,  # a class of the style sheet
+        "sign": lambda name: _SIGNS[kind(name)],  # for readers who do not see its colour
         "symbols": lambda text: signed(symbols(text)),
         "measured": measured,
         "significant": significant,
@@ -49,15 +48,6 @@ def rendered(template: str, **values: Any) -> str:
 
 
 _SIGNS = {"good": "✓", "doubt": "!", "bad": "✗", "going": "▸"}  # those of terminals
-
-
-def _kind(name: str) -> str:
-    """Return the class of a campaign's state, or of a grade, which gives it its colour: good, doubt, bad or going."""
-    if name in ("converged", "reconstructed", "good"):
-        return "good"
-    if name in ("failed", "rejected", "diverged", "starved", "bad"):
-        return "bad"
-    return "doubt" if name in (*table.ENDS, "look") else "going"
 
 
 def _number(value: object, form: str = ".4g") -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from faser_align.fsm import plural
+from faser_align.fsm import plural, table
 
 count, in_percent = plural.count, plural.in_percent
 
@@ -35,6 +35,15 @@ def busy(counts: Mapping[str, int], *, ended: bool = False) -> list[str]:
         named["running"] = "interrupted"
         counts = {**counts, "running": counts.get("running", 0) + counts.get("held", 0), "held": 0}
     return [f"{counts[state]:,} {text}" for state, text in named.items() if counts.get(state)]
+
+
+def kind(name: str) -> str:
+    """Return how good a campaign's state or a grade is, for its colour and symbol: good, doubt, bad, or going."""
+    if name in (*table.SUCCESSES, "good"):
+        return "good"
+    if name in ("failed", "rejected", "diverged", "starved", "bad", "unreadable"):
+        return "bad"
+    return "doubt" if name in (*table.ENDS, "look") else "going"
 
 
 def number(value: object, form: str = ".3g") -> str:

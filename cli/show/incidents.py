@@ -10,6 +10,7 @@ from typing import Any
 
 from faser_align.alignment.quality.notes import changed_by_hand
 from faser_align.campaign.layout import raw_name
+from faser_align.campaign.next_steps import Step
 from faser_align.cli.show import draw
 from faser_align.cli.show.draw import Block, Line
 from faser_align.fsm import table
@@ -110,11 +111,16 @@ def _and_others(items: Sequence[Row], noun: str) -> str:
 
 def release(seen: Row, indent: str = "") -> list[Block]:
     """Return the commands that let held jobs continue, one per line."""
-    return [
-        line
-        for step in seen.get("release", ())
-        for line in (Line(f"{indent}{step['words']}:"), Line(f"{indent}  {step['command']}", whole=True))
-    ]
+    return typed((Step(**step) for step in seen.get("release", ())), indent)
+
+
+def typed(steps: Iterable[Step], indent: str = "") -> list[Block]:
+    """Return commands to type, one per line, each below its words."""
+    shown: list[Block] = []
+    for step in steps:
+        shown.append(Line(f"{indent}{step.words}:" if step.command else f"{indent}{step.words}"))
+        shown += [Line(f"{indent}  {step.command}", whole=True)] if step.command else []
+    return shown
 
 
 def _vanished(seen: Row, program: str, most: int) -> list[Block]:
@@ -170,9 +176,8 @@ def _slow(seen: Row, most: int) -> list[Block]:
     if items and most:
         cluster, tools = seen["dag_id"].partition(".")[0], seen["to_pool"]
         chosen = f"-constraint 'DAGManJobId == {cluster} && FaserNode == \"{items[0]['node']}\"'"
-        typed = (("see where one runs", "condor_q -run"), ("restart it on another machine", "condor_vacate_job"))
-        for words, command in typed:
-            blocks += [Line(f"  {words}:"), Line(f"    {tools}{command} {chosen}", whole=True)]
+        look = Step("see where one runs", f"{tools}condor_q -run {chosen}")
+        blocks += typed((look, Step("restart it on another machine", f"{tools}condor_vacate_job {chosen}")), "  ")
     return blocks
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from faser_align.alignment.parameters.constants import read_constants
@@ -89,7 +89,7 @@ def _quality(seen: Row) -> list[Block]:
         return []
     blocks: list[Block] = [Line(found["sentence"])] if found["sentence"] else []
     for line in found["lines"]:
-        grade = Item(screens.GRADES[line["grade"]], line["grade"], f"{line['title']}: {line['text']}")
+        grade = Item(screens.mark(line["grade"]), line["grade"], f"{line['title']}: {line['text']}")
         blocks += [grade, Line(f"          {line['criterion']}")]
     return blocks
 
@@ -131,7 +131,9 @@ def _verdict(seen: Row) -> list[Block]:
     said = f"{stage}iteration {last['iteration']}: {last['verdict'].replace('_', ' ')}: {last['reason']}"
     found: list[Block] = [Line(said), *_criteria(last)]
     found += [Line(f"solver: {last['solver']}")] if last["solver"] else []
-    for row in _ends_of_stages(judged):
+    for row in {row["stage"]: row for row in judged}.values():  # the last iteration of each stage
+        if row["verdict"] == "go_on":
+            continue
         stage = f"stage {row['stage']} " if seen["stages"] > 1 else ""
         held = figures.held_fixed(row, f"{stage}{row['verdict'].replace('_', ' ')} in iteration {row['iteration']}")
         found += [Line(), *held] if held else []
@@ -168,12 +170,6 @@ def _validation(seen: Row) -> list[Block]:
 
 def _criteria(row: Row) -> list[Line]:
     return [Line(f"  {'passed' if c['passed'] else 'not   '}  {c['text']}") for c in row["criteria"]]
-
-
-def _ends_of_stages(judged: Sequence[Row]) -> list[Row]:
-    """Return the last iteration of each stage that is over."""
-    last = {row["stage"]: row for row in judged}
-    return [row for row in last.values() if row["verdict"] != "go_on"]
 
 
 def _files(seen: Row) -> list[Block]:

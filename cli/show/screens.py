@@ -2,14 +2,13 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
 from faser_align.campaign.next_steps import Step, next_steps
 from faser_align.cli.show import draw, incidents
 from faser_align.cli.show.draw import Bar, Block, Grid, Line
-from faser_align.fsm import table
 from faser_align.system import formatting
 
 Row = Mapping[str, Any]
@@ -17,17 +16,12 @@ Row = Mapping[str, Any]
 ITERATIONS_MAX = 20  # latest ones, in the status
 WRITTEN_OUT_MAX = 999  # with more nodes or files, an iteration's row has no exact counts
 WHEN = ("before", "after")  # with the first constants, with the last constants
-GRADES = {"good": draw.GOOD, "look": draw.DOUBT, "bad": draw.BAD}
-_ENDED_BADLY = ("failed", "diverged", "starved", "rejected")
+_MARKS = {"good": draw.GOOD, "doubt": draw.DOUBT, "bad": draw.BAD, "going": draw.BUSY}
 
 
-def mark(state: str) -> draw.Mark:
-    """Return the mark of a state, which is always shown with its name."""
-    if state in table.SUCCESSES:
-        return draw.GOOD
-    if state in (*_ENDED_BADLY, "unreadable"):
-        return draw.BAD
-    return draw.DOUBT if state in table.ENDS else draw.BUSY
+def mark(name: str) -> draw.Mark:
+    """Return the mark of a state or a grade, which is always shown with its name."""
+    return _MARKS[formatting.kind(name)]
 
 
 def status(
@@ -80,7 +74,7 @@ def quality(seen: Row) -> list[Block]:
     return [
         Line(),
         *(
-            draw.Item(GRADES[line["grade"]], line["grade"], f"{line['title']}{line['short'] or ': ' + line['text']}")
+            draw.Item(mark(line["grade"]), line["grade"], f"{line['title']}{line['short'] or ': ' + line['text']}")
             for line in found["lines"]
         ),
     ]
@@ -191,16 +185,7 @@ def onwards(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Block
     """Return the path of the constants, and the next command."""
     label = "constants" if seen["ended"] else "constants so far"
     path = seen["constants"] or f"none yet; it starts from {seen['start_constants']}"
-    return [Line(f"{label}: {path}"), *typed(steps(seen, program, cure=cure))]
-
-
-def typed(found: Iterable[Step]) -> list[Block]:
-    """Return the commands to type next, one per line."""
-    shown: list[Block] = []
-    for step in found:
-        shown.append(Line(f"{step.words}:" if step.command else step.words))
-        shown += [Line(f"  {step.command}", whole=True)] if step.command else []
-    return shown
+    return [Line(f"{label}: {path}"), *incidents.typed(steps(seen, program, cure=cure))]
 
 
 def steps(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Step]:
