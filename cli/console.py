@@ -21,13 +21,14 @@ def say(text: str = "") -> None:
     typer.echo(strip_control_characters(text))
 
 
-def warn(text: str) -> None:
-    """Write a warning to standard error, where it does not disturb ``--json``, without control characters."""
+def warn(*texts: str) -> None:
+    """Write warnings to standard error, where they do not disturb ``--json``, without control characters."""
     from faser_align.cli.show import draw
 
-    line = f"warning: {strip_control_characters(named(text))}"
     colours = draw.has_colours() and not draw.is_plain(_PLAIN in sys.argv)
-    typer.echo(typer.style(line, fg="yellow") if colours else line, err=True)
+    for text in texts:
+        line = f"warning: {strip_control_characters(named(text))}"
+        typer.echo(typer.style(line, fg="yellow") if colours else line, err=True)
 
 
 def error(text: str) -> None:

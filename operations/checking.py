@@ -1,11 +1,9 @@
 """Define the input of ``check`` and how a check ends."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from faser_align.config.schema import Config
 from faser_align.fsm.errors import UserError
-
-if TYPE_CHECKING:
-    from faser_align.config.schema import Config  # loads pydantic, which `why` does not need
 
 
 class Check(NamedTuple):
@@ -27,7 +25,7 @@ class CheckContext(NamedTuple):
     ``name`` is that of the campaign; ``iterations`` is the sum over its stages.
     """
 
-    config: "Config"
+    config: Config
     iterations: int
     year: int = 0
     run: str = ""

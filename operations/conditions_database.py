@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,11 +16,13 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.load import load_config
-from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.fsm.errors import UserError
+from faser_align.operations.one_iteration import run_program
 from faser_align.system.atomic import write_bytes, write_text
 
 DESCRIPTION = "export.json"
 FORMAT = 1
+FAILED = "Calypso's scripts did not write the database"
 
 
 def export(
@@ -66,7 +67,11 @@ def _fill(new: Path, constants: Path, record: Manifest, tag: str, runs: list[int
     with tempfile.TemporaryDirectory() as scratch:
         script = Path(scratch) / layout.WRAPPER
         write_text(script, render_wrapper(record))
-        _run(script, constants, new, scratch)
+        command = ["/bin/bash", str(script), "--database", str(constants), str(new)]
+        try:
+            run_program(command, FAILED, {**os.environ, "_CONDOR_SCRATCH_DIR": scratch})
+        finally:
+            Path(f"{new}.log").unlink(missing_ok=True)
     text = constants.read_bytes()
     write_bytes(new / layout.CONSTANTS, text)
     calypso = record["config"]["reconstruction"]["calypso"]
@@ -132,19 +137,3 @@ def _runs(text: str, campaign: str) -> list[int]:
     if last < first:
         raise UserError(f"--runs {text}: the first run is larger than the last; write {last}-{first}")
     return [first, last]
-
-
-def _run(script: Path, constants: Path, work: Path, scratch: str) -> None:
-    done = subprocess.run(
-        ["/bin/bash", str(script), "--database", str(constants), str(work)],
-        env={**os.environ, "_CONDOR_SCRATCH_DIR": scratch},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    Path(f"{work}.log").unlink(missing_ok=True)
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise CampaignError(f"Calypso's scripts did not write the database (exit status {done.returncode}): {said}")

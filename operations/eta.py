@@ -8,6 +8,7 @@ from typing import Any
 from faser_align.campaign.manifest import convergence_of
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes
+from faser_align.fsm.rules import limits_of
 from faser_align.operations.snapshot_types import Estimate, RetriedNode, SlowNode
 from faser_align.state import database, queries
 
@@ -18,10 +19,7 @@ SLOW_FACTOR, SLOW_S_MIN = 3.0, 60.0  # multiple of the median, and minimum exces
 SHARE_MIN = 0.1  # fraction of an iteration's nodes that must be done before its duration is extrapolated
 PACE_MAX = 0.95  # ratio of a quantity to its value in the previous iteration; above this no end is predicted
 PACE_OVER = 3  # iterations
-NUMBERS = {
-    "residual_shift": ("effect_um", "residual_shift_um_max"),
-    "delta_chi2_per_parameter": ("significance", "delta_chi2_per_parameter_max"),
-}
+SHRINKING = ("effect_um", "significance")  # quantities whose limits predict an end
 
 
 def retried(db: sqlite3.Connection) -> list[RetriedNode]:
@@ -146,8 +144,8 @@ def _converges(record: Manifest, rows: Sequence[Mapping[str, Any]]) -> int | Non
     judged = [row for row in rows if row["verdict"]]
     if not judged or "rules" not in rules:
         return None
-    asked = [NUMBERS[name] for name in rules["rules"] if name in NUMBERS]
-    known = [count for key, limit in asked if (count := _needed(key, rules[limit], judged)) is not None]
+    asked = [(key, limit) for key, limit in limits_of(rules).items() if key in SHRINKING]
+    known = [count for key, limit in asked if (count := _needed(key, limit, judged)) is not None]
     if not known or (rules["require"] == "all" and len(known) < len(rules["rules"])):
         return None
     count = max(known) if rules["require"] == "all" else min(known)

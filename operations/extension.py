@@ -21,7 +21,6 @@ from faser_align.state import control_requests, create, queries, spool
 from faser_align.system import atomic
 
 ITERATIONS_MAX = 99  # names of nodes and folders have two digits
-BY_VERDICT = ("exhausted", "diverged", "stalled", "starved", "rejected")
 
 
 class Extended(NamedTuple):
@@ -107,13 +106,13 @@ def _plan(record: Manifest, state: str, iterations: int) -> Extension:
         over = queries.nodes(db, "done", "lost")  # nodes skipped because their stage had ended must run now
     # After a decision on metrics, the iterations are added to those that ran; after a failure or a stop, to those
     # allowed.
-    base = judged if state in BY_VERDICT else before
+    base = judged if state in table.SETTLED else before
     room = ITERATIONS_MAX - base
     if not 1 <= iterations <= room:
         more = f"1 to {room}" if room else "no"
         raise UserError(f"-i {iterations}: stage {stage} has {count(base, 'iteration')} and may have {more} more")
     after = max(before, base + iterations)
-    if state in BY_VERDICT and iterations < before - judged:
+    if state in table.SETTLED and iterations < before - judged:
         left = before - judged
         raise UserError(
             f"-i {iterations} would add no iteration: {record['name']} is {state} after iteration {judged}, and the limit of stage "
@@ -157,11 +156,7 @@ def _carry_out(folder: str, added: Extension, schedd: Any) -> tuple[int, tuple[s
         if isinstance(problem, OSError):
             raise StoreError(f"{folder}: cannot write: {problem.strerror}; free space, then try again") from None
         raise
-    try:
-        create.record_submitted(folder, cluster, resumed=True)
-    except StoreError as problem:
-        return cluster, (str(problem),)  # the first script records the extension
-    return cluster, ()
+    return cluster, lifecycle.note(folder, cluster, resumed=True)
 
 
 def _unmark(record: Manifest) -> None:

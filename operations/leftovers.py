@@ -1,9 +1,9 @@
 """Find and remove large files of a campaign that are no longer needed."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
@@ -12,6 +12,7 @@ from faser_align.fsm.errors import UserError
 from faser_align.state import queries
 
 TRACKS, MILLE, PARTIAL = "tracks", "Mille files", "unfinished files"
+Key = TypeVar("Key")
 
 
 class Leftover(NamedTuple):
@@ -85,14 +86,13 @@ def kind(name: str) -> str:
     return ""
 
 
-def totals(found: Sequence[Leftover]) -> list[tuple[str, str, int, int]]:
-    """Return (iteration, kind, number of files, bytes), in the given order."""
-    sums: dict[tuple[str, str], list[int]] = {}
-    for item in found:
-        entry = sums.setdefault((item.whose, item.what), [0, 0])
-        entry[0] += 1
-        entry[1] += item.size
-    return [(whose, what, count, size) for (whose, what), (count, size) in sums.items()]
+def totals(sizes: Iterable[tuple[Key, int]]) -> list[tuple[Key, int, int]]:
+    """Return for each key the number of files and the sum of their sizes, in the order of the keys' first files."""
+    sums: dict[Key, tuple[int, int]] = {}
+    for key, size in sizes:
+        count, total = sums.get(key, (0, 0))
+        sums[key] = (count + 1, total + size)
+    return [(key, *of) for key, of in sums.items()]
 
 
 def remove(found: Sequence[Leftover]) -> list[str]:

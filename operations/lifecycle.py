@@ -161,13 +161,16 @@ def resume(folder: str) -> Submitted:
         with queries.published(folder) as db:
             over = [node["node"] for node in queries.nodes(db, "done", "lost")]  # PRE knows which nodes to skip
         cluster = resume_dag(schedd, record["folder"], over)
-        warnings: tuple[str, ...] = ()
-        try:
-            create.record_submitted(folder, cluster, resumed=state != table.INITIAL)
-        except StoreError as problem:
-            # The first script of the new DAGMan records the resumption.
-            warnings = (str(problem),)
-    return Submitted(record["name"], cluster, warnings)
+        return Submitted(record["name"], cluster, note(folder, cluster, resumed=state != table.INITIAL))
+
+
+def note(folder: str, cluster: int, *, resumed: bool) -> tuple[str, ...]:
+    """Record a DAGMan's job; return a warning if that fails: the DAGMan's first script then records it."""
+    try:
+        create.record_submitted(folder, cluster, resumed=resumed)
+    except StoreError as problem:
+        return (str(problem),)
+    return ()
 
 
 def _make_folders(record: Manifest) -> None:

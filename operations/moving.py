@@ -44,15 +44,6 @@ class Move(NamedTuple):
     files: tuple[File, ...]
     stay: tuple[str, ...] = ()
 
-    @property
-    def totals(self) -> dict[str, tuple[int, int]]:
-        """Number of files and their size (bytes), by iteration."""
-        sums: dict[str, tuple[int, int]] = {}
-        for file in self.files:
-            count, size = sums.get(file.whose, (0, 0))
-            sums[file.whose] = (count + 1, size + file.size)
-        return sums
-
 
 def move(
     folder: str,

@@ -187,8 +187,13 @@ def run_job(job: str, folder: str, stage: int, iteration: int, *words: str, fail
     """Run a job of an iteration here; raise CampaignError with ``failed`` and the job's last line."""
     record = read_record(folder)
     python = record.get("job_python", record["python"])
-    command = [python, "-I", "-m", f"faser_align.jobs.{job}", folder, str(stage), str(iteration), *words]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    run_program([python, "-I", "-m", f"faser_align.jobs.{job}", folder, str(stage), str(iteration), *words], failed)
+
+
+def run_program(command: list[str], failed: str, environment: dict[str, str] | None = None) -> None:
+    """Run a program without input; raise CampaignError with ``failed``, its exit status and its last line if it fails."""
+    quiet: Any = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "errors": "replace"}
+    done = subprocess.run(command, env=environment, **quiet, check=False)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise CampaignError(f"{failed} (exit status {done.returncode}): {said}")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import faser_align
 from faser_align.campaign import layout
@@ -40,14 +40,6 @@ SCRIPT_FAILED = re.compile(
 ANSWER_S_MAX, LEAVE_S_MAX, REMOVE_S_MAX, LOOK_S = 120.0, 30.0, 10.0, 0.25
 
 
-class Probe(NamedTuple):
-    """A submitted probe: the schedd, the folder of its files, and the manifest that it was made from."""
-
-    schedd: Any
-    folder: str
-    record: Manifest
-
-
 def run(look: CheckContext, wait_s: float) -> list[Check]:
     """Submit the probe, wait for its answers, and remove it.
 
@@ -59,27 +51,24 @@ def run(look: CheckContext, wait_s: float) -> list[Check]:
         What was tried; names begin with ``there:`` for the access point and ``execute node:`` for the jobs. A probe
             that cannot be submitted is one entry, ``there: DAGMan``.
     """
-    try:
-        return _run(look, wait_s)
-    except CampaignError as problem:
-        return [_failed(str(problem))]
-    except OSError as error:
-        where = look.config.campaign.folder
-        return [_failed(f"campaign.folder = {where}: {error.strerror}; name a folder that you may write to")]
-
-
-def _run(look: CheckContext, wait_s: float) -> list[Check]:
     from faser_align.pool import machine
     from faser_align.pool.schedd import schedd
 
-    machine.refuse_root()
-    found = schedd(look.config.htcondor.pool)
-    with _interruptible(), _folder(look.config.campaign.folder) as folder:
-        probe = Probe(found, folder, _fill(folder, look))
-        try:
-            return _ask(probe, wait_s)
-        finally:
-            _clear(probe)
+    where = look.config.campaign.folder
+    try:
+        machine.refuse_root()
+        found = schedd(look.config.htcondor.pool)
+        with _interruptible(), _folder(where) as folder:
+            record = _fill(folder, look)
+            try:
+                return _ask(found, record, wait_s)
+            finally:
+                _clear(found, folder)
+    except CampaignError as problem:
+        why = str(problem)
+    except OSError as error:
+        why = f"campaign.folder = {where}: {error.strerror}; name a folder that you may write to"
+    return [Check("there: DAGMan", "failed", why)]
 
 
 @contextlib.contextmanager
@@ -143,25 +132,25 @@ def _fill(folder: str, look: CheckContext) -> Manifest:
     return record
 
 
-def _ask(probe: Probe, wait_s: float) -> list[Check]:
+def _ask(schedd: Any, record: Manifest, wait_s: float) -> list[Check]:
     """Submit, and collect the answers of the access point and of the execute nodes."""
     from faser_align.dag.submit import submit_dag
 
-    started = time.monotonic()
-    cluster = submit_dag(probe.schedd, probe.folder)
-    found = [Check(f"there: {entry['name']}", entry["result"], entry["text"]) for entry in _access_point(probe)]
+    started, folder = time.monotonic(), record["folder"]
+    cluster = submit_dag(schedd, folder)
+    found = [Check(f"there: {entry['name']}", entry["result"], entry["text"]) for entry in _access_point(record)]
 
     def jobs() -> dict[str, probe_jobs.Progress]:
-        return {kind: probe_jobs.progress(probe.folder, kind) for kind in PROBED}
+        return {kind: probe_jobs.progress(folder, kind) for kind in PROBED}
 
-    wait_until(lambda: all(job.over for job in jobs().values()) or _has_left(probe.folder), wait_s, LOOK_S)
+    wait_until(lambda: all(job.over for job in jobs().values()) or _has_left(folder), wait_s, LOOK_S)
     waited_s, state = time.monotonic() - started, jobs()
     for kind, job in state.items():
-        rejected = "" if job.over else _rejection(probe.schedd, cluster, kind)
-        found += probe_jobs.report(kind, job, probe.record, waited_s, rejected)
-    found += _marks(probe.schedd, cluster)
+        rejected = "" if job.over else _rejection(schedd, cluster, kind)
+        found += probe_jobs.report(kind, job, record, waited_s, rejected)
+    found += _marks(schedd, cluster)
     if all(job.answered for job in state.values()):
-        wait_until(lambda: _has_left(probe.folder), LEAVE_S_MAX, LOOK_S)
+        wait_until(lambda: _has_left(folder), LEAVE_S_MAX, LOOK_S)
         found.append(Check("there: DAGMan", "ok", f"a DAG finished in {time.monotonic() - started:.1f} s"))
     return found
 
@@ -187,9 +176,9 @@ def _marks(schedd: Any, cluster: int) -> list[Check]:
     return [Check(name, "ok", f"set for all {len(ads)} jobs, DAGMan's included")]
 
 
-def _access_point(probe: Probe) -> list[dict[str, str]]:
+def _access_point(record: Manifest) -> list[dict[str, str]]:
     """Return the PRE script's answer; raise CampaignError without one."""
-    folder = probe.folder
+    folder = record["folder"]
     answer = os.path.join(folder, ANSWER)
     answered = wait_until(
         lambda: os.path.exists(answer) or _script_failed(folder) or _has_left(folder), ANSWER_S_MAX, LOOK_S
@@ -199,17 +188,13 @@ def _access_point(probe: Probe) -> list[dict[str, str]]:
             said = text_of(f"{folder}/{layout.SCRIPTS_LOG}").strip().splitlines()
             why = f"{layout.SCRIPTS_LOG} ends with: {said[-1].strip()}" if said else "DAGMan could not execute it"
             raise CampaignError(
-                f"{probe.record['python']} did not run the probe's script on the access point; {why}; "
+                f"{record['python']} did not run the probe's script on the access point; {why}; "
                 "set python.hooks to a Python that exists on the access point"
             )
         how = "DAGMan ended too early" if answered else f"no script of the probe ran within {ANSWER_S_MAX:.0f} s"
         raise CampaignError(f"{how}{_last_words(folder)}")
     entries: list[dict[str, str]] = json.loads(Path(answer).read_text(encoding="utf-8"))
     return entries
-
-
-def _failed(why: str) -> Check:
-    return Check("there: DAGMan", "failed", why)
 
 
 def _script_failed(folder: str) -> bool:
@@ -231,15 +216,15 @@ def _rejection(schedd: Any, cluster: int, kind: str) -> str:
     return next((str(ad["LastRejMatchReason"]).strip() for ad in ads if ad.get("LastRejMatchReason")), "")
 
 
-def _clear(probe: Probe) -> None:
+def _clear(schedd: Any, folder: str) -> None:
     """Remove the probe's jobs from the queue, and wait until DAGMan has left."""
     import htcondor2
 
-    constraint = queue.of_campaign(probe.folder)
+    constraint = queue.of_campaign(folder)
     with contextlib.suppress(htcondor2.HTCondorException):
-        if not _has_left(probe.folder):
-            probe.schedd.act(htcondor2.JobAction.Remove, constraint, reason="faser-align check --probe")
-        wait_until(lambda: not probe.schedd.query(constraint, ["ClusterId"]), LEAVE_S_MAX, LOOK_S)
+        if not _has_left(folder):
+            schedd.act(htcondor2.JobAction.Remove, constraint, reason="faser-align check --probe")
+        wait_until(lambda: not schedd.query(constraint, ["ClusterId"]), LEAVE_S_MAX, LOOK_S)
 
 
 def _has_left(folder: str) -> bool:

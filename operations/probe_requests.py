@@ -20,14 +20,18 @@ def requests(look: CheckContext, folder: str, *, credential: bool = False) -> di
     if config.htcondor.pool != "personal":  # its jobs run as the user's own processes
         tickets.append({"name": "Kerberos", "try": "ticket", "tool": "klist"})
         tickets.append({"name": "AFS token", "try": "ticket", "tool": "tokens"})
-    folders = [_write("campaign folder", "campaign.folder", folder)]
-    if config.storage.folder:
-        folders.append(_write("data folder", "storage.data", config.storage.folder))
+    places_written = [
+        ("campaign folder", "campaign.folder", folder),
+        ("data folder", "storage.data", config.storage.folder),
+    ]
+    folders = [
+        {"name": name, "try": "write", "key": key, "folder": where} for name, key, where in places_written if where
+    ]
     pede = {"name": "pede", "try": "pede", "pede": solver.pede, "environment": solver.environment}
     return {
         "reco": [
-            _python(_reco_modules(config)),
-            _scratch(config.htcondor.reco.disk_mb),
+            {"name": "Python", "try": "python", "modules": _reco_modules(config)},
+            {"name": "scratch space", "try": "scratch", "disk_mb": config.htcondor.reco.disk_mb},
             *tickets,
             *folders,
             *_paths("raw files", _raw_paths(look)),
@@ -36,17 +40,13 @@ def requests(look: CheckContext, folder: str, *, credential: bool = False) -> di
             *_programs(config),
         ],
         "mille": [
-            _python(["faser_align.jobs.solve", "faser_align.jobs.validate"]),
-            _scratch(config.htcondor.mille.disk_mb),
+            {"name": "Python", "try": "python", "modules": ["faser_align.jobs.solve", "faser_align.jobs.validate"]},
+            {"name": "scratch space", "try": "scratch", "disk_mb": config.htcondor.mille.disk_mb},
             *tickets,
             *folders,
             *([pede] if solver.backend == "pede" else []),
         ],
     }
-
-
-def _python(modules: list[str]) -> Request:
-    return {"name": "Python", "try": "python", "modules": modules}
 
 
 def _reco_modules(config: Config) -> list[str]:
@@ -59,14 +59,6 @@ def _reco_modules(config: Config) -> list[str]:
     if config.reconstruction.backend == "simulation":
         return [*own, "faser_align.simulation.reconstruct", "faser_align.simulation.kfalignment"]
     return [*own, "faser_align.jobs.inputs", "faser_align.jobs.output", "faser_align.jobs.convert"]
-
-
-def _scratch(disk_mb: int) -> Request:
-    return {"name": "scratch space", "try": "scratch", "disk_mb": disk_mb}
-
-
-def _write(name: str, key: str, folder: str) -> Request:
-    return {"name": name, "try": "write", "key": key, "folder": folder}
 
 
 def _raw_paths(look: CheckContext) -> list[tuple[str, str]]:

@@ -71,11 +71,7 @@ def send(choice: Choice, events: Iterable[str]) -> Iterator[Sent]:
 
 
 def sample(event: str, utc: str, templates: str) -> Any:
-    """Return the message about an event of a campaign that does not exist.
-
-    Raises:
-        UserError: a template of the user cannot be used.
-    """
+    """Return the message about an event of an invented campaign; raise UserError if the user's template cannot be used."""
     from faser_align.notifiers.message import compose
 
     message = compose(facts(utc, event), templates)
@@ -84,15 +80,10 @@ def sample(event: str, utc: str, templates: str) -> Any:
     return message
 
 
-def _rows(event: str) -> list[Any]:
-    """Return the metrics of the iterations that were solved before an event."""
-    usual: list[Any] = _SAMPLES["rows"]["usual"]
-    rows: list[Any] = _SAMPLES["rows"].get(event, usual[:2] if event in _UNSOLVED else usual)
-    return rows
-
-
 def facts(utc: str, event: str = "test") -> Facts:
     """Return the payload of a sample event."""
+    usual = _SAMPLES["rows"]["usual"]
+    solved_before = _SAMPLES["rows"].get(event, usual[:2] if event in _UNSOLVED else usual)
     rows: list[Row] = [
         {
             "iteration": iteration,
@@ -105,7 +96,7 @@ def facts(utc: str, event: str = "test") -> Facts:
             "files_expected": 6,
             "largest": {"dof": "module.y", "where": "003", "value": largest, "unit": "um", "error": 51.0},
         }
-        for iteration, tracks, chi2, shift, delta_chi2, largest in _rows(event)
+        for iteration, tracks, chi2, shift, delta_chi2, largest in solved_before
     ]
     solved, known = len(rows), _SAMPLES["facts"]
     constants = f"{known['all']['folder']}/iter{solved:02d}/3millepede/inputforalign.txt"

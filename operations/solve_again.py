@@ -102,7 +102,9 @@ def _tracks(parent: Parent, files: list[int], *, same: bool) -> dict[int, list[s
     for file in files:
         where = (parent.record["data"], parent.stage, parent.iteration, parent.record["run"], file)
         root, mille = layout.kfalignment_file(*where), layout.mille_file(*where)
-        wanted = [mille, f"{mille}.json", layout.histograms_file(mille), *_beside(mille)] if same else [root]
+        stem = os.path.splitext(mille)[0]  # momenta and sums are missing in campaigns of older versions
+        beside = (f"{mille}.json", layout.histograms_file(mille), f"{stem}.momenta.npy", f"{stem}.sums")
+        wanted = [mille, *beside] if same else [root]
         there = [path for path in dict.fromkeys((root, *wanted)) if os.path.exists(path)]
         missing += [path for path in wanted[:1] if path not in there]
         found[file] = there if same else [root]
@@ -113,11 +115,6 @@ def _tracks(parent: Parent, files: list[int], *, same: bool) -> dict[int, list[s
         )
         raise UserError(f"{len(missing)} of {len(files)} files of tracks are gone: {named}{cure}")
     return found
-
-
-def _beside(mille: str) -> list[str]:
-    """Return the files of momenta and sums beside a Mille binary; campaigns of older versions lack them."""
-    return [os.path.splitext(mille)[0] + ending for ending in (".momenta.npy", ".sums")]
 
 
 def _lay_out(parent: Parent, record: Manifest, tracks: dict[int, list[str]]) -> None:

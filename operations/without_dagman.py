@@ -9,20 +9,12 @@ DELIVERY_S_MAX = 120.0  # the scripts limit their own sending to half a minute
 
 
 def deliver(folder: str) -> None:
-    """Deliver due messages.
-
-    Raises:
-        CampaignError: the messages could not be delivered.
-    """
+    """Deliver due messages; raise CampaignError if they could not be delivered."""
     _work(folder, "the messages could not be delivered", send=True)
 
 
 def take_in(folder: str) -> None:
-    """Ingest the event queue.
-
-    Raises:
-        CampaignError: the database could not be written.
-    """
+    """Ingest the event queue; raise CampaignError if the database could not be written."""
     _work(folder, f"the state database of {folder} could not be written", send=False)
 
 

@@ -7,11 +7,7 @@ PUBLISH_S_MAX = 60.0
 
 
 def publish(campaign: str, folder: str, *, written_utc: str) -> None:
-    """Publish as ``pages.publish`` does, within ``PUBLISH_S_MAX``.
-
-    Raises:
-        CampaignError: the page was not written.
-    """
+    """Publish as ``pages.publish`` does, within ``PUBLISH_S_MAX``; raise CampaignError if the page was not written."""
     ended = bounded.call("faser_align.pages.publish", "publish", campaign, folder, written_utc, wait_s=PUBLISH_S_MAX)
     if ended.late:
         raise CampaignError(f"the page was not written within {PUBLISH_S_MAX:.0f} s")

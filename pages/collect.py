@@ -251,7 +251,9 @@ def _solved(
     for row in iterations:
         if row["metrics"]:
             at = row["stage"], row["iteration"]
-            result = _result(folder, record, *at, missing)
+            place, steps = Path(layout.metrics_file(folder, *at)).parent, len(record["stages"][at[0] - 1]["steps"])
+            path = place / f"step{steps}" / "millepede.res" if steps > 1 else place / "millepede.res"
+            result = _or_none(read_result, str(path), missing)  # of the last step
             of_row = _errors(row, result, figures.get(at))
             errors = errors | {
                 key: cast(Six, tuple(now or before for now, before in zip(six, errors.get(key, ZERO), strict=True)))
@@ -280,14 +282,6 @@ def _errors(row: Row, result: Result | None, data: FigureData | None) -> Constan
         }
     known = {label: row.error for label, row in (result or {}).items() if row.error}
     return errors_from_parameters(known) if known else {}
-
-
-def _result(folder: str, record: Manifest, stage: int, iteration: int, missing: list[str]) -> Result | None:
-    """Return the result of the last step of an iteration."""
-    place = Path(layout.metrics_file(folder, stage, iteration)).parent
-    steps = record["stages"][stage - 1]["steps"]
-    path = place / f"step{len(steps)}" / "millepede.res" if len(steps) > 1 else place / "millepede.res"
-    return _or_none(read_result, str(path), missing)
 
 
 def _figures(folder: str, iterations: list[Row], missing: list[str]) -> dict[tuple[int, int], FigureData]:

@@ -4,6 +4,7 @@ The time axis of every panel starts with its iteration and has the same scale, w
 node. Of very many nodes, a panel draws the unusual and slowest ones, and above them the mean of the others.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -189,11 +190,8 @@ def _picture(sentence: str, lines: Sequence[_Line], scale_s: float, left_px: flo
 
 def _axis(scale_s: float, height: float) -> Markup:
     """Draw vertical lines at round times, with labels below."""
-    step = next((step for step in _STEPS_S if scale_s / step <= _TICKS_MAX), 0)
-    days = 1
-    while not step:
-        step = days * _DAY_S if scale_s / (days * _DAY_S) <= _TICKS_MAX else 0
-        days *= 2
+    steps = itertools.chain(_STEPS_S, (2**power * _DAY_S for power in itertools.count()))
+    step = next(step for step in steps if scale_s / step <= _TICKS_MAX)
     size, unit = next(
         (size, unit) for size, unit in ((_DAY_S, "d"), (3600, "h"), (60, "min"), (1, "s")) if step % size == 0
     )

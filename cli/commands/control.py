@@ -40,8 +40,7 @@ def stop(
         _show_request(lifecycle.stop_after(folder, after))
         return
     ended = lifecycle.stop(folder, confirm=(lambda _: None) if yes else _confirm, progress=console.say)
-    for warning in ended.warnings:
-        console.warn(warning)
+    console.warn(*ended.warnings)
     console.say(f"{ended.name} is {ended.state}: {ended.reason}")
     if ended.state not in table.SUCCESSES:
         console.say(f"continue with {hint('resume', ended.name)}")
@@ -64,14 +63,12 @@ def _show_request(request: Any) -> None:
         console.say(f"{request.name} stops after the current iteration; cancel this with {undo}")
     else:
         console.say(f"{request.name} does not stop after its iteration")
-    for warning in request.warnings:
-        console.warn(warning)
+    console.warn(*request.warnings)
 
 
 def _show_submitted(name: str, cluster: int, warnings: tuple[str, ...]) -> None:
     """Show that a campaign continues."""
-    for warning in warnings:
-        console.warn(warning)
+    console.warn(*warnings)
     console.say(f"{name} continues as job {cluster}.0; finished nodes do not run again")
     console.say(f"next: {console.program()} watch {shlex.quote(name)}")
 

@@ -116,8 +116,7 @@ def _tell(source: str, output: str, imported: "Imported", faults: "Sequence[Faul
             console.warn(f"{source}: {fault}; read as if this were fixed")
         if len(alike) > FAULTS_SHOWN:
             console.warn(f"{source}: {len(alike) - FAULTS_SHOWN} more places ({cure}); --json lists all of them")
-    for choice in imported.choices:
-        console.warn(choice)
+    console.warn(*imported.choices)
     console.say(f"{output} written with {len(imported.entries)} keys and their origin; review it.")
     if imported.left:
         console.say(f"These keys of {source} have no counterpart:\n")
@@ -146,8 +145,7 @@ def _campaign(source: str, output: str, *, as_json: bool) -> None:
     if as_json:
         console.show_json(found._asdict())
         return
-    for note in found.notes:
-        console.warn(note)
+    console.warn(*found.notes)
     label, command = shlex.quote(found.name), console.program()
     console.say(
         f"{found.folder} created from {source}, which was not changed: {count(found.iterations, 'iteration')}. Next:"

@@ -57,8 +57,7 @@ def list_campaigns(
     for row in rows:
         if "problem" in row:
             console.warn(f"{row['name']} cannot be read: {row['problem']}")
-    for problem in problems:
-        console.warn(problem)
+    console.warn(*problems)
     if rows:
         stuck = [look for look in looks if look.stuck]
         draw.show(

@@ -78,8 +78,7 @@ def _warn(planned: Plan, options: SubmitOptions) -> None:
     """Warn of possible mistakes; raises CampaignError if a campaign that cannot run would be submitted."""
     if not planned.record["config"]["notify"]["targets"]:
         console.warn("notify.targets is empty: nobody is notified when the campaign ends; add targets to it")
-    for warning in filter(None, (submission.namesake(planned), submission.doubt(planned))):
-        console.warn(warning)
+    console.warn(*filter(None, (submission.namesake(planned), submission.doubt(planned))))
     refusal = "" if options.will_submit else submission.refusal(planned)
     results = checks.before_submission(planned.record) if options.check else []
     for check in results:

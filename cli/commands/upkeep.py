@@ -109,7 +109,8 @@ def clean(
     folder = registry.find(campaign)
     found = leftovers.find(folder, read_record(folder), keep=keep, mille=mille)
     problems = [] if dry_run else leftovers.remove(found)
-    rows = leftovers.totals(found)
+    totals = leftovers.totals(((item.whose, item.what), item.size) for item in found)
+    rows = [(*key, count, size) for key, count, size in totals]
     size = sum(item.size for item in found)
     if as_json:
         names = ("iteration", "what", "files", "bytes")
@@ -124,8 +125,7 @@ def clean(
         console.table(("iteration", "what", ">files", ">size"), shown)
         verb = "would be removed (--dry-run)" if dry_run else "removed"
         console.say(f"{formatting.count(len(found) - len(problems), 'file')}, {formatting.bytes_of(size)}, {verb}")
-    for problem in problems:
-        console.warn(problem)
+    console.warn(*problems)
     if problems:
         raise typer.Exit(1)
 
@@ -146,10 +146,11 @@ def move(
 
     Example: faser-align move Y2023_R011705_F400-450 /eos/user/y/you/faser-align --dry-run
     """
-    from faser_align.operations import moving
+    from faser_align.operations import leftovers, moving
 
     def show(plan: moving.Move) -> None:
-        rows = [(whose, f"{count:,}", formatting.bytes_of(size)) for whose, (count, size) in plan.totals.items()]
+        totals = leftovers.totals((file.whose, file.size) for file in plan.files)
+        rows = [(whose, f"{count:,}", formatting.bytes_of(size)) for whose, count, size in totals]
         console.say(f"from {plan.source}\nto   {plan.target}")
         console.table(("iteration", ">files", ">size"), rows)
 
@@ -158,8 +159,7 @@ def move(
     if dry_run:
         console.say("\nnothing was copied or removed (--dry-run)")
         return
-    for problem in moved.stay:
-        console.warn(problem)
+    console.warn(*moved.stay)
     gone = formatting.count(len(moved.files) - len(moved.stay), "file")
     left = f"{gone} in {moved.source} {'stay (--keep)' if keep else 'removed'}"
     console.say(f"the large files of {moved.name} are in {moved.target}; {left}")

@@ -16,17 +16,6 @@ SHOWN = (
 )
 
 
-def derived(counts: Counts) -> dict[str, Any]:
-    """Return the numbers derived from the counts, by name; None where undefined."""
-    plus, minus = counts.median_q_over_p()
-    return {
-        "chi2_per_ndf": counts.chi2_per_ndf(),
-        "median_q_over_p_plus": plus,
-        "median_q_over_p_minus": minus,
-        "residuals": counts.layer_residuals_um(),
-    }
-
-
 def tell(counts: Counts, *, as_json: bool) -> None:
     """Show the counts, or write them as JSON, and warn of a cut that rejects too much."""
     cut = derivative_cut(counts.hits_cut_derivative, counts.hits_read)
@@ -34,8 +23,12 @@ def tell(counts: Counts, *, as_json: bool) -> None:
         console.warn(cut)
     if as_json:
         # The histograms serve for adding counts and are in the file beside the binary; this shows the derived numbers.
-        told = {key: value for key, value in counts.to_json().items() if not key.endswith("_bins")}
-        console.show_json(told | derived(counts))
+        told: dict[str, Any] = {key: value for key, value in counts.to_json().items() if not key.endswith("_bins")}
+        plus, minus = counts.median_q_over_p()
+        momenta = {"median_q_over_p_plus": plus, "median_q_over_p_minus": minus}
+        console.show_json(
+            told | {"chi2_per_ndf": counts.chi2_per_ndf(), **momenta, "residuals": counts.layer_residuals_um()}
+        )
     else:
         show(counts)
 
@@ -55,7 +48,7 @@ def show(counts: Counts) -> None:
             rows.append((f"median q/p of {sign} (1/TeV)", f"{1e3 * median:.4f}"))
     console.table(["counted", ">number"], rows)
     layers = []
-    for key, residual in derived(counts)["residuals"].items():
+    for key, residual in counts.layer_residuals_um().items():
         kept, cut = counts.modules[LAYER_KEYS.index(key)].sum(axis=0).tolist()
         layers.append([key, kept, cut, f"{residual['median_um']:.2f}", f"{residual['width_um']:.2f}"])
     console.table(["layer", ">hits kept", ">cut by residual", ">median um", ">width um"], layers)

@@ -103,14 +103,10 @@ def show(blocks: Iterable[Block], *, plain: bool = False) -> None:
 
     ``plain`` shows tables as one value per line, and wraps and colours nothing.
     """
-    out = sys.stdout
-    if is_plain(plain):
-        found = list(_facts(blocks))
-    elif not out.isatty():
-        found = list(_laid_out(blocks, TEXT_WIDTH, wrap=False))
-    else:
-        found = list(_laid_out(blocks, columns(), wrap=True))
-    colours = out.isatty() and has_colours() and not is_plain(plain)
+    out, plain = sys.stdout, is_plain(plain)
+    terminal = out.isatty() and not plain
+    found = _facts(blocks) if plain else _laid_out(blocks, columns() if terminal else TEXT_WIDTH, wrap=terminal)
+    colours = terminal and has_colours()
     out.write("".join(f"{_coloured(line) if colours else line.text.rstrip()}\n" for line in _writable(found)))
     out.flush()  # a reader that follows a campaign through a pipe needs each line at once
 

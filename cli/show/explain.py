@@ -2,17 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faser_align.cli.show import draw, incidents
 from faser_align.cli.show.draw import Block, Grid, Line
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.plural import first_of
 from faser_align.fsm.reasons import normalise_reason
-from faser_align.operations.checking import Check
-from faser_align.operations.failures import Failure
-from faser_align.state.logends import LogEnd
 from faser_align.system import formatting
+
+if TYPE_CHECKING:
+    from faser_align.operations.checking import Check
+    from faser_align.operations.failures import Failure
+    from faser_align.state.logends import LogEnd
 
 Row = Mapping[str, Any]
 
@@ -82,7 +84,7 @@ def _name(row: Row, seen: Row) -> str:
     return f"{row['iteration']} of stage {row['stage']}" if seen["stages"] > 1 else str(row["iteration"])
 
 
-def checks(found: Sequence[Check]) -> list[Block]:
+def checks(found: "Sequence[Check]") -> list[Block]:
     """Show the results of ``check``, and count them by kind."""
     marks = {"ok": draw.GOOD, "warning": draw.DOUBT, "failed": draw.BAD, "skipped": draw.NOTHING}
     rows = [(one.name, one.result, one.text) for one in found]
@@ -96,7 +98,7 @@ def checks(found: Sequence[Check]) -> list[Block]:
     ]
 
 
-def analysis(seen: Row, failures: Sequence[Failure], logs: Mapping[str, LogEnd]) -> list[Block]:
+def analysis(seen: Row, failures: "Sequence[Failure]", logs: "Mapping[str, LogEnd]") -> list[Block]:
     """Show failures by kind: how often, where, the messages, and the fix.
 
     ``logs`` are the ends of the logs of some nodes, by the node's name.
@@ -111,7 +113,7 @@ def analysis(seen: Row, failures: Sequence[Failure], logs: Mapping[str, LogEnd])
     return [*blocks, Line(), *release] if release else blocks
 
 
-def _kind(failure: Failure, logs: Mapping[str, LogEnd]) -> list[Block]:
+def _kind(failure: "Failure", logs: "Mapping[str, LogEnd]") -> list[Block]:
     attempts = failure.attempts
     nodes = list(dict.fromkeys(attempt["node"] for attempt in attempts))
     states = {attempt["node"]: attempt["state"] for attempt in attempts}

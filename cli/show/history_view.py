@@ -23,12 +23,7 @@ _ENDS_BADLY = frozenset(table.ENDS) - set(table.SUCCESSES)
 
 
 def lines(rows: Sequence[Row], where: tzinfo | None = None) -> list[Block]:
-    """Return the events in order, each day under its date.
-
-    Args:
-        rows: rows of ``queries.history``.
-        where: zone of the times; None is this machine's.
-    """
+    """Return rows of ``queries.history`` in order, each day under its date; ``where`` is the times' zone, None this machine's."""
     blocks: list[Block] = []
     today = None
     for row in rows:

@@ -25,14 +25,13 @@ def watch_live(
     program: str,
     trouble: str = "",
     ask: Callable[[], str] = str,
-    ask_every_s: float = SILENCE_S,
     interval_s: float = 1.0,
     where: tzinfo | None = None,
-) -> str:
-    """Show the status screen live until the campaign has ended; return the end state.
+) -> None:
+    """Show the status screen live until the campaign has ended.
 
     Nothing remains on the terminal, neither at the end nor after Ctrl-C. ``trouble`` is the schedd's first answer about
-    the campaign; ``ask`` asks again every ``ask_every_s``.
+    the campaign; ``ask`` asks again every ``SILENCE_S``.
     """
     from rich.console import Console
     from rich.live import Live
@@ -51,12 +50,11 @@ def watch_live(
                 end = ended(folder)
             elif now[0]:
                 seen["published_age_s"] = queries.age_s(folder)
-            if time.monotonic() - asked >= ask_every_s:
+            if time.monotonic() - asked >= SILENCE_S:
                 trouble, asked = ask(), time.monotonic()
             display.update(draw.live(_fitting(seen, program, trouble, where)), refresh=True)
             if not end:
                 time.sleep(interval_s)
-    return end
 
 
 def _fitting(seen: Snapshot, program: str, trouble: str, where: tzinfo | None) -> list[draw.Block]:

@@ -25,7 +25,13 @@ def as_json(solution: Solution) -> dict[str, Any]:
         "constraints": solution.constraints,
         "constraint_rank": solution.constraint_rank,
         "rank_defect": solution.rank_defect,
-        "undetermined": [_weights(direction) for direction in solution.undetermined],
+        "undetermined": [
+            [
+                {"label": label, "words": describe(label), "weight": weight}
+                for label, weight in sorted(direction.items())
+            ]
+            for direction in solution.undetermined
+        ],
         "measurements": solution.measurements,
         "expected_decrease": solution.expected_decrease,
         "entries_fixed": list(solution.entries_fixed),
@@ -62,9 +68,4 @@ def warn(solution: Solution) -> None:
         console.warn(f"fixed for too few entries: {describe_all(solution.entries_fixed)}")
     for direction in solution.undetermined:
         console.warn(f"not determined by the data: {in_words(direction)}")
-    for note in solution.notes:
-        console.warn(note)
-
-
-def _weights(direction: dict[int, float]) -> list[dict[str, Any]]:
-    return [{"label": label, "words": describe(label), "weight": weight} for label, weight in sorted(direction.items())]
+    console.warn(*solution.notes)
