@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import SIZES, look, reached_with_tab
+from browsing import SIZES, Seen, look, reached_with_tab
 from campaigns import make_campaign, metrics, run_iteration, write_metrics
 from largecampaigns import make_large
 from playwright.sync_api import Browser
@@ -41,6 +41,18 @@ def test_report_of_every_campaign_is_sound(name: str, browser: Browser, campaign
         seen = look(browser, path, width, scheme, axe=scheme == "dark" or name == "converged")
         assert name.split("-")[0] in seen.page.title()
         seen.page.context.close()
+
+
+@pytest.mark.parametrize("style", ["td { color: #888; background: #777 }", "tr:nth-child(30) { opacity: .3 }"])
+def test_one_bad_contrast_is_found_among_many_texts(browser: Browser, style: str) -> None:
+    """The check of accessibility, which measures contrasts of three texts of each look, finds any text that is hard to read."""
+    rows = "<tr><td>equal text" * 50
+    page = browser.new_page()
+    page.set_content(f"<html lang=en><title>t</title><main><h1>h</h1><table>{rows}</table></main>")
+    assert Seen(page).violations() == []
+    page.add_style_tag(content=style)
+    (found,) = Seen(page).violations()
+    assert found.startswith("color-contrast: <td")
 
 
 def test_charts_show_the_right_values(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
