@@ -18,12 +18,19 @@ FILES, ITERATIONS = 400, 2
 COLUMNS = ("dag_id", "opened_utc", "closed_utc", "job_id", "outcome", "return_value", "exit_status", "host")
 
 
+@pytest.fixture(scope="module")
+def place(session_folder: Path) -> Path:
+    """Provide a folder with a campaign of 802 nodes and 1,609 events, whose first two files are dropped."""
+    made = session_folder / "large campaigns"
+    make_large(made / "large", files=FILES, iterations=ITERATIONS, lost=2)
+    return made
+
+
 @pytest.fixture
-def large(plain_command: Command, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Provide the command line with a campaign of 802 nodes and 1,609 events, whose first two files are dropped."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
-    make_large(workdir / "large", files=FILES, iterations=ITERATIONS, lost=2)
-    registry.add("large", str(workdir / "large"))
+def large(plain_command: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Provide the command line with this campaign."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(place / "state"))
+    registry.add("large", str(place / "large"))
     return plain_command
 
 
@@ -51,10 +58,10 @@ def test_counts_of_many_nodes(large: Command) -> None:
     assert len(large("status", "large").out.splitlines()) < 30
 
 
-@pytest.fixture
-def troubled(large: Command, workdir: Path) -> Command:
-    """Provide the same campaign in its last iteration, with a hundred held jobs on different hosts, and retries."""
-    folder = workdir / "troubled"
+@pytest.fixture(scope="module")
+def troubled_folder(place: Path) -> Path:
+    """Provide a campaign in its last iteration, with a hundred held jobs on different hosts, and retries."""
+    folder = place / "troubled"
     make_large(folder, files=FILES * 3, iterations=10, ended=False)
     why = "'cannot send to wn' || (1000 + file) || '.cern.ch'"
     again = "(SELECT node FROM nodes WHERE iteration = 9 AND file % 4 = 0)"
@@ -65,7 +72,13 @@ def troubled(large: Command, workdir: Path) -> Command:
         db.execute(f"UPDATE attempts SET outcome = 'failed', return_value = 63 WHERE attempt = 1 AND node IN {again}")
         db.execute(f"UPDATE nodes SET attempts = 2 WHERE node IN {again}")
     publish.publish(str(folder))
-    registry.add("troubled", str(folder))
+    return folder
+
+
+@pytest.fixture
+def troubled(large: Command, troubled_folder: Path) -> Command:
+    """Provide the command line with that campaign as well."""
+    registry.add("troubled", str(troubled_folder))
     return large
 
 

@@ -22,6 +22,7 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.dag.wrapper import conditions, reconstruct_options, render_wrapper
 from faser_align.fsm import exit_codes
+from faser_align.jobs.output import adler32
 from faser_align.state.logends import log_end
 
 pytestmark = pytest.mark.slow
@@ -66,6 +67,11 @@ class Job:
     def end_with_the_copy(self) -> None:
         """Leave out the conversion, half of a job's work."""
         self.edit('ours convert "$campaign" "$@"', "true")
+
+    def only_copy(self) -> None:
+        """Leave out the check of the tracks of ``READY`` as well, so that little but the copy is left."""
+        self.edit('ours output "${tracks[0]}"', f"echo {adler32(str(KFALIGNMENT))}")
+        self.end_with_the_copy()
 
     def run(self, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -171,6 +177,9 @@ WRONG = [
     ("truncated", exit_codes.NO_OUTPUT, ["bytes and should have"]),
     ("empty", exit_codes.NO_OUTPUT, ["no entries"]),
     ("twice", exit_codes.NO_OUTPUT, ["left 2 files of tracks"]),
+]
+# The same for the copy, whose tracks need no reconstruction.
+COPIES = [
     ("cp:refused", exit_codes.COPY, ["kfalignment_011705_00400.root cannot be written", "Permission denied"]),
     ("cp:refused klist:expired", exit_codes.TOKEN, ["Permission denied"]),
     ("cp:quota", exit_codes.NO_SPACE, ["Disk quota exceeded"]),
@@ -179,10 +188,15 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("does", "status", "words"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("does", "status", "words"), [*WRONG, *COPIES], ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_what_goes_wrong_has_its_name(make_job: MakeJob, does: str, status: int, words: list[str]) -> None:
     """Each failure has its own status and reason, keeps the log, and leaves no output, not even an old one."""
-    job = make_job()
+    copied = (does, status, words) in COPIES
+    job = make_job(READY if copied else {})
+    if copied:
+        job.only_copy()
     job.lxplus.orders(*(fault for fault in does.split() if ":" in fault))
     job.lxplus.raw(400, **{fault: True for fault in does.split() if ":" not in fault})
     job.place().write_bytes(b"root, of an earlier run")
@@ -315,7 +329,7 @@ def test_tracks_that_cannot_be_converted(make_job: MakeJob) -> None:
 def test_xrdcp(make_job: MakeJob, tmp_path: Path) -> None:
     """xrdcp can copy tracks to EOS with its checksum; a refusal and a wrong copy are reported, and leave no file."""
     job = make_job({**READY, "copy_with": "xrdcp"})
-    job.end_with_the_copy()
+    job.only_copy()
     job.lxplus.orders("xrdcp:refused")
     job.fails(exit_codes.TOKEN, "Auth failed")
     job.lxplus.orders("xrdcp:corrupt")
@@ -392,7 +406,7 @@ def test_a_scratch_area_that_is_full(make_job: MakeJob, size: str) -> None:
 def test_a_copy_that_is_interrupted(make_job: MakeJob) -> None:
     """A terminated job removes its partial copy; after SIGKILL the next attempt does."""
     job = make_job(READY)
-    job.end_with_the_copy()
+    job.only_copy()
     job.lxplus.orders("cp:stuck")
     place = job.place().parent
     for sent in (signal.SIGTERM, signal.SIGKILL):
