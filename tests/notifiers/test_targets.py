@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import apprise
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -42,6 +41,8 @@ def test_targets_are_read_in_both_forms(tmp_path: Path) -> None:
 )
 def test_a_service_is_what_apprise_makes_of_its_address(address: str) -> None:
     """The classes of mail and Mattermost, loaded alone, read an address as apprise does with all services loaded."""
+    import apprise  # slow to load, for all workers that collect tests
+
     expected, found = apprise.Apprise.instantiate(address), open_service(address)
     assert type(found) is type(expected)
     assert found is None or found.url() == expected.url()

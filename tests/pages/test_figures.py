@@ -1,4 +1,7 @@
-"""Test the figures of a campaign: axes, units, data, and files."""
+"""Test the figures of a campaign: axes, units, data, and files.
+
+matplotlib is imported where it is used, because all workers of `make test` load this file and one runs it.
+"""
 
 import csv
 import dataclasses
@@ -9,8 +12,6 @@ import numpy as np
 import pytest
 from campaigns import make_campaign, run_iteration
 from commandline import faser_align
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Annotation
 
 from faser_align.alignment.histograms import Bins, Categories, Histogram
 from faser_align.alignment.parameters.constants import ZERO, Constants, write_constants
@@ -99,6 +100,8 @@ def test_the_map_keeps_the_sign(source: Source) -> None:
 
 def test_arrows_show_shifts_of_layers(source: Source) -> None:
     """A layer's arrow points to the left for positive x and upwards for positive y; its rotation colours it as a whole."""
+    from matplotlib.text import Annotation
+
     moved: Constants = {"10": (0.003, 0.004, 0.0, 0.0, 0.0, 2e-3), "21": (-0.001, 0.0, 0.0, 0.0, 0.0, 0.0)}
     shown = source._replace(
         start={}, iterations=[of._replace(solution=Solution(moved, {}, moved, {})) for of in source.iterations]
@@ -331,6 +334,8 @@ def test_iterations_with_different_numbers_of_tracks_are_compared(filled: Source
 @pytest.mark.slow
 def test_names_above_the_axes_do_not_meet(filled: Source) -> None:
     """Names of series have a row of their own where they have no room beside the experiment's label."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     long = ("a campaign with a long name", "another with a long name")
     for names in (("iteration 1.1", "iteration 1.2"), ("1", "2"), long):
         named = [of._replace(name=name) for of, name in zip(filled.iterations, names, strict=True)]
