@@ -1,7 +1,6 @@
 """Write the figures of a campaign as files: SVG, PNG, PDF, and their numbers as CSV."""
 
 import os
-from typing import NamedTuple
 
 from faser_align.alignment.parameters.constants import read_constants
 from faser_align.fsm.errors import UserError
@@ -16,14 +15,6 @@ from faser_align.system import atomic
 FORMS = ("svg", "png", "pdf", "csv")
 
 
-class Written(NamedTuple):
-    """The figures that were written, the iteration that they show, and the suffixes of their files."""
-
-    figures: list[Plot]
-    iteration: str
-    forms: tuple[str, ...]
-
-
 def write(
     folder: str,
     output: str,
@@ -34,8 +25,10 @@ def write(
     only: tuple[str, ...] = (),
     label: str = "",
     reference: str = "",
-) -> Written:
+) -> tuple[list[Plot], str]:
     """Write the figures of the campaign in ``folder`` to the folder ``output``; files of the same names are replaced.
+
+    Returns the figures that were written, and the iteration that they show.
 
     Args:
         folder: the campaign's folder.
@@ -71,7 +64,7 @@ def write(
         raise UserError(
             f"{problem.filename or output} cannot be written: {problem.strerror}; name another folder with -o"
         ) from None
-    return Written(chosen, shown.last.name, forms)
+    return chosen, shown.last.name
 
 
 def _write(plot: Plot, stem: str, forms: tuple[str, ...], label: str) -> None:

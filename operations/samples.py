@@ -4,7 +4,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faser_align.campaign.message_facts import Facts, Row
 from faser_align.campaign.next_steps import Step, held_steps, next_steps
@@ -14,6 +14,9 @@ from faser_align.fsm.errors import UserError
 from faser_align.notifiers.targets import DEFAULT_FILE, END_EVENTS, EVENTS, Target, load_targets
 from faser_align.state import database
 from faser_align.system.bounded import Worker
+
+if TYPE_CHECKING:
+    from faser_align.notifiers.services import Answer
 
 ANSWER_S_MAX = 20.0  # as in a script
 
@@ -36,15 +39,6 @@ class Choice(NamedTuple):
     templates: str
 
 
-class Sent(NamedTuple):
-    """A sample that was sent: target, event, whether it was accepted, and the server's answer or the error."""
-
-    target: str
-    event: str
-    accepted: bool
-    words: str
-
-
 def events_of(word: str) -> list[str]:
     """Return the events for a word: itself, all of them, or every end. Raise UserError if it is unknown."""
     if word not in {*EVENTS, "all"}:
@@ -56,8 +50,8 @@ def events_of(word: str) -> list[str]:
     return sorted(END_EVENTS) if word == "end" else [word]
 
 
-def send(choice: Choice, events: Iterable[str]) -> Iterator[Sent]:
-    """Send sample messages about events to targets one after the other, and yield the results."""
+def send(choice: Choice, events: Iterable[str]) -> "Iterator[tuple[str, str, Answer]]":
+    """Send sample messages about events to targets one after the other; yield target, event and answer of each."""
     from faser_align.notifiers.send import ask
 
     utc = database.utc()
@@ -66,8 +60,7 @@ def send(choice: Choice, events: Iterable[str]) -> Iterator[Sent]:
             message = sample(event, utc, choice.templates)
             about = {"key": f"test/{event}/{utc}", "thread": "faser-align-test"}
             for target in choice.targets:
-                answer = ask(worker, target, message, **about, wait_s=ANSWER_S_MAX)
-                yield Sent(target.name, event, answer.accepted, answer.words)
+                yield target.name, event, ask(worker, target, message, **about, wait_s=ANSWER_S_MAX)
 
 
 def sample(event: str, utc: str, templates: str) -> Any:

@@ -194,10 +194,10 @@ def notify_test(
     chosen = samples.choose(target, config, templates)
     console.say(f"targets of {chosen.file} ({f'from {chosen.config}' if chosen.config else 'the default'})")
     refused = 0
-    for sent in samples.send(chosen, events):
-        refused += not sent.accepted
-        about = f"{sent.target}: {sent.event}" if len(events) > 1 else sent.target
-        answer = f" ({sent.words})" if sent.words else ""
-        console.say(f"{about}: accepted{answer}" if sent.accepted else f"{about}: refused: {sent.words}")
+    for name, sent, answer in samples.send(chosen, events):
+        refused += not answer.accepted
+        about = f"{name}: {sent}" if len(events) > 1 else name
+        words = f" ({answer.words})" if answer.words else ""
+        console.say(f"{about}: accepted{words}" if answer.accepted else f"{about}: refused: {answer.words}")
     if refused:
         raise typer.Exit(1)

@@ -52,31 +52,28 @@ def plots(
 
     folder = registry.find(campaign)
     place = output or f"{read_record(folder)['name']}_plots"
-    written = plotting.write(
+    suffixes = tuple(form.strip() for form in forms.split(",") if form.strip())
+    figures, shown = plotting.write(
         folder,
         place,
         stage=stage or 0,
         iteration=iteration or 0,
-        forms=tuple(form.strip() for form in forms.split(",") if form.strip()),
+        forms=suffixes,
         only=tuple(only),
         label=label,
         reference=reference,
     )
+    where = os.path.abspath(place)
     if as_json:
-        files = {
-            plot.name: [os.path.join(os.path.abspath(place), f"{plot.name}.{form}") for form in written.forms]
-            for plot in written.figures
-        }
-        console.show_json({"iteration": written.iteration, "files": files})
+        files = {plot.name: [os.path.join(where, f"{plot.name}.{form}") for form in suffixes] for plot in figures}
+        console.show_json({"iteration": shown, "files": files})
         return
-    for plot in written.figures:
+    for plot in figures:
         console.say(f"{plot.name:16} {plot.title}")
-    if written.figures:
-        console.say(
-            f"{len(written.figures)} figures of {written.iteration} as {', '.join(written.forms)} in {os.path.abspath(place)}"
-        )
+    if figures:
+        console.say(f"{len(figures)} figures of {shown} as {', '.join(suffixes)} in {where}")
     else:
-        console.warn(f"{written.iteration} has no figures: its solution and metrics lack the numbers")
+        console.warn(f"{shown} has no figures: its solution and metrics lack the numbers")
 
 
 def export(

@@ -196,11 +196,11 @@ def submit(
         force=force,
         parent=forking.find(parent, stage, iteration) if parent else None,
     )
-    options = submitting.SubmitOptions(dry_run=dry_run, steering=show_steering, check=not no_check, as_json=as_json)
+    shared = {"dry_run": dry_run or show_steering, "check": not no_check, "as_json": as_json}
     if each:
-        submitting.submit_each(submission.prepare_all(request.each()), options)
+        submitting.submit_each(submission.prepare_all(request.each()), **shared)
     else:
-        submitting.submit(submission.prepare(request), options)
+        submitting.submit(submission.prepare(request), steering=show_steering, **shared)
 
 
 def reco(
