@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from faser_align.alignment.parameters.constants import ZERO
 from faser_align.alignment.quality.metrics_file import parse_metrics
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
@@ -12,7 +13,6 @@ from faser_align.fsm.errors import CampaignError
 
 # um, urad; 0: fixed, None: undetermined
 Errors = Mapping[str, Sequence[float | None]]
-ZERO = (0.0,) * 6
 
 
 def errors_of(path: Path) -> Errors:

@@ -1,9 +1,9 @@
 """Run ``init`` and ``submit``: from the options of the command line to a campaign in the queue."""
 
 import contextlib
-import datetime
 import itertools
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +22,7 @@ from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.operations import dagman, recipes
 from faser_align.operations.command_lock import alone
 from faser_align.operations.forking import Parent
-from faser_align.state import registry
+from faser_align.state import database, registry
 from faser_align.system import atomic
 
 ITERATIONS_MAX = 99
@@ -73,7 +73,7 @@ def write_new(output: str, text: str, *, force: bool) -> None:
     """Write a configuration to ``output``; an existing file is moved aside only with ``force``."""
     try:
         if force and os.path.lexists(output):
-            os.rename(output, f"{output}.old-{_now().replace('-', '').replace(':', '')}")
+            os.rename(output, f"{output}.old-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
         atomic.write_new(output, text)
     except FileExistsError:
         raise UserError(
@@ -95,7 +95,7 @@ def prepare(request: Request) -> Plan:
         run=run,
         files=files,
         name=_name(config, request, campaign_name(config, year, run, files, request.name)),
-        utc=_now(),
+        utc=database.utc()[:19] + "Z",
         force=request.force,
         parent=request.parent.facts() if request.parent else None,
     )
@@ -270,7 +270,3 @@ def _with_options(config: Config, request: Request) -> Config:
     if request.constants:
         changes["constants"] = absolute(request.constants, os.getcwd())
     return config.model_copy(update={"campaign": config.campaign.model_copy(update=changes)})
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -186,9 +186,7 @@ def replay(
         console.show_json({"set": rules or [], "campaigns": _plain(found)})
     else:
         draw.show(replayed.blocks(found, rules or []), plain=plain)
-    for one in found:
-        if one.problem:
-            console.warn(f"{one.campaign} cannot be judged again: {one.problem}")
+    console.warn(*(f"{one.campaign} cannot be judged again: {one.problem}" for one in found if one.problem))
     if any(one.problem or (one.changed and not rules) for one in found):
         raise typer.Exit(1)
 

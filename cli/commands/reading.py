@@ -54,10 +54,7 @@ def list_campaigns(
         console.show_json([{**look.seen, "dagman": look.trouble, "dagman_stuck": look.stuck} for look in looks])
         _notify(*(look for look in looks if look.stuck), quiet=True)
         return
-    for row in rows:
-        if "problem" in row:
-            console.warn(f"{row['name']} cannot be read: {row['problem']}")
-    console.warn(*problems)
+    console.warn(*(f"{row['name']} cannot be read: {row['problem']}" for row in rows if "problem" in row), *problems)
     if rows:
         stuck = [look for look in looks if look.stuck]
         draw.show(

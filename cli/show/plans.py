@@ -68,15 +68,12 @@ def _tracks(record: Manifest) -> dict[str, str]:
     }
 
 
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else word + "s"
-
-
 def _runs(record: Manifest) -> str:
     """Return the runs with their files: ``run 011705, 51 files (400-450)``."""
     by = by_run(record["run"], record["files"])
     return "; ".join(
-        f"run {run}, {len(files)} {_plural('file', len(files))} ({format_files(files)})" for run, files in by.items()
+        f"run {run}, {len(files)} {'file' if len(files) == 1 else 'files'} ({format_files(files)})"
+        for run, files in by.items()
     )
 
 
@@ -87,15 +84,14 @@ def _validation(record: Manifest) -> str:
         return f"none: {unvalidated(record)}"
     unused = "; ".join(format_files(files) for files in by_run(record["run"], found["unused"]).values())
     used = len(found["files"]) - len(found["unused"])
-    parts = [f"{formatting.count(len(found['unused']), 'file')} that the alignment does not use ({unused})"] * bool(
-        unused
-    )
-    return " and ".join([*parts, *[f"the {formatting.count(used, 'file')} that it uses"] * bool(used)])
+    other = f"{formatting.count(len(found['unused']), 'file')} that the alignment does not use ({unused})"
+    own = f"the {formatting.count(used, 'file')} that it uses"
+    return " and ".join(part for part, there in ((other, unused), (own, used)) if there)
 
 
 def _stage(stage: UsedStage) -> str:
     steps = ", ".join(step["name"] for step in stage["steps"])
-    return f"{stage['name']} ({steps}), at most {stage['iterations']} {_plural('iteration', stage['iterations'])}"
+    return f"{stage['name']} ({steps}), at most {formatting.count(stage['iterations'], 'iteration')}"
 
 
 def _nodes(record: Manifest) -> int:

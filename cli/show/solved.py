@@ -62,10 +62,6 @@ def show(solution: Solution) -> None:
 
 def warn(solution: Solution) -> None:
     """Write warnings about a solution to standard error."""
-    if solution.message:
-        console.warn(solution.message)
-    if solution.entries_fixed:
-        console.warn(f"fixed for too few entries: {describe_all(solution.entries_fixed)}")
-    for direction in solution.undetermined:
-        console.warn(f"not determined by the data: {in_words(direction)}")
-    console.warn(*solution.notes)
+    fixed = f"fixed for too few entries: {describe_all(solution.entries_fixed)}" if solution.entries_fixed else ""
+    undetermined = (f"not determined by the data: {in_words(direction)}" for direction in solution.undetermined)
+    console.warn(*filter(None, (solution.message, fixed)), *undetermined, *solution.notes)
