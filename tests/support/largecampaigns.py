@@ -43,7 +43,7 @@ def make_large(
         name: name of the campaign.
         lost: files dropped in the first iteration.
         first: number of the first file.
-        like: metrics and data of figures that each iteration has; without, its metrics are short and it has no data.
+        like: metrics and data of figures that each iteration has; without, its metrics are short and no figures are drawn.
     """
     record = make_campaign(folder, files=files, first=first, config={"campaign": {"iterations": iterations}}, name=name)
     db = sqlite3.connect(f"{folder}/{layout.STATE}", isolation_level=None)
@@ -171,15 +171,15 @@ def _files(record: dict[str, Any], iteration: int, value: dict[str, Any]) -> Non
     write_constants(layout.constants_file(folder, 1, iteration), six)  # type: ignore[arg-type]
     write_constants(layout.result_file(folder, 1, iteration), six)  # type: ignore[arg-type]
     Path(layout.metrics_file(folder, 1, iteration)).write_text(json.dumps(value))
-    steps = record["stages"][0]["steps"]
-    place = Path(layout.metrics_file(folder, 1, iteration)).parent
-    place = place / f"step{len(steps)}" if len(steps) > 1 else place
-    place.mkdir(exist_ok=True)
-    write_result(place / "millepede.res", {label: Row(0.001 / iteration, 0.0, 0.001, 0.0002) for label in PARAMETERS})
 
 
 def _figures(record: dict[str, Any], iteration: int, like: FigureData) -> None:
-    """Write the data of an iteration's figures, with as many rows over raw files as the Millepede job writes."""
+    """Write pede's result and the data of an iteration's figures, with as many rows over raw files as the Millepede job writes."""
+    steps = record["stages"][0]["steps"]
+    place = Path(layout.metrics_file(record["folder"], 1, iteration)).parent
+    place = place / f"step{len(steps)}" if len(steps) > 1 else place
+    place.mkdir(exist_ok=True)
+    write_result(place / "millepede.res", {label: Row(0.001 / iteration, 0.0, 0.001, 0.0002) for label in PARAMETERS})
     row, rows = like.files[0], min(len(record["files"]), ROWS_MAX)
     files = [row._replace(first=str(at), last=str(at)) for at in record["files"][:rows]]
     data = dataclasses.replace(like, stage=1, iteration=iteration, files=files)
