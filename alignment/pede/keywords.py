@@ -6,6 +6,7 @@ has no effect on the built-in solver and is noted, or is not supported and ends 
 """
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Literal
 
 from faser_align.alignment.pede.steering_words import nearest, take_apart
@@ -58,11 +59,13 @@ def agrees(word: str, keyword: str) -> bool:
     return 100 * matching(word, keyword) >= 80 * max(len(word), len(keyword))
 
 
+@lru_cache
 def find_keyword(word: str) -> str | None:
     """Return the keyword that a word matches; None if there is none."""
     return next((keyword for keyword in KEYWORDS if agrees(word, keyword)), None)
 
 
+@lru_cache
 def find_method(name: str) -> str | None:
     """Return the method that a name matches, the last one of pede's list if several do; None if there is none."""
     return next((method for method in reversed(METHODS) if agrees(name, method)), None)

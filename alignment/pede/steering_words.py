@@ -55,9 +55,11 @@ def nearest(number: float) -> int:
 
 def _value(match: re.Match[str]) -> float:
     sign, digits, exponent_sign, exponent = match.groups()
-    power = float((exponent_sign or "") + (exponent or "0"))
-    try:
-        value = float(f"{digits}e{power:.0f}") if power == int(power) else float(digits) * 10.0**power
-    except OverflowError:
-        value = math.inf
+    value = float(digits)
+    if exponent:
+        power = float((exponent_sign or "") + exponent)
+        try:
+            value = float(f"{digits}e{power:.0f}") if power == int(power) else value * 10.0**power
+        except OverflowError:
+            value = math.inf
     return -value if sign == "-" else value
