@@ -125,6 +125,7 @@ def _serve(kind: str) -> None:
     if kind == _HOOKS:
         sys.path.insert(0, str(HOOK.parents[2]))
         _load(_modules("hooks", but=("hooks.run", "hooks.probe")))
+        _load_machine()
     else:
         del sys.path[0]  # the folder of this file
         sys.modules |= dict.fromkeys(_THREADED)  # as if they were not installed
@@ -192,6 +193,17 @@ def _report(program: _Program, poll: "select.poll") -> None:
         with contextlib.suppress(KeyError):
             poll.unregister(used)
         os.close(used)
+
+
+def _load_machine() -> None:
+    """Load what scripts of Millepede nodes import later, and then hide site-packages again, which each script asks for."""
+    from faser_align.system import libraries
+
+    path = list(sys.path)
+    libraries.site_packages()
+    _load(("faser_align.fsm.machine", "faser_align.fsm.reduce_campaign", "faser_align.state.write.load_campaign"))
+    sys.path[:] = path
+    del sys.modules["site"]
 
 
 def _modules(package: str, but: tuple[str, ...] = ()) -> list[str]:
