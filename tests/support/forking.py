@@ -129,6 +129,7 @@ def _serve(kind: str) -> None:
     else:
         del sys.path[0]  # the folder of this file
         sys.modules |= dict.fromkeys(_THREADED)  # as if they were not installed
+        importlib.import_module(f"{COMMAND_LINE}.main").root()  # making commands takes longer than most of them
         _load([name for package in _PACKAGES for name in _modules(package)])
         assert "htcondor2" not in sys.modules, "each process reads HTCondor's configuration when it loads htcondor2"
     requests, poll = sys.stdin.fileno(), select.poll()
