@@ -26,7 +26,11 @@ def identity() -> str:
 def put(folder: str, name: str, about: "events.Request", key: str = "") -> str:
     """Put a request into the event queue for the next script; return the name of its file.
 
-    ``about`` has the keys that ``fsm.reduce_campaign`` needs for it; ``key`` is its id, by default a new one.
+    Args:
+        folder: the campaign.
+        name: one of ``extended``, ``changed``, ``notify_retried``, ``stop_asked``, ``stuck``, ``solved``.
+        about: its further keys.
+        key: its id; by default a new one.
 
     Raises:
         StoreError: the event queue cannot be written.

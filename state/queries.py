@@ -184,7 +184,12 @@ def history(
 ) -> list[Row]:
     """Return the history in order, with decoded payloads.
 
-    Only events of this node, at this UTC time or later, recorded after the row with this id, and of nodes at all.
+    Args:
+        db: a snapshot.
+        node: only events of this node.
+        since: only events at this UTC time or later.
+        after: only events recorded after the row with this id.
+        nodes: include the events of nodes.
     """
     where, values = _chosen(node, since, after, nodes)
     return _decoded(rows(db, f"SELECT * FROM history WHERE {where} ORDER BY id", values))
