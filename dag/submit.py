@@ -26,7 +26,7 @@ from faser_align.system.attempt import first_line, wait_until
 
 HALTED = "DAG is halted"  # in dagman.out up to HTCondor 24.7; since 24.8 it is in DAGMan's job ad
 DAG_STATUS_HALTED = 6  # in the ad
-HALT_WAIT_S, LEAVE_WAIT_S = 30.0, 120.0
+HALT_WAIT_S, LEAVE_WAIT_S = 60.0, 120.0  # a DAGMan that is removed while it starts runs no FINAL
 ENDS_WAIT_S = 90.0  # for running scripts, then FINAL with its messages
 ENDING_DESCRIPTION = ".condor.sub"  # of DAGMan's submit description, beside its DAG
 POLL_S = 0.5
@@ -119,8 +119,8 @@ def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
     """Remove the campaign's DAGMan job and all its nodes, in the order that lets the FINAL node run.
 
     DAGMan is halted first: a removal does not cancel waiting PRE scripts, which would all run before FINAL. A DAGMan
-    that is held, cannot run or does not react within half a minute is removed without a halt. One without jobs in the
-    queue after the halt ends by itself, and a removal would kill its FINAL script. Takes at most 4 min.
+    that is held, cannot run or does not react within a minute is removed without a halt. One without jobs in the
+    queue after the halt ends by itself, and a removal would kill its FINAL script. Takes at most 5 min.
     """
     dag = layout.newest_dag(folder)
     halt, dagman_out = dag + layout.ENDING_HALT, dag + layout.ENDING_DAGMAN_OUT
