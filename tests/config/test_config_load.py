@@ -61,6 +61,29 @@ def test_paths_are_relative_to_the_file() -> None:
     assert config.storage.data == os.path.expanduser("~/d")
     assert config.solver.pede == "pede"
     assert parse_config('[solver]\npede = "./pede"', "/a/b/x.toml").solver.pede == "/a/b/pede"
+    assert parse_config('[reconstruction]\nraw = "r/{file}"', "/a/b/x.toml").reconstruction.raw == "/a/b/r/{file}"
+
+
+PLACES = {
+    "campaign": "folder constants",
+    "reconstruction": "environment",
+    "reconstruction.calypso": "atlas_base asetup setup write_constants reconstruct database",
+    "notify": "file templates",
+    "python": "jobs hooks",
+    "report": "publish",
+    "simulation": "truth",
+    "solver": "pede environment",
+    "storage": "data",
+}
+
+
+def test_every_path_is_made_absolute() -> None:
+    """Each key that is a path starts at the file's folder, also in tables of tables and in lists of tables."""
+    keys = [(f"[{table}]", *(f'{key} = "p/x"' for key in of.split())) for table, of in PLACES.items()]
+    steps = ("[[stages]]", *('[[stages.steps]]\nparameters = "p/x"' for _ in range(2)))
+    text = "\n".join(line for lines in (*keys, steps) for line in lines)
+    made = parse_config(text, "/a/b/x.toml").model_dump_json()
+    assert made.count('"/a/b/p/x"') == text.count('"p/x"')
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,12 @@ def test_a_killable_delivery_answers_as_any(smtp_server: Mailbox, message: Messa
     assert PASSWORD not in said
 
 
+def test_another_service_answers_with_its_status(mattermost_server: Mattermost, message: Message) -> None:
+    """A service of apprise's that is neither mail nor Mattermost answers with the status of its server."""
+    mattermost_server.page = True
+    assert _ask(f"json://127.0.0.1:{mattermost_server.port}/", message, 120.0) == "HTTP status 200"
+
+
 def test_the_time_limit_of_the_address(silent_port: int, message: Message) -> None:
     """The time limit of the address ends the wait."""
     said = str(_deliver(f"mailto://127.0.0.1:{silent_port}?from=a@example.org&to=b@example.org&cto=0.3", message))

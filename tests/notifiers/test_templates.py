@@ -38,6 +38,12 @@ def test_words_of_the_user(facts: dict[str, Any], tmp_path: Path) -> None:
     assert compose(facts | {"event": "failed"}, str(tmp_path)) == compose(facts | {"event": "failed"})
 
 
+def test_the_full_stop_of_a_meaning(facts: dict[str, Any], tmp_path: Path) -> None:
+    """The full stop of a meaning gives way to the reason that follows it."""
+    (tmp_path / "converged.j2").write_text('{% set meaning = "Done." %}')
+    assert "Done: the effect" in compose(facts, str(tmp_path)).text
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_of_the_user(facts: dict[str, Any], tmp_path: Path, form: str) -> None:
     """A form of one event takes precedence over that of all, which takes precedence over ours; other forms are ours."""
