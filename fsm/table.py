@@ -132,7 +132,11 @@ def node_after(state: str, event: str) -> str | None:
 def after_verdict(verdict: str, *, last: bool, validated: bool, at_limit: str) -> str:
     """Return the campaign's event that follows from a decision on an iteration.
 
-    The stage is the last one or not, and does ``continue`` or ``stop`` at its limit; the campaign has a validation or not.
+    Args:
+        verdict: one of ``VERDICTS``.
+        last: whether the stage is the last one.
+        validated: whether the campaign has a validation.
+        at_limit: what the stage does at its limit, ``continue`` or ``stop``.
     """
     if verdict == "converged":
         return ("validation_asked" if validated else "converged") if last else "stage_finished"
