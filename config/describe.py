@@ -113,9 +113,9 @@ def _in_words(kind: Any, metadata: list[Any]) -> str:
     if origin is Literal:
         return _either([json.dumps(value) for value in get_args(kind)])
     if origin is list:
-        inner = get_args(kind)[0]
+        inner = FieldInfo.from_annotation(get_args(kind)[0])
         least = next((m.min_length for m in metadata if isinstance(m, MinLen)), 0)
-        each = _in_words(*_unwrap(inner))
+        each = _in_words(inner.annotation, inner.metadata)
         return f"{A_LIST}{SOME}{each}" if least else f"{A_LIST}{each}"
     if origin in (Union, types.UnionType):
         return _either([_in_words(arg, []) for arg in get_args(kind)])
@@ -135,16 +135,6 @@ def _text(metadata: list[Any]) -> str:
 
 def _either(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-
-
-def _unwrap(kind: Any) -> tuple[Any, list[Any]]:
-    """Return type and metadata of an Annotated type."""
-    if hasattr(kind, "__metadata__"):
-        metadata: list[Any] = []
-        for item in kind.__metadata__:
-            metadata += item.metadata if isinstance(item, FieldInfo) else [item]
-        return kind.__origin__, metadata
-    return kind, []
 
 
 def _range(metadata: list[Any]) -> str:

@@ -10,6 +10,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -234,7 +235,5 @@ def _reload() -> None:
 
 
 def _count(jobs: list[Any]) -> dict[str, int]:
-    counts = {"idle": 0, "running": 0, "held": 0, "other": 0}
-    for job in jobs:
-        counts[_JOB_STATES.get(job.get("JobStatus"), "other")] += 1
-    return counts
+    counts = Counter(_JOB_STATES.get(job.get("JobStatus"), "other") for job in jobs)
+    return {"idle": 0, "running": 0, "held": 0, "other": 0, **counts}
