@@ -96,11 +96,7 @@ def _of_commands(commands: list[str], script: str, values: dict[str, Entry]) -> 
 
 
 def _by_words(
-    old: Mapping[str, Any],
-    values: dict[str, Entry],
-    choices: list[str],
-    script: str,
-    write_constants: str,
+    old: Mapping[str, Any], values: dict[str, Entry], choices: list[str], script: str, write_constants: str
 ) -> None:
     """Add what could not be read, inferred from the configuration's keys; record it in ``choices``."""
     newest = "workflow" in old and words_of(old) & {"local", "global"} != set()

@@ -18,28 +18,20 @@ import numpy as np
 import numpy.typing as npt
 
 from faser_align.alignment.arrays import BoolArray, FloatArray, Int32Array, IntArray
+from faser_align.alignment.mille import kfalignment
 from faser_align.alignment.mille.counts import MOMENTUM_EDGES_GEV, RESIDUAL_EDGES_MM, Counts, write_counts
+from faser_align.alignment.mille.derivatives import constants_derivatives
 from faser_align.alignment.mille.distributions import Distributions, write_distributions
-from faser_align.alignment.mille.kfalignment import (
-    ELEMENTS_MAX,
-    GLOBAL_BRANCHES,
-    LOCAL_BRANCHES,
-    MEASURED_BRANCH,
-    SENTINEL_BRANCHES,
-    Tracks,
-    is_compressed,
-    read_tracks,
-)
-from faser_align.alignment.mille.layer_rotations import constants_derivatives
+from faser_align.alignment.mille.kfalignment import Tracks
 from faser_align.alignment.parameters.constants import DOFS, Six
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import Name, replacing
 
 _BUFFER_WORDS = 5000  # as in Mille.cpp; a hit that does not fit is dropped and counted in word 0
 _BLOCK_TRACKS = 500  # whose records are made at a time: arrays that stay in the processor's cache and in the heap
-_LOCALS = len(LOCAL_BRANCHES)
+_LOCALS = len(kfalignment.LOCAL_BRANCHES)
 _RESIDUAL, _ERROR = "fitParam_align_local_residual_x", "fitParam_align_local_measured_xe"
-_WORDS = (_RESIDUAL, *LOCAL_BRANCHES, _ERROR, *GLOBAL_BRANCHES)  # of a hit
+_WORDS = (_RESIDUAL, *kfalignment.LOCAL_BRANCHES, _ERROR, *kfalignment.GLOBAL_BRANCHES)  # of a hit
 _WORDS_PER_HIT = len(_WORDS)
 _BY_LAYER = "fitParam_align_global_derivation_y_"
 _BY_LAYER_Y = f"{_BY_LAYER}y"
@@ -62,7 +54,7 @@ class Cuts:
             pivot ``layer``, whose derivatives are as large as the distance of modules from their layer's plane.
         pivot: point and axes of the layer's rx, ry and rz derivatives. ``calypso`` keeps the written ones, about the z
             of the hit (CKF2Alignment.cxx); ``layer`` makes them those of the constants, which rotate a layer about its
-            own z (``layer_rotations``).
+            own z (``derivatives``).
         same_hits: whether ``layer`` also omits the hits that ``calypso`` omits, so that both use the same hits.
     """
 
@@ -120,7 +112,7 @@ def convert(
     _check_names(inputs, output)
     counts = Counts(files=len(inputs))
     placed = None if cuts.pivot == "calypso" else constants or {}
-    reading = partial(read_tracks, any_element=any_element and placed is None, measured=placed is not None)
+    reading = partial(kfalignment.read_tracks, any_element=any_element and placed is None, measured=placed is not None)
     try:
         with replacing(output) as file:
             for tracks in chain.from_iterable(map(reading, inputs)):
@@ -128,7 +120,7 @@ def convert(
                 counts += Counts(**counted | _write(file, used, kept, placed))
                 if passed is not None:
                     passed(used)
-            counts = replace(counts, files_uncompressed=sum(not is_compressed(source) for source in inputs))
+            counts = replace(counts, files_uncompressed=sum(not kfalignment.is_compressed(source) for source in inputs))
             if not counts.tracks_written:
                 raise UserError(_nothing_left(inputs, counts))
     except OSError as error:
@@ -271,7 +263,9 @@ def _sums_of_residuals(tracks: Tracks, curvature: FloatArray) -> dict[str, IntAr
     """
     near = np.abs(tracks.hits[_RESIDUAL]) <= RESIDUAL_EDGES_MM[-1]
     chosen: Any = ... if near.all() else np.flatnonzero(near)
-    residuals, by_y, by_qop = (tracks.hits[name][chosen] for name in (_RESIDUAL, _BY_LAYER_Y, LOCAL_BRANCHES[4]))
+    residuals, by_y, by_qop = (
+        tracks.hits[name][chosen] for name in (_RESIDUAL, _BY_LAYER_Y, kfalignment.LOCAL_BRANCHES[4])
+    )
     sides, curvature = tracks.sides[chosen], curvature[chosen]
     # Sums of integers below 2^53 are exact in double precision.
     residuals_nm = np.rint(residuals * 1e6)
@@ -299,7 +293,7 @@ def _cut_hits(tracks: Tracks, cuts: Cuts) -> tuple[BoolArray, dict[str, Any]]:
     if cuts.pivot == "calypso" or cuts.same_hits:
         for dof in ("rx", "ry"):
             failed |= np.abs(tracks.hits[_BY_LAYER + dof]) > cuts.derivative_max
-    for branch in SENTINEL_BRANCHES:
+    for branch in kfalignment.SENTINEL_BRANCHES:
         column = tracks.hits[branch]
         if len(column) and float(np.min(column)) < _INVALID:
             failed |= column < _INVALID
@@ -372,7 +366,7 @@ def hit_words(tracks: Tracks, kept: BoolArray, constants: Mapping[str, Six] | No
     words = words.take(chosen, axis=0)
     if constants is not None:
         written = {dof: tracks.hits[_BY_LAYER + dof][chosen] for dof in DOFS}
-        measured = tracks.hits.get(MEASURED_BRANCH)  # older files lack it: the middle of the sensor
+        measured = tracks.hits.get(kfalignment.MEASURED_BRANCH)  # older files lack it: the middle of the sensor
         at = np.zeros(len(chosen)) if measured is None else measured[chosen]
         by_dof = constants_derivatives(written, tracks.ids[chosen], at, constants)
         for dof, column in by_dof.items():
@@ -425,7 +419,7 @@ def _records(
 @cache
 def _labels_of_elements() -> Int32Array:
     """Return the integers that go with ``hit_words`` by element, shape (elements, 14)."""
-    elements = np.arange(ELEMENTS_MAX)
+    elements = np.arange(kfalignment.ELEMENTS_MAX)
     labels = np.zeros((len(elements), _WORDS_PER_HIT), np.int32)
     labels[:, 1 : _LOCALS + 1] = np.arange(1, _LOCALS + 1)
     labels[:, _LOCALS + 2 :] = labels_of(elements)

@@ -2,7 +2,7 @@
 
 The tree ``tree`` has one entry per track: double branches, and per hit vector<double> branches, or arrays with a
 counter as uproot writes them. Older files have the tree ``trackParam`` and names with ``derivative`` for ``derivation``
-or with the suffix ``_sp``, and no derivatives with respect to the track's parameters, which ``track_model`` then
+or with the suffix ``_sp``, and no derivatives with respect to the track's parameters, which ``derivatives`` then
 computes. Only branches that the conversion needs are read.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.mille.columns import Column, Damaged, Layouts, ntuple_column, tree_column
-from faser_align.alignment.mille.track_model import track_derivatives
+from faser_align.alignment.mille.derivatives import track_derivatives
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import Name
 
@@ -76,7 +76,7 @@ class Tracks:
         hits: one value per hit, track after track, by branch.
         ids: 1000*station + 100*layer + 10*module + side of each hit.
         modelled: whether the derivatives with respect to the track's parameters come from
-            ``alignment.mille.track_model``.
+            ``alignment.mille.derivatives``.
         foreign: which hits are on elements outside FASER's tracker; None if none are.
     """
 

@@ -11,14 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faser_align.alignment.parameters.fix_rules import fix_rules
-from faser_align.alignment.parameters.labels import (
-    MODULES,
-    PARAMETERS,
-    PLACES,
-    SIDES,
-    module_rz_label,
-    module_x_label,
-)
+from faser_align.alignment.parameters.labels import MODULES, PARAMETERS, PLACES, SIDES, module_rz_label, module_x_label
 from faser_align.alignment.pede.keywords import FILE_KINDS, LISTS, find_keyword
 from faser_align.alignment.pede.steering_words import take_apart
 from faser_align.config.values import FRAME

@@ -13,7 +13,7 @@ import numpy as np
 from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.detector import LAYERS_Z_MM, MAGNETS_MM
 from faser_align.alignment.mille.counts import Counts
-from faser_align.alignment.mille.track_model import bending_of_mm_gev
+from faser_align.alignment.mille.derivatives import bending_of_mm_gev
 from faser_align.fsm import metrics
 
 HITS_MIN = 100  # hits of a layer

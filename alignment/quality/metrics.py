@@ -16,12 +16,11 @@ from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS, des
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.quality.constant_errors import errors_of, merged
 from faser_align.alignment.quality.error_scale import error_scale
-from faser_align.alignment.quality.held_fixed import held_fixed
 from faser_align.alignment.quality.magnets import magnets
 from faser_align.alignment.quality.metrics_file import finite
 from faser_align.alignment.quality.notes import NEAR_END_UM
 from faser_align.alignment.quality.survey import distance_to_truth, weak_modes
-from faser_align.alignment.quality.weak_modes import repetition, split
+from faser_align.alignment.quality.weak_modes import held_fixed, repetition, split
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.fsm import metrics
 

@@ -6,9 +6,12 @@ not an error of the solver, and no convergence criterion detects it, but the con
 separately from the part that the data determine, and named.
 
 A direction is weak if its error is more than ``WEAK`` times the median error of the step's directions, which does not
-depend on the number of tracks; undetermined if it is more than ``UNDETERMINED`` times. Gains from freeing parameters
-count directions up to ``MEASURED`` times only: errors of the linearisation alone seem to constrain others, such as
-global rotations.
+depend on the number of tracks; undetermined if it is more than ``UNDETERMINED`` times.
+
+An alignment converges under the condition of its fixed parameters. The normal equations of all parameters give, without
+applying a solution, the expected decrease of chi2 from freeing each group of fixed parameters, beyond that of the free
+ones (a score test). Chance alone gives about 1 per parameter. Directions count up to ``MEASURED`` times the median only:
+errors of the linearisation alone seem to constrain others, such as global rotations.
 """
 
 import math
@@ -22,7 +25,7 @@ from faser_align.alignment.parameters.constants import Six, parameters_from_corr
 from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS, constants_key
 from faser_align.alignment.quality.mode_names import LARGEST, distinct
 from faser_align.alignment.solver.normal_equations import Normal
-from faser_align.fsm.metrics import Part, Parts
+from faser_align.fsm.metrics import HeldFixed, Part, Parts
 
 WEAK, MEASURED, UNDETERMINED = 10.0, 100.0, 1000.0
 NAMED_MAX = 5
@@ -104,6 +107,57 @@ def repetition(
     now, then = (normal.in_um(one) @ scaled for one in (values, parameters_from_correction(before)))
     size = float(np.sqrt((now @ now) * (then @ then)))
     return float(now @ then) / size if size > 0 else None
+
+
+def held_fixed(
+    normal: Normal, free: Collection[int], values: Mapping[int, float], among: Collection[int] = PARAMETERS
+) -> dict[str, HeldFixed]:
+    """Return the expected decrease of chi2 from freeing each fixed group, and all of them (``all``).
+
+    Args:
+        normal: normal equations of all parameters.
+        free: labels that any step of the iteration could move.
+        values: the iteration's solution (mm, rad), so that the decrease from the free parameters is not counted.
+        among: only these labels count as fixed.
+
+    Returns:
+        By group (part and kind, as in ``3ST layer.y``): ``parameters`` (directions that the data determine, beyond
+        those of the free ones), ``expected_decrease``, and ``delta_chi2_per_parameter``, their ratio (also under its
+        deprecated name). A group without such a direction, such as x of layers whose modules are free, is omitted.
+    """
+    groups: dict[str, set[int]] = {}
+    for label in normal.labels:
+        if label in among and label not in free:
+            parameter = PARAMETERS[label]
+            part = "IFT" if parameter.station == 0 else "3ST"
+            groups.setdefault(f"{part} {parameter.kind}", set()).add(label)
+    if not groups:
+        return {}
+    if len(groups) > 1:
+        groups["all"] = set().union(*groups.values())
+    gradient = normal.gradient - normal.matrix @ normal.in_um(values)
+    before = _decrease(normal, set(free), gradient)
+    gains: dict[str, HeldFixed] = {}
+    for name, labels in groups.items():
+        decrease, parameters = _decrease(normal, labels | set(free), gradient)
+        gained, more = max(decrease - before[0], 0.0), parameters - before[1]
+        if more > 0:
+            per_parameter = gained / more
+            gains[name] = {
+                "parameters": more,
+                "expected_decrease": gained,
+                "delta_chi2_per_parameter": per_parameter,
+                "significance": per_parameter,
+            }
+    return gains
+
+
+def _decrease(normal: Normal, labels: set[int], gradient: FloatArray) -> tuple[float, int]:
+    """Return the expected decrease of chi2 with ``labels`` free, and the number of directions that the data determine."""
+    values, directions = normal.directions(labels)
+    kept = determined(values)
+    along = directions[:, kept].T @ gradient
+    return float(along**2 @ (1.0 / values[kept])), int(kept.sum())
 
 
 def determined(values: FloatArray, limit: float = MEASURED) -> BoolArray:

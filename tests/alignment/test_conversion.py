@@ -15,6 +15,7 @@ from properties import SOAK
 
 from faser_align.alignment.mille.conversion import Cuts, _residual_bins, convert, convert_and_count
 from faser_align.alignment.mille.counts import RESIDUAL_EDGES_MM, Counts, read_counts
+from faser_align.alignment.mille.derivatives import constants_derivatives, designed_z_mm, offset_z_mm
 from faser_align.alignment.mille.kfalignment import (
     GLOBAL_BRANCHES,
     HIT_BRANCHES,
@@ -23,9 +24,7 @@ from faser_align.alignment.mille.kfalignment import (
     TRACK_BRANCHES,
     read_tracks,
 )
-from faser_align.alignment.mille.layer_rotations import constants_derivatives
 from faser_align.alignment.mille.records import read_records
-from faser_align.alignment.mille.track_model import designed_z_mm, offset_z_mm
 from faser_align.alignment.parameters.constants import DOFS, Constants, read_constants
 from faser_align.alignment.parameters.labels import KEYS
 from faser_align.config.schema import Config

@@ -7,7 +7,7 @@ import pytest
 
 from faser_align.alignment.detector import LAYERS_Z_MM, MAGNETS_MM
 from faser_align.alignment.mille.counts import Counts
-from faser_align.alignment.mille.track_model import bending_mm_gev, bending_of_mm_gev
+from faser_align.alignment.mille.derivatives import bending_mm_gev, bending_of_mm_gev
 from faser_align.alignment.quality.magnets import magnets
 from faser_align.alignment.quality.notes import notes
 

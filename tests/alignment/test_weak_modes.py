@@ -13,10 +13,9 @@ from faser_align.alignment.parameters.fix_rules import fix_rules
 from faser_align.alignment.parameters.labels import PARAMETERS, layer_label, module_rz_label, module_x_label
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.pede.steering_text import SolverOptions, write_steering
-from faser_align.alignment.quality.held_fixed import held_fixed
 from faser_align.alignment.quality.mode_names import distinct, kinds_of
 from faser_align.alignment.quality.pivot import pivot_doubt, tilt_doubt
-from faser_align.alignment.quality.weak_modes import name, split
+from faser_align.alignment.quality.weak_modes import held_fixed, name, split
 from faser_align.alignment.solver.builtin import solve
 from faser_align.alignment.solver.normal_equations import Normal, normal_equations
 from faser_align.simulation import geometry, kfalignment, tracks
