@@ -44,8 +44,7 @@ def replay(db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[Me
                 (json.dumps(numbers), place.stage, place.number),
             )
     if not places[-1].past.is_solved:
-        end = events.final(_source(places[-1].past.ended), layout.FINAL_NODE, 2)
-        writer.apply(db, end)
+        writer.apply(db, events.final(_source(places[-1].past.ended), layout.FINAL_NODE, 2))
     _mark(db, places, record)
     # The outcome of files whose tracks no longer exist is unknown.
     db.execute("DELETE FROM nodes WHERE state = 'waiting'")

@@ -7,6 +7,7 @@ import os
 import string
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,28 +97,20 @@ def _name(value: Any, _: Context) -> Any:
     )
 
 
-def _size(unit: str) -> Callable[[Any, Context], Any]:
-    """Return a converter of sizes to MB, in HTCondor's notation."""
-
-    def change(value: Any, _: Context) -> Any:
-        try:
-            return megabytes(unit)(str(value))
-        except UserError as problem:
-            return No(f"{problem}; write it as 4 GB")
-
-    return change
+def _size(unit: str, value: Any, _: Context) -> Any:
+    """Return a size in HTCondor's notation in MB."""
+    try:
+        return megabytes(unit, str(value))
+    except UserError as problem:
+        return No(f"{problem}; write it as 4 GB")
 
 
-def _within(name: str) -> Callable[[Any, Context], Any]:
-    """Return a converter to the file ``name`` in the folder that the key names; the name of a file is kept."""
-
-    def change(value: Any, context: Context) -> Any:
-        path = _path(value, context)
-        if not isinstance(path, str) or not path or os.path.isfile(path):
-            return path
-        return f"{path}/{name}"
-
-    return change
+def _within(name: str, value: Any, context: Context) -> Any:
+    """Return the file ``name`` in the folder that the key names; the name of a file is kept."""
+    path = _path(value, context)
+    if not isinstance(path, str) or not path or os.path.isfile(path):
+        return path
+    return f"{path}/{name}"
 
 
 def _asetup(value: Any, context: Context) -> Any:
@@ -169,10 +162,10 @@ _CHANGES: dict[str, Callable[[Any, Context], Any]] = {
     "name": _name,
     "upper_case": lambda value, _: value.upper() if isinstance(value, str) else value,
     "stations": lambda value, _: (4 if value else 3) if isinstance(value, bool) else value,
-    "megabytes": _size("M"),
-    "kilobytes": _size("K"),
-    "setup": _within("setup.sh"),
-    "pede": _within("pede"),
+    "megabytes": partial(_size, "M"),
+    "kilobytes": partial(_size, "K"),
+    "setup": partial(_within, "setup.sh"),
+    "pede": partial(_within, "pede"),
     "asetup": _asetup,
     "script": _script,
     "template": initial,

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from faser_align.fsm.errors import UserError
 from faser_align.predecessor.references import Entry, Left
@@ -75,16 +76,12 @@ def _whole(value: str) -> int:
     return int(value)
 
 
-def megabytes(unit: str) -> Callable[[str], int]:
-    """Return a converter of HTCondor sizes to MB; ``unit`` applies to sizes without a unit."""
-
-    def change(value: str) -> int:
-        match = _SIZE.fullmatch(_plain(value))
-        if not match:
-            raise UserError("it is not a plain size")
-        return math.ceil(float(match[1]) * _UNITS[(match[2] or unit).upper()])
-
-    return change
+def megabytes(unit: str, value: str) -> int:
+    """Return a size of HTCondor in MB; ``unit`` applies to sizes without a unit."""
+    match = _SIZE.fullmatch(_plain(value))
+    if not match:
+        raise UserError("it is not a plain size")
+    return math.ceil(float(match[1]) * _UNITS[(match[2] or unit).upper()])
 
 
 def _flavour_of(value: str) -> str:
@@ -96,8 +93,8 @@ def _flavour_of(value: str) -> str:
 # Attributes without + and _, in lower case, and the keys they become.
 _KEYS: dict[str, tuple[str, Callable[[str], object]]] = {
     "requestcpus": ("htcondor.{kind}.cpus", _whole),
-    "requestmemory": ("htcondor.{kind}.memory_mb", megabytes("M")),
-    "requestdisk": ("htcondor.{kind}.disk_mb", megabytes("K")),
+    "requestmemory": ("htcondor.{kind}.memory_mb", partial(megabytes, "M")),
+    "requestdisk": ("htcondor.{kind}.disk_mb", partial(megabytes, "K")),
     "jobflavour": ("htcondor.{kind}.flavour", _text),
     "maxruntime": ("htcondor.{kind}.flavour", _flavour_of),
     "requirements": ("htcondor.{kind}.requirements", _plain),

@@ -55,8 +55,7 @@ class Block(NamedTuple):
     first: int
 
 
-Words = Int32Array
-Splitter = Callable[[Words], tuple[list[int], list[int], int, int]]
+Splitter = Callable[[Int32Array], tuple[list[int], list[int], int, int]]
 
 
 def iterate_blocks(path: Name, block_bytes: int, *, fortran: bool = False) -> Iterator[Block]:
@@ -123,7 +122,7 @@ def _read(file: BinaryIO, target: npt.NDArray[np.uint8], path: Name) -> int:
         raise MilleError(f"cannot read the Mille binary {path} to its end: {error}", 18) from error
 
 
-def _split(words: Words) -> tuple[list[int], list[int], int, int]:
+def _split(words: Int32Array) -> tuple[list[int], list[int], int, int]:
     """Return starts and lengths of the whole records, the start of the first other one, and its code, 0 if incomplete."""
     starts: list[int] = []
     lengths: list[int] = []
@@ -142,7 +141,7 @@ def _split(words: Words) -> tuple[list[int], list[int], int, int]:
     return starts, lengths, position, 0
 
 
-def _split_fortran(words: Words) -> tuple[list[int], list[int], int, int]:
+def _split_fortran(words: Int32Array) -> tuple[list[int], list[int], int, int]:
     """Return the same for records between two markers."""
     starts: list[int] = []
     lengths: list[int] = []

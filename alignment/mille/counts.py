@@ -74,8 +74,7 @@ class Counts:
     momentum_bins: IntArray = field(default_factory=_zeros(2, len(MOMENTUM_EDGES_GEV) + 1))
 
     def __add__(self, other: "Counts") -> "Counts":
-        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self)}
-        return Counts(**sums)
+        return Counts(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self)})
 
     def chi2_per_ndf(self) -> float | None:
         """Return chi2/ndf of the reconstruction before hits are cut; None without tracks."""

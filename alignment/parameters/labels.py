@@ -3,16 +3,8 @@
 The FASER tracker has four stations (0 is the IFT), three layers in each, eight modules in a layer and two sides
 on a module. An element's number is ``1000*station + 100*layer + 10*module + side``, plus 1000 so that no
 label begins with a zero. Each degree of freedom has a label derived from it (Calypso's CKF2Alignment
-numbers the elements, the Mille converter of faser-alignment-script appends the digits):
-
-====================  ==============================  =========================
-parameter             label                           number of labels
-====================  ==============================  =========================
-x of a module's side  ``number*10 + 1``               4*3*8*2 = 192
-rz of a module        ``number//10*100 + 2``          4*3*8 = 96
-x y rx ry rz, layer   ``number//100*10 + 1 ... 5``    4*3*5 = 60
-====================  ==============================  =========================
-
+numbers the elements, the Mille converter of faser-alignment-script appends the digits): 192 for x of the
+modules' sides, 96 for rz of the modules, and 60 for x, y, rx, ry and rz of the layers.
 Shifts are in mm, rotations in rad. ``describe`` returns a label in words, ``parse`` the label for such words.
 """
 

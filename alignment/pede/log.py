@@ -50,8 +50,7 @@ def read_log(path: Name) -> Solution:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; pede did not run there") from error
     sizes = {name: int(value) for name, value in _SIZE.findall(text)}
-    searched = (pattern.search(text) for pattern in (_SUM, _MEMORY, _CONSTRAINT_RANK, _DEFECT))
-    sums, memory, rank, defect = searched
+    sums, memory, rank, defect = (of.search(text) for of in (_SUM, _MEMORY, _CONSTRAINT_RANK, _DEFECT))
     rows = _rows(text)
     return Solution(
         -1,

@@ -125,6 +125,7 @@ def iteration_metrics(
         truth: constants of the simulated detector; None for real data.
     """
     counts = data.counts
+    plus, minus = counts.median_q_over_p()
     free = [label for label in PARAMETERS if any(label in step.free for step in steps)]
     shift = residual_shift_um((step.solution for step in steps), counts.measurements)
     near_end = last or (shift is not None and shift < NEAR_END_UM)
@@ -173,7 +174,13 @@ def iteration_metrics(
         "chi2_per_ndf": finite(counts.chi2_per_ndf()),
         "residuals": counts.layer_residuals_um(),
         "sides": {key: _rounded(side) for key, side in counts.side_residuals_um().items()},
-        "momentum": {**_momentum(counts), **data.momentum},
+        "momentum": {
+            "median_q_over_p_plus": plus,
+            "median_q_over_p_minus": minus,
+            "edge_low": counts.edge_low,
+            "edge_high": counts.edge_high,
+            **data.momentum,
+        },
         "magnets": finite(magnets(counts)),
         "solver": _solver(backend, steps),
         "steps": step_metrics,
@@ -350,16 +357,6 @@ def _outliers(counts: Counts) -> float | None:
     hits = counts.residual_bins.sum(axis=1)
     shares = counts.residual_bins[:, far].sum(axis=1)[hits > 0] / hits[hits > 0]
     return float(np.median(shares)) if len(shares) else None
-
-
-def _momentum(counts: Counts) -> metrics.Momentum:
-    plus, minus = counts.median_q_over_p()
-    return {
-        "median_q_over_p_plus": plus,
-        "median_q_over_p_minus": minus,
-        "edge_low": counts.edge_low,
-        "edge_high": counts.edge_high,
-    }
 
 
 def _worst(values: Iterable[float | None]) -> float | None:

@@ -1,8 +1,8 @@
 """Warn about free layer rotations about x or y, whose derivatives and constants have different pivots. Pure.
 
-Calypso's derivatives with respect to a layer's rx and ry are about the z of each hit (CKF2Alignment.cxx), but its
-constants rotate the layer about its own z (TrackerAlignDBTool.cxx), 2 to 6 mm away, or more if it is tilted. The
-corrections then have the wrong size, and may drift. The derivatives grow with the tilt of a layer, so that a cut on them rejects hits of tilted layers.
+The z of a hit, about which Calypso's derivatives are (``mille.derivatives``), is 2 to 6 mm from that of its layer, or more
+if the layer is tilted. The corrections then have the wrong size, and may drift. The derivatives grow with the tilt, so
+that a cut on them rejects hits of tilted layers.
 """
 
 from collections.abc import Iterable, Sequence

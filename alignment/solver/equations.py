@@ -293,7 +293,9 @@ def _assemble(
     n_derivatives = int(np.max(np.where(np.abs(n_locals) <= _SHORT_MAX, np.abs(n_locals), n_locals), initial=0))
     labels = _padded(indices, errors, global_words, places)
     derivatives = _padded(values, measured, local_words, n_max)
-    in_order = n_derivatives == n_max and _in_order(locals_of)
+    # whether the local parameters of each equation are the first ones, in order
+    first = np.arange(1, n_max + 1)[:, None]
+    in_order = n_derivatives == n_max and bool(((locals_of == first) | (locals_of == 0)).all())
     chunk = Equations(
         values[measured],
         values[errors],
@@ -317,11 +319,6 @@ def _assemble(
     )
     fits = max(n_max, places) < 1 << 8 and len(sets) < 1 << 16
     yield chunk, layout if in_order and fits else None
-
-
-def _in_order(numbers: Int32Array) -> bool:
-    """Return whether the local parameters of each equation are the first ones, in order; shape (places, equations)."""
-    return bool(((numbers == np.arange(1, len(numbers) + 1)[:, None]) | (numbers == 0)).all())
 
 
 def _padded(column: npt.NDArray[Any], before: IntArray, lengths: IntArray, places: int) -> npt.NDArray[Any]:

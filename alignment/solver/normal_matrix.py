@@ -176,7 +176,9 @@ class Sums:
         single: list[IntArray] = []
         for begin, end in pairwise(batches):
             sizes, at = counts[order[begin:end]], equations[begins[begin] : begins[end]]
-            used = self._used(columns, sets[at])
+            there = np.zeros(self._n + 1, np.bool_)  # the last one is for fixed parameters
+            there[columns.take(np.flatnonzero(np.bincount(sets[at])), axis=1)] = True
+            used = np.flatnonzero(there[:-1])
             if not len(used):
                 continue
             alone = int((sizes * len(columns)) @ (sizes * len(columns)))
@@ -249,12 +251,6 @@ class Sums:
         if rows.factors is not None:
             product += self._dense(keys - record, words, rows.factors[:, at], width)
         return np.asarray(product)
-
-    def _used(self, columns: IntArray, sets: Int32Array) -> IntArray:
-        """Return the variable parameters of equations with these sets of labels, ascending."""
-        there = np.zeros(self._n + 1, np.bool_)
-        there[columns.take(np.flatnonzero(np.bincount(sets)), axis=1)] = True
-        return np.flatnonzero(there[:-1])
 
     @staticmethod
     def _dense(columns: IntArray, weighted: FloatArray, factors: FloatArray, width: int) -> FloatArray:

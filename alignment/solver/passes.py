@@ -154,6 +154,9 @@ def run_pass(
     def shifts(of: FloatArray) -> FloatArray:
         return np.where(labels > 0, of[positions], 0.0)
 
+    separate: dict[int, IntArray] = {}
+    for chunk in near or ():
+        separate[chunk.binary] = np.append(separate.get(chunk.binary, np.zeros(0, np.int64)), chunk.records)
     work = _Work(
         steering,
         shifts(values),
@@ -164,7 +167,7 @@ def run_pass(
         observe is not None,
         _bits(columns, parameters.n_variable) if first else None,
         tuple(shifts(of) for of, _ in also),
-        _by_binary(near or ()),
+        separate,
     )
     if near is not None and not near and chi2_cut == 0 and not steering.downweighting:
         work = work._replace(margin_min=work.margin_of_near(source))
@@ -332,14 +335,6 @@ class _Work(NamedTuple):
         limit = np.sqrt(self.steering.huge_cut * chi2_limit(fits.ndf))
         margins = np.abs(np.sqrt(np.maximum(fits.chi2, 0.0)) - limit) / np.sqrt(equations)
         return np.where(fits.deficient | (fits.ndf <= 0) | (self.chi2_cut < 0), np.inf, margins)
-
-
-def _by_binary(chunks: Sequence[Equations]) -> dict[int, IntArray]:
-    """Return the numbers of the records of each binary."""
-    numbers: dict[int, IntArray] = {}
-    for chunk in chunks:
-        numbers[chunk.binary] = np.append(numbers.get(chunk.binary, np.zeros(0, np.int64)), chunk.records)
-    return numbers
 
 
 def _bits(columns: IntArray, n: int) -> npt.NDArray[np.uint64] | None:

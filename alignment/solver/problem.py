@@ -246,8 +246,7 @@ def _constraints(
     matrix = np.zeros((len(rows), parameters.n_variable))
     for line, form in zip(matrix, rows, strict=True):
         line[form.columns] = form.factors
-    made = Constraints.make(matrix, np.array(values), multipliers=steering.multipliers)
-    return made, tuple(sorted(empty))
+    return Constraints.make(matrix, np.array(values), multipliers=steering.multipliers), tuple(sorted(empty))
 
 
 def _row(parameters: Parameters, terms: Terms) -> FloatArray:

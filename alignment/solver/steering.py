@@ -281,7 +281,13 @@ class _Reader:
         if not self._list:
             raise SolverError(f"{where}: {line.whole!r} comes before any keyword with a list", 13)
         if self._list == "comment":
-            self._add_comment(line, where)
+            text = line.whole.partition(" ")[2]
+            if len(numbers) != 1 or not _is_label(numbers[0]):  # pede takes a comment with a number for a wrong line
+                self._notes.append(
+                    f"{where}: a comment is a label and words without numbers; {line.whole!r} is left out"
+                )
+            elif text:
+                self._comments[round(numbers[0])] = text
             return
         if self._list == "parameter":
             if len(numbers) < 3 or not _is_label(numbers[0]):
@@ -296,14 +302,6 @@ class _Reader:
             raise SolverError(f"{where}: {line.whole!r} is not a list of 'label factor' pairs", 13)
         terms = self._forms[self._list][-1][1]
         terms += [(round(label), factor) for label, factor in zip(numbers[::2], numbers[1::2], strict=True) if factor]
-
-    def _add_comment(self, line: Line, where: str) -> None:
-        """Add a comment; pede takes one with a number for a wrong line, and skips it."""
-        text = line.whole.partition(" ")[2]
-        if len(line.numbers) != 1 or not _is_label(line.numbers[0]):
-            self._notes.append(f"{where}: a comment is a label and words without numbers; {line.whole!r} is left out")
-        elif text:
-            self._comments[round(line.numbers[0])] = text
 
 
 _NUMBERS_OF_LISTS = {

@@ -159,8 +159,7 @@ class Total(Source):
         of_labels = parameters.positions(self.form.labels)
         mine = values[of_labels]
         product = self._matrix @ mine
-        steering = problem.steering
-        done = run_pass(self, steering, parameters, values, chi2_cut, first=first, with_matrix=with_matrix)
+        done = run_pass(self, problem.steering, parameters, values, chi2_cut, first=first, with_matrix=with_matrix)
         numbers = parameters.variable[of_labels]
         free = numbers >= 0
         numbers = numbers[free]
