@@ -37,6 +37,7 @@ from faser_align.alignment.solver import builtin
 from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.iterations import Iterations
+from faser_align.alignment.solver.label_sets import LabelSets
 from faser_align.alignment.solver.normal_equations import Normal, in_um
 from faser_align.alignment.solver.passes import Parameters, Pass, run_pass
 from faser_align.alignment.solver.problem import Problem, make_problem
@@ -96,13 +97,12 @@ def _batch(tracks: Sequence[tuple[IntArray, Any]]) -> Hits:
     return Hits(number, np.concatenate(elements), np.concatenate(strips))
 
 
-class _Elements:
+class _Elements(LabelSets):
     """The sets of labels: one per detector element, in the order of ``geometry.py``."""
 
-    labels: IntArray = labels_of(geo.identifiers()).T
-
-    def __len__(self) -> int:
-        return int(self.labels.shape[1])
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels = labels_of(geo.identifiers()).T
 
 
 @dataclass

@@ -25,7 +25,7 @@ from faser_align.jobs.solve import solve
 from faser_align.simulation import geometry as geo
 from faser_align.simulation import reconstruct as fit
 from faser_align.simulation.geometry import Geometry
-from faser_align.simulation.tracks import USUAL, USUAL_BEAM, Beam, Hits, Response, simulate
+from faser_align.simulation.tracks import USUAL, USUAL_BEAM, Beam, Hits, Response, simulate_file
 
 ITERATIONS, RUN = 12, "011705"
 RESOLUTION_UM = 23.1
@@ -215,8 +215,9 @@ class Reference:
         self._stations = stations
         response = Response(response.inefficiency)
         self._hits = [
-            self._on_tracks(simulate(truth, tracks // len(truths), 991, int(RUN), at, 0, response, beam), truth, dead)
+            self._on_tracks(hits, truth, dead)
             for at, truth in enumerate(truths)
+            for hits in simulate_file(truth, tracks // len(truths), 991, int(RUN), at, response, beam)
         ]
 
     def _on_tracks(self, hits: Hits, truth: Geometry, dead: Sequence[int]) -> Hits:

@@ -88,8 +88,7 @@ def read_yaml(text: str, path: str) -> dict[str, Any]:
     loader_class.add_constructor("tag:yaml.org,2002:int", whole)
     loader_class.add_constructor("tag:yaml.org,2002:map", mapping)
     try:
-        value = yaml.load(text, loader_class)
-        plain = json.loads(json.dumps(value, default=str))
+        plain = json.loads(json.dumps(yaml.load(text, loader_class), default=str))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

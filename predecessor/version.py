@@ -60,7 +60,6 @@ def version_of(old: Mapping[str, Any], source: str, script: str, folders: list[s
     write_constants = _first([f"{place}/{name}" for place in places])
     reconstruct = _first([f"{place}/{RECONSTRUCT}" for place in ([source] if source else []) + folders])
     values: dict[str, Entry] = {}
-    choices: list[str] = []
     unused = _of_commands(commands, script, values)
     for key, match in (("calypso.release", _RELEASE.search(text)), ("raw", _RAW.search(text))):
         value = re.sub(r"\$\{?(\w+)\}?", lambda one: _VARIABLES.get(one[1], "$"), match[1]) if match else ""
@@ -71,7 +70,7 @@ def version_of(old: Mapping[str, Any], source: str, script: str, folders: list[s
         values[f"reconstruction.calypso.{key}"] = Entry(value, f"as {write_constants}")
     if tag:
         values["reconstruction.calypso.folder_tag"] = Entry(tag[1], f"as {COPY_DATABASE}")
-    _by_words(old, values, choices, script, write_constants)
+    choices = _by_words(old, values, script, write_constants)
     if not commands and _is_without_verbosity(old, reconstruct):
         remark = "" if os.path.isfile(reconstruct) else "of versions without raw.verbosity "
         origin = f"{RECONSTRUCT} {remark}does not accept it"
@@ -95,10 +94,9 @@ def _of_commands(commands: list[str], script: str, values: dict[str, Entry]) -> 
     return [f"{name} {value}" for name, value in others.items() if "$" in value]
 
 
-def _by_words(
-    old: Mapping[str, Any], values: dict[str, Entry], choices: list[str], script: str, write_constants: str
-) -> None:
-    """Add what could not be read, inferred from the configuration's keys; record it in ``choices``."""
+def _by_words(old: Mapping[str, Any], values: dict[str, Entry], script: str, write_constants: str) -> list[str]:
+    """Add what could not be read, inferred from the configuration's keys; return these choices in sentences."""
+    choices = []
     newest = "workflow" in old and words_of(old) & {"local", "global"} != set()
     origin = "as in the version of 12 March 2026" if newest else "as in versions before 12 March 2026"
     direction, number = ("backward", "05") if newest else ("forward", "04")
@@ -119,6 +117,7 @@ def _by_words(
         values.setdefault(f"reconstruction.calypso.{key}", Entry(value, origin))
     for key, value in (("geometry", GEOMETRY), ("tag", TAG)):
         values.setdefault(f"reconstruction.calypso.{key}", Entry(value, "as in every version, for data of any year"))
+    return choices
 
 
 def _is_without_verbosity(old: Mapping[str, Any], reconstruct: str) -> bool:

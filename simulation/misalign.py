@@ -43,8 +43,7 @@ def misplace_ift(
 
 def distance_to_truth(constants: Mapping[str, Six], truth: Mapping[str, Six]) -> Distance:
     """Compare the IFT's modules with the truth, without the modes that constraints fix (see ``misplace_ift``)."""
-    differences = _without_means(_values(constants) - _values(truth))
-    u, v, rz = (float(value) for value in _rms(differences))
+    u, v, rz = _rms(_without_means(_values(constants) - _values(truth))).tolist()
     return Distance(u * 1e3, v * 1e3, rz * 1e6)
 
 

@@ -165,9 +165,8 @@ def _by_module(prediction: _Prediction, geometry: Geometry, element: IntArray) -
 def _by_layer(prediction: _Prediction, hit_z: FloatArray) -> FloatArray:
     """Return the derivatives with respect to the layer: global axes, rotations about (0, 0, z of the hit).
 
-    The constants rotate a layer about its own z instead, 2 to 6 mm away, or more if it is tilted. As in Calypso, these
-    derivatives lack the larger part of the effect of rotations about x and y, so that a fit that frees these rotations
-    drifts.
+    As in Calypso, they lack the larger part of the effect of the constants' rotations about x and y
+    (``mille.derivatives``), so that a fit that frees these rotations drifts.
     """
     arm = prediction.point.copy()
     arm[2] -= hit_z

@@ -103,42 +103,28 @@ def simulate_file(
     beam: Beam = USUAL_BEAM,
     fields: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> Iterator[Hits]:
-    """Yield the hits of a raw file with ``count`` tracks in batches that bound the memory; see ``simulate``."""
-    for batch, first in enumerate(range(0, count, BATCH)):
-        yield simulate(truth, min(BATCH, count - first), seed, run, number, batch, response, beam, fields)
+    """Yield the strips that the tracks of raw file ``number`` of ``run`` fire in ``truth``, in batches that bound the memory.
 
-
-def simulate(
-    truth: Geometry,
-    count: int,
-    seed: int,
-    run: int,
-    number: int,
-    batch: int = 0,
-    response: Response = USUAL,
-    beam: Beam = USUAL_BEAM,
-    fields: Sequence[float] = (1.0, 1.0, 1.0),
-) -> Hits:
-    """Return the strips that one batch of tracks of raw file ``number`` of ``run`` fires in the detector ``truth``.
-
-    ``fields`` are the true fields of the magnets relative to the map. Another ``seed`` gives other tracks. A track fires the one strip that it crosses (binary readout) if the sensor is
-    efficient, and none between the wafers.
+    ``fields`` are the true fields of the magnets relative to the map. Another ``seed`` gives other tracks. A track fires the
+    one strip that it crosses (binary readout) if the sensor is efficient, and none between the wafers.
     """
-    rng = np.random.default_rng([seed, run, number, batch])
-    tracks = generate(rng, count, beam)
-    kicks = scattering_angle(tracks.q_over_p)[:, None] * rng.standard_normal((2, count, geo.LAYERS))
-    responds = rng.random((2, count, geo.LAYERS, geo.SIDES)) < 1.0 - response.inefficiency
-    beside = np.zeros(responds.shape, np.int8)
-    if response.noise or response.outliers:
-        # A separate random stream, so that the response does not change the tracks and the other hits of a raw file.
-        _disturb(np.random.default_rng([seed, run, number, batch, 1]), response, responds, beside)
-    layers = [
-        _layer_hits(truth, responds[:, :, layer], beside[:, :, layer], layer, state)
-        for layer, state in _states(tracks, kicks, fields)
-    ]
-    track, element, strip = (np.concatenate(column) for column in zip(*layers, strict=True))
-    order = np.argsort(track, kind="stable")  # keeps the order of the layers within a track
-    return Hits(track[order], element[order], strip[order])
+    for batch, first in enumerate(range(0, count, BATCH)):
+        size = min(BATCH, count - first)
+        rng = np.random.default_rng([seed, run, number, batch])
+        tracks = generate(rng, size, beam)
+        kicks = scattering_angle(tracks.q_over_p)[:, None] * rng.standard_normal((2, size, geo.LAYERS))
+        responds = rng.random((2, size, geo.LAYERS, geo.SIDES)) < 1.0 - response.inefficiency
+        beside = np.zeros(responds.shape, np.int8)
+        if response.noise or response.outliers:
+            # A separate random stream, so that the response does not change the tracks and the other hits of a raw file.
+            _disturb(np.random.default_rng([seed, run, number, batch, 1]), response, responds, beside)
+        layers = [
+            _layer_hits(truth, responds[:, :, layer], beside[:, :, layer], layer, state)
+            for layer, state in _states(tracks, kicks, fields)
+        ]
+        track, element, strip = (np.concatenate(column) for column in zip(*layers, strict=True))
+        order = np.argsort(track, kind="stable")  # keeps the order of the layers within a track
+        yield Hits(track[order], element[order], strip[order])
 
 
 def _disturb(rng: np.random.Generator, response: Response, responds: BoolArray, beside: NDArray[np.int8]) -> None:

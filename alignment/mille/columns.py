@@ -61,8 +61,7 @@ class Layouts:
             raise ValueError("offsets that do not ascend")
         before = np.cumsum(lengths) - lengths
         first = offsets[:-1] - offsets[0] + header - size * before
-        numbers = np.repeat(first, lengths) + size * np.arange(int(lengths.sum()))
-        layout = Layout(offsets, lengths, numbers)
+        layout = Layout(offsets, lengths, np.repeat(first, lengths) + size * np.arange(int(lengths.sum())))
         self._last = (header, size, layout)
         return layout
 

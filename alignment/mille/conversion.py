@@ -368,8 +368,7 @@ def hit_words(tracks: Tracks, kept: BoolArray, constants: Mapping[str, Six] | No
         written = {dof: tracks.hits[_BY_LAYER + dof][chosen] for dof in DOFS}
         measured = tracks.hits.get(kfalignment.MEASURED_BRANCH)  # older files lack it: the middle of the sensor
         at = np.zeros(len(chosen)) if measured is None else measured[chosen]
-        by_dof = constants_derivatives(written, tracks.ids[chosen], at, constants)
-        for dof, column in by_dof.items():
+        for dof, column in constants_derivatives(written, tracks.ids[chosen], at, constants).items():
             words[:, _WORDS.index(_BY_LAYER + dof)] = column
     return words
 

@@ -191,9 +191,8 @@ def _check_header(path: Name) -> None:
         raise UserError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
     if not head.startswith(b"root"):
         raise UserError(f"{path} is empty or not a ROOT file; give the reconstruction's kfalignment file")
-    version = int.from_bytes(head[4:8], "big")
-    end = int.from_bytes(head[12 : 20 if version >= _LARGE_FILES else 16], "big")
-    least = max(end, _HEADER_BYTES)
+    stop = 20 if int.from_bytes(head[4:8], "big") >= _LARGE_FILES else 16
+    least = max(int.from_bytes(head[12:stop], "big"), _HEADER_BYTES)
     if size < least:
         raise UserError(f"{path} is truncated: it has {size} bytes of {least}; copy or reconstruct it again")
 

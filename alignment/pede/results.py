@@ -19,10 +19,9 @@ HISTOGRAMS, MONITOR = "millepede.his", "millepede.mon"
 COMMENT_LENGTH = 60  # of parameter comments in pede's files
 _TITLE = " Parameter   ! first 3 elements per line are significant (if used as input)\n"
 _CHECKED_ONLY = " *** Results of checking input only, no solution performed ***"
-_RUNNING = -1
 
 END_TEXTS = {
-    _RUNNING: "Still running or crashed",
+    -1: "Still running or crashed",
     0: "Ended normally",
     1: "Ended with warnings (bad measurements)",
     2: "Ended with severe warnings (insufficient measurements)",

@@ -132,8 +132,7 @@ def _printed(output: bytes) -> str:
 
 def read_outputs(steering_path: Name, status: int = 0) -> Solution:
     """Return the solution in the folder of a steering file; ``status`` is pede's exit status, for messages."""
-    path = Path(steering_path)
-    folder = path.parent
+    folder = Path(steering_path).parent
     try:
         code, text = read_end(folder / END)
     except UserError:
@@ -142,8 +141,7 @@ def read_outputs(steering_path: Name, status: int = 0) -> Solution:
         log = read_log(folder / LOG)
     else:
         log = Solution(code, text, "", {}, expected_decrease=first_decrease(folder / HISTOGRAMS))
-    solved = code in GOOD_CODES + DOUBTFUL_CODES
-    result = read_result(folder / RESULT) if solved else {}
+    result = read_result(folder / RESULT) if code in GOOD_CODES + DOUBTFUL_CODES else {}
     if code in GOOD_CODES:
         message = ""
     elif code < 0:

@@ -8,19 +8,17 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from faser_align.alignment.parameters.fix_rules import fix_rules
 from faser_align.alignment.parameters.labels import MODULES, PARAMETERS, PLACES, SIDES, module_rz_label, module_x_label
 from faser_align.alignment.pede.keywords import FILE_KINDS, LISTS, find_keyword
 from faser_align.alignment.pede.steering_words import take_apart
+from faser_align.config.stage_types import UsedStage, UsedStep
+from faser_align.config.stored_types import Solver
 from faser_align.config.values import FRAME
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import Name, write_text
-
-if TYPE_CHECKING:
-    from faser_align.config.stage_types import UsedStage, UsedStep
-    from faser_align.config.stored_types import Solver
 
 FRAME_LAYERS = ((1, 1), (3, 1))  # station and layer: 21 and 41
 PARAMETERS_FILE, CONSTRAINTS_FILE, OWN_FILE, STEERING_FILE = "par.txt", "con.txt", "own.txt", "str.txt"
@@ -64,7 +62,7 @@ class SolverOptions:
     frozen: tuple[Frozen, ...] = ()
 
 
-def solver_options(solver: "Solver", step: "UsedStep") -> SolverOptions:
+def solver_options(solver: Solver, step: UsedStep) -> SolverOptions:
     """Return the options of a step.
 
     Args:
@@ -90,7 +88,7 @@ def _by_kind(table: Mapping[str, Any]) -> dict[str, float]:
     return {name.replace("_", ".", 1): value for name, value in table.items() if value}
 
 
-def step_fixed(step: "UsedStep", stations: int) -> frozenset[int]:
+def step_fixed(step: UsedStep, stations: int) -> frozenset[int]:
     """Return the labels that a step of the manifest keeps fixed: by its fix rules, then by its own parameters.
 
     As in pede, a presigma other than zero in the expert's own text takes precedence over the one from ``fix``.
@@ -152,7 +150,7 @@ def _entry(line: str, numbers: list[float], where: str) -> tuple[int, float, flo
     return int(label), start, presigma
 
 
-def labels_freed(stages: "Iterable[UsedStage]", stations: int) -> set[int]:
+def labels_freed(stages: Iterable[UsedStage], stations: int) -> set[int]:
     """Return the labels that any step of some stages frees; ``stations`` is for stages that do not say."""
     return {
         label

@@ -2,8 +2,7 @@
 
 Each line answers a question of an expert who must decide whether to use the constants: how precise are they, are residuals
 zero on average, do they describe other data, which directions are weak, have momenta changed, were data dropped. Grades
-are
-*good*, *look* and *bad*, by limits of ``[quality]``; ``grades.toml`` has each criterion with its source. They never change
+are *good*, *look* and *bad*, by limits of ``[quality]``; ``grades.toml`` has each criterion with its source. They never change
 the decision. A line whose numbers are missing, as in metrics of older versions, is left out.
 """
 

@@ -6,7 +6,6 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,10 +21,8 @@ from faser_align.alignment.quality.notes import NEAR_END_UM
 from faser_align.alignment.quality.survey import distance_to_truth, weak_modes
 from faser_align.alignment.quality.weak_modes import held_fixed, repetition, split
 from faser_align.alignment.solver.normal_equations import Normal
+from faser_align.config.stored_types import Survey
 from faser_align.fsm import metrics
-
-if TYPE_CHECKING:
-    from faser_align.config.stored_types import Survey
 
 FORMAT = 1
 RESOLUTION_UM = 23.1  # strip pitch of 80 um divided by sqrt(12)
@@ -102,7 +99,7 @@ def iteration_metrics(
     normal: Normal | None = None,
     last: bool = True,
     freed_earlier: Collection[int] = (),
-    survey: "Survey | None" = None,
+    survey: Survey | None = None,
     first: Mapping[str, Six] | None = None,
     before: Mapping[str, Six] | None = None,
     truth: Mapping[str, Six] | None = None,

@@ -6,15 +6,12 @@ that a cut on them rejects hits of tilted layers.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from faser_align.alignment.parameters.constants import Constants
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.steering_text import step_fixed
 from faser_align.alignment.quality.notes import RAISE_IT
-
-if TYPE_CHECKING:
-    from faser_align.config.stage_types import UsedStage
+from faser_align.config.stage_types import UsedStage
 
 TURNS = ("layer.rx", "layer.ry")
 _ARM_MM = 60.0  # typical distance of a hit from the beam in the outer half of a layer
@@ -25,7 +22,7 @@ def turns_layers(free: Iterable[int]) -> bool:
     return any(PARAMETERS[label].kind in TURNS for label in free)
 
 
-def pivot_doubt(pivot: str, stages: "Sequence[UsedStage]", stations: int) -> str:
+def pivot_doubt(pivot: str, stages: Sequence[UsedStage], stations: int) -> str:
     """Return a sentence if a step frees rx or ry of layers with Calypso's pivot, else an empty string.
 
     Args:

@@ -12,7 +12,7 @@ The distance to the constants of a simulated detector counts along the direction
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,10 +30,8 @@ from faser_align.alignment.quality.mode_names import distinct
 from faser_align.alignment.quality.weak_modes import MODULE_CONSTANTS, determined, named
 from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.normal_equations import Normal, scale
+from faser_align.config.stored_types import Survey
 from faser_align.fsm.metrics import SurveyedMode, Truth, WeakModes
-
-if TYPE_CHECKING:
-    from faser_align.config.stored_types import Survey
 
 LISTED_MAX = 8
 UNKNOWN = 1e4  # errors above it (standard deviations of the survey) count as infinite
@@ -83,7 +81,7 @@ class Spectrum:
 
 
 @one_blas_thread()
-def spectrum(normal: Normal, free: Collection[int], survey: "Survey") -> Spectrum:
+def spectrum(normal: Normal, free: Collection[int], survey: Survey) -> Spectrum:
     """Return the directions of the ``free`` labels, under the constraints, in units of the survey."""
     at = normal.positions(free)
     labels = tuple(normal.labels[one] for one in at)
@@ -101,7 +99,7 @@ def spectrum(normal: Normal, free: Collection[int], survey: "Survey") -> Spectru
 
 
 def weak_modes(
-    normal: Normal, free: Collection[int], now: Mapping[str, Six], first: Mapping[str, Six], survey: "Survey"
+    normal: Normal, free: Collection[int], now: Mapping[str, Six], first: Mapping[str, Six], survey: Survey
 ) -> WeakModes:
     """Return the spectrum of a stage and how far the constants have moved along its weak modes.
 
@@ -134,7 +132,7 @@ def freeze(
     free: Collection[int],
     now: Mapping[str, Six],
     first: Mapping[str, Six],
-    survey: "Survey",
+    survey: Survey,
     above: float,
 ) -> tuple[Frozen, ...]:
     """Return the directions that a step freezes, as constraints: along them the constants return to the campaign's start.
@@ -214,7 +212,7 @@ def _error(error: float) -> float | None:
 
 
 def _constants(
-    labels: tuple[int, ...], survey: "Survey"
+    labels: tuple[int, ...], survey: Survey
 ) -> tuple[tuple[Constant, ...], FloatArray, FloatArray, FloatArray]:
     """Return the constants that labels move, by how much (um per um), and their accuracies and covariance (um)."""
     rows = on_constants(dict(zip(labels, np.eye(len(labels)), strict=True)))
@@ -232,7 +230,7 @@ def _constants(
     return constants, moves, accuracies, covariance
 
 
-def _accuracy(kind: str, label: int, survey: "Survey") -> float:
+def _accuracy(kind: str, label: int, survey: Survey) -> float:
     """Return the survey's accuracy of a constant in um, as ``Normal`` counts rotations."""
     lengths = {"module u": survey["module_x"], "module v": survey["module_y"]}
     if kind in lengths:

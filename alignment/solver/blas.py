@@ -10,10 +10,8 @@ import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import product
 from typing import Any
-
-_PREFIXES = ("scipy_openblas", "openblas")
-_SUFFIXES = ("64_", "_64", "")
 
 
 @contextmanager
@@ -39,10 +37,9 @@ def _functions() -> tuple[Callable[[], Any], Callable[[int], Any]] | None:
         library = ctypes.CDLL(str(importlib.import_module("numpy.linalg._umath_linalg").__file__))
     except (ImportError, OSError):
         return None
-    for prefix in _PREFIXES:
-        for suffix in _SUFFIXES:
-            get = getattr(library, f"{prefix}_get_num_threads{suffix}", None)
-            put = getattr(library, f"{prefix}_set_num_threads{suffix}", None)
-            if get is not None and put is not None:
-                return get, put
+    for prefix, suffix in product(("scipy_openblas", "openblas"), ("64_", "_64", "")):
+        get = getattr(library, f"{prefix}_get_num_threads{suffix}", None)
+        put = getattr(library, f"{prefix}_set_num_threads{suffix}", None)
+        if get is not None and put is not None:
+            return get, put
     return None

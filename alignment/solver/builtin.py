@@ -124,7 +124,7 @@ def _solve(steering: Steering, folder: Path, total: Total | None) -> Solution:
     passes = [("count", time.perf_counter() - started)]
     diagnostics = Diagnostics(problem)
     if total is not None:
-        total.report(diagnostics)
+        diagnostics.take(total.histograms, total.extremes, total.monitored)
     run = Iterations(problem, diagnostics, total)
     try:
         run.run()

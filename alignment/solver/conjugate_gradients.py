@@ -2,8 +2,7 @@
 
 Parameters are multiplied by the roots of their diagonal elements, and every vector is projected onto the space that the
 constraints allow. With the matrix C and an error d of the solution, each parameter is wrong by at most ``sqrt(d C d)``
-times its
-statistical error (Cauchy and Schwarz). ``d C d`` is the amount by which the remaining iterations reduce chi2, so their
+times its statistical error (Cauchy and Schwarz). ``d C d`` is the amount by which the remaining iterations reduce chi2, so their
 sum measures it (M. R. Hestenes and E. Stiefel, J. Res. Nat. Bur. Stand. 49 (1952) 409).
 """
 

@@ -221,8 +221,7 @@ def _columns(block: Block) -> tuple[Int32Array, Floats, IntArray]:
 def _with_nan(block: Block, values: Floats, offsets: IntArray) -> IntArray:
     """Return the records with a NaN, also in the first word, which pede checks too."""
     starts, wide = block.starts, block.lengths < 0
-    high = block.words.view("<f4")[starts + 1]
-    first = np.isnan(high)
+    first = np.isnan(block.words.view("<f4")[starts + 1])
     if wide.any():
         pairs = np.stack([block.words[starts[wide] + 1], block.words[starts[wide] + 2]], axis=-1)
         first[wide] = np.isnan(pairs.view("<f8")[:, 0])

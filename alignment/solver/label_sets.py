@@ -46,8 +46,7 @@ class LabelSets:
         if len(others):
             unique, at, which = np.unique(hashes[others], return_index=True, return_inverse=True)
             self._learn(unique, labels[:, others[at]])
-            known = np.array([self._numbers[value] for value in unique.tolist()], np.int32)
-            numbers[others] = known[which]
+            numbers[others] = np.array([self._numbers[value] for value in unique.tolist()], np.int32)[which]
         return np.asarray(numbers, np.int32)
 
     def by_label(self) -> dict[int, IntArray]:

@@ -94,8 +94,12 @@ class Sums:
         assert fits.projection is not None
         factors = chunk.factors[places].astype(np.float64)
         weighted = factors * weights
-        if self._by_set:
-            self._add_moments(sets, places, factors, chunk.weight * weighted)
+        for i, first in enumerate(places if self._by_set else ()):
+            mine = chunk.weight * weighted[i]
+            for j in range(i + 1):
+                sums = np.asarray(np.bincount(sets, mine * factors[j], count), np.float64)
+                key = (first, places[j])
+                self._moments[key] = self._moments[key] + sums if key in self._moments else sums
         starts, counts = chunk.offsets[:-1], np.diff(chunk.offsets)
         if kept is not None:
             starts, counts = starts[kept[starts]], counts[kept[starts]]
@@ -139,14 +143,6 @@ class Sums:
     def _matrix(self) -> FloatArray | SparseSums:
         """The products so far, and finally the whole matrix."""
         return SparseSums(self._n, self._sparse_bytes) if self._sparse_bytes else np.zeros((self._n, self._n))
-
-    def _add_moments(self, sets: Int32Array, places: list[int], factors: FloatArray, weighted: FloatArray) -> None:
-        count = self._columns.shape[1]
-        for i, first in enumerate(places):
-            for j in range(i + 1):
-                sums = np.asarray(np.bincount(sets, weighted[i] * factors[j], count), np.float64)
-                key = (first, places[j])
-                self._moments[key] = self._moments[key] + sums if key in self._moments else sums
 
     def _multiply(self) -> None:
         """Add the products of the waiting records, those of equal weight together."""

@@ -186,7 +186,12 @@ class _Reader:
     def read_file_name(self, line: str) -> bool:
         """Return whether a line of the steering file itself names a file, or the kind of the files that follow."""
         if line.lower() in keywords.FILE_KINDS:
-            self._read_kind(line.lower())
+            if line.lower() == "rootfiles":
+                raise SolverError("the built-in solver cannot read rootfiles; convert them to C binaries", 40)
+            if line.lower() == "closeandreopen":
+                self._notes.append(f"closeandreopen has no effect here: {keywords.NOTED['closeandreopen']}")
+            else:
+                self._fortran = line.lower() == "fortranfiles"
             return True
         name, _, option = line.partition(" -- ")
         file = self._folder / name.strip(" ")
@@ -240,14 +245,6 @@ class _Reader:
             notes=tuple(self._notes),
             **self._values,
         )
-
-    def _read_kind(self, kind: str) -> None:
-        if kind == "rootfiles":
-            raise SolverError("the built-in solver cannot read rootfiles; convert them to C binaries", 40)
-        if kind == "closeandreopen":
-            self._notes.append(f"{kind} has no effect here: {keywords.NOTED[kind]}")
-        else:
-            self._fortran = kind == "fortranfiles"
 
     def _take(self, keyword: str, line: Line) -> None:
         if keyword == "method":
@@ -304,12 +301,8 @@ class _Reader:
         terms += [(round(label), factor) for label, factor in zip(numbers[::2], numbers[1::2], strict=True) if factor]
 
 
-_NUMBERS_OF_LISTS = {
-    "parameter": (0, 3),
-    "comment": (0,),
-    "constraint": (1, 2),
-    "measurement": (2,),
-}  # numbers that may follow the keyword on its line
+# Numbers that may follow the keyword on its line.
+_NUMBERS_OF_LISTS = {"parameter": (0, 3), "comment": (0,), "constraint": (1, 2), "measurement": (2,)}
 
 
 def _is_label(number: float) -> bool:

@@ -17,7 +17,7 @@ WINDOW = (100.0, 5000.0)
 def momenta(folder: Path, layer_y_mm: float) -> str:
     """Return the momenta of 500 tracks, with station 2 reconstructed with a shift along the bending direction."""
     constants = {f"2{layer}": (0.0, layer_y_mm, 0.0, 0.0, 0.0, 0.0) for layer in range(3)}
-    hits = tracks.simulate(geometry.build({}), 500, seed=1, run=1, number=1)
+    hits = next(tracks.simulate_file(geometry.build({}), 500, seed=1, run=1, number=1))
     root, output = folder / f"{layer_y_mm}.root", folder / f"{layer_y_mm}.npy"
     kfalignment.write(str(root), [fit.reconstruct(hits, geometry.build(constants), 4)])
     assert write_momenta(root, output) > 400

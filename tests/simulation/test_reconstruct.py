@@ -26,7 +26,9 @@ DERIVATIVES = [
 
 def fit(constants: Constants, count: int = 4000, stations: int = 4) -> reco.Fits:
     detector = geo.build(constants)
-    return reco.reconstruct(tracks.simulate(detector, count, seed=1, run=11705, number=400), detector, stations)
+    return reco.reconstruct(
+        next(tracks.simulate_file(detector, count, seed=1, run=11705, number=400)), detector, stations
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_fit_finds_the_true_tracks() -> None:
     """Fitted momenta are within a few percent of the true ones, without bias."""
     raw = tracks.generate(np.random.default_rng([1, 11705, 400, 0]), 4000)
     detector = geo.build(REAL)
-    hits = tracks.simulate(detector, 4000, seed=1, run=11705, number=400)
+    hits = next(tracks.simulate_file(detector, 4000, seed=1, run=11705, number=400))
     fits = reco.reconstruct(hits, detector, 4)
     kept = np.flatnonzero(np.bincount(hits.track, minlength=4000) >= reco.HITS_MIN)
     low = np.abs(raw.q_over_p[kept]) > 1.0 / 500.0
@@ -67,7 +69,7 @@ def test_fit_finds_the_true_tracks() -> None:
 def test_wrong_constants_show() -> None:
     """A displaced module has the residuals of its displacement, measured minus predicted."""
     detector = geo.build({})
-    hits = tracks.simulate(detector, 4000, seed=1, run=1, number=1)
+    hits = next(tracks.simulate_file(detector, 4000, seed=1, run=1, number=1))
     fits = reco.reconstruct(hits, geo.build({"111": (0.010, 0.0, 0.0, 0.0, 0.0, 0.0)}), 4)
     module = fits.element // 2 == 4 * geo.MODULES + 1
     # The sensor is assumed 10 um too high, so predictions are too low on it; the fit absorbs a part.
@@ -158,7 +160,7 @@ def test_design_has_calypsos_derivatives() -> None:
 
 @pytest.fixture
 def fits() -> reco.Fits:
-    return reco.reconstruct(tracks.simulate(DESIGN, 200, seed=1, run=1, number=1), DESIGN, 4)
+    return reco.reconstruct(next(tracks.simulate_file(DESIGN, 200, seed=1, run=1, number=1)), DESIGN, 4)
 
 
 def test_branches_are_calypsos(fits: reco.Fits, tmp_path: Path) -> None:
@@ -205,7 +207,7 @@ def test_file_without_tracks(tmp_path: Path) -> None:
 
 def test_batches_follow_one_another(fits: reco.Fits, tmp_path: Path) -> None:
     """Several batches of tracks make one tree."""
-    more = reco.reconstruct(tracks.simulate(DESIGN, 100, seed=1, run=1, number=2), DESIGN, 4)
+    more = reco.reconstruct(next(tracks.simulate_file(DESIGN, 100, seed=1, run=1, number=2)), DESIGN, 4)
     kfalignment.write(str(tmp_path / "a.root"), [fits, more])
     with uproot.open(tmp_path / "a.root") as file:
         ids = file["tree"]["fitParam_align_id"].array(library="np")

@@ -13,7 +13,9 @@ def simulate(
     count: int, detector: geo.Geometry = TRUTH, *, seed: int = 1, run: int = 1, number: int = 1, **response: float
 ) -> tracks.Hits:
     """Return the hits of a raw file."""
-    return tracks.simulate(detector, count, seed=seed, run=run, number=number, response=tracks.Response(**response))
+    return next(
+        tracks.simulate_file(detector, count, seed=seed, run=run, number=number, response=tracks.Response(**response))
+    )
 
 
 def same(first: tracks.Hits, second: tracks.Hits) -> bool:

@@ -97,14 +97,8 @@ class PassObserver:
     def lines(self) -> list[str]:
         """Return the pass's part of the histogram file."""
         version = self.number - 1
-        order = [
-            self._singles["Normalized residuals", True],
-            self._singles["Normalized residuals", False],
-            self._chi2,
-            self._singles["Pulls", True],
-            self._singles["Pulls", False],
-        ]
-        written = [line for histogram in order for line in histogram.lines(version)]
+        labelled, plain, *pulls = self._singles.values()
+        written = [line for of in (labelled, plain, self._chi2, *pulls) for line in of.lines(version)]
         single = {1: (self._ndf, self._locals), 2: (self._downweight,)}.get(self.number, ())
         return written + [line for histogram in single for line in histogram.lines(0)]
 
@@ -170,15 +164,10 @@ class Diagnostics:
         write_text(folder / HISTOGRAMS, "\n".join(lines) + "\n")
         monitor = self._problem.steering.monitor
         if monitor:
-            wanted = {1: monitor & 1}
-            final = max(self._observers, default=1)
-            wanted[final] = wanted.get(final, 0) | monitor & 2
-            parts = [
-                line
-                for number, observer in self._observers.items()
-                if wanted.get(number)
-                for line in observer.monitor.lines(number)
-            ]
+            parts: list[str] = []
+            for number, observer in self._observers.items():
+                if (number == 1 and monitor & 1) or (number == max(self._observers) and monitor & 2):
+                    parts += observer.monitor.lines(number)
             what = "Pulls" if self._problem.steering.monitor_pulls else "Normalized residuals"
             write_text(folder / MONITOR, "\n".join([HEAD.format(what), *parts]) + "\n")
 
@@ -208,7 +197,5 @@ def _of_binaries(problem: Problem, last: Pass) -> list[str]:
         if accepted:
             rows[8].append((number + 1.0, chi2 / accepted))
             rows[9].append((number + 1.0, ndf / accepted))
-    lines = []
-    for number, title in _BINARY_TITLES.items():
-        lines += points(number, title, rows[number], errors=False) if rows[number] else []
-    return lines
+    titled = [(number, title, rows[number]) for number, title in _BINARY_TITLES.items() if rows[number]]
+    return [line for row in titled for line in points(*row, errors=False)]

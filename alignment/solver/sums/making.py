@@ -201,8 +201,7 @@ def _choose(binary: Name, margins: FloatArray, bytes_max: int) -> tuple[float, _
     records = np.sort(order[margins[order] < margin])
     words: list[Int32Array] = [np.zeros(0, np.int32)]
     for block in iterate_blocks(binary, BLOCK_BYTES):
-        at = records[(records >= block.first) & (records < block.first + len(block.starts))]
-        for record in at.tolist():
+        for record in records[(records >= block.first) & (records < block.first + len(block.starts))].tolist():
             start = block.starts[record - block.first]
             words.append(block.words[start : start + sizes[record] // 4].copy())
     lengths = np.array([part[0] for part in words[1:]], np.int64)

@@ -9,7 +9,6 @@ import numpy.typing as npt
 from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.mille.blocks import Block
 from faser_align.alignment.solver.equations import Equations, decode
-from faser_align.alignment.solver.output.diagnostics import Diagnostics
 from faser_align.alignment.solver.output.monitor import BINS
 from faser_align.alignment.solver.passes import Pass, run_pass
 from faser_align.alignment.solver.problem import Problem
@@ -72,6 +71,7 @@ class Total(Source):
         binaries: the same. The others are as in ``Source``.
         form: matrix and gradient. ``turned``: those about the layers' own z; None if a file has none.
         near: number of records near a cut.
+        histograms, extremes, monitored: of all records where all parameters are zero, as ``Diagnostics.take`` needs them.
 
     Raises UserError with the reason if a file has no sums that can be used, or if they were made for different cuts.
     """
@@ -87,10 +87,10 @@ class Total(Source):
         self._margin = np.inf
         self._pulls: FloatArray = np.zeros((2, 0, 0))  # lowest and highest
         self._near: list[Equations] = []
-        self._histograms: IntArray = np.zeros((0, 0), np.int64)
-        self._extremes: FloatArray = np.zeros((0, 2))
+        self.histograms: IntArray = np.zeros((0, 0), np.int64)
+        self.extremes: FloatArray = np.zeros((0, 2))
         self._first_labels: IntArray = np.zeros(0, np.int64)
-        self._monitored: IntArray = np.zeros((0, 0), np.int64)
+        self.monitored: IntArray = np.zeros((0, 0), np.int64)
         self._matrix: FloatArray | None = None
         self.near = 0
         for number, binary in enumerate(self.binaries):
@@ -103,10 +103,6 @@ class Total(Source):
         """Return the entries of each label in equations, which are known already."""
         assert not by_record
         return self.entries()
-
-    def report(self, diagnostics: Diagnostics) -> None:
-        """Give the histograms and residuals by label where all parameters are zero."""
-        diagnostics.take(self._histograms, self._extremes, self._monitored)
 
     def check(self, steering: Steering) -> None:
         """Raise NotExactError if the sums were made from other records than the steering's, or with other cuts."""
@@ -219,15 +215,15 @@ class Total(Source):
         self._pulls = np.where(np.isfinite(pulls), pulls, 0.0)
 
     def _add_histograms(self, sums: FileSums) -> None:
-        if not len(self._histograms):
-            self._histograms, self._extremes = np.zeros(sums.histograms.shape, np.int64), sums.extremes
-            self._monitored = np.zeros((0, sums.monitored.shape[1]), np.int64)
-        self._histograms += sums.histograms
-        both = np.stack([self._extremes, sums.extremes])
-        self._extremes = np.stack([both[..., 0].min(axis=0), both[..., 1].max(axis=0)], axis=1)
+        if not len(self.histograms):
+            self.histograms, self.extremes = np.zeros(sums.histograms.shape, np.int64), sums.extremes
+            self.monitored = np.zeros((0, sums.monitored.shape[1]), np.int64)
+        self.histograms += sums.histograms
+        both = np.stack([self.extremes, sums.extremes])
+        self.extremes = np.stack([both[..., 0].min(axis=0), both[..., 1].max(axis=0)], axis=1)
         labels = np.union1d(self._first_labels, sums.first_labels)
-        self._monitored, self._first_labels = _grown(self._monitored, self._first_labels, labels), labels
-        self._monitored[np.searchsorted(self._first_labels, sums.first_labels)] += sums.monitored
+        self.monitored, self._first_labels = _grown(self.monitored, self._first_labels, labels), labels
+        self.monitored[np.searchsorted(self._first_labels, sums.first_labels)] += sums.monitored
 
     def _add_counts(self, sums: FileSums) -> None:
         self.records += sums.records
