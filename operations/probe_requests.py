@@ -20,13 +20,9 @@ def requests(look: CheckContext, folder: str, *, credential: bool = False) -> di
     if config.htcondor.pool != "personal":  # its jobs run as the user's own processes
         tickets.append({"name": "Kerberos", "try": "ticket", "tool": "klist"})
         tickets.append({"name": "AFS token", "try": "ticket", "tool": "tokens"})
-    places_written = [
-        ("campaign folder", "campaign.folder", folder),
-        ("data folder", "storage.data", config.storage.folder),
-    ]
-    folders = [
-        {"name": name, "try": "write", "key": key, "folder": where} for name, key, where in places_written if where
-    ]
+    folders = [{"name": "campaign folder", "try": "write", "key": "campaign.folder", "folder": folder}]
+    if data := config.storage.folder:
+        folders.append({"name": "data folder", "try": "write", "key": "storage.data", "folder": data})
     pede = {"name": "pede", "try": "pede", "pede": solver.pede, "environment": solver.environment}
     return {
         "reco": [

@@ -36,17 +36,19 @@ def take(folder: str) -> Snapshot:
     now_s = time.time()
     with queries.published(folder) as db:
         campaign = queries.campaign_now(db, folder)
-        going = campaign["state"] not in table.ENDS
+        ended = campaign["state"] in table.ENDS
         counts = queries.all_counts(db)
         nodes = queries.node_counts(counts)
         rows = _iterations(db, counts)
         validation = queries.validation(db)
-        found: Snapshot = {
+        # In a large campaign all nodes are examined only if there is something to find.
+        held = _held(db, record) if nodes.get("held") else []
+        return {
             "name": campaign["name"],
             "state": campaign["state"],
             "reason": _reason(db, campaign, rows, validation),
             "folder": folder,
-            "ended": campaign["state"] in table.ENDS,
+            "ended": ended,
             "year": record["year"],
             "run": campaign["run"],
             "files": len(record["files"]),
@@ -62,16 +64,15 @@ def take(folder: str) -> Snapshot:
             "iterations": rows,
             "validation": validation,
             "quality": facts.quality(record, queries.iterations(db), validation),
-            # In a large campaign all nodes are examined only if there is something to find.
-            "held": _held(db, record) if nodes.get("held") else [],
+            "held": held,
             "failed": [_failed(node) for node in queries.nodes(db, "failed")] if nodes.get("failed") else [],
             "lost": queries.lost_files(db) if nodes.get("lost") else [],
             "retried": eta.retried(db),
-            "slow": eta.slow(db, counts, now_s) if going else [],
+            "slow": [] if ended else eta.slow(db, counts, now_s),
             "lost_max": campaign["lost_max"],
             "disconnected": [],  # only HTCondor knows these
             "vanished": [],
-            "undelivered": _undelivered(queries.outbox(db), ended=campaign["state"] in table.ENDS),
+            "undelivered": _undelivered(queries.outbox(db), ended=ended),
             "told": campaign["targets"],
             "published_age_s": queries.age_s(folder),
             "spool_waiting": len(spool.waiting(folder)),
@@ -83,14 +84,12 @@ def take(folder: str) -> Snapshot:
             "parent": record.get("parent", {}),
             "imported": record.get("imported", {}).get("from", ""),
             "to_pool": to_pool(record),
-            "release": [],
-            "estimate": eta.estimate(record, rows, now_s, validating=campaign["state"] == "validating")
-            if going and not campaign["pending"]
-            else {},
+            "release": _release(record, held, campaign["dag_id"]),
+            "estimate": {}
+            if ended or campaign["pending"]
+            else eta.estimate(record, rows, now_s, validating=campaign["state"] == "validating"),
             "last_event": db.execute("SELECT max(id) FROM history").fetchone()[0],
         }
-    found["release"] = _release(record, found["held"], found["dag_id"])
-    return found
 
 
 def summary(folder: str) -> Listed:
