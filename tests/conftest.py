@@ -27,10 +27,12 @@ _BEGAN = time.monotonic()
 _IN_ORDER = "FASER_ALIGN_TEST_FOLDER" in os.environ and not SOAK  # whether files come as sorted here
 _POOL = ExitStack()  # what ends with the pool of this process
 _ON_POOL = pytest.StashKey[set[Path]]()  # the files with tests on a pool
-# The slowest tests (90 s to 4 min) start first, because a worker that starts one of them late finishes last.
+# The slowest files (90 s to 4 min) start first, because a worker that starts one of them late finishes last. Among those
+# that mostly wait are two that need the processor.
 _LONGEST = (
-    *("test_dagman_ways", "test_stuck_jobs", "test_calypso_campaign", "test_credentials_on_pool"),
-    *("test_whole_campaigns", "test_going_on", "test_stages_on_pool", "test_pool_faults", "test_held_jobs_on_pool"),
+    *("test_dagman_ways", "test_credentials_on_pool", "test_calypso_campaign", "test_crash_points", "test_demo"),
+    *("test_stages_on_pool", "test_reconstruct_wrapper", "test_stuck_jobs", "test_secrets", "test_going_on"),
+    *("test_whole_campaigns", "test_dag_on_pool", "test_migration_page", "test_pool_faults", "test_first_campaign_page"),
 )
 
 
@@ -49,8 +51,8 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that need the pool, so that ``-m "not pool"`` deselects them, and those with a browser as slow.
 
-    `make test` runs eight tests at a time, each worker with a pool of its own. Files with tests on a pool come first, the
-    longest before the others: they mostly wait.
+    `make test` runs eight tests at a time, each worker with a pool of its own. The longest files come first, then those
+    with tests on a pool, which mostly wait.
     """
     for item in items:
         if "pool" in getattr(item, "fixturenames", ()):
@@ -59,15 +61,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.slow)
     on_pool = {item.path for item in items if item.get_closest_marker("pool")}
     config.stash[_ON_POOL] = on_pool
-    items.sort(key=lambda item: (item.path not in on_pool, item.path.stem not in _LONGEST))
+    place = {stem: number for number, stem in enumerate(_LONGEST)}
+    items.sort(key=lambda item: (place.get(item.path.stem, len(place)), item.path not in on_pool))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Stop the pool before the first file that has no test on it, because an idle one takes 1 % of a processor.
 
-    In `make test` no file with such tests follows; in `make soak`, or with other options, any file may follow.
+    In `make test` no file with such tests follows, but after one of the longest; in `make soak`, or with other options,
+    any file may follow.
     """
-    if _IN_ORDER and item.path not in item.config.stash[_ON_POOL]:
+    if _IN_ORDER and item.path not in item.config.stash[_ON_POOL] and item.path.stem not in _LONGEST:
         _POOL.close()
 
 
