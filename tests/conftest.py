@@ -32,7 +32,7 @@ _ON_POOL = pytest.StashKey[set[Path]]()  # the files with tests on a pool
 _LONGEST = (
     *("test_dagman_ways", "test_credentials_on_pool", "test_calypso_campaign", "test_crash_points", "test_demo"),
     *("test_stages_on_pool", "test_reconstruct_wrapper", "test_stuck_jobs", "test_secrets", "test_going_on"),
-    *("test_whole_campaigns", "test_dag_on_pool", "test_migration_page", "test_pool_faults", "test_first_campaign_page"),
+    *("test_whole_campaigns", "test_dag_on_pool", "test_migration_page", "test_pool_faults"),
 )
 
 
