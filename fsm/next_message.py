@@ -38,9 +38,8 @@ class Choice(NamedTuple):
 
     messages: tuple[Open, ...]
     behind: bool  # whether later ones of the target are due
-    shares: (
-        int  # of the time left: one for each target, and for each end of a campaign that has other messages before it
-    )
+    # Of the time left: one for each target, and one more for each end of a campaign that has other messages before it.
+    shares: int
 
 
 def choose(waiting: Iterable[Open], *, unresponsive: Collection[str] = ()) -> Choice | None:
