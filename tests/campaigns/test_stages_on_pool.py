@@ -64,7 +64,7 @@ def verdicts(desk: Desk) -> list[tuple[int, int, str]]:
 
 
 def test_a_stage_is_gone_through_twice_and_stops_at_its_limit(desk: Desk) -> None:
-    """A stage that reaches its limit ends the campaign as exhausted; after an extension the following stages run."""
+    """A stage that reaches its limit ends the campaign as exhausted; an extension of it leads to the next, which is extended, too."""
     configure(desk, campaign="repeat = 2", more=TWICE)
     desk.run(*SUBMIT, desk.name)
     desk.wait(desk.name, status=10)
@@ -75,19 +75,22 @@ def test_a_stage_is_gone_through_twice_and_stops_at_its_limit(desk: Desk) -> Non
     assert "continues with iteration 2 of at most 2" in desk.run("extend", desk.name, "-i", "1")
     desk.wait(desk.name, status=10)
     assert verdicts(desk) == [(1, 1, "limit"), (1, 2, "converged"), (2, 1, "limit")]
+    assert "continues with iteration 2 of at most 2" in desk.run("extend", desk.name, "-i", "1")
+    desk.wait(desk.name)
+    assert verdicts(desk) == [(1, 1, "limit"), (1, 2, "converged"), (2, 1, "limit"), (2, 2, "converged")]
     events = [event for event in desk.events() if event not in ("reconstruction_started", "solving_started")]
-    assert events == ["created", "submitted", "limit", "extended", "stage_finished", "limit"]
+    assert events == ["created", "submitted", "limit", "extended", "stage_finished", "limit", "extended", "converged"]
     assert "stage 2" in desk.run("history", desk.name, "--campaign-only")
     # Each stage starts from the previous result.
-    places = ["iter01", "iter02", "stage02/iter01"]
+    places = ["iter01", "iter02", "stage02/iter01", "stage02/iter02"]
     for before, after in itertools.pairwise(places):
         found = (desk.campaign / before / layout.MILLEPEDE / layout.CONSTANTS).read_text()
         assert (desk.campaign / after / layout.RECO / layout.CONSTANTS).read_text() == found
-    assert desk.kinds() == ["exhausted", "exhausted"]
+    assert desk.kinds() == ["exhausted", "exhausted", "converged"]
     desk.run("verify", desk.name)
     # Any stage's constants can start another campaign, and any iteration can be solved again.
-    place = ("--from", desk.name, "--stage", "2", "--iteration", "1")
-    assert f"forked from:  {desk.name}, stage 2, iteration 1" in desk.run("submit", *place, "--dry-run")
+    place = ("--from", desk.name, "--stage", "2", "--iteration", "2")
+    assert f"forked from:  {desk.name}, stage 2, iteration 2" in desk.run("submit", *place, "--dry-run")
     metrics = json.loads((desk.campaign / places[-1] / layout.MILLEPEDE / layout.METRICS).read_text())
     again = json.loads(desk.run("solve", *place, "-o", "again", "--json"))
     assert again["corrections"] == metrics["corrections"]
