@@ -50,7 +50,7 @@ def find(folder: str, record: Manifest, *, keep: int, mille: bool) -> list[Lefto
             f"{record['name']} is {state}, and every iteration compares the momenta stored with its Mille files; "
             "wait until it ends, or omit --mille"
         )
-    over = judged[: len(judged) - keep] if keep else judged
+    over = judged[: max(0, len(judged) - keep)]
     halves = [(layout.VALIDATION, half) for half in (layout.BEFORE, layout.AFTER)] if validated and ended else []
     return [found for stage, number in [*over, *halves] for found in _of(record, stage, number, mille=mille)]
 
@@ -95,12 +95,13 @@ def totals(sizes: Iterable[tuple[Key, int]]) -> list[tuple[Key, int, int]]:
     return [(key, *of) for key, of in sums.items()]
 
 
-def remove(found: Sequence[Leftover]) -> list[str]:
-    """Remove the files; return a sentence for each one that stays. A missing file is not an error."""
-    problems = []
+def remove(found: Sequence[Leftover]) -> tuple[list[Leftover], list[str]]:
+    """Remove the files; return those that are gone, and a sentence for each one that stays. A missing file is not an error."""
+    gone, problems = [], []
     for item in found:
         try:
             Path(item.path).unlink(missing_ok=True)
+            gone.append(item)
         except OSError as error:
             problems.append(f"{item.path} stays: {error.strerror}")
-    return problems
+    return gone, problems

@@ -108,10 +108,10 @@ def clean(
 
     folder = registry.find(campaign)
     found = leftovers.find(folder, read_record(folder), keep=keep, mille=mille)
-    problems = [] if dry_run else leftovers.remove(found)
-    totals = leftovers.totals(((item.whose, item.what), item.size) for item in found)
+    gone, problems = (found, []) if dry_run else leftovers.remove(found)
+    totals = leftovers.totals(((item.whose, item.what), item.size) for item in gone)
     rows = [(*key, count, size) for key, count, size in totals]
-    size = sum(item.size for item in found)
+    size = sum(item.size for item in gone)
     if as_json:
         names = ("iteration", "what", "files", "bytes")
         removed = [dict(zip(names, row, strict=True)) for row in rows]
@@ -124,7 +124,7 @@ def clean(
         shown = [(whose, what, f"{count:,}", formatting.bytes_of(amount)) for whose, what, count, amount in rows]
         console.table(("iteration", "what", ">files", ">size"), shown)
         verb = "would be removed (--dry-run)" if dry_run else "removed"
-        console.say(f"{formatting.count(len(found) - len(problems), 'file')}, {formatting.bytes_of(size)}, {verb}")
+        console.say(f"{formatting.count(len(gone), 'file')}, {formatting.bytes_of(size)}, {verb}")
     console.warn(*problems)
     if problems:
         raise typer.Exit(1)

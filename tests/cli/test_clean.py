@@ -47,6 +47,13 @@ def test_only_what_is_not_needed_goes(judged: dict[str, Any], command: Command) 
     assert "nothing to remove" in command("clean", judged["folder"], "--keep", "0").out
 
 
+def test_more_iterations_may_be_kept_than_were_judged(judged: dict[str, Any], command: Command) -> None:
+    """--keep of at least the number of judged iterations removes nothing."""
+    for keep in ("2", "3", "4"):
+        assert "nothing to remove" in command("clean", judged["folder"], "--keep", keep, status=0).out
+    assert all(path.exists() for path in tracks(judged, 1))
+
+
 def test_a_dry_run_removes_nothing(judged: dict[str, Any], command: Command) -> None:
     """--dry-run lists files with their sizes and removes nothing; it includes leftovers of interrupted jobs."""
     partial = tracks(judged, 1)[0].with_name(".kfalignment_011705_00400.root.77.tmp")
@@ -74,12 +81,14 @@ def test_mille_files_stay_while_they_are_compared(judged: dict[str, Any], comman
 
 
 def test_a_file_that_stays_is_told(judged: dict[str, Any], command: Command) -> None:
-    """A file that cannot be removed is named with the reason, and the exit status is 1."""
+    """A file that cannot be removed is named with the reason and is not counted as removed; the exit status is 1."""
     if os.geteuid() == 0:
         pytest.skip("root may remove everything")
     place = tracks(judged, 1)[0].parent
     place.chmod(0o500)
-    said = command("clean", judged["folder"])
+    said, parsed = (command("clean", judged["folder"], *words, status=1) for words in ((), ("--json",)))
     place.chmod(0o700)
-    assert said.status == 1
     assert "stays: Permission denied" in said.err
+    assert "0 files, 0 B, removed" in said.out
+    answer = json.loads(parsed.out)
+    assert (answer["bytes"], answer["removed"], len(answer["stay"])) == (0, [], 2)
