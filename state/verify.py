@@ -42,30 +42,31 @@ def check(folder: str) -> Checked:
     rows, note = 0, ""
     with tempfile.TemporaryDirectory(prefix="faser-align-") as scratch:
         try:
-            found, rows = _checked(folder, scratch, layout.STATE, files=True)
+            found, rows = _checked(folder, scratch, layout.STATE)
         except FileNotFoundError:
             found = [f"{folder}/{layout.STATE} is missing"]
         except PermissionError:
             note = f"only the snapshot was checked: {folder}/{layout.STATE} belongs to another user"
         if not found and not note and filecmp.cmp(f"{folder}/{layout.PUBLISHED}", f"{scratch}/{layout.STATE}", False):
             return Checked([], rows)
-        damage, count = _checked(folder, scratch, layout.PUBLISHED, files=bool(note))
+        damage, count = _checked(folder, scratch, layout.PUBLISHED, files=bool(note), log=not note)
     return Checked([*found, *(f"the snapshot: {one}" for one in damage if one not in found)], rows or count, note)
 
 
 _TRIES = 5
 
 
-def _checked(folder: str, scratch: str, name: str, *, files: bool) -> tuple[list[str], int]:
+def _checked(folder: str, scratch: str, name: str, *, files: bool = True, log: bool = True) -> tuple[list[str], int]:
     """Return findings about a copy of the file ``name``, and the rows of its history.
 
+    Without ``files`` or ``log`` it is not compared with the files of the iterations, or with the redo log.
     A lock does not exclude writers on another host, so the copy is repeated if the file has changed meanwhile.
     """
     path = f"{folder}/{name}"
     for _ in range(_TRIES):
         before = os.stat(path).st_mtime_ns
         _copy(folder, name, f"{scratch}/{name}")
-        found, rows = _findings_of(f"{scratch}/{name}", folder, files=files)
+        found, rows = _findings_of(f"{scratch}/{name}", folder, files=files, log=log)
         if not found or os.stat(path).st_mtime_ns == before:
             break
     return found, rows
@@ -84,7 +85,7 @@ def _copy(folder: str, name: str, target: str) -> None:
             shutil.copyfile(f"{folder}/{name}-journal", f"{target}-journal")
 
 
-def _findings_of(path: str, folder: str, *, files: bool) -> tuple[list[str], int]:
+def _findings_of(path: str, folder: str, *, files: bool, log: bool) -> tuple[list[str], int]:
     from faser_align.state import schema
 
     with contextlib.closing(sqlite3.connect(path)) as db:
@@ -92,8 +93,9 @@ def _findings_of(path: str, folder: str, *, files: bool) -> tuple[list[str], int
             schema.refuse_newer(db, f"{folder}/{os.path.basename(path)}")
         found = findings(db, folder, files=files)
         try:
-            compared = redolog.compare(db, folder)
-            found += [*compared.differences, *filter(None, [compared.problem])]
+            if log:
+                compared = redolog.compare(db, folder)
+                found += [*compared.differences, *filter(None, [compared.problem])]
             return found, db.execute("SELECT count(*) FROM history").fetchone()[0]
         except (sqlite3.DatabaseError, UnicodeDecodeError) as problem:
             return found or [f"SQLite cannot read it: {problem}"], 0

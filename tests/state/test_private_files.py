@@ -14,7 +14,7 @@ from recorded import unpack
 
 from faser_align.campaign import layout
 from faser_align.operations.command_lock import alone
-from faser_align.state import control_requests, create, database, publish, queries, spool
+from faser_align.state import control_requests, create, database, publish, queries, spool, verify
 from faser_align.state.repair import rebuild
 from faser_align.system import atomic
 
@@ -143,3 +143,18 @@ def test_readers_have_the_snapshot(record: dict[str, Any]) -> None:
     with queries.published(str(folder)) as db:
         assert queries.campaign_now(db, str(folder))["state"] in ("solving", "failed")
     json.loads((folder / layout.RECORD).read_text())
+
+
+@pytest.mark.parametrize("mask", [0o022], indirect=True, ids=oct)
+def test_another_user_can_verify_the_snapshot(record: dict[str, Any]) -> None:
+    """Without the owner's database and redo log the snapshot and the iterations' files are checked, and are sound."""
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    run_iteration(record, 1)
+    folder = Path(record["folder"])
+    for name in (layout.STATE, layout.STATE_LOCK, layout.REDO):
+        (folder / name).chmod(0)
+    checked = verify.check(str(folder))
+    assert checked.findings == []
+    assert checked.rows > 0
+    assert "belongs to another user" in checked.note
