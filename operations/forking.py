@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import ForkedFrom, Manifest
 from faser_align.config.load import validate
 from faser_align.config.schema import Config
+from faser_align.config.solving import Stage
+from faser_align.config.stage_types import UsedStage
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.plural import count
 from faser_align.state import queries, registry
@@ -36,7 +39,8 @@ class Parent:
             text = Path(self.folder, layout.CONFIG).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             text = ""
-        return text, validate(self.record["config"], f"{self.record['name']} (or use --config FILE)")
+        config = validate(self.record["config"], f"{self.record['name']} (or use --config FILE)")
+        return text, _with_criteria(config, self.record["stages"])
 
     def facts(self) -> ForkedFrom:
         """Return what a child's manifest says about it."""
@@ -76,6 +80,23 @@ def find(campaign: str, stage: int | None, iteration: int | None) -> Parent:
         there = ", ".join(f"--stage {of} --iteration {number}" for of, number in found) or "only --iteration 0"
         raise UserError(f"{record['name']} has no constants of stage {stage}, iteration {iteration}; it has {there}")
     return Parent(folder, record, stage, iteration, path)
+
+
+def _with_criteria(config: Config, used: Sequence[UsedStage]) -> Config:
+    """Return the configuration with the criteria of the stages as used, of which `set` may have changed some.
+
+    As it may have changed one repetition of a stage only, each repetition becomes a stage of its own.
+    """
+    stages = (config.stages or [Stage()]) * config.campaign.repeat
+    criteria = [stage.get("convergence", {}) for stage in used]
+    if len(stages) != len(used) or [stage.convergence for stage in stages] == criteria:
+        return config
+    own = [
+        stage.model_copy(update={"name": one["name"], "convergence": found})
+        for stage, one, found in zip(stages, used, criteria, strict=True)
+    ]
+    campaign = config.campaign.model_copy(update={"repeat": 1})
+    return config.model_copy(update={"stages": own, "campaign": campaign})
 
 
 def _solved(folder: str) -> list[tuple[int, int]]:

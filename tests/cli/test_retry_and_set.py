@@ -13,8 +13,9 @@ from stored import history, seen
 
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_record, write_record
+from faser_align.config.stages import stages_of
 from faser_align.notifiers.mailbox import Mailbox
-from faser_align.operations import without_dagman
+from faser_align.operations import forking, without_dagman
 from faser_align.pool.personal import Pool
 from faser_align.state import outbox, queries, spool, verify, writer
 
@@ -156,6 +157,22 @@ def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Co
     ):
         assert said in plain_command("set", folder, wrong, status=2).err
     assert seen(folder, verify.findings) == []
+
+
+def test_a_fork_has_the_criteria_that_were_set(tmp_path: Path, plain_command: Command) -> None:
+    """A fork uses criteria that `set` changed for one stage, also if the stage is one of several repetitions."""
+    values = {"stages": [{"name": "all", "convergence": {"patience": 3}}], "campaign": {"repeat": 2}}
+    record = make_campaign(tmp_path / "c", files=1, config=values)
+    folder = record["folder"]
+    run_iteration(record, 1)
+    assert forking.find(folder, None, None).config()[1].campaign.repeat == 2
+    plain_command("set", folder, "stages.2.convergence.patience=1", "convergence.min_iterations=2", status=0)
+    config = forking.find(folder, None, None).config()[1]
+    assert config.convergence.min_iterations == 2
+    assert [(stage["name"], stage["convergence"]) for stage in stages_of(config)] == [
+        ("all (1 of 2)", {"patience": 3}),
+        ("all (2 of 2)", {"patience": 1}),
+    ]
 
 
 def test_set_knows_criteria_that_a_record_lacks(tmp_path: Path, plain_command: Command) -> None:
