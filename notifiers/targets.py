@@ -156,7 +156,7 @@ def _read(file: Path) -> Mapping[str, object]:
             mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
             if mode & 0o077 and not _on_afs(file):
                 raise UserError(f"{file} holds credentials and is open to others (mode {mode:o}): chmod 600 {file}")
-            return tomllib.loads(stream.read().decode())
+            return tomllib.loads(stream.read().decode("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f'{file} does not exist: write it with [targets], name = "address", and chmod 600 it') from None
     except OSError as error:

@@ -17,7 +17,7 @@ MAIL = f"mailtos://anna:{SECRET}@example.org?from=anna@example.org&to=team@examp
 
 def _write(folder: Path, text: str, mode: int = 0o600) -> Path:
     file = folder / "targets.toml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8", newline="")
     file.chmod(mode)
     return file
 
@@ -30,6 +30,12 @@ def test_targets_are_read_in_both_forms(tmp_path: Path) -> None:
         "me": Target("me", MAIL, (), str(file)),
         "shift": Target("shift", "mmost://host/token", ("held", "end"), str(file)),
     }
+
+
+def test_a_file_of_windows_is_read(tmp_path: Path) -> None:
+    """A byte order mark and line ends of Windows are no part of the file's text."""
+    file = _write(tmp_path, f'\ufeff[targets]\r\nme = "{MAIL}"\r\n')
+    assert load_targets(file) == {"me": Target("me", MAIL, (), str(file))}
 
 
 @pytest.mark.parametrize(
