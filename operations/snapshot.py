@@ -108,7 +108,7 @@ def summary(folder: str) -> Listed:
             "limit": _limit(record, campaign["stage"]),
             "files": len(record["files"]),
             "lost": campaign["lost"],
-            "nodes_held": len(queries.nodes(db, "held")),
+            "nodes_held": len(queries.held(db)),
             "chi2_per_ndf": metrics.get("chi2_per_ndf"),
             "residual_shift_um": metrics.get("effect_um"),
             "effect_um": metrics.get("effect_um"),  # its deprecated name

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns import make_campaign, run_iteration
+from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
 
 from faser_align.campaign import layout
 from faser_align.cli.show import curves
+from faser_align.operations import snapshot
 
 STATES = {
     "converged": "converged",
@@ -73,6 +74,23 @@ def test_list_with_a_campaign_that_cannot_be_read(
 def test_status_of_a_campaign_that_runs(command: Command) -> None:
     """In JSON nodes whose jobs wait or run are "running" if HTCondor could not be asked."""
     assert json.loads(command("status", "running", "--json").out)["iterations"][1]["nodes"]["running"] == 1
+
+
+def test_no_job_is_on_hold_after_the_end(plain_command: Command, tmp_path: Path) -> None:
+    """A held job of a campaign that was removed is interrupted and not to be released, even if its POST never ran."""
+    record = make_campaign(tmp_path / "c", files=1, config={"notify": {"file": str(tmp_path / "none")}})
+    folder, node = record["folder"], layout.reco_node(1, 1, 400)
+    hook("pre", folder, node, 0, 2)
+    hook("hold", folder, node, "31.0", 0)
+    before = plain_command("status", folder, status=0).out
+    assert "condor_release 31.0" in before
+    hook("final", folder, "final", 4, 0)
+    after = plain_command("status", folder, status=0).out
+    assert "1 interrupted" in after
+    assert "hold" not in after
+    assert "release" not in after
+    assert snapshot.summary(folder)["nodes_held"] == 0
+    assert "on hold" not in plain_command("report", folder, "--text", status=0).out
 
 
 def test_status_of_a_campaign_whose_submission_no_hook_has_seen(command: Command, campaigns: Path) -> None:
