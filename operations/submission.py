@@ -207,9 +207,9 @@ def refusal(planned: Plan) -> str:
 
 
 def carry_out(planned: Plan, schedd: Any) -> int:
-    """Make the campaign, submit it and add it to the registry; return the cluster of its DAGMan job.
+    """Make the campaign, add it to the registry and submit it; return the cluster of its DAGMan job.
 
-    If HTCondor refuses, the campaign is removed, so that the same command can be repeated.
+    If one of these fails, the campaign is removed, so that the same command can be repeated.
     """
     from faser_align.dag.submit import submit_dag
     from faser_align.state.create import create_store, record_submitted
@@ -224,10 +224,11 @@ def carry_out(planned: Plan, schedd: Any) -> int:
             held.enter_context(alone(folder))  # another command that finds the campaign must not submit it, too
 
         with create_campaign(planned, make_store) as undo:
+            # Before the DAGMan, so that no campaign runs without being listed.
+            registry.add(planned.record["name"], planned.folder)
             cluster = submit_dag(schedd, planned.folder)
             undo.pop_all()
         record_submitted(planned.folder, cluster)
-    registry.add(planned.record["name"], planned.folder)
     return cluster
 
 

@@ -66,12 +66,12 @@ def import_campaign(source: str, output: str) -> Made:
         ) from None
     try:
         _fill(new, record, places, notes)
+        registry.add(name, folder)
         os.rename(new, folder)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{folder}: cannot create: {error}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    registry.add(name, folder)
     return Made(name, folder, len(places), notes)
 
 

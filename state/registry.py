@@ -32,10 +32,16 @@ def home() -> Path:
 
 
 def add(name: str, folder: str) -> None:
-    """Add a campaign; a second time changes nothing."""
+    """Add a campaign; a second time changes nothing. Raises UserError if the registry cannot be written."""
     path = _path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps({"name": name, "folder": folder}))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps({"name": name, "folder": folder}))
+    except OSError as error:
+        raise UserError(
+            f"{path.parent}: cannot add {name} to the campaigns of this account: {error.strerror}; free space there, or set "
+            "XDG_STATE_HOME to another folder"
+        ) from None
 
 
 def remove(folder: str) -> None:

@@ -16,6 +16,7 @@ from faser_align.cli import main
 from faser_align.config.profiles import PROFILES
 from faser_align.dag.submit import dagman_jobs, stop_dag
 from faser_align.fsm.errors import UserError
+from faser_align.operations import submission
 from faser_align.pool.personal import Pool
 from faser_align.state import registry
 
@@ -95,6 +96,16 @@ def test_a_name_that_is_taken_is_told(here: Path, tmp_path: Path, monkeypatch: p
     registry.add("mine", make_campaign(other, name="mine")["folder"])
     assert f"warning: a campaign in {other} has the same name mine; " in run(*GOOD, "--name", "mine").stderr
     assert "has the same name" not in run(*GOOD, "--name", "another").stderr
+
+
+def test_no_campaign_runs_that_cannot_be_listed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a registry that cannot be written nothing is submitted or left behind, and the sentence names the place."""
+    (here / "full").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(here / "full"))
+    planned = submission.prepare(submission.Request(year=2023, runs=("1",), files=("1-2",), name="mine"))
+    with pytest.raises(UserError, match=f"{here}/full/.*: cannot add mine .*: Not a directory; free space there"):
+        submission.carry_out(planned, None)  # no schedd is asked
+    assert sorted(path.name for path in here.iterdir()) == ["faser-align.toml", "full"]
 
 
 def test_a_dry_run_can_be_read_by_programs(here: Path) -> None:
