@@ -99,7 +99,7 @@ def test_a_name_that_is_taken_is_told(here: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_no_campaign_runs_that_cannot_be_listed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a registry that cannot be written nothing is submitted or left behind, and the sentence names the place."""
+    """With a registry that cannot be written nothing is submitted and no folder stays, and the sentence names the place."""
     (here / "full").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(here / "full"))
     planned = submission.prepare(submission.Request(year=2023, runs=("1",), files=("1-2",), name="mine"))
