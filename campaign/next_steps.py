@@ -39,7 +39,10 @@ NEXT: dict[str, tuple[Step, ...]] = {
     "converged": (_REPORT, Step("then export the constants", _EXPORT)),
     # The report of a converged campaign leaves only this step.
     "reported": (Step(_FIRST, _EXPORT),),
-    "exhausted": (_METRICS, Step("for five more iterations", "{command} extend {name} -i 5")),
+    "exhausted": (
+        _METRICS,
+        Step("for five more iterations, unless the reason says to start again", "{command} extend {name} -i 5"),
+    ),
     # An imported history without a DAG.
     "imported": (_METRICS, Step("to continue from its constants: submit --constants {constants}", "")),
     "reconstructed": (Step(_FIRST, "{command} solve {name}"),),

@@ -113,10 +113,10 @@ def _weak_drift(rules: Rules, metrics: "Metrics") -> list[Criterion]:
     text = "no direction is so weak that the survey knows much more than the tracks"
     if modes.get("weak"):
         worst = modes["modes"][0]
-        moved = f"{worst['where']} by {digits(worst['drift_um'])} um"
+        where = f"{'layer' if len(worst['where']) == 2 else 'module'} {worst['where']}"
         text = (
             f"the constants have moved by {digits(drift)} standard deviations of the survey (limit {limit:g}) along the weak "
-            f"mode {worst['name']} since the start of the campaign, most {moved}"
+            f"mode {worst['name']} since the start of the campaign, {where} most, by {digits(worst['drift_um'])} um"
         )
     if not passed:
         text += _HOLD

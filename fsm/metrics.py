@@ -4,13 +4,16 @@ Scripts start without this module: only type checkers and jobs read it. ``alignm
 A key may be missing: metrics of older versions, imported ones and those of a validation do not have all of them.
 """
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 Grade = Literal["good", "look", "bad"]
 
 
 class Line(TypedDict):
-    """A line of the quality block: what is known (``text``, numbers in ``values``), grade with criterion and source, and figure."""
+    """A line of the quality block: what is known (``text``, numbers in ``values``), grade with criterion and source, and figure.
+
+    Those of older versions have no ``advice``: what to do if the grade is not *good*.
+    """
 
     name: str
     title: str
@@ -19,6 +22,7 @@ class Line(TypedDict):
     short: str  # the line as part of the sentence
     criterion: str
     source: str
+    advice: NotRequired[str]
     figure: str
     values: dict[str, Any]
 
@@ -149,7 +153,7 @@ class Part(TypedDict):
 
 
 class Mode(TypedDict):
-    """A weak mode along which a correction moved; its error is None if the data do not determine it."""
+    """A poorly determined direction along which a correction moved; its error is None if the data do not determine it."""
 
     name: str
     error_um: float | None
@@ -157,7 +161,7 @@ class Mode(TypedDict):
 
 
 class Parts(TypedDict, total=False):
-    """A correction along well-determined and weak directions."""
+    """A correction along well-determined and poorly determined directions."""
 
     significant: Part
     weak: Part

@@ -154,7 +154,11 @@ def _grades(facts: Facts) -> tuple[Listing, ...]:
     lines = _entries(_mapping(facts.get("quality")).get("lines"))
     doubtful = [(grade, of) for grade in ("bad", "look") for of in lines if of.get("grade") == grade]
     items = tuple(
-        Item(f"{line(of.get('title'), 80)} ({grade})", symbols(line(of.get("text"), _PATH_MAX)))
+        Item(
+            f"{line(of.get('title'), 80)} ({grade})",
+            symbols(line(of.get("text"), _PATH_MAX)),
+            symbols(line(of.get("advice"), _PATH_MAX)),
+        )
         for grade, of in doubtful
     )
     return (Listing("Quality, not good", items, len(items), literal=False),) if items else ()
@@ -201,7 +205,7 @@ def _listings(limits: Limits, wanted: Sequence[tuple[str, Sequence[Entry] | None
 
 
 def _weak(facts: Facts, limits: Limits) -> tuple[Listing, ...]:
-    """Return the weak modes along which the last correction moved, largest move first."""
+    """Return the poorly determined directions along which the last correction moved, largest move first."""
     moved = [
         (mode, move)
         for mode in _entries(facts.get("weak"))
@@ -213,7 +217,9 @@ def _weak(facts: Facts, limits: Limits) -> tuple[Listing, ...]:
         error = above_zero(mode.get("error_um"))
         known = f"known to {error:.3g} µm" if error else "not determined by the data"
         shown.append(Item(line(mode.get("name"), 80) or "unnamed", f"moved by {move:.3g} µm, {known}"))
-    return (Listing("Weak modes that moved", tuple(shown), len(moved), literal=False),) if shown else ()
+    return (
+        (Listing("Poorly determined directions that moved", tuple(shown), len(moved), literal=False),) if shown else ()
+    )
 
 
 def _grouped(entries: Sequence[Entry], limits: Limits) -> list[list[Entry]]:

@@ -119,11 +119,12 @@ def criterion(name: str, limits: Limits) -> str:
 
 
 def table() -> str:
-    """Return the table of ``docs/quality.md``: each line with its criterion and source, with default limits."""
-    rows = ["| line | criterion | key of `[quality]` | source |", "|---|---|---|---|"]
+    """Return the table of ``docs/quality.md``: each line with criterion, advice and source, with default limits."""
+    rows = ["| line | criterion | if it is not good | key of `[quality]` | source |", "|---|---|---|---|---|"]
     for name, described in DESCRIBED.items():
         key = f"`{described['limits']}`" if described["limits"] else ""
-        rows.append(f"| {described['title']} | {criterion(name, Limits())} | {key} | {described['source']} |")
+        cells = (described["title"], criterion(name, Limits()), described["advice"], key, described["source"])
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -139,6 +140,7 @@ def _lines(limits: Limits, subject: Subject) -> Iterator[Line]:
                 "short": found.short,
                 "criterion": criterion(name, limits),
                 "source": described["source"],
+                "advice": described["advice"],
                 "figure": described["figure"],
                 "values": found.values,
             }
@@ -160,7 +162,7 @@ def _precision(limits: Limits, subject: Subject) -> _Found | None:
         return None
     values: dict[str, Any] = {}
     grades: list[Grade] = ["look"] * bool(open_)
-    texts, shorts = [], []
+    texts, shorts, causes = [], [], []
     good, bad = limits.precision
     for dof, of in errors.items():
         where = max(of, key=lambda key: of[key])
@@ -170,12 +172,17 @@ def _precision(limits: Limits, subject: Subject) -> _Found | None:
         if dof in RESOLUTIONS:
             share, most = middle / RESOLUTIONS[dof], of[where] / RESOLUTIONS[dof]
             grades.append("bad" if share > bad else "good" if share <= good and most <= bad else "look")
+            if share > good:
+                causes.append(f"{dof} (median {percent(share)} of a hit's resolution)")
+            elif most > bad:
+                causes.append(f"{dof} of {_element(where)} ({percent(most)} of a hit's resolution)")
         shorts.append(f"{dof} +-{rounded(middle)} {unit}")
         texts.append(f"{shorts[-1]} (at most {rounded(of[where])}, {_element(where)})")
     modules, layers = (len({key for of in errors.values() for key in of if len(key) == digits}) for digits in (3, 2))
     over = " and ".join([count(modules, "module")] * bool(modules) + [count(layers, "layer")] * bool(layers))
     values["undetermined"] = open_
-    more = f"; not determined by the data: {first_of(open_, NAMED_MAX)}" if open_ else ""
+    more = f"; not good: {', '.join(causes)}" if causes else ""
+    more += f"; not determined by the data: {first_of(list(map(_element, open_)), NAMED_MAX)}" if open_ else ""
     return _Found(
         _worst(grades),
         f"{', '.join(texts)}; medians over {over}{more}",
@@ -259,8 +266,8 @@ def _validation(limits: Limits, subject: Subject) -> _Found | None:
     numbers = " -> ".join("unknown" if value is None else f"{value:.3f}" for value in chi2)
     said = f"{'all' if len(better) == len(common) else f'{len(better)} of'} {len(common)} modules better"
     named = [f"{key} by {percent(rise)}" for key, rise in sorted(worse.items(), key=lambda one: -one[1])]
-    if worse:
-        said += f", {len(worse)} worse"
+    if worse or len(better) < len(common):
+        said += f", {len(worse) or 'none'} worse"
     grade: Grade = "bad" if subject.verdict == "refuted" else "look" if worse else "good"
     values = {
         "files": number,

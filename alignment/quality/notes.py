@@ -242,4 +242,4 @@ def _bending(metrics: Metrics) -> str:
     if not bending:
         return ""
     chosen = max(bending, key=lambda mode: mode["moved_um"])
-    return f"{chosen['name']} is weakly determined by the data (moved by {chosen['moved_um']:.3g} um in this iteration) and "
+    return f"{chosen['name']} is poorly determined by the data (moved by {chosen['moved_um']:.3g} um in this iteration) and "

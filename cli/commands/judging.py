@@ -36,7 +36,7 @@ def why(
     """Explain the decision on an iteration.
 
     Shows every criterion with its value and its limit: the convergence rules, the conditions that an iteration must meet to
-    count, and the criteria that end the stage without convergence.
+    count, and the criteria that end the stage without convergence. Of a rejected campaign, shows the validation first.
 
     Example: faser-align why Y2023_R011705_F400-450 --iteration 3
     """
@@ -53,8 +53,9 @@ def why(
     if as_json:
         keys = ("stage", "iteration", "verdict", "reason", "criteria")
         console.show_json({"campaign": seen["name"], **{key: row[key] for key in keys}})
-    else:
-        draw.show(explain.why(seen, row), plain=plain)
+        return
+    latest = not (validation or stage or iteration)
+    draw.show(explain.latest(seen) if latest else explain.why(seen, row), plain=plain)
 
 
 def analyze(campaign: Campaign, plain: Plain = False, as_json: Json = False) -> None:

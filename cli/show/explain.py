@@ -40,6 +40,12 @@ def verdict_of(seen: Mapping[str, Any], stage: int, iteration: int) -> dict[str,
     return found[-1]
 
 
+def latest(seen: Mapping[str, Any]) -> list[Block]:
+    """Explain the latest decision; of a rejected campaign that of the validation, then that on the last iteration."""
+    blocks = why(seen, verdict_of(seen, 0, 0))
+    return [*why(seen, seen["validation"]), Line(), *blocks] if seen["state"] == "rejected" else blocks
+
+
 def why(seen: Row, row: Row) -> list[Block]:
     """Explain the decision on an iteration or validation, criterion by criterion, with remarks."""
     place = f"iteration {_name(row, seen)}" if row.get("stage") else "validation"
@@ -58,7 +64,7 @@ def why(seen: Row, row: Row) -> list[Block]:
         blocks += [Line(), Line(f"{met} of {formatting.count(asked, 'criterion', 'criteria')} met")]
     notes = row.get("metrics", {}).get("notes", ())
     if notes:
-        blocks += [Line(), Line("to be known", "bold"), *(Line(f"  {note}") for note in notes)]
+        blocks += [Line(), Line("remarks", "bold"), *(Line(f"  {note}") for note in notes)]
     return blocks
 
 

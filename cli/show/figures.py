@@ -163,7 +163,13 @@ def _weak_modes(rows: Sequence[Row]) -> list[Block]:
     found: list[Block] = []
     split = [row for row in rows if any(step.get("parts") for step in row["metrics"].get("steps", ()))]
     if split:
-        found += [Line(), Line("corrections along directions that the data determine, and along the others", "bold")]
+        found += [
+            Line(),
+            Line(
+                "corrections along directions that the data determine, and along poorly determined ones (error above ten times the median)",
+                "bold",
+            ),
+        ]
         found.append(_parts(split))
     surveyed = [row for row in rows if row["metrics"].get("weak_modes")]
     if surveyed:
@@ -176,7 +182,7 @@ def _weak_modes(rows: Sequence[Row]) -> list[Block]:
         found += [Line(), Line(known)]
     notes = [(row, note) for row in rows for note in row["metrics"].get("notes", ())]
     if notes:
-        found += [Line(), Line("to be known", "bold")]
+        found += [Line(), Line("remarks", "bold")]
         found += [Line(f"  iteration {row['name']}: {note}") for row, note in notes]
     return found
 
@@ -203,7 +209,14 @@ def held_fixed(row: Row, ended: str) -> list[Block]:
 
 
 def _parts(rows: Sequence[Row]) -> Grid:
-    columns = ("iter", "step", ">determined\num rms", ">weak\num rms", ">weak\ndirections", "moved most (um, error)")
+    columns = (
+        "iter",
+        "step",
+        ">determined\num rms",
+        ">poorly\num rms",
+        ">poorly determined\ndirections",
+        "moved most (um, error)",
+    )
     lines = []
     for row in rows:
         for step in row["metrics"]["steps"]:

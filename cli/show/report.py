@@ -83,7 +83,7 @@ def write_page(folder: str, output: str, *, force: bool, reference: str = "") ->
 
 
 def _quality(seen: Row) -> list[Block]:
-    """Return the quality block with the criterion of each line; empty before the first constants."""
+    """Return the quality block with the criterion of each line, and what to do; empty before the first constants."""
     found = seen.get("quality")
     if not found:
         return []
@@ -91,6 +91,8 @@ def _quality(seen: Row) -> list[Block]:
     for line in found["lines"]:
         grade = Item(screens.mark(line["grade"]), line["grade"], f"{line['title']}: {line['text']}")
         blocks += [grade, Line(f"          {line['criterion']}")]
+        if line["grade"] != "good" and line.get("advice"):
+            blocks.append(Line(f"          what to do: {line['advice']}"))
     return blocks
 
 

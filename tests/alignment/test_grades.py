@@ -53,7 +53,7 @@ def graded(*history: Any, **about: Any) -> dict[str, Line]:
     lines = {line["name"]: line for line in found["lines"]}
     assert list(lines) == [name for name in DESCRIBED if name in lines]
     assert found["grade"] == max((line["grade"] for line in found["lines"]), key=("good", "look", "bad").index)
-    assert all(line["criterion"] and line["source"] and line["figure"] for line in found["lines"])
+    assert all(line["criterion"] and line["source"] and line["advice"] and line["figure"] for line in found["lines"])
     return lines
 
 
@@ -94,10 +94,14 @@ def test_metrics_of_older_versions_have_fewer_lines() -> None:
     ("errors", "grade", "words"),
     [
         ([1.0, 51.0, 0.0, 0.0, 0.0, 24.0], "good", "x +-1.0 um (at most 1.2, module 014)"),
-        ([2.4, 51.0, 0.0, 0.0, 0.0, 24.0], "look", "x +-2.4 um"),
+        ([2.4, 51.0, 0.0, 0.0, 0.0, 24.0], "look", "; not good: x (median 10 % of a hit's resolution)"),
         ([1.0, 175.0, 0.0, 0.0, 0.0, 24.0], "bad", "y +-180 um"),
-        ([1.0, 51.0, 0.0, 0.0, 0.0, 200.0], "bad", "rz +-200 urad"),
-        ([1.0, None, 0.0, 0.0, 0.0, 24.0], "look", "not determined by the data: 000, 001, 002, 003, 004 and 18 more"),
+        ([1.0, 51.0, 0.0, 0.0, 0.0, 200.0], "bad", "; not good: rz (median 32 % of a hit's resolution)"),
+        (
+            [1.0, None, 0.0, 0.0, 0.0, 24.0],
+            "look",
+            "not determined by the data: module 000, module 001, module 002, module 003, module 004 and 18 more",
+        ),
     ],
 )
 def test_precision_is_compared_with_the_resolution_of_a_hit(errors: list[Any], grade: str, words: str) -> None:
@@ -113,6 +117,7 @@ def test_one_imprecise_module_is_to_be_looked_at() -> None:
     errors = metrics()["constant_errors"] | {"027": [9.0, 51.0, 0.0, 0.0, 0.0, 24.0]}
     line = graded(metrics(constant_errors=errors))["precision"]
     assert (line["grade"], line["values"]["x_where"]) == ("look", "027")
+    assert line["text"].endswith("; not good: x of module 027 (39 % of a hit's resolution)")
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_a_drift_is_told_in_one_sentence() -> None:
     assert notes(metrics, 0.05) == []
     (told,) = notes(metrics, 0.01)
     assert told.startswith(
-        "curvature in y is weakly determined by the data (moved by 12 um in this iteration) and momenta moved"
+        "curvature in y is poorly determined by the data (moved by 12 um in this iteration) and momenta moved"
     )
     other = {"momentum": {"since_first": since}, "steps": [{"parts": {"modes": [{**mode, "name": "twist about z"}]}}]}
     assert notes(other, 0.01)[0].startswith("momenta moved since iteration 1: those of")

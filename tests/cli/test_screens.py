@@ -130,7 +130,13 @@ def test_the_spool_is_unusual() -> None:
     [
         ("failed", [("next, after removing the cause", "faser-align resume c")]),
         ("removed", [("next", "faser-align resume c")]),
-        ("exhausted", [("next", "faser-align metrics c"), ("for five more iterations", "faser-align extend c -i 5")]),
+        (
+            "exhausted",
+            [
+                ("next", "faser-align metrics c"),
+                ("for five more iterations, unless the reason says to start again", "faser-align extend c -i 5"),
+            ],
+        ),
         (
             "stalled",
             [

@@ -117,7 +117,8 @@ def test_watch_without_a_terminal_writes_a_line_for_each_change(tmp_path: Path) 
         *("solving -> reconstructing", "reconstructing -> solving", "solving -> exhausted"),
     ]
     assert (
-        "next:\n  faser-align metrics Y2023_R011705_F400-405\nfor five more iterations:\n  faser-align extend " in out
+        "next:\n  faser-align metrics Y2023_R011705_F400-405\nfor five more iterations, unless the reason says to start again:\n  faser-align extend "
+        in out
     )
 
 

@@ -180,7 +180,7 @@ def test_a_drift_along_a_weak_mode_is_explained() -> None:
     """The decision names the weak mode, the drift in sigma and in um, where it is largest, and what to do."""
     said = reason(*[metrics(**drifted(8.1))] * 2)
     assert "by 8.1 standard deviations of the survey (limit 5) along the weak mode curvature in y" in said
-    assert "most 20 by 486 um" in said
+    assert "layer 20 most, by 486 um" in said
     assert 'fix = ["frame", "rx", "ry"], or freeze_sigma = 2' in said
 
 

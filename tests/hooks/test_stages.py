@@ -9,7 +9,7 @@ import stored
 from campaigns import hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 
 from faser_align.campaign import layout
-from faser_align.cli.show import history_view, incidents
+from faser_align.cli.show import explain, history_view, incidents
 from faser_align.cli.show.draw import Line
 from faser_align.fsm import exit_codes
 from faser_align.operations import snapshot
@@ -126,7 +126,11 @@ def test_a_validation_confirms_or_rejects(
     assert now["state"] == state
     assert (now["stage"], now["iteration"]) == (1, 1)
     assert f"went from 1.2 to {after:g}" in now["validation"]["reason"]
-    reason = snapshot.take(record["folder"])["reason"]
+    taken = snapshot.take(record["folder"])
+    explained = [block.text.partition(", ")[2] for block in explain.latest(taken) if isinstance(block, Line)]
+    assert explained[0] == ("iteration 1: converged" if state == "converged" else "validation: refuted")
+    assert "iteration 1: converged" in explained
+    reason = taken["reason"]
     assert reason.endswith(now["validation"]["reason"])
     assert ("; validation: " in reason) == (state == "converged")
 

@@ -47,7 +47,7 @@ def test_the_plot_is_shown_and_all_is_told(tmp_path: Path) -> None:
     assert f'src="cid:{str(inline["Content-ID"])[1:-1]}"' in html.get_content()
     text = text_of(letter)
     assert f"Plot: {layout.plot_file(record['folder'], 1, 4)} (shown in e-mails)\n" in text
-    assert "Weak modes that moved: 2\n" in text
+    assert "Poorly determined directions that moved: 2\n" in text
     assert "- curvature in y: moved by 12.3 µm, not determined by the data\n" in text
     assert "- tilt in x: moved by 0.4 µm, known to 5 µm\n" in text
     assert "CPU time: 4 h 04 min\n" in text

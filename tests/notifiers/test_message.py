@@ -376,7 +376,7 @@ def test_weak_modes_that_are_nonsense(facts: dict[str, Any]) -> None:
     assert "Weak modes" not in compose(facts).text
     facts["weak"] = [{"name": f"mode {number}", "moved_um": 1.0 + number, "error_um": 2.0} for number in range(30)]
     text = compose(facts).text
-    assert "Weak modes that moved: 30\n- mode 29: moved by 30 µm, known to 2 µm\n" in text
+    assert "Poorly determined directions that moved: 30\n- mode 29: moved by 30 µm, known to 2 µm\n" in text
     assert "  and 22 more\n" in text
 
 
@@ -402,6 +402,18 @@ def test_colours_of_a_log_are_left_out(facts: dict[str, Any]) -> None:
     failed = {"node": "n", "why": why, "log": ["\x1b[33mWARNING\x1b[0m", "\x1b]0;title\x07b"]}
     text = compose(facts | {"event": "failed", "failed": [failed]}).text
     assert "- n: no output: FATAL no geometry\n  | WARNING\n  | b\n" in text
+
+
+def test_a_grade_that_is_not_good_has_its_advice(facts: dict[str, Any]) -> None:
+    """The message says what to do about lines of the quality block that are not good; older versions have no advice."""
+    line = {"title": "Momenta", "grade": "look", "text": "positive +2.0 %", "advice": "check the field map"}
+    older = {"title": "Precision", "grade": "bad", "text": "x +-9.0 um"}
+    good = {**line, "title": "Validation", "grade": "good", "advice": "name unused files"}
+    quality = {"grade": "bad", "sentence": "Precision: x +-9.0 um.", "lines": [line, good, older]}
+    text = compose({**facts, "event": "converged", "quality": quality}).text
+    listed = "- Precision (bad): x ±9.0 µm\n- Momenta (look): positive +2.0 %\n  Fix: check the field map\n"
+    assert f"Quality, not good: 2\n{listed}" in text
+    assert "name unused files" not in text
 
 
 def test_a_validation_is_shown_with_both_constants() -> None:

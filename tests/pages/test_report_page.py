@@ -17,7 +17,10 @@ from playwright.sync_api import Browser, Page
 from faser_align.alignment.histograms import Bins, Categories, Histogram
 from faser_align.alignment.parameters.constants import ZERO, write_constants
 from faser_align.alignment.quality.figure_data import FigureData
+from faser_align.alignment.quality.grades import DESCRIBED
 from faser_align.campaign import layout
+from faser_align.cli.show.draw import Line
+from faser_align.cli.show.report import blocks
 from faser_align.config.schema import Config
 from faser_align.pages import repeat
 from faser_align.pages.collect import Facts, collect
@@ -165,6 +168,21 @@ def test_warnings_of_the_solver_are_explained(found: Facts, browser: Browser, tm
         "1 Warned: harmless, constraints of fixed parameters bind nothing; 0 of 9,000 records rejected, χ²/ndf 1.000"
     )
     assert "300 of 9,000 records rejected (3.3 %), which the solution leaves out" in lines[1]
+
+
+def test_what_to_do_is_beside_each_grade_that_is_not_good(workdir: Path) -> None:
+    """Page and text say what to do about a line of the quality block that is not good, and nothing about a good one."""
+    record = make_campaign(workdir / "c", files=1)
+    weak = {"directions": 66, "weak": 0, "drift_sigma": 0.0, "drift_um": 0.0, "modes": []}
+    run_iteration(record, 1, hits={"read": 100, "kept": 85, "cut": {"residual": 15}}, weak_modes=weak)
+    advice = {name: line["advice"] for name, line in DESCRIBED.items()}
+    for shown in (
+        render(collect(record["folder"]), written_utc=NOW),
+        " ".join(block.text for block in blocks(record["folder"]) if isinstance(block, Line)),
+    ):
+        assert shown.lower().count("what to do:") == 1
+        assert advice["dropped"] in shown
+        assert advice["weak_modes"] not in shown
 
 
 def test_without_matplotlib_the_page_says_so(found: Facts, monkeypatch: pytest.MonkeyPatch) -> None:

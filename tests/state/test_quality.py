@@ -40,5 +40,5 @@ def test_older_campaigns_get_a_block_of_what_they_have() -> None:
     groups = {"all": {"before": half, "after": half}}
     found = quality(RECORD, [row(1, files=FILES)], row(2, groups=groups, files={"used": 3}))
     assert found is not None
-    assert found["lines"][0]["text"] == "on 3 used files: chi2/ndf 1.000 -> 1.000, 0 of 1 modules better"
+    assert found["lines"][0]["text"] == "on 3 used files: chi2/ndf 1.000 -> 1.000, 0 of 1 modules better, none worse"
     assert quality(RECORD, [row(1, notes=["a remark"])], {}) is None
