@@ -52,6 +52,7 @@ def take(folder: str) -> Snapshot:
             "year": record["year"],
             "run": campaign["run"],
             "files": len(record["files"]),
+            "held_back": list(record.get("validation", {}).get("held_back", ())),
             "stage": campaign["stage"],
             "stages": campaign["stages"],
             "iteration": campaign["iteration"],

@@ -114,6 +114,7 @@ class Snapshot(Progress):
     reason: str
     ended: bool
     year: int
+    held_back: list[int]  # raw files that the validation takes from the alignment
     dag_id: str
     elapsed_s: float
     nodes: dict[str, int]

@@ -133,9 +133,13 @@ def _progress(facts: Facts) -> str:
 
 
 def _data(record: Manifest) -> str:
-    """Describe year, runs and files."""
-    runs = by_run(record["run"], record["files"])
-    return f"{record['year']}, " + "; ".join(f"run {run} files {format_files(files)}" for run, files in runs.items())
+    """Describe year, runs and files, and those held back for the validation."""
+    held_back = record.get("validation", {}).get("held_back", ())
+    both = (
+        "; ".join(f"run {run} files {format_files(files)}" for run, files in by_run(record["run"], chosen).items())
+        for chosen in (record["files"], held_back)
+    )
+    return f"{record['year']}, {'; held back for the validation: '.join(filter(None, both))}"
 
 
 def _residuals(facts: Facts) -> list[tuple[str, dict[str, float], dict[str, float]]]:

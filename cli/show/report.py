@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from faser_align.alignment.parameters.constants import read_constants
+from faser_align.campaign.layout import raw_name
 from faser_align.campaign.manifest import read_record
 from faser_align.cli.show import figures, history_view, incidents, screens
 from faser_align.cli.show.draw import Block, Grid, Item, Line
@@ -106,7 +107,7 @@ def _outcome(seen: Row) -> list[Block]:
     return [
         Line(f"state: {seen['state']}"),
         Line(f"reason: {seen['reason'] or 'none was recorded'}"),
-        Line(f"data: {seen['year']} run {seen['run']}, {formatting.count(seen['files'], 'file')}"),
+        Line(f"data: {seen['year']} run {seen['run']}, {screens.files(seen)}"),
         Line(f"iterations solved: {solved} (at most {seen['limit']}{' in this stage' if seen['stages'] > 1 else ''})"),
         Line(f"begun {_utc(seen['created_utc'])}, last event {_utc(seen['updated_utc'])}"),
         Line(f"wall time: {formatting.duration(seen['elapsed_s'])}"),
@@ -175,7 +176,15 @@ def _criteria(row: Row) -> list[Line]:
 
 
 def _files(seen: Row) -> list[Block]:
-    return [Line(f"{seen['files']} requested, {len(seen['lost'])} dropped; at most {seen['lost_max']} may be dropped")]
+    dropped = f"{len(seen['lost'])} dropped; at most {seen['lost_max']} may be dropped"
+    if not (held_back := seen["held_back"]):
+        return [Line(f"{seen['files']} requested, {dropped}")]
+    names = ", ".join(map(raw_name, held_back))
+    return [
+        Line(
+            f"{seen['files'] + len(held_back)} requested, {len(held_back)} held back for the validation ({names}), {dropped}"
+        )
+    ]
 
 
 def _constants(seen: Row, record: Row) -> list[Block]:

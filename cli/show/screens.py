@@ -90,9 +90,15 @@ def _place(seen: Row, where: tzinfo | None) -> list[str]:
     parent = seen.get("parent")
     return [
         *([f"forked from {formatting.origin(parent)}"] if parent else []),
-        f"{seen['year']} run {seen['run']}, {formatting.count(seen['files'], 'file')}{at}",
+        f"{seen['year']} run {seen['run']}, {files(seen)}{at}",
         f"begun {formatting.day_and_time(seen['created_utc'], where)}, {news}",
     ]
+
+
+def files(seen: Row) -> str:
+    """Return the number of raw files of the alignment, and of those held back for the validation."""
+    held_back = len(seen["held_back"])
+    return formatting.count(seen["files"], "file") + (f" and {held_back} for the validation" if held_back else "")
 
 
 def _progress(seen: Row) -> list[Block]:

@@ -23,6 +23,7 @@ def snapshot(**changes: Any) -> dict[str, Any]:
         "year": 2023,
         "run": "011705",
         "files": 1200,
+        "held_back": [],
         "stage": 2,
         "stages": 2,
         "iteration": 1,

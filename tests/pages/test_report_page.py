@@ -19,9 +19,11 @@ from faser_align.alignment.parameters.constants import ZERO, write_constants
 from faser_align.alignment.quality.figure_data import FigureData
 from faser_align.alignment.quality.grades import DESCRIBED
 from faser_align.campaign import layout
+from faser_align.campaign.manifest import write_record
 from faser_align.cli.show.draw import Line
 from faser_align.cli.show.report import blocks
 from faser_align.config.schema import Config
+from faser_align.operations import snapshot
 from faser_align.pages import repeat
 from faser_align.pages.collect import Facts, collect
 from faser_align.pages.numbers import measured
@@ -183,6 +185,23 @@ def test_what_to_do_is_beside_each_grade_that_is_not_good(workdir: Path) -> None
         assert shown.lower().count("what to do:") == 1
         assert advice["dropped"] in shown
         assert advice["weak_modes"] not in shown
+    older: Any = snapshot.take(record["folder"])["quality"]
+    for line in older["lines"]:
+        line.pop("advice")
+    run_iteration(record, 2, quality=older)
+    assert "What to do:" not in render(collect(record["folder"]), written_utc=NOW)
+
+
+def test_files_that_the_validation_takes_are_named(workdir: Path) -> None:
+    """Page, text and status say which raw files are held back for the validation, so that none seems missing."""
+    record = make_campaign(workdir / "c", files=2)
+    record["validation"] = {"files": [402], "unused": [402], "held_back": [402]}
+    write_record(f"{record['folder']}/{layout.RECORD}", record)
+    page = render(collect(record["folder"]), written_utc=NOW)
+    assert "2023, run 011705 files 400-401; held back for the validation: run 011705 files 402" in page
+    text = [block.text for block in blocks(record["folder"]) if isinstance(block, Line)]
+    assert "data: 2023 run 011705, 2 files and 1 for the validation" in text
+    assert "3 requested, 1 held back for the validation (402), 0 dropped; at most 0 may be dropped" in text
 
 
 def test_without_matplotlib_the_page_says_so(found: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
