@@ -25,6 +25,7 @@ _WATCH, _STATUS = Step(_FIRST, "{command} watch {name}"), Step(_FIRST, "{command
 _RESUME = Step(_FIRST, "{command} resume {name}")
 _METRICS = Step(_FIRST, "{command} metrics {name}")
 _REPORT = Step(_FIRST, "{command} report {name}")
+_KEEP = Step("keep the initial constants: {start}", "")
 _EXPORT = "{command} constants export {name} -o {name}.txt"
 _CHOOSE = Step("then submit a new campaign with other free parameters", "")
 
@@ -37,8 +38,9 @@ NEXT: dict[str, tuple[Step, ...]] = {
     "stuck": (_STATUS,),  # its output names the command that helps
     "iteration": (_STATUS,),
     "converged": (_REPORT, Step("then export the constants", _EXPORT)),
-    # The report of a converged campaign leaves only this step.
-    "reported": (Step(_FIRST, _EXPORT),),
+    # What the report of a campaign in such a state leaves to do.
+    "converged reported": (Step(_FIRST, _EXPORT),),
+    "rejected reported": (Step(_FIRST, "{command} why {name}"), _KEEP),
     "exhausted": (
         _METRICS,
         Step("for five more iterations, unless the reason says to start again", "{command} extend {name} -i 5"),
@@ -51,7 +53,7 @@ NEXT: dict[str, tuple[Step, ...]] = {
     "diverged": (_METRICS, _CHOOSE),
     "stalled": (_METRICS, Step("then submit a new campaign with other files or other free parameters", "")),
     "starved": (_METRICS, Step("then submit a new campaign with more files, fewer free parameters or wider cuts", "")),
-    "rejected": (_REPORT, Step("keep the initial constants: {start}", "")),
+    "rejected": (_REPORT, _KEEP),
     "failed": (Step("next, after removing the cause", _RESUME.command),),
     "removed": (_RESUME,),
 }

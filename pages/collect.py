@@ -23,7 +23,7 @@ from faser_align.alignment.quality.metrics_file import fault, parse_metrics
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.campaign.next_steps import Step, next_steps
+from faser_align.campaign.next_steps import NEXT, Step, next_steps
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.metrics import Quality
@@ -211,7 +211,9 @@ def _step(record: Manifest, state: str, *, solved: bool) -> str:
     """Return the state that selects the next command: an imported campaign has no DAG to resume."""
     if "imported" in record:
         return "imported"
-    return "reported" if state == "converged" else "solved" if state == "reconstructed" and solved else state
+    if state == "reconstructed" and solved:
+        return "solved"
+    return f"{state} reported" if f"{state} reported" in NEXT else state
 
 
 def _add_unjudged(folder: str, iterations: list[Row], missing: list[str]) -> None:

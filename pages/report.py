@@ -9,10 +9,12 @@ from markupsafe import Markup
 import faser_align
 from faser_align.alignment.parameters.constants import DOFS, ZERO
 from faser_align.alignment.parameters.differences import UM, URAD, Change, changes, moved, movers
+from faser_align.alignment.quality.grades import GRADES
 from faser_align.alignment.quality.notes import fields
 from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
+from faser_align.fsm.metrics import Grade, Line
 from faser_align.fsm.table import NODE_STATES
 from faser_align.pages import convergence, quantities, repeat, timeline
 from faser_align.pages.charts import number
@@ -42,6 +44,7 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
         data=_data(facts.record),
         judged=judged,
         quality=facts.quality,
+        graded=_graded(facts.quality["lines"]) if facts.quality else [],
         meaning=meaning[:1].upper() + meaning[1:],
         progress=_progress(facts),
         momenta=any(row["metrics"].get("momentum", {}).get("since_first") for row in judged),
@@ -142,6 +145,13 @@ def _data(record: Manifest) -> str:
     return f"{record['year']}, {'; held back for the validation: '.join(filter(None, both))}"
 
 
+def _graded(lines: Sequence[Line]) -> list[tuple[Grade, str]]:
+    """Return the grades, the worst first, each with the lines of the quality block that have it."""
+    found = [(grade, [line["title"] for line in lines if line["grade"] == grade]) for grade in reversed(GRADES)]
+    named = [(grade, ", ".join(titles)) for grade, titles in found if titles]
+    return [(GRADES[0], "all lines")] if len(named) == 1 and named[0][0] == GRADES[0] else named
+
+
 def _residuals(facts: Facts) -> list[tuple[str, dict[str, float], dict[str, float]]]:
     """Return per layer the residuals (um) of the first and the last iteration, the medians with errors if known."""
     if not facts.judged:
@@ -153,8 +163,8 @@ def _residuals(facts: Facts) -> list[tuple[str, dict[str, float], dict[str, floa
 def _of_layers(facts: Facts, row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     data = facts.figures.get((row["stage"], row["iteration"]))
     centres = data.layer_medians() if data is not None else None
-    errors = {layer: {"error_um": centre.error_um} for layer, centre in (centres or {}).items()}
-    return {layer: of | errors.get(layer, {}) for layer, of in row["metrics"].get("residuals", {}).items()}
+    drawn = {layer: {"median_um": of.median_um, "error_um": of.error_um} for layer, of in (centres or {}).items()}
+    return {layer: of | drawn.get(layer, {}) for layer, of in row["metrics"].get("residuals", {}).items()}
 
 
 def _ends(facts: Facts) -> Callable[[Change], str]:

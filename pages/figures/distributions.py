@@ -62,7 +62,7 @@ def medians(source: Source) -> Plot | None:
     return _histograms(
         "medians",
         "Median residuals of modules (DMR)",
-        f"One entry for each module with at least {LEAST_HITS} hits: aligned modules are within a few of their errors{error} of zero. Below each name the rms.",
+        f"One entry for each module with at least {LEAST_HITS} hits: aligned modules are within a few of their errors{error} of zero, in middle layers within some µm, because strips are binary. Below each name the rms.",
         Histograms("median residual", "µm", _by_station(found, symmetric=True)),
     )
 

@@ -154,7 +154,7 @@ def from_truth(source: Source) -> Plot | None:
     sigmas = [one.value / one.error for of in found[source.last.name].values() for one in of.values() if one.error]
     caption = "Simulated data only: the constants minus the true ones."
     if sigmas:
-        caption += f" The rms of distance over error is {rms(sigmas):.2f}; statistical errors alone give about 1."
+        caption += f" Over single constants, without their correlations, the rms of distance over error is {rms(sigmas):.2f}; statistical errors alone give about 1."
     return plot_of("truth", "Distance to the true constants", caption, _bands(found))
 
 

@@ -47,7 +47,7 @@ def spectrum(source: Source) -> list[Plot]:
 
 
 def drift(source: Source) -> Plot | None:
-    """Drift of the constants along named weak modes since the start of the campaign, against the iteration."""
+    """Drift of the constants along the weakest directions, by name, since the start of the campaign, against the iteration."""
     rows = [(of.number, of.metrics.get("weak_modes", {}).get("modes", [])) for of in source.iterations]
     last = next((modes for _, modes in reversed(rows) if modes), [])
     names = list(dict.fromkeys(without_modules(mode["name"]) for mode in last))[:DRIFTS]
@@ -66,7 +66,7 @@ def drift(source: Source) -> Plot | None:
         most += f", which the tracks know to {rounded(error)} σ"
     return Plot(
         "drift",
-        "Drift along weak modes",
+        "Drift along the weakest directions",
         "Since the start of the campaign. A mode is weak where the tracks are far less precise than the survey; "
         f"{len(weak) or 'none'} of these {'are' if len(weak) > 1 else 'is'}. Largest drift{' of a weak one' * bool(weak)}: {most}.",
         Curves("iteration", "drift", "σ of the survey", curves, whole=True, from_zero=True),

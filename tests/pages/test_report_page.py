@@ -101,10 +101,10 @@ def test_what_is_drawn_stands_in_tables(report: Path, browser: Browser) -> None:
 
 
 def test_medians_of_layers_have_their_errors(found: Facts, browser: Browser, tmp_path: Path) -> None:
-    """The table of residuals has the error of a median where the data of figures are known, and sorts by the median."""
+    """Where the data of figures are known the table of residuals has the figure's medians with errors, and sorts by them."""
     bins = Bins.evenly("residual", "residual [um]", 50, -100.0, 100.0)
     contents = np.zeros((8, 2, 52), np.int64)
-    contents[:, :, 16:36] = 5
+    contents[:, :, 16:32] = 5
     keys = tuple(f"00{module}" for module in range(8))
     axes = (Categories("module", "module", keys), Categories("side", "side", ("0", "1")), bins)
     data = FigureData(1, 3, 0.5, histograms={"residuals": Histogram(axes, contents)})
@@ -114,8 +114,8 @@ def test_medians_of_layers_have_their_errors(found: Facts, browser: Browser, tmp
         row["metrics"]["residuals"] = {"00": {"median_um": -6.0 + at, "width_um": centre.width_um}}
     path = written(found._replace(figures={(1, 3): data}), tmp_path / "page.html")
     cells = look(browser, path, 1600, "light").page.locator("[aria-label='Table: Residuals'] tbody td")
-    assert cells.all_text_contents()[1:3] == ["−6", measured(-4.0, centre.error_um)]
-    assert cells.nth(2).get_attribute("data-value") == "-4.0"
+    assert cells.all_text_contents()[1:3] == ["−6", measured(centre.median_um, centre.error_um)]
+    assert cells.nth(2).get_attribute("data-value") == str(centre.median_um)
     assert 0.5 < centre.error_um < 1.5
 
 
@@ -178,6 +178,8 @@ def test_what_to_do_is_beside_each_grade_that_is_not_good(workdir: Path) -> None
     weak = {"directions": 66, "weak": 0, "drift_sigma": 0.0, "drift_um": 0.0, "modes": []}
     run_iteration(record, 1, hits={"read": 100, "kept": 85, "cut": {"residual": 15}}, weak_modes=weak)
     advice = {name: line["advice"] for name, line in DESCRIBED.items()}
+    page = render(collect(record["folder"]), written_utc=NOW)
+    assert re.search(r"look</span>: Dropped data; <span [^>]*>good</span>: Weak modes</p>", page)
     for shown in (
         render(collect(record["folder"]), written_utc=NOW),
         " ".join(block.text for block in blocks(record["folder"]) if isinstance(block, Line)),
@@ -190,6 +192,8 @@ def test_what_to_do_is_beside_each_grade_that_is_not_good(workdir: Path) -> None
         line.pop("advice")
     run_iteration(record, 2, quality=older)
     assert "What to do:" not in render(collect(record["folder"]), written_utc=NOW)
+    run_iteration(record, 3, weak_modes=weak)
+    assert re.search(r"good</span>: all lines</p>", render(collect(record["folder"]), written_utc=NOW))
 
 
 def test_files_that_the_validation_takes_are_named(workdir: Path) -> None:
