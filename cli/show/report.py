@@ -156,7 +156,11 @@ def _validation(seen: Row) -> list[Block]:
     changes = [momentum.get(f"momentum_change_{sign}") for sign in ("plus", "minus")]
     if None not in changes:
         plus, minus = (formatting.in_percent(change, 2, "+") for change in changes)
-        blocks.append(Line(f"median momentum of the same tracks: positive {plus}, negative {minus}"))
+        blocks.append(
+            Line(
+                f"median momentum of the same tracks, last constants against the first: positive {plus}, negative {minus}"
+            )
+        )
     before, after = (shown[when]["modules"] for when in screens.WHEN)
     common = sorted(before.keys() & after.keys(), key=lambda key: -abs(after[key]["rms_um"] - before[key]["rms_um"]))
     columns = ("module", ">hits", ">mean before\num", ">mean after\num", ">rms before\num", ">rms after\num")

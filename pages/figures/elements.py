@@ -188,7 +188,8 @@ def _worse(means: Mapping[str, Mapping[str, Measured]]) -> str:
         before, other = means["before"].get(key, Measured(0.0, 0.0))
         if abs(after) - abs(before) > 2 * math.hypot(error or 0.0, other or 0.0):
             worse.append(f"{key} ({signed(f'{before:+.1f} to {after:+.1f}')} µm)")
-    return f"Worse than before: {first_of(worse, LISTED)}." if worse else "No module became worse."
+    what = "moved away from zero by more than two standard deviations"
+    return f"Means that {what}: {first_of(worse, LISTED)}." if worse else f"No mean {what}."
 
 
 def occupancy(source: Source) -> Plot | None:

@@ -139,10 +139,10 @@ def test_validation_shows_each_module(source: Source) -> None:
     assert plot.title == "Validation on files that the alignment did not use"
     _, rows = plot.table()
     assert rows[:2] == [("mean", "µm", "before", "000", 9.0, 1.0), ("mean", "µm", "after", "000", 1.0, 1.0)]
-    assert plot.caption.endswith("No module became worse.")
+    assert plot.caption.endswith("No mean moved away from zero by more than two standard deviations.")
     halves = source.validation["groups"]["unused"]
     halves["before"], halves["after"] = halves["after"], halves["before"]
-    assert drawn(elements.validation(source)).caption.endswith("Worse than before: 000 (+1.0 to +9.0 µm).")
+    assert drawn(elements.validation(source)).caption.endswith("standard deviations: 000 (+1.0 to +9.0 µm).")
 
 
 def test_a_dead_module_is_named(source: Source) -> None:
