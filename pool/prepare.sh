@@ -94,12 +94,18 @@ style_types_and() {
         exec "$here/.venv/bin/mypy"
     ) </dev/null >"$scratch/types" 2>&1 &
     types=$!
+    compile_tests
     "$1" || failed+=(tests)
     wait "$types" || failed+=(types)
     types=''
     ((signalled == 0)) || exit "$signalled"
     cat -- "$scratch/types"
     ((${#failed[@]} == 0)) || fail "$2: failed: ${failed[*]}"
+}
+
+# In a fresh checkout each of the workers would compile everything for itself.
+compile_tests() {
+    [[ -d $here/tests/__pycache__ ]] || run "$here/.venv/bin/python" -m pytest --quiet --collect-only >/dev/null || true
 }
 
 quick_tests() {

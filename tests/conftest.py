@@ -28,11 +28,11 @@ _IN_ORDER = "FASER_ALIGN_TEST_FOLDER" in os.environ and not SOAK  # whether file
 _POOL = ExitStack()  # what ends with the pool of this process
 _ON_POOL = pytest.StashKey[set[Path]]()  # the files with tests on a pool
 # The slowest files (90 s to 4 min) start first, because a worker that starts one of them late finishes last. Among those
-# that mostly wait are two that need the processor.
+# that mostly wait are three that need the processor.
 _LONGEST = (
     *("test_dagman_ways", "test_credentials_on_pool", "test_calypso_campaign", "test_crash_points", "test_demo"),
-    *("test_stages_on_pool", "test_reconstruct_wrapper", "test_stuck_jobs", "test_secrets", "test_going_on"),
-    *("test_whole_campaigns", "test_dag_on_pool", "test_migration_page", "test_pool_faults"),
+    *("test_stages_on_pool", "test_reconstruct_wrapper", "test_pages_in_browser", "test_stuck_jobs", "test_secrets"),
+    *("test_going_on", "test_whole_campaigns", "test_dag_on_pool", "test_migration_page", "test_pool_faults"),
 )
 
 
