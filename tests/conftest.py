@@ -27,12 +27,13 @@ _BEGAN = time.monotonic()
 _IN_ORDER = "FASER_ALIGN_TEST_FOLDER" in os.environ and not SOAK  # whether files come as sorted here
 _POOL = ExitStack()  # what ends with the pool of this process
 _ON_POOL = pytest.StashKey[set[Path]]()  # the files with tests on a pool
-# The slowest files (90 s to 4 min) start first, because a worker that starts one of them late finishes last. Among those
-# that mostly wait are three that need the processor.
-_LONGEST = (
+# The slowest files (90 s to 4 min) start first, because a worker that starts one of them late finishes last. They mostly
+# wait, so some that need the processor run among them.
+_FIRST = (
     *("test_dagman_ways", "test_credentials_on_pool", "test_calypso_campaign", "test_crash_points", "test_demo"),
     *("test_stages_on_pool", "test_reconstruct_wrapper", "test_pages_in_browser", "test_stuck_jobs", "test_secrets"),
-    *("test_going_on", "test_whole_campaigns", "test_dag_on_pool", "test_migration_page", "test_pool_faults"),
+    *("test_columns", "test_going_on", "test_solve_steps", "test_whole_campaigns", "test_model", "test_dag_on_pool"),
+    *("test_migration_page", "test_pool_faults"),
 )
 
 
@@ -51,8 +52,8 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that need the pool, so that ``-m "not pool"`` deselects them, and those with a browser as slow.
 
-    `make test` runs eight tests at a time, each worker with a pool of its own. The longest files come first, then those
-    with tests on a pool, which mostly wait.
+    `make test` runs eight tests at a time, each worker with a pool of its own. Files of ``_FIRST`` come first, then
+    those with tests on a pool, which mostly wait.
     """
     for item in items:
         if "pool" in getattr(item, "fixturenames", ()):
@@ -61,17 +62,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.slow)
     on_pool = {item.path for item in items if item.get_closest_marker("pool")}
     config.stash[_ON_POOL] = on_pool
-    place = {stem: number for number, stem in enumerate(_LONGEST)}
+    place = {stem: number for number, stem in enumerate(_FIRST)}
     items.sort(key=lambda item: (place.get(item.path.stem, len(place)), item.path not in on_pool))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Stop the pool before the first file that has no test on it, because an idle one takes 1 % of a processor.
 
-    In `make test` no file with such tests follows, but after one of the longest; in `make soak`, or with other options,
+    In `make test` no file with such tests follows, but after one of ``_FIRST``; in `make soak`, or with other options,
     any file may follow.
     """
-    if _IN_ORDER and item.path not in item.config.stash[_ON_POOL] and item.path.stem not in _LONGEST:
+    if _IN_ORDER and item.path not in item.config.stash[_ON_POOL] and item.path.stem not in _FIRST:
         _POOL.close()
 
 
