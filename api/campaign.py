@@ -216,7 +216,7 @@ class Campaign:
             raise UserError(f"stage {stage} of {self.name} has several iterations; name the iteration, too")
         if not iteration:
             with queries.published(self.folder) as db:
-                path = queries.latest_constants(db)
+                path = queries.latest_constants(db, self.folder)
             if path is None:
                 raise UserError(f"{self.name} has no constants yet; it is {self.state}")
             return read_constants(path)

@@ -68,7 +68,7 @@ def remove_unused(folder: str) -> None:
         CampaignError, OSError: the campaign's files cannot be read.
     """
     with queries.published(folder) as db:
-        state, latest = queries.campaign(db)["state"], queries.latest_constants(db)
+        state, latest = queries.campaign(db)["state"], queries.latest_constants(db, folder)
     if state not in table.SETTLED:
         return
     record = read_record(folder)

@@ -9,6 +9,7 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
 from faser_align.fsm.errors import UserError
+from faser_align.operations import lifecycle
 from faser_align.state import queries
 
 TRACKS, MILLE, PARTIAL = "tracks", "Mille files", "unfinished files"
@@ -37,9 +38,10 @@ def find(folder: str, record: Manifest, *, keep: int, mille: bool) -> list[Lefto
         mille: whether Mille binaries may be removed, too; without them no solution can be repeated.
 
     Raises:
-        UserError: Mille files are requested while the campaign may still need them.
+        UserError: Mille files are requested while the campaign may still need them, or the folder is a copy of a campaign.
         StoreError: the snapshot cannot be read.
     """
+    lifecycle.refuse_copy(folder, record)
     with queries.published(folder) as db:
         state = queries.campaign_now(db, folder)["state"]
         judged = [(row["stage"], row["iteration"]) for row in queries.iterations(db) if row["verdict"]]

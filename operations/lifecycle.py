@@ -236,6 +236,12 @@ def require_original_folder(folder: str) -> Manifest:
             f"{record['name']} was imported and has no DAG; submit a new campaign from its constants with "
             f"`--constants FILE`, after {hint('constants export', record)}"
         )
+    refuse_copy(folder, record)
+    return record
+
+
+def refuse_copy(folder: str, record: Manifest) -> None:
+    """Raise UserError if the campaign is not where it was submitted: its manifest names the files of another folder."""
     try:
         same = os.path.samefile(folder, record["folder"])
     except OSError:
@@ -244,7 +250,6 @@ def require_original_folder(folder: str) -> Manifest:
         raise UserError(
             f"{folder} is a copy of the campaign in {record['folder']}, and its DAG contains that path; use the original"
         )
-    return record
 
 
 def hint(command: str, record: Manifest, options: str = "") -> str:

@@ -79,7 +79,7 @@ def take(folder: str) -> Snapshot:
             "spool_waiting": len(spool.waiting(folder)),
             "spool_aside": len(list(Path(folder, layout.SPOOL, spool.ASIDE).glob("*"))),
             "pending": campaign["pending"],
-            "constants": queries.latest_constants(db),
+            "constants": queries.latest_constants(db, folder),
             "start_constants": record["constants"]["source"],
             "only": record.get("only", 0),
             "parent": record.get("parent", {}),

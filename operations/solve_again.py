@@ -99,8 +99,11 @@ def _lost(parent: Parent) -> list[int]:
 def _tracks(parent: Parent, files: list[int], *, same: bool) -> dict[int, list[str]]:
     """Return the campaign's tracks and Mille data by raw file; raise UserError if needed ones are missing."""
     found, missing = {}, []
+    record = parent.record
+    # A copy of a campaign, or one that was moved aside for another, has its own tracks.
+    data = parent.folder if record["data"] == record["folder"] else record["data"]
     for file in files:
-        where = (parent.record["data"], parent.stage, parent.iteration, parent.record["run"], file)
+        where = (data, parent.stage, parent.iteration, record["run"], file)
         root, mille = layout.kfalignment_file(*where), layout.mille_file(*where)
         stem = os.path.splitext(mille)[0]  # momenta and sums are missing in campaigns of older versions
         beside = (f"{mille}.json", layout.histograms_file(mille), f"{stem}.momenta.npy", f"{stem}.sums")

@@ -130,10 +130,8 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
             (node, job): outcome
             for node, job, outcome in db.execute("SELECT node, job_id, outcome FROM attempts WHERE job_id != ''")
         }
-        path = queries.latest_constants(db) or ""
+        path = queries.latest_constants(db, folder) or ""
         reason = _reason(db, campaign, history)
-    if path:  # relative to where the campaign is now: somebody may have copied it
-        path = str(Path(folder, Path(path).relative_to(campaign["folder"])))
     _add_unjudged(folder, iterations, missing)
     quality = facts.quality(record, iterations, validation)
     iterations = [_whole_parts(row | facts.summary(row)) for row in iterations]

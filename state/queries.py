@@ -288,10 +288,12 @@ def lost_files(db: sqlite3.Connection) -> list[Row]:
     return rows(db, "SELECT file, node, reason AS why FROM nodes WHERE state = 'lost' ORDER BY file")
 
 
-def latest_constants(db: sqlite3.Connection) -> str | None:
-    """Return the path of the constants of the last solved iteration, or None before the first."""
+def latest_constants(db: sqlite3.Connection, folder: str) -> str | None:
+    """Return the path of the constants of the last solved iteration, or None before the first.
+
+    ``folder`` is where the campaign is now: it may be a copy, or was moved aside for another one.
+    """
     row = db.execute(
-        "SELECT i.stage, i.iteration, c.folder FROM iterations AS i, campaign AS c WHERE i.ended_utc != '' "
-        "ORDER BY i.stage DESC, i.iteration DESC LIMIT 1"
+        "SELECT stage, iteration FROM iterations WHERE ended_utc != '' ORDER BY stage DESC, iteration DESC LIMIT 1"
     ).fetchone()
-    return layout.result_file(row[2], row[0], row[1]) if row else None
+    return layout.result_file(folder, *row) if row else None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,15 @@ def test_a_dry_run_removes_nothing(judged: dict[str, Any], command: Command) -> 
     assert found["bytes"] == 2010
     assert [(row["what"], row["files"]) for row in found["removed"]] == [("unfinished files", 1), ("tracks", 2)]
     assert partial.exists()
+    assert all(path.exists() for path in tracks(judged, 1))
+
+
+def test_a_copy_has_nothing_of_its_own_to_remove(judged: dict[str, Any], command: Command, workdir: Path) -> None:
+    """clean refuses a copy of a campaign, or one that `submit --force` moved aside: its manifest names the other's files."""
+    copy = workdir / "c.old"
+    shutil.copytree(judged["folder"], copy)
+    for words in ((), ("--dry-run",)):
+        assert f"is a copy of the campaign in {judged['folder']}" in command("clean", str(copy), *words, status=2).err
     assert all(path.exists() for path in tracks(judged, 1))
 
 

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import re
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ import pytest
 from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
 
+from faser_align.alignment.parameters.constants import read_constants
+from faser_align.api import Campaign
 from faser_align.campaign import layout
 from faser_align.cli.show import curves
-from faser_align.operations import snapshot
+from faser_align.operations import forking, snapshot, solve_again
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 STATES = {
     "converged": "converged",
     "failed": "failed",
@@ -235,6 +239,23 @@ def test_constants_of_a_campaign_by_its_name(command: Command, campaigns: Path, 
     unknown = command("constants", "show", "convergd", status=2)
     assert "convergd is neither a file here nor a campaign" in unknown.err
     assert "the nearest is 'converged'" in unknown.err
+
+
+def test_a_campaign_that_was_moved_aside_has_its_own_files(plain_command: Command, tmp_path: Path) -> None:
+    """Constants and tracks are those of the folder that was named, not of another campaign that is now in the old place."""
+    config = {"notify": {"file": str(tmp_path / "none")}}
+    record = make_campaign(tmp_path / "c", files=1, config=config)
+    run_iteration(record, 1)
+    aside, other = str(tmp_path / "c.old"), str(EXAMPLES / "align_2025.txt")
+    shutil.copytree(record["folder"], aside)
+    shutil.copy(EXAMPLES / "align_zeros.txt", layout.result_file(aside, 1, 1))
+    shutil.copy(other, layout.result_file(record["folder"], 1, 1))
+    assert f"constants so far: {layout.result_file(aside, 1, 1)}\n" in plain_command("status", aside, status=0).out
+    plain_command("constants", "export", aside, "-o", str(tmp_path / "out"), status=0)
+    assert read_constants(tmp_path / "out") == read_constants(EXAMPLES / "align_zeros.txt")
+    assert Campaign(aside).constants() == read_constants(EXAMPLES / "align_zeros.txt")
+    tracks = solve_again._tracks(forking.find(aside, None, None), record["files"], same=False)
+    assert tracks == {400: [layout.kfalignment_file(aside, 1, 1, record["run"], 400)]}
 
 
 def test_diagram(command: Command) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, he
     plain_command("repair", name, status=0)  # DAGMan has left
     assert seen(here / name, verify.findings) == []
     assert seen(here / name, queries.campaign)["state"] == "reconstructed"
-    assert seen(here / name, queries.latest_constants) == str(found)
+    assert seen(here / name, partial(queries.latest_constants, folder=str(here / name))) == str(found)
 
 
 def test_reco_needs_no_configuration_with_a_calypso(plain_command: Command, here: Path) -> None:

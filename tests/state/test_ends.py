@@ -97,7 +97,7 @@ def test_a_solution_by_hand_is_recorded(end: str, folder: str) -> None:
         db.execute("UPDATE campaign SET state = ?", (end,))
         db.execute("UPDATE history SET destination = ? WHERE event = 'reconstructed'", (end,))
         assert queries.campaign(db)["state"] == "reconstructed"
-        assert queries.latest_constants(db) is None
+        assert queries.latest_constants(db, folder) is None
     redolog.begin(folder)
     solved = {**SOLVED, "stage": 1, "iteration": 1, "metrics": '{"chi2_per_ndf": 1.5}'}
     assert take(folder, solved, solved, {**solved, "id": "again"}) == [0, 0, 0]
@@ -106,7 +106,7 @@ def test_a_solution_by_hand_is_recorded(end: str, folder: str) -> None:
     with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
         (row,) = queries.iterations(db)
         assert (row["verdict"], row["ended_utc"], row["metrics"]) == ("solved", SOLVED["utc"], {"chi2_per_ndf": 1.5})
-        assert queries.latest_constants(db) == layout.result_file(folder, 1, 1)
+        assert queries.latest_constants(db, folder) == layout.result_file(folder, 1, 1)
 
 
 def test_a_solution_of_a_campaign_that_runs_is_ignored(folder: str) -> None:
@@ -141,7 +141,7 @@ def test_a_solution_without_statistics_ends_as_starved(folder: str) -> None:
     assert state(folder) == "starved"
     with closing(sqlite3.connect(Path(folder, layout.STATE))) as db:
         assert queries.last_reason(db) == why
-        assert queries.latest_constants(db) is None
+        assert queries.latest_constants(db, folder) is None
 
 
 def test_the_end_names_what_failed(folder: str) -> None:

@@ -50,7 +50,7 @@ def test_a_new_store_knows_all_nodes(record: dict[str, Any]) -> None:
         assert queries.campaign(db)["state"] == "created"
         assert queries.campaign(db)["messages"][-1] == "held"
         assert queries.iterations(db) == []
-        assert queries.latest_constants(db) is None
+        assert queries.latest_constants(db, record["folder"]) is None
     assert queries.age_s(record["folder"]) < 60
 
 
