@@ -9,6 +9,7 @@ from faser_align.cli import console
 from faser_align.cli.arguments import Campaign, Json, Reference, one_of
 from faser_align.reference.exports import EXPORT_FORMATS, EXPORTED
 from faser_align.state import registry
+from faser_align.system import formatting
 
 
 def plots(
@@ -71,7 +72,7 @@ def plots(
     for plot in figures:
         console.say(f"{plot.name:16} {plot.title}")
     if figures:
-        console.say(f"{len(figures)} figures of {shown} as {', '.join(suffixes)} in {where}")
+        console.say(f"{formatting.count(len(figures), 'figure')} of {shown} as {', '.join(suffixes)} in {where}")
     else:
         console.warn(f"{shown} has no figures: its solution and metrics lack the numbers")
 
