@@ -18,7 +18,7 @@ from faser_align.fsm.plural import count
 from faser_align.operations import dagman, lifecycle, limits, snapshot
 from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, create, queries, spool
-from faser_align.system import atomic
+from faser_align.system import atomic, interrupts
 
 ITERATIONS_MAX = 99  # names of nodes and folders have two digits
 
@@ -77,7 +77,8 @@ def extend(folder: str, iterations: int, *, dry_run: bool = False) -> Extended:
         dagman.refuse_second(record, "extend")
         schedd = dagman.schedd_of(record)
         create.bring_up_to_date(folder)
-        cluster, warnings = _carry_out(folder, added, schedd)
+        with interrupts.delayed():
+            cluster, warnings = _carry_out(folder, added, schedd)
     return planned._replace(cluster=cluster, warnings=warnings)
 
 

@@ -15,7 +15,7 @@ from faser_align.fsm.errors import CampaignError, StoreError, UserError
 from faser_align.operations import dagman, notice, snapshot, waiting
 from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, create, database, queries
-from faser_align.system import atomic, program
+from faser_align.system import atomic, interrupts, program
 
 END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the snapshot may be out of date
 WHEN = ("iteration", "never")  # of `stop --after`
@@ -160,8 +160,10 @@ def resume(folder: str) -> Submitted:
         _make_folders(record)
         with queries.published(folder) as db:
             over = [node["node"] for node in queries.nodes(db, "done", "lost")]  # PRE knows which nodes to skip
-        cluster = resume_dag(schedd, record["folder"], over)
-        return Submitted(record["name"], cluster, note(folder, cluster, resumed=state != table.INITIAL))
+        with interrupts.delayed():
+            cluster = resume_dag(schedd, record["folder"], over)
+            warnings = note(folder, cluster, resumed=state != table.INITIAL)
+        return Submitted(record["name"], cluster, warnings)
 
 
 def note(folder: str, cluster: int, *, resumed: bool) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from faser_align.operations import probe_jobs
 from faser_align.operations.checking import Check, CheckContext
 from faser_align.operations.probe_requests import requests
 from faser_align.state import dagmanlogs
+from faser_align.system import interrupts
 from faser_align.system.attempt import wait_until
 from faser_align.system.read import text_of
 
@@ -137,7 +138,8 @@ def _ask(schedd: Any, record: Manifest, wait_s: float) -> list[Check]:
     from faser_align.dag.submit import submit_dag
 
     started, folder = time.monotonic(), record["folder"]
-    cluster = submit_dag(schedd, folder)
+    with interrupts.delayed():
+        cluster = submit_dag(schedd, folder)
     found = [Check(f"there: {entry['name']}", entry["result"], entry["text"]) for entry in _access_point(record)]
 
     def jobs() -> dict[str, probe_jobs.Progress]:

@@ -23,7 +23,7 @@ from faser_align.operations import dagman, recipes
 from faser_align.operations.command_lock import alone
 from faser_align.operations.forking import Parent
 from faser_align.state import database, registry
-from faser_align.system import atomic
+from faser_align.system import atomic, interrupts
 
 ITERATIONS_MAX = 99
 
@@ -226,6 +226,7 @@ def carry_out(planned: Plan, schedd: Any) -> int:
         with create_campaign(planned, make_store) as undo:
             # Before the DAGMan, so that no campaign runs without being listed.
             registry.add(planned.record["name"], planned.folder)
+            held.enter_context(interrupts.delayed())
             cluster = submit_dag(schedd, planned.folder)
             undo.pop_all()
         record_submitted(planned.folder, cluster)

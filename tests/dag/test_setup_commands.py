@@ -2,12 +2,15 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from campaigns import make_campaign
 from click.testing import Result
 from commandline import add, configure, says
+from killing import STRACE, fault_at, may_trace
 from nowhere import no_job_begins
 from typer.testing import CliRunner
 
@@ -18,7 +21,7 @@ from faser_align.dag.submit import dagman_jobs, stop_dag
 from faser_align.fsm.errors import UserError
 from faser_align.operations import submission
 from faser_align.pool.personal import Pool
-from faser_align.state import registry
+from faser_align.state import queries, registry
 
 GOOD = ("submit", "-y", "2023", "-r", "11705", "-f", "400-402,405", "--dry-run")
 
@@ -213,6 +216,29 @@ def test_submit_submits(here: Path, pool: Pool) -> None:
     assert len(list(here.glob("my camp.old-*"))) == 1
     for job in dagman_jobs(schedd, folder):
         stop_dag(schedd, folder, job.cluster)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pool")
+def test_an_interrupt_during_the_submission_leaves_the_campaign_of_its_dagman(here: Path) -> None:
+    """Ctrl-C while HTCondor takes the DAGMan ends `submit` after it; the campaign runs, recorded as usual."""
+    import htcondor2
+
+    if not may_trace(here):
+        pytest.skip("strace may not trace here")
+    words = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "-i", "1", "--no-check", "--name")
+    program, calls = (sys.executable, "-m", "faser_align.cli"), here / "calls"
+    schedd = htcondor2.Schedd()
+    with no_job_begins():
+        subprocess.run((str(STRACE), "-qq", "-o", calls, "-e", "trace=sendto", *program, *words, "one"), check=True)
+        within = calls.read_text(errors="replace").count("sendto(") - 20  # the description takes about 50 of them
+        interrupted = (str(STRACE), "-qq", "-o", "/dev/null", *fault_at("sendto", within, "signal=INT"))
+        assert subprocess.run((*interrupted, *program, *words, "two"), check=False).returncode == main.INTERRUPTED
+        for name in ("one", "two"):
+            (job,) = dagman_jobs(schedd, str(here / name))
+            with queries.published(str(here / name)) as db:
+                assert queries.campaign(db)["dag_id"] == f"{job.cluster}.0"
+            stop_dag(schedd, str(here / name), job.cluster)
 
 
 def test_steering_texts_are_shown(here: Path) -> None:

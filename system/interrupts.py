@@ -1,0 +1,34 @@
+"""Delay Ctrl-C and other signals that end a command (standard library only)."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def delayed() -> Iterator[None]:
+    """Deliver signals that end the command after the block.
+
+    HTCondor's bindings crash if Python raises KeyboardInterrupt while they submit, and what is raised right after a
+    submission would make the command undo what a DAGMan uses already.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python interrupts only the main thread
+        return
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in INTERRUPTS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)

@@ -1,0 +1,37 @@
+"""Test that signals can be delayed."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from faser_align.system import interrupts
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_interrupt_is_delayed(fails: bool) -> None:
+    """Ctrl-C in the block is raised after it, also if the block fails; the handlers are then those before."""
+    before = [signal.getsignal(number) for number in interrupts.INTERRUPTS]
+    done = []
+    with pytest.raises(KeyboardInterrupt), interrupts.delayed():  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("in the block")
+        if fails:
+            raise OSError
+    assert done == ["in the block"]
+    assert [signal.getsignal(number) for number in interrupts.INTERRUPTS] == before
+
+
+def test_another_thread_is_never_interrupted() -> None:
+    """In a thread the block changes no handler."""
+    found: list[object] = []
+
+    def run() -> None:
+        with interrupts.delayed():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [signal.getsignal(signal.SIGINT)]
