@@ -22,6 +22,7 @@ from faser_align.fsm.errors import StoreError, UserError
 from faser_align.predecessor.folder import Campaign, Place, read_folder
 from faser_align.predecessor.history import replay
 from faser_align.predecessor.metrics import write_metrics
+from faser_align.predecessor.stages import sets_of
 from faser_align.state import database, publish, registry
 from faser_align.state.create import create_store
 from faser_align.system.atomic import write_text
@@ -54,9 +55,9 @@ def import_campaign(source: str, output: str) -> Made:
     if os.path.commonpath([folder, str(campaign.folder)]) == str(campaign.folder):
         raise UserError(f"{folder} is inside the folder to import, which must not change; name another with --output")
     name = os.path.basename(folder)
-    stages, places = _stages(campaign)
+    stages, places, unknown = _stages(campaign)
     record = _record(campaign, name, folder, stages)
-    notes = [*campaign.notes, *(note for place in places for note in place.past.notes)]
+    notes = [*campaign.notes, *unknown, *(note for place in places for note in place.past.notes)]
     new = os.path.join(os.path.dirname(folder), f".{name}.{os.getpid()}.new")
     try:
         os.mkdir(new)
@@ -75,25 +76,23 @@ def import_campaign(source: str, output: str) -> Made:
     return Made(name, folder, len(places), notes)
 
 
-def _stages(campaign: Campaign) -> tuple[list[dict[str, Any]], list[Place]]:
-    """Return our stages, from their configuration or else a single one, and each iteration's place."""
-    workflow = campaign.config.get("workflow") or {}
-    planned = [
-        (workflow[name].get("comment") or name, int(workflow[name]["iters"]), workflow[name].get("pede") or {})
-        for name in sorted(workflow)
-        if name.startswith("set") and workflow[name].get("iters")
-    ]
-    if sum(count for _, count, _ in planned) < len(campaign.past):
-        planned = [("imported", len(campaign.past), {})]
+def _stages(campaign: Campaign) -> tuple[list[dict[str, Any]], list[Place], list[str]]:
+    """Return our stages, from their configuration or else a single one, each iteration's place, and notes."""
+    sets, problems, _ = sets_of(campaign.config)
+    counts = [one.iterations for one in sets]
+    planned = [(one.name, one.iterations, one.steps) for one in sets]
+    if problems or min(counts, default=0) < 1 or sum(counts) < len(campaign.past):
+        planned = [("imported", len(campaign.past), [])]
+    notes = [f"its stages are unknown: {problem.key} {problem.what}" for problem in problems]
     stages, places, rest = [], [], list(campaign.past)
-    for title, count, pede in planned:
+    for title, count, runs in planned:
         mine, rest = rest[:count], rest[count:]
         if not mine:
             break
-        steps = [{"name": step, "fix": list(pede[step])} for step in sorted(pede)]
+        steps = [{"name": run.name, "fix": run.fix} for run in runs]
         stages.append({"name": title, "iterations": len(mine), "steps": steps})
         places += [Place(len(stages), number, past) for number, past in enumerate(mine, start=1)]
-    return stages, places
+    return stages, places, notes
 
 
 def _record(campaign: Campaign, name: str, folder: str, stages: list[dict[str, Any]]) -> Manifest:
@@ -124,7 +123,7 @@ def _fill(new: str, record: Manifest, places: Sequence[Place], notes: list[str])
     metrics = []
     for place in places:
         _copy(new, place, len(record["stages"][place.stage - 1]["steps"]))
-        metrics.append(write_metrics(new, place, len(record["files"]), notes))
+        metrics.append(write_metrics(new, place, record["files"], notes))
     nobody: Any = {"notify": {"targets": [], "events": []}}
     config: Any = {**record["config"], **nobody, "reconstruction": {"min_files": 1.0}}
     create_store(new, {**record, "config": config})

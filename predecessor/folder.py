@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,28 +102,35 @@ def read_folder(folder: str) -> Campaign:
     numbered = sorted(
         (int(match[1]), path) for path in root.iterdir() if (match := ITERATION.fullmatch(path.name)) and path.is_dir()
     )
-    kept = [path for _, path in numbered if _has_anything(path)]
-    solved = [path for path in kept if (path / layout.MILLEPEDE).is_dir() or (path / layout.KFALIGNMENT).is_dir()]
+    kept = [(number, path) for number, path in numbered if _has_anything(path)]
+    solved = [
+        (number, path)
+        for number, path in kept
+        if (path / layout.MILLEPEDE).is_dir() or (path / layout.KFALIGNMENT).is_dir()
+    ]
     if not solved:
         raise UserError(
             f"{folder} has no iteration with files (iter01/1reco, 2kfalignment, 3millepede); name the folder with the "
             "campaign's data: in the newest generation data.dir of config.json, not dag.dir"
         )
-    past = [_iteration(path, following) for path, following in zip_longest(kept, kept[1:]) if path in solved]
+    past = [_iteration(path, dict(kept).get(number + 1)) for number, path in solved]
     config, notes = _config(root)
-    numbers = [number for number, path in numbered if path in solved]
+    numbers = [number for number, _ in solved]
     gaps = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
     if gaps:
         notes = (*notes, f"iterations are missing: {', '.join(f'iter{number:02d}' for number in gaps)}")
     raw = config.get("raw", {}) if isinstance(config.get("raw"), dict) else {}
     matches = filter(None, (pattern.search(root.name) for pattern in (NAME, FILES, STATIONS)))
     named = {key: value for match in matches for key, value in match.groupdict().items()}
-    known = named | {key: value for key, value in raw.items() if value}
-    year, stations = (int(known[key]) if key in known else None for key in ("year", "stations"))
-    run = str(known.get("run") or next((iteration.run for iteration in past if iteration.run), ""))
+    year, number, stations = (_whole(raw.get(key)) or _whole(named.get(key)) for key in ("year", "run", "stations"))
     files, said = _files(named.get("files"), raw.get("files"), past)
-    run = run.zfill(6) if run else ""
+    run = f"{number:06d}" if number else next((iteration.run for iteration in past if iteration.run), "")
     return Campaign(root, tuple(past), config, year, run, files, stations, (*notes, *said))
+
+
+def _whole(value: Any) -> int | None:
+    """Return a number that is given as such or as digits; None for anything else."""
+    return int(value) if re.fullmatch(r"[0-9]{1,6}", str(value)) else None
 
 
 def _files(named: str | None, configured: Any, past: Sequence[Past]) -> tuple[tuple[int, ...], list[str]]:
@@ -231,7 +237,7 @@ def _run(place: Path, top: Path, notes: list[str]) -> Run:
 def _tracks(folder: Path) -> tuple[dict[int, float], str]:
     """Return the raw files that have tracks, with the time of each, and their run."""
     tracks, run = {}, ""
-    for path in sorted(folder.glob("*.root")) if folder.is_dir() else []:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         match = TRACKS.fullmatch(path.name)
         if match:
             tracks[int(match[2])] = _time(path, folder)

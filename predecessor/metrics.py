@@ -22,8 +22,8 @@ from faser_align.system.atomic import write_text
 DIGITS = 1e-4  # relative; pede prints five digits
 
 
-def write_metrics(new: str, place: Place, files: int, notes: list[str]) -> Metrics:
-    """Write the iteration's metrics beside its result; unknown values are None or left out."""
+def write_metrics(new: str, place: Place, files: Sequence[int], notes: list[str]) -> Metrics:
+    """Write the metrics of an iteration of the campaign's raw ``files``; unknown values are None or left out."""
     past = place.past
     solved = [run for run in past.runs if run.solution.result]
     computed = correction_from_parameters(solved[-1].solution.values) if solved else None
@@ -34,10 +34,13 @@ def write_metrics(new: str, place: Place, files: int, notes: list[str]) -> Metri
         subtract_constants(past.result, past.start) if past.start is not None and past.result is not None else computed
     )
     metrics = (
-        _of_runs(place, solved, past.start or {}, applied or {}, files) if solved else _of_constants(place, applied)
+        _of_runs(place, solved, past.start or {}, applied or {}, len(files))
+        if solved
+        else _of_constants(place, applied)
     )
+    lost = [file for file in files if file not in past.tracks]
     metrics |= {
-        "files": {"expected": files, "used": len(past.tracks), "lost": []} if past.tracks else {},
+        "files": {"expected": len(files), "used": len(past.tracks), "lost": lost} if past.tracks else {},
         "relative": relative_size(applied, past.start) if applied is not None and past.start else None,
         "imported": past.name,
     }

@@ -172,6 +172,52 @@ def test_faults_of_the_predecessor_are_told(command: Command, theirs: Path) -> N
     assert findings(f"mine/{layout.PUBLISHED}") == []
 
 
+def test_a_missing_iteration_is_not_part_of_the_correction_before_it(command: Command, theirs: Path) -> None:
+    """An iteration before a gap has the correction that pede found, not the one to the next iteration that is there."""
+    for path in ("1reco/inputforalign.txt", "3millepede/millepede.end"):
+        put(theirs / "iter02" / path, theirs / "iter03" / path, BEGAN + 5 * HOUR_S)
+    put(START, theirs / "iter03" / "1reco" / "inputforalign.txt", BEGAN + 5 * HOUR_S)
+    shutil.rmtree(theirs / "iter02")
+    made = command("import", str(theirs), "-o", "mine")
+    assert "iterations are missing: iter02" in made.err
+    assert "iter01: its constants are the initial ones plus pede's result; it passed on none" in made.err
+    shown = command("constants", "diff", str(SUM), layout.result_file("mine", 1, 1), "--json")
+    assert not any(any(six) for six in json.loads(shown.out).values())
+
+
+def test_a_raw_file_without_tracks_in_an_iteration_is_lost(command: Command, theirs: Path) -> None:
+    """Raw files whose tracks only another iteration has are listed as lost, as the numbers of files used say."""
+    put("root", theirs / "iter02" / "2kfalignment" / "kfalignment_008294_00102.root", BEGAN + 2 * HOUR_S)
+    put("root", theirs / "iter02" / "2kfalignment" / "kfalignment_008294_00105.root", BEGAN + 2 * HOUR_S)
+    assert command("import", str(theirs), "-o", "mine").status == 0
+    files = [row["metrics"]["files"] for row in json.loads(command("metrics", "mine", "--json").out)]
+    assert files == [{"expected": 3, "used": 2, "lost": [105]}, {"expected": 3, "used": 2, "lost": [101]}]
+
+
+@pytest.mark.parametrize(
+    ("raw", "workflow", "said"),
+    [
+        ({"year": "2022a", "run": [8294], "stations": {"set0": 3}}, {}, ""),
+        ({}, {"set0": 3}, "workflow.set0 is not a set with a number of iterations"),
+        ({}, {"set0": {"iters": "two"}}, "workflow.set0 is not a set with a number of iterations"),
+        ({}, {"set0": {"iters": 2, "pede": {"step0": "layer"}}}, "workflow.set0.pede is not a table of steps"),
+        ({}, {"set0": {"iters": -1}, "set1": {"iters": 3}}, ""),
+        ({}, [1], "workflow is not a table of sets"),
+    ],
+)
+def test_a_kept_configuration_with_faults_does_not_matter(
+    command: Command, theirs: Path, raw: dict[str, Any], workflow: Any, said: str
+) -> None:
+    """What a configuration does not say comes from the folder's name, and stages that it does not describe are one."""
+    (theirs / "config.json").write_text(json.dumps({"raw": raw, "workflow": workflow}))
+    made = command("import", str(theirs), "-o", "mine")
+    assert made.status == 0, made.err
+    assert not said or f"its stages are unknown: {said}" in made.err
+    record = json.loads(Path("mine/campaign.json").read_text())
+    assert (record["year"], record["run"], record["stations"]) == (2022, "008294", 4)
+    assert [(stage["name"], stage["iterations"], stage["steps"]) for stage in record["stages"]] == [("imported", 2, [])]
+
+
 def test_a_result_without_an_end_is_taken_and_its_end_is_blank(command: Command, theirs: Path) -> None:
     """A result without millepede.end and log is imported; the values that these files contain are empty."""
     shutil.rmtree(theirs / "iter02" / "3millepede")
