@@ -21,7 +21,7 @@ from faser_align.campaign import layout, submissions
 from faser_align.dag import credentials, queue
 from faser_align.dag.queue import DagmanJob
 from faser_align.fsm.errors import CampaignError, UserError
-from faser_align.system import atomic, credential
+from faser_align.system import atomic, credential, interrupts
 from faser_align.system.attempt import first_line, wait_until
 
 HALTED = "DAG is halted"  # in dagman.out up to HTCondor 24.7; since 24.8 it is in DAGMan's job ad
@@ -106,6 +106,7 @@ def rescue_file(folder: str) -> str:
     return os.path.join(folder, max(names)) if names else ""
 
 
+@interrupts.delayed()
 def dagman_jobs(schedd: htcondor2.Schedd, folder: str) -> list[DagmanJob]:
     """Return the DAGMan jobs of the campaign in ``folder`` in the schedd's queue, including one that is ending."""
     try:
@@ -148,6 +149,7 @@ def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
     return Stopped(halted, gone)
 
 
+@interrupts.delayed()
 def _has_jobs(schedd: htcondor2.Schedd, cluster: int) -> bool:
     """Return whether jobs of DAGMan's nodes are in the queue; true if the schedd does not answer."""
     try:
@@ -156,6 +158,7 @@ def _has_jobs(schedd: htcondor2.Schedd, cluster: int) -> bool:
         return True
 
 
+@interrupts.delayed()
 def _remove(schedd: htcondor2.Schedd, cluster: int) -> None:
     try:
         schedd.act(htcondor2.JobAction.Remove, f"{cluster}.0", reason="faser-align stop")
@@ -195,6 +198,7 @@ def _new_description(dag: str) -> Iterator[None]:
         raise
 
 
+@interrupts.delayed()
 def _name() -> str:
     """Return the name of the schedd that submissions go to."""
     try:
@@ -248,6 +252,7 @@ def refuse_second(schedd: htcondor2.Schedd, folder: str) -> None:
         )
 
 
+@interrupts.delayed()
 def _ad_says_halted(schedd: htcondor2.Schedd, cluster: int) -> bool:
     """Return whether the ad of the DAGMan job says that the DAG is halted; DAGMan updates it at intervals."""
     with contextlib.suppress(htcondor2.HTCondorException):

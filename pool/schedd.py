@@ -5,11 +5,13 @@ from typing import Any, Literal
 
 from faser_align.fsm.errors import UserError
 from faser_align.pool import machine, personal
+from faser_align.system import interrupts
 from faser_align.system.attempt import first_line
 
 PoolKind = Literal["personal", "system"]
 
 
+@interrupts.delayed()
 def schedd(kind: PoolKind = "personal", folder: Path | None = None) -> Any:
     """Return a ``htcondor2.Schedd`` that just answered.
 

@@ -13,7 +13,7 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def delayed() -> Iterator[None]:
     """Deliver signals that end the command after the block.
 
-    HTCondor's bindings crash if Python raises KeyboardInterrupt while they submit, and what is raised right after a
+    HTCondor's bindings crash if Python raises KeyboardInterrupt while they make objects, and what is raised right after a
     submission would make the command undo what a DAGMan uses already.
     """
     if threading.current_thread() is not threading.main_thread():

@@ -220,8 +220,8 @@ def test_submit_submits(here: Path, pool: Pool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("pool")
-def test_an_interrupt_during_the_submission_leaves_the_campaign_of_its_dagman(here: Path) -> None:
-    """Ctrl-C while HTCondor takes the DAGMan ends `submit` after it; the campaign runs, recorded as usual."""
+def test_an_interrupt_while_htcondor_works_leaves_the_campaign_of_its_dagman(here: Path) -> None:
+    """Ctrl-C while HTCondor takes the DAGMan ends `submit` after it, and the campaign runs; Ctrl-C ends `stop`, too."""
     import htcondor2
 
     if not may_trace(here):
@@ -234,6 +234,10 @@ def test_an_interrupt_during_the_submission_leaves_the_campaign_of_its_dagman(he
         within = calls.read_text(errors="replace").count("sendto(") - 20  # the description takes about 50 of them
         interrupted = (str(STRACE), "-qq", "-o", "/dev/null", *fault_at("sendto", within, "signal=INT"))
         assert subprocess.run((*interrupted, *program, *words, "two"), check=False).returncode == main.INTERRUPTED
+        for number in (7, 14):
+            halfway = (str(STRACE), "-qq", "-o", "/dev/null", *fault_at("sendto", number, "signal=INT"))
+            stopped = subprocess.run((*halfway, *program, "stop", "two", "--yes"), check=False)
+            assert stopped.returncode == main.INTERRUPTED, number
         for name in ("one", "two"):
             (job,) = dagman_jobs(schedd, str(here / name))
             with queries.published(str(here / name)) as db:
