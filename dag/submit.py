@@ -135,15 +135,14 @@ def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
 
     with atomic.closed_to_others(), open(halt, "w", encoding="utf-8") as file:
         file.write("faser-align stop\n")
-    try:
-        halted = running[0].works and wait_until(
-            lambda: _log_says_halted(dagman_out, read_from) or _ad_says_halted(schedd, cluster), HALT_WAIT_S, POLL_S
-        )
-        gone = halted and not _has_jobs(schedd, cluster) and wait_until(has_left, ENDS_WAIT_S, POLL_S)
-        if not gone:
-            _remove(schedd, cluster)
-            gone = wait_until(has_left, LEAVE_WAIT_S, POLL_S)
-    finally:
+    halted = running[0].works and wait_until(
+        lambda: _log_says_halted(dagman_out, read_from) or _ad_says_halted(schedd, cluster), HALT_WAIT_S, POLL_S
+    )
+    gone = halted and not _has_jobs(schedd, cluster) and wait_until(has_left, ENDS_WAIT_S, POLL_S)
+    if not gone:
+        _remove(schedd, cluster)
+        gone = wait_until(has_left, LEAVE_WAIT_S, POLL_S)
+    if gone:  # not before: a DAGMan that continues while FINAL runs fails, and records no end
         with contextlib.suppress(FileNotFoundError):
             os.unlink(halt)
     return Stopped(halted, gone)

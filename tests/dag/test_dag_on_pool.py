@@ -3,6 +3,9 @@
 import contextlib
 import os
 import pwd
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -169,6 +172,25 @@ def test_stop_lets_final_run(campaign: Campaign) -> None:
     assert not (campaign.folder / "alignment.dag.halt").exists()
     assert rescue_file(folder)
     assert stop_dag(campaign.schedd, folder, cluster) == (False, True)
+
+
+def test_an_interrupted_stop_keeps_dagman_halted(campaign: Campaign) -> None:
+    """DAGMan does not continue after Ctrl-C in `stop`, when FINAL may run already; the next `stop` ends it."""
+    (campaign.folder.parent / "stand-in").write_text(
+        STAND_IN.format(here=campaign.folder.parent).replace("exit 0", '[ "$2" = -m ] && exec sleep 600; exit 0')
+    )
+    folder, halt = str(campaign.folder), campaign.folder / "alignment.dag.halt"
+    cluster = submit_dag(campaign.schedd, folder)
+    campaign.wait(lambda: campaign.calls("-I -m"))
+    program = f"import htcondor2; from faser_align.dag import submit; submit.stop_dag(htcondor2.Schedd(), {folder!r}, {cluster})"
+    with subprocess.Popen((sys.executable, "-c", program), stderr=subprocess.DEVNULL) as stopping:
+        campaign.wait(halt.exists)
+        stopping.send_signal(signal.SIGINT)
+    assert stopping.returncode == -signal.SIGINT
+    assert halt.exists()
+    assert stop_dag(campaign.schedd, folder, cluster).gone
+    assert campaign.calls(" final ")
+    assert not halt.exists()
 
 
 def test_stop_waits_for_a_dag_that_ends_by_itself(campaign: Campaign) -> None:
