@@ -43,8 +43,8 @@ def write(
         UserError: a choice is unknown, there is no solved iteration, matplotlib is missing, or a file cannot be written.
     """
     unknown = [form for form in forms if form not in FORMS]
-    if unknown:
-        raise UserError(f"--format {unknown[0]}: must be one of {', '.join(FORMS)}")
+    if unknown or not forms:
+        raise UserError(f"--format {unknown[0] if unknown else repr('')}: must be one of {', '.join(FORMS)}")
     found = collect(folder)
     other = (os.path.basename(reference), read_constants(reference)) if reference else None
     shown = source(found, stage, iteration, reference=other)

@@ -20,7 +20,7 @@ from faser_align.system.program import hint
 if TYPE_CHECKING:
     from faser_align.operations.dagman import DagmanStatus
 
-Interval = Annotated[float, typer.Option(min=0.05, help="Seconds between two updates.")]
+Interval = Annotated[float, typer.Option(min=0.05, max=3600, help="Seconds between two updates.")]
 
 
 def list_campaigns(
@@ -32,7 +32,7 @@ def list_campaigns(
         list[str] | None, typer.Option("--run", "-r", help="Only campaigns of this run; repeatable.")
     ] = None,
     year: Annotated[
-        list[int] | None, typer.Option("--year", "-y", help="Only campaigns of this year; repeatable.")
+        list[int] | None, typer.Option("--year", "-y", metavar="N", help="Only campaigns of this year; repeatable.")
     ] = None,
     utc: Utc = False,
     plain: Plain = False,

@@ -23,6 +23,8 @@ SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400")
         (("list", "--year", "soon"), "--year soon: must be a whole number; see"),
         (("wait", "x", "--timeout", "soon"), "--timeout soon: must be a number; see"),
         (("wait", "x", "--timeout", "-1"), "--timeout -1: must be at least 0; see"),
+        (("wait", "x", "--interval", "inf"), "--interval inf: must be at most 3600; see"),
+        (("watch", "x", "--interval", "1e300"), "--interval 1e300: must be at most 3600; see"),
         (("reco", *SUBMIT[1:], "-n", "100"), "-n 100: must be at most 99; see"),
         (("status",), "missing the name of a campaign, which `faser-align list` shows; see"),
         (("pool", "start", "--cpus", "0"), "--cpus 0: must be at least 1; see"),

@@ -209,7 +209,11 @@ def test_the_command_writes_figures_and_numbers(workdir: Path, monkeypatch: pyte
         }  # fmt: skip
     wrong = faser_align("plots", folder, "--iteration", "3", "--format", "csv")
     assert wrong.err.strip() == "error: Y2023_R011705_F400-405 has no solved iteration 3; choose one of 1, 2"
-    assert "must be one of svg, png, pdf, csv" in faser_align("plots", folder, "--format", "gif").err
+    for unknown in ("gif", "", ","):
+        wrong = faser_align("plots", folder, "--format", unknown, status=2)
+        assert "must be one of svg, png, pdf, csv" in wrong.err
+    one = faser_align("plots", folder, "-o", "p", "--only", "convergence", "--format", "csv", status=0)
+    assert "1 figure of iteration 2 as csv in " in one.out
 
 
 def histograms(offset_um: float) -> FigureData:
