@@ -104,7 +104,7 @@ class Validation(Table):
     )
     files: Annotated[Line, AfterValidator(check_files)] = key(
         "",
-        "Other raw files of the same run for the validation, instead of files held back.",
+        "Other raw files of the same run for the validation, instead of files held back; not for a campaign of several runs.",
         "ranges such as 500-510,520",
     )
     used_files: bool = key(

@@ -108,6 +108,11 @@ def plan(
     check_place(folder)
     constants, source = _start_constants(config)
     validated = config.validation
+    if validated.enabled and validated.files and "+" in run:
+        raise UserError(
+            "validation.files names files of one run, and the campaign has several; remove it, so that files of all runs are held "
+            "back (validation.hold_back)"
+        )
     kept = hold_back(files, validated.hold_back) if validated.enabled and not validated.files and not only else []
     record = make_record(
         config,

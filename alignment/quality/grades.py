@@ -20,6 +20,7 @@ from faser_align.alignment.quality.notes import FIELD_SIGMA_MAX, MAGNETS, field_
 from faser_align.campaign.data import HOLD_BACK_MIN
 from faser_align.campaign.layout import raw_name
 from faser_align.campaign.manifest_types import Manifest
+from faser_align.config.files import parse_files
 from faser_align.fsm.metrics import Grade, Line, Metrics, Module, Quality
 from faser_align.fsm.plural import count, first_of
 from faser_align.system.formatting import in_sigma, percent, rounded, size, with_error
@@ -105,10 +106,12 @@ def unvalidated(record: Manifest) -> str:
         return ""
     if not settings["enabled"]:
         return "validation.enabled is false"
-    if len(record["files"]) < HOLD_BACK_MIN and not settings["files"]:
+    if settings["files"]:
+        used = set(parse_files(settings["files"])).issubset(record["files"])
+        return "the alignment uses all files of validation.files" if used else ""  # an iteration solved again
+    if len(record["files"]) < HOLD_BACK_MIN:
         return f"fewer than {HOLD_BACK_MIN} files, and validation.files names no others"
-    none = not settings["files"] and not settings.get("hold_back")
-    return "validation.hold_back is 0, and validation.files names no files" if none else ""  # an iteration solved again
+    return "" if settings.get("hold_back") else "validation.hold_back is 0, and validation.files names no files"
 
 
 def criterion(name: str, limits: Limits) -> str:

@@ -174,6 +174,11 @@ def test_a_campaign_without_validation_says_so() -> None:
             "validation.hold_back is 0, and validation.files names no files",
         ),
         ({"files": list(range(10)), "config": {"validation": {"enabled": True, "files": "", "hold_back": 0.05}}}, ""),
+        (
+            {"config": {"validation": {"enabled": True, "files": "400"}}},
+            "the alignment uses all files of validation.files",
+        ),
+        ({"config": {"validation": {"enabled": True, "files": "400-401"}}}, ""),
         ({"config": {"validation": {"enabled": False}}}, "validation.enabled is false"),
         ({"validation": {}}, ""),
         ({"only": 1}, ""),

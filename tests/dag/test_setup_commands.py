@@ -111,6 +111,15 @@ def test_no_campaign_runs_that_cannot_be_listed(here: Path, monkeypatch: pytest.
     assert sorted(path.name for path in here.iterdir()) == ["faser-align.toml", "full"]
 
 
+def test_a_validation_with_files_of_several_runs_is_refused(here: Path) -> None:
+    """validation.files has no run; in a campaign of several it would fail after days, with files that do not exist."""
+    two = ("submit", "-y", "2023", "-r", "1", "-f", "1-2", "-r", "2", "-f", "1-2", "--dry-run")
+    assert run(*two).exit_code == 0
+    add('[validation]\nfiles = "5-6"\n')
+    assert "validation.files names files of one run, and the campaign has several; remove it" in mistake(*two)
+    assert run(*two[:7], "--dry-run").exit_code == 0
+
+
 def test_a_dry_run_can_be_read_by_programs(here: Path) -> None:
     """With --json standard output has only the manifest."""
     record = json.loads(run(*GOOD, "--json", "--name", "mine").stdout)
