@@ -76,7 +76,11 @@ DAGMAN_FAILURES = {
         False,
         "read the end of alignment.dag.dagman.out, renew an expired Kerberos ticket with kinit, then resume",
     ),
-    REMOVED: ("the job was removed", False, "find out with `condor_history` who removed it, then resume"),
+    REMOVED: (
+        "the job was removed",
+        False,
+        "if you did not stop the campaign, find out with `condor_history` who removed it; then resume",
+    ),
     LOG_UNREADABLE: (
         "DAGMan could not read the job's event log",
         False,

@@ -79,7 +79,8 @@ def why(ret: int, folder: str, name: str) -> str:
     if ret < 0:
         return known[0] if known else f"the job was killed by signal {-ret}"
     meaning = known[0] if known else f"exit status {ret}"
-    printed = last_line(layout.job_log(folder, name, "err"))
+    # The last line of an unexpected error begins with its meaning.
+    printed = last_line(layout.job_log(folder, name, "err")).removeprefix(f"{meaning}: ")
     return f"{meaning}: {printed}"[:REASON_CHARS_MAX] if printed else meaning
 
 

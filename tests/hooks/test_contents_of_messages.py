@@ -105,6 +105,8 @@ def test_why_a_job_failed(tmp_path: Path) -> None:
     Path(layout.job_log(folder, NODE, "err")).write_text("first\nquota exceeded  \n\n")
     assert judging.why(exit_codes.NO_SPACE, folder, NODE) == "disk full: quota exceeded"
     assert judging.why(99, folder, NODE) == "exit status 99: quota exceeded"
+    Path(layout.job_log(folder, NODE, "err")).write_text("Traceback\nreconstruction crashed: KeyError: 'x'\n")
+    assert judging.why(exit_codes.CRASHED, folder, NODE) == "reconstruction crashed: KeyError: 'x'"
 
 
 @pytest.mark.slow
