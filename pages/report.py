@@ -9,12 +9,12 @@ from markupsafe import Markup
 import faser_align
 from faser_align.alignment.parameters.constants import DOFS, ZERO
 from faser_align.alignment.parameters.differences import UM, URAD, Change, changes, moved, movers
-from faser_align.alignment.quality.grades import GRADES
+from faser_align.alignment.quality.grades import DESCRIBED, GRADES
 from faser_align.alignment.quality.notes import fields
 from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
-from faser_align.fsm.metrics import Grade, Line
+from faser_align.fsm.metrics import Line
 from faser_align.fsm.table import NODE_STATES
 from faser_align.pages import convergence, quantities, repeat, timeline
 from faser_align.pages.charts import number
@@ -145,11 +145,18 @@ def _data(record: Manifest) -> str:
     return f"{record['year']}, {'; held back for the validation: '.join(filter(None, both))}"
 
 
-def _graded(lines: Sequence[Line]) -> list[tuple[Grade, str]]:
-    """Return the grades, the worst first, each with the lines of the quality block that have it."""
-    found = [(grade, [line["title"] for line in lines if line["grade"] == grade]) for grade in reversed(GRADES)]
-    named = [(grade, ", ".join(titles)) for grade, titles in found if titles]
-    return [(GRADES[0], "all lines")] if len(named) == 1 and named[0][0] == GRADES[0] else named
+def _graded(lines: Sequence[Line]) -> list[tuple[str, str]]:
+    """Return the grades, the worst first, each with the lines of the quality block that have it, and those without one.
+
+    Metrics of older versions lack most lines, and one that is good says nothing about the others.
+    """
+    found: dict[str, list[str]] = {
+        grade: [line["title"] for line in lines if line["grade"] == grade] for grade in reversed(GRADES)
+    }
+    known = {line["name"] for line in lines} | {"truth"}  # of simulated detectors only
+    unknown = [described["title"] for name, described in DESCRIBED.items() if name not in known]
+    named = [(grade, ", ".join(titles)) for grade, titles in {**found, "unknown": unknown}.items() if titles]
+    return named if len(named) > 1 else [(grade, "all lines") for grade, _ in named]
 
 
 def _residuals(facts: Facts) -> list[tuple[str, dict[str, float], dict[str, float]]]:

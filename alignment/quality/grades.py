@@ -176,15 +176,15 @@ def _precision(limits: Limits, subject: Subject) -> _Found | None:
             share, most = middle / RESOLUTIONS[dof], of[where] / RESOLUTIONS[dof]
             grades.append("bad" if share > bad else "good" if share <= good and most <= bad else "look")
             if share > good:
-                causes.append(f"{dof} (median {percent(share)} of a hit's resolution)")
+                causes.append(f"{dof} {percent(share)}")
             elif most > bad:
-                causes.append(f"{dof} of {_element(where)} ({percent(most)} of a hit's resolution)")
+                causes.append(f"{dof} {percent(most)} ({_element(where)})")
         shorts.append(f"{dof} +-{rounded(middle)} {unit}")
         texts.append(f"{shorts[-1]} (at most {rounded(of[where])}, {_element(where)})")
     modules, layers = (len({key for of in errors.values() for key in of if len(key) == digits}) for digits in (3, 2))
     over = " and ".join([count(modules, "module")] * bool(modules) + [count(layers, "layer")] * bool(layers))
     values["undetermined"] = open_
-    more = f"; not good: {', '.join(causes)}" if causes else ""
+    more = f"; not good, relative to a hit's resolution: {', '.join(causes)}" if causes else ""
     more += f"; not determined by the data: {first_of(list(map(_element, open_)), NAMED_MAX)}" if open_ else ""
     return _Found(
         _worst(grades),

@@ -94,9 +94,9 @@ def test_metrics_of_older_versions_have_fewer_lines() -> None:
     ("errors", "grade", "words"),
     [
         ([1.0, 51.0, 0.0, 0.0, 0.0, 24.0], "good", "x +-1.0 um (at most 1.2, module 014)"),
-        ([2.4, 51.0, 0.0, 0.0, 0.0, 24.0], "look", "; not good: x (median 10 % of a hit's resolution)"),
+        ([2.4, 51.0, 0.0, 0.0, 0.0, 24.0], "look", "; not good, relative to a hit's resolution: x 10 %"),
         ([1.0, 175.0, 0.0, 0.0, 0.0, 24.0], "bad", "y +-180 um"),
-        ([1.0, 51.0, 0.0, 0.0, 0.0, 200.0], "bad", "; not good: rz (median 32 % of a hit's resolution)"),
+        ([1.0, 51.0, 0.0, 0.0, 0.0, 200.0], "bad", "; not good, relative to a hit's resolution: rz 32 %"),
         (
             [1.0, None, 0.0, 0.0, 0.0, 24.0],
             "look",
@@ -117,7 +117,7 @@ def test_one_imprecise_module_is_to_be_looked_at() -> None:
     errors = metrics()["constant_errors"] | {"027": [9.0, 51.0, 0.0, 0.0, 0.0, 24.0]}
     line = graded(metrics(constant_errors=errors))["precision"]
     assert (line["grade"], line["values"]["x_where"]) == ("look", "027")
-    assert line["text"].endswith("; not good: x of module 027 (39 % of a hit's resolution)")
+    assert line["text"].endswith("; not good, relative to a hit's resolution: x 39 % (module 027)")
 
 
 @pytest.mark.parametrize(

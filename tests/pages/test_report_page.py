@@ -179,7 +179,9 @@ def test_what_to_do_is_beside_each_grade_that_is_not_good(workdir: Path) -> None
     run_iteration(record, 1, hits={"read": 100, "kept": 85, "cut": {"residual": 15}}, weak_modes=weak)
     advice = {name: line["advice"] for name, line in DESCRIBED.items()}
     page = render(collect(record["folder"]), written_utc=NOW)
-    assert re.search(r"look</span>: Dropped data; <span [^>]*>good</span>: Weak modes</p>", page)
+    assert re.search(
+        r"look</span>: Dropped data; <span [^>]*>good</span>: Weak modes; <span [^>]*>unknown</span>: Precision, ", page
+    )
     for shown in (
         render(collect(record["folder"]), written_utc=NOW),
         " ".join(block.text for block in blocks(record["folder"]) if isinstance(block, Line)),
@@ -192,7 +194,8 @@ def test_what_to_do_is_beside_each_grade_that_is_not_good(workdir: Path) -> None
         line.pop("advice")
     run_iteration(record, 2, quality=older)
     assert "What to do:" not in render(collect(record["folder"]), written_utc=NOW)
-    run_iteration(record, 3, weak_modes=weak)
+    older["lines"] = [{**older["lines"][0], "name": name, "grade": "good"} for name in DESCRIBED if name != "truth"]
+    run_iteration(record, 3, quality=older)
     assert re.search(r"good</span>: all lines</p>", render(collect(record["folder"]), written_utc=NOW))
 
 
