@@ -240,9 +240,19 @@ def main() -> None:
         sys.exit(1)
     except OSError as problem:  # a full disk or a lost file server: not the user's mistake
         where = f"{problem.filename}: " if problem.filename else ""
-        console.error(console.sentence(f"{where}{problem.strerror or problem}"))
+        said = f"{where}{problem.strerror or problem}"
+        console.error(console.sentence(said if _has_folder() else "the current folder is gone; change to another one"))
         _write_no_more()
         sys.exit(1)
+
+
+def _has_folder() -> bool:
+    """Return whether the current folder exists, to which paths in the command line are relative."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _write_no_more() -> None:

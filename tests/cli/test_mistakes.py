@@ -57,6 +57,13 @@ def test_each_mistake_of_a_file_has_its_line(
     )
 
 
+def test_a_current_folder_that_was_removed(tmp_path: Path) -> None:
+    """A command that needs the current folder says that it is gone."""
+    words = ["sh", "-c", 'rmdir "$PWD" && exec "$0" -P -m faser_align.cli status x', sys.executable]
+    left = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (left.returncode, left.stderr) == (1, "error: the current folder is gone; change to another one\n")
+
+
 def test_the_command_is_named_as_it_was_typed(plain_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hint has a launcher's name."""
     monkeypatch.setenv("FASER_ALIGN_COMMAND", "build/faser-align")
