@@ -83,7 +83,7 @@ root_launcher() {
     local path=$here/build/faser-align
     {
         cat <<'EOF'
-#!/bin/sh
+#!/usr/bin/env bash
 # Made by pool/prepare.sh: faser-align for root, run as the ordinary user whose jobs HTCondor accepts.
 if [ "$(id -u)" != 0 ]; then
     echo "faser-align: only root can use this launcher: run make demo in a checkout of your own" >&2

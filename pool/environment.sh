@@ -133,8 +133,9 @@ apt_install() {
 launcher() {
     local path=$here/build/faser-align
     cat >"$path.new" <<EOF
-#!/bin/sh
-# Made by pool/prepare.sh: faser-align of this checkout, wherever you are.
+#!/usr/bin/env bash
+# Made by pool/prepare.sh: faser-align of this checkout, wherever you are, and whatever Python's variables name.
+unset PYTHONHOME PYTHONPATH
 FASER_ALIGN_COMMAND=$(printf %q "$1")
 export FASER_ALIGN_COMMAND
 exec $(printf %q "$here/.venv/bin/faser-align") "\$@"

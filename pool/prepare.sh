@@ -9,6 +9,7 @@ set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 readonly here
 PATH=$PATH:/usr/sbin:/usr/local/sbin:/sbin # HTCondor's daemons and useradd; PATH of an ordinary user may lack them
+unset "${!PYTHON@}"                        # a view's PYTHONPATH or PYTHONHOME would replace packages of .venv, or Python itself
 
 say() { printf 'faser-align: %s\n' "$*" >&2; }
 fail() {
@@ -226,14 +227,19 @@ working_python() {
 }
 
 clean() {
-    local state=${XDG_STATE_HOME:-$HOME/.local/state}/faser-align
-    local pool=${FASER_ALIGN_POOL:-$state/pool}
+    local python places pool state
     remove_left
-    if stop_pool "$pool" "$state/demo"; then
-        rm -rf -- "$pool" "$state/demo"
-        # The registry forgets the campaigns of demonstrations as well.
-        { grep -lF -- "$state/demo/" "$state"/campaigns/*.json 2>/dev/null || true; } | xargs -r -d '\n' rm -f --
-        say "removed the pool and the campaigns of demonstrations in $state"
+    # Python knows the folders: it resolves links and ignores variables that name no absolute path.
+    if python=$(working_python); then
+        mapfile -t places < <("$python" -I -c 'import sys; sys.path.insert(0, sys.argv[1]); from faser_align.pool import personal
+print(personal.default_folder(), personal.state_folder(), sep="\n")' "$here/src")
+        pool=${places[0]} state=${places[1]}
+        if stop_pool "$pool" "$state/demo"; then
+            rm -rf -- "$pool" "$state/demo"
+            # The registry forgets the campaigns of demonstrations as well.
+            { grep -lF -- "$state/demo/" "$state"/campaigns/*.json 2>/dev/null || true; } | xargs -r -d '\n' rm -f --
+            say "removed the pool and the campaigns of demonstrations in $state"
+        fi
     fi
     remove_built
     say "removed .venv and build in $here"
