@@ -99,7 +99,7 @@ def moved(differences: list[Change], error_of: Callable[[Change], float | None] 
 
 def rms(values: Sequence[float]) -> float:
     """Return the root mean square of values about zero."""
-    return math.sqrt(sum(value**2 for value in values) / len(values))
+    return math.hypot(*values) / math.sqrt(len(values))
 
 
 def movers(differences: list[Change], count: int, *, rotations: bool) -> list[Change]:

@@ -113,7 +113,7 @@ class Problem:
         for value, sigma, terms in self.steering.measurements:
             row = _row(self.parameters, terms)
             mine = row[self.variable]
-            weight = 1.0 / sigma**2 if sigma > 0 else 0.0
+            weight = float(1.0 / np.float64(sigma) ** 2) if sigma > 0 else 0.0
             difference = float(row @ values) - value
             done.gradient -= weight * difference * mine
             done.chi2 += weight * difference**2

@@ -93,9 +93,9 @@ class Quadratic:
         """Return another bound, which is small if the fits absorb the step.
 
         The matrix is the sum of those of the accepted records, none of which is negative. So no record's chi2 changes by more
-        than that of all.
+        than that of all, unless it has no weight.
         """
-        if sum(self.done.rejects[2:]):
+        if sum(self.done.rejects[2:]) or self.weight_min <= 0:
             return np.inf
         assert self.done.matrix is not None
         squares = max(float(step @ (self.done.matrix @ step)), 0.0) / self.weight_min

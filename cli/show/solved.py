@@ -4,14 +4,15 @@ from typing import Any
 
 from faser_align.alignment.parameters.labels import describe, describe_all
 from faser_align.alignment.pede.solution import Solution
+from faser_align.alignment.quality.metrics_file import finite
 from faser_align.alignment.quality.notes import solver_end
 from faser_align.alignment.solver.undetermined import in_words
 from faser_align.cli import console
 
 
 def as_json(solution: Solution) -> dict[str, Any]:
-    """Return the numbers of a solution by name, with labels described."""
-    return {
+    """Return the numbers of a solution by name, with labels described; those that are not finite are None."""
+    values = {
         "end_code": solution.end_code,
         "end_text": solution.end_text,
         "message": solution.message,
@@ -40,6 +41,8 @@ def as_json(solution: Solution) -> dict[str, Any]:
         "memory_mb": solution.memory_mb,
         "notes": list(solution.notes),
     }
+    found: dict[str, Any] = finite(values)
+    return found
 
 
 def show(solution: Solution) -> None:

@@ -148,6 +148,24 @@ def test_weights_of_files_scale_what_they_weigh(pede_case: Case) -> None:
     assert weighted.end_code == 0
 
 
+@pytest.mark.parametrize("weight", [0, -1e-9])
+def test_a_binary_without_weight_changes_nothing(tmp_path: Path, weight: float) -> None:
+    """A weight of zero, or one that is not positive, ends like any other; the binary's records do not pull."""
+    steering = _average(tmp_path, "")
+    plain = solve(steering)
+    other = words([(0.0, 1.0, {1: 1.0}, {}), (5.0, 1.0, {1: 1.0}, {7: 1.0})])
+    (tmp_path / "other.bin").write_bytes(30 * pack(other))
+    steering.write_text(steering.read_text().replace("data.bin", f"data.bin\nother.bin -- {weight}"))
+    weighted = solve(steering)
+    assert weighted.records == 60
+    assert weighted.values == pytest.approx(plain.values, rel=1e-6)
+
+
+def test_a_measurement_that_is_too_exact_is_not_finite(tmp_path: Path) -> None:
+    """An error of a measurement in the steering whose square is zero ends with pede's code 25."""
+    assert solve(_average(tmp_path, "Measurement 1.0 1e-200\n7 1.0\n")).end_code == 25
+
+
 def test_fixed_for_too_few_entries_is_told(pede_case: Case) -> None:
     """Parameters fixed for too few entries are named."""
     solution = solve(pede_case(DAMPED) / "str.txt")

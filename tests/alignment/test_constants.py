@@ -124,6 +124,12 @@ def test_what_does_not_change_keeps_its_digits(correction: Constants, constants:
             assert value == (before if not added else float(f"{before + added:g}"))
 
 
+def test_differences_of_absurd_constants_are_finite() -> None:
+    """A constant whose square is too large for a float has an rms like any other."""
+    (summary,) = moved(changes({}, {"00": (1e200, 0.0, 0.0, 0.0, 0.0, 0.0)}))
+    assert summary.rms == pytest.approx(1e203)
+
+
 def test_differences_are_told_by_degree_of_freedom() -> None:
     """Changes are listed by degree of freedom with units and description, without unchanged ones."""
     before = parse_constants('"00": [0, 0, 0, 0, 0, 1e-3],"013": [0.001, 0, 0, 0, 0, 0]', "before")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import millerecords
 import pytest
 from commandline import Result, in_process
 
@@ -126,6 +127,16 @@ def test_solve_warns_of_parameters_with_few_entries(run: Run, pede_case: Callabl
     done = run("solve", pede_case("case2_presigma_outliers") / "str.txt")
     assert done.status == 0
     assert "side 0 of module 0 of layer 1 of station 0, shift along x (11001); side 1 of module 0" in done.err
+
+
+def test_solve_writes_json_of_sums_that_are_not_finite(run: Run, tmp_path: Path) -> None:
+    """With --json a chi2 that is not finite is null, also if the solver ends without a solution."""
+    record = millerecords.words([(0.0, 1.0, {1: 1.0}, {}), (3.0, 1.0, {1: 1.0}, {7: 1.0})])
+    (tmp_path / "data.bin").write_bytes(30 * millerecords.pack(record))
+    (tmp_path / "str.txt").write_text("data.bin\nmethod inversion 3 0.001\nmeasurement 1. 1e-160\n7 1.\nend\n")
+    failed = run("solve", tmp_path / "str.txt", "--json")
+    assert (failed.status, "no solution (25 " in failed.err) == (1, True)
+    assert json.loads(failed.out)["iterations"][0]["chi2"] is None
 
 
 def test_constants_are_corrected_and_added(run: Run, data: Path, tmp_path: Path) -> None:
