@@ -1,6 +1,7 @@
 """Read campaigns from their snapshots, and submit and control them as the commands do."""
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,8 +95,8 @@ class Campaign:
         UserError: there is no such campaign; names the nearest.
     """
 
-    def __init__(self, name: str) -> None:
-        self.folder = registry.find(name)
+    def __init__(self, name: str | os.PathLike[str]) -> None:
+        self.folder = registry.find(os.fspath(name))
         self.record = read_record(self.folder)
         self.name: str = self.record["name"]
 
@@ -265,7 +266,7 @@ class Campaign:
         Raises:
             UserError: a key cannot be changed or a value is not allowed; nothing is changed.
         """
-        limits.change(self.folder, [f"{key}={json.dumps(value)}" for key, value in values.items()])
+        limits.change(self.folder, [f"{key}={_text(key, value)}" for key, value in values.items()])
 
     def fork(
         self,
@@ -289,3 +290,13 @@ class Campaign:
     def wait(self, timeout_s: float | None = None) -> str | None:
         """Wait until the campaign has ended; return its end state, or None after a timeout or if no script can end it."""
         return waiting.wait(self.folder, timeout_s=timeout_s, stuck=lambda folder: dagman.look(folder).sentence).end
+
+
+def _text(key: str, value: Any) -> str:
+    """Return a value as ``set`` reads it; numbers may be numpy's."""
+    try:
+        return json.dumps(value, default=lambda other: other.item())
+    except (AttributeError, TypeError, ValueError):
+        raise UserError(
+            f"set: {key} = {value!r} is not allowed: it must be text, a number, or a list of these"
+        ) from None

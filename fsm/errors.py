@@ -13,6 +13,10 @@ class CampaignError(Exception):
         super().__init__("\n".join(sentences))
         self.sentences = list(sentences)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let another process raise it: by default pickle calls a subclass with the sentence alone."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
+
 
 class UserError(CampaignError):
     """The user's mistake: the sentence says what is wrong and what to do about it."""

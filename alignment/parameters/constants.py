@@ -235,6 +235,7 @@ def _combine(
 
 
 def _text(value: float) -> str:
+    value = float(value)  # numpy's own floats have another repr
     short = f"{value:g}"
     return short if float(short) == value or not math.isfinite(value) else repr(value)
 

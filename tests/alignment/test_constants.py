@@ -4,6 +4,7 @@ import contextlib
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -93,6 +94,14 @@ def test_text_round_trip(constants: Constants) -> None:
     text = format_constants(constants)
     assert parse_constants(text, "x") == constants
     assert parse_constants("{" + text.replace('],"', '],\n "') + "}\n", "x") == constants
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64])
+def test_numbers_of_numpy_are_written_as_numbers(kind: type[np.generic]) -> None:
+    """Constants computed with numpy are written as plain numbers, with all their digits."""
+    six = np.array([1 / 3, -2 / 3, 0, 1e-9, 7, 12345678], dtype=kind)
+    text = format_constants({"003": tuple(six)})
+    assert parse_constants(text, "x") == {"003": tuple(six.tolist())}
 
 
 @given(constants_of_keys, constants_of_keys)

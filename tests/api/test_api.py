@@ -5,14 +5,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from campaigns import NAME, hook, make_campaign, run_iteration
 
 import faser_align.api
 import faser_align.api.campaign
+from faser_align.alignment.mille.blocks import MilleError
 from faser_align.alignment.mille.distributions import Distributions
 from faser_align.alignment.mille.kfalignment import read_tracks
 from faser_align.alignment.parameters.constants import ZERO, write_constants
@@ -20,6 +24,7 @@ from faser_align.alignment.pede.steering_text import SolverOptions, write_steeri
 from faser_align.alignment.quality.figure_data import FigureData, write_figures
 from faser_align.api import LABELS
 from faser_align.campaign import layout
+from faser_align.campaign.manifest import convergence_of, read_record
 from faser_align.state import registry
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -100,6 +105,36 @@ def test_a_stage_alone_names_no_constants(workdir: Path) -> None:
     record = make_campaign(workdir / "c", name="c")
     with pytest.raises(faser_align.api.UserError, match="stage 1 of c has several iterations; name the iteration, too"):
         faser_align.api.Campaign(record["folder"]).constants(stage=1)
+
+
+def test_an_error_in_another_process_is_raised_here(workdir: Path) -> None:
+    """An error of a process pool's worker arrives with its sentence and attributes."""
+    broken = workdir / "broken.bin"
+    broken.write_bytes(b"abc")
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool, pytest.raises(MilleError, match="broken") as raised:
+        pool.submit(faser_align.api.read_records, broken).result(timeout=300)
+    with pytest.raises(MilleError) as here:
+        faser_align.api.read_records(broken)
+    assert vars(raised.value) == vars(here.value)
+
+
+def test_a_campaign_is_found_by_a_path(converged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A campaign's folder may be a Path; a Path that is no campaign is reported as a name is."""
+    monkeypatch.chdir(converged)
+    assert faser_align.api.Campaign(Path(NAME)).name == NAME
+    with pytest.raises(faser_align.api.UserError, match="there is no campaign 'none'"):
+        faser_align.api.Campaign(Path("none"))
+
+
+def test_values_of_numpy_can_be_set(workdir: Path) -> None:
+    """`set` takes numbers of numpy, and refuses what a configuration cannot contain in one sentence."""
+    campaign = faser_align.api.Campaign(make_campaign(workdir / "c", name="c")["folder"])
+    campaign.set({"convergence.patience": np.int64(3), "convergence.residual_shift_um_max": np.float32(0.25)})
+    rules = convergence_of(read_record(campaign.folder), 1)
+    assert (rules["patience"], rules["residual_shift_um_max"]) == (3, 0.25)
+    for value in ({"held"}, Path("end"), np.zeros(2)):
+        with pytest.raises(faser_align.api.UserError, match=r"^set: notify\.events = .* is not allowed"):
+            campaign.set({"notify.events": value})
 
 
 @pytest.mark.slow
