@@ -60,7 +60,7 @@ class Templates:
         for name in [] if ours else self._of_the_user(wanted, event):
             try:
                 with _bounded():
-                    return _users(self.folder).get_template(name).render(view=view)
+                    return _sendable(_users(self.folder).get_template(name).render(view=view))
             except Exception as problem:  # noqa: BLE001 -- as above
                 self._tell(name, problem)
         return _ours().get_template(f"message.{form}.j2").render(view=view)
@@ -131,6 +131,14 @@ def _checked(words: dict[str, Any]) -> dict[str, Any]:
     if words.get("tone", "info") not in ("info", "success", "warning", "failure"):
         raise ValueError("tone must be info, success, warning or failure")
     return words
+
+
+def _sendable(text: str) -> str:
+    """Return the text of a form; raise ValueError if it is empty or cannot be encoded: servers refuse such messages."""
+    if not text.strip():
+        raise ValueError("it writes nothing")
+    text.encode()
+    return text
 
 
 @cache

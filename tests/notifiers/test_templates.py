@@ -112,6 +112,20 @@ def test_words_that_are_none(facts: dict[str, Any], tmp_path: Path, text: str, r
     assert message.text == compose(facts).text
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"), [("{# later #}\n", "it writes nothing"), (r"{{ '\ud800' }}", "UnicodeEncodeError")]
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_message_that_no_server_accepts_is_ours(
+    facts: dict[str, Any], tmp_path: Path, form: str, text: str, reason: str
+) -> None:
+    """A template whose message is empty, or cannot be encoded, is reported and not used."""
+    (tmp_path / f"message.{form}.j2").write_text(text)
+    message = compose(facts, str(tmp_path))
+    assert reason in message.problems[0]
+    assert getattr(message, FORMS[form]) == getattr(compose(facts), FORMS[form])
+
+
 def test_a_template_without_an_end(facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A template that does not end is stopped well before the delivery's own alarm."""
     monkeypatch.setattr(templates, "CPU_S_MAX", 0.2)
