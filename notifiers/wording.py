@@ -285,7 +285,10 @@ def _details(facts: Facts) -> tuple[tuple[str, str], ...]:
         ("Wall time", duration(facts.get("wall_s"))),
         ("CPU time", duration(facts.get("cpu_s"))),
         ("Saved", _saved(_mapping(facts.get("saved")))),
-        ("Constants", line(facts.get("constants"), _PATH_MAX)),
+        (
+            "Rejected constants" if facts.get("event") == "rejected" else "Constants",
+            line(facts.get("constants"), _PATH_MAX),
+        ),
         ("Folder", line(facts.get("folder"), _PATH_MAX)),
         ("Plot", _plot(facts)),
     )

@@ -316,8 +316,8 @@ def _weak_modes(limits: Limits, subject: Subject) -> _Found | None:
     listed = f" ({first_of(names, 2)})" if names else ""
     full = f" ({first_of(names, NAMED_MAX)})" if names else ""
     grade = _grade(drift, limits.weak_drift_sigma)
-    text = f"{weak} of {modes.get('directions')} directions{full}, largest drift {rounded(drift)} sigma{where}"
-    return _Found(grade, text, f": {weak}{listed}, drift {rounded(drift)} sigma", values)
+    text = f"{weak} of {modes.get('directions')} directions{full}, largest drift {rounded(drift)} sigma of the survey{where}"
+    return _Found(grade, text, f": {weak}{listed}, drift {rounded(drift)} sigma of the survey", values)
 
 
 def _momenta(limits: Limits, subject: Subject) -> _Found | None:

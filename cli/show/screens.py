@@ -190,6 +190,8 @@ def estimate(seen: Row, where: tzinfo | None = None) -> list[str]:
 def onwards(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Block]:
     """Return the path of the constants, and the next command."""
     label = "constants" if seen["ended"] else "constants so far"
+    if seen["state"] == "rejected":
+        label = "rejected constants"
     path = seen["constants"] or f"none yet; it starts from {seen['start_constants']}"
     return [Line(f"{label}: {path}"), *incidents.typed(steps(seen, program, cure=cure))]
 

@@ -77,7 +77,7 @@ def test_one_sentence_says_it_all() -> None:
         "Precision: x +-1.0 um, y +-51 um, rz +-24 urad (median over 24 modules). "
         "Residual means of the modules: rms 0.10 um (before: 22). "
         "Validation on 2 unused files: chi2/ndf 1.291 -> 1.003, all 24 modules better. "
-        "Weak modes: 2 (curvature in y, twist about z), drift 0.42 sigma."
+        "Weak modes: 2 (curvature in y, twist about z), drift 0.42 sigma of the survey."
     )
     assert [line["name"] for line in found["lines"]] == list(DESCRIBED)[:-1]
 

@@ -240,6 +240,7 @@ def test_a_rejected_campaign_says_its_reason_once() -> None:
     groups = {"all": {"before": half, "after": {**half, "chi2_per_ndf": 1.02}}}
     judged = {"verdict": "refuted", "reason": why, "metrics": {"groups": groups}}
     found = lines(screens.status(snapshot(state="rejected", ended=True, reason=why, validation=judged), program="f"))
+    assert any(shown.startswith("rejected constants: ") for shown in found)
     assert sum(why in line for line in found) == 1
     assert ["all", "files", "8,000", "1.003", "1.020"] in [line.split() for line in found]
 

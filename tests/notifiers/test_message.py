@@ -423,7 +423,10 @@ def test_a_validation_is_shown_with_both_constants() -> None:
         for name, after in (("all", 1.0199), ("unused", 1.5))
     }
     why = "the new constants describe the data worse: chi2/ndf of all files went from 1.003 to 1.02"
-    message = compose({"campaign": NAME, "event": "rejected", "reason": why, "validation": groups})
+    message = compose(
+        {"campaign": NAME, "event": "rejected", "reason": why, "validation": groups, "constants": "/c.txt"}
+    )
+    assert "\nRejected constants: /c.txt\n" in message.text
     assert (
         "\nValidation\n"
         "files           tracks  χ²/ndf before  χ²/ndf after\n"
