@@ -60,10 +60,7 @@ def _difference(worst: "Difference", limit: float) -> str:
     of = " of all modules together" if worst["together"] else ""
     size = f"module {worst['module']}, side {worst['side']} by {worst['deviation_um']:+.1f} um {where}"
     if worst["sigma"] <= limit:
-        return (
-            f"mean residuals{of} agree between files within {worst['sigma']:.1f} sigma (limit {limit:g}); the largest "
-            f"difference, corrected for the number of comparisons, is that of {size}"
-        )
+        return f"mean residuals{of} agree between files within {worst['sigma']:.1f} sigma (limit {limit:g}); largest: {size}"
     return f"mean residuals{of} differ between files by {worst['sigma']:.1f} sigma (limit {limit:g}): {size}"
 
 

@@ -463,6 +463,14 @@ def test_files_that_differ_are_named_with_what_to_do(changes: dict[str, Any], wo
     assert said.endswith("separately (`submit --from NAME -f FILES`)")
 
 
+def test_files_that_agree_differ_by_less_than_the_limit() -> None:
+    """A difference between files below the limit is agreement, in words too."""
+    (found,) = (one for one in decided(metrics(**unlike(0.0))).criteria if one.name == "files_agree")
+    assert found.text.startswith(
+        "mean residuals agree between files within 0.0 sigma (limit 3); largest: module 213, side 1"
+    )
+
+
 def test_files_with_the_same_tracks_are_named_with_what_to_do() -> None:
     """The decision names both files of each pair above the limit, the effect, and what to do."""
     assert reason(metrics(**shared(0.98))) == (
