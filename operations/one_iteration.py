@@ -135,7 +135,8 @@ def find(target: str) -> tuple[str, int]:
     try:
         folder = above if os.path.isdir(target) and above else registry.find(target)
     except UserError:
-        raise UserError(f"{target}: no such file; name a steering file, or a campaign of `reco`") from None
+        what = "not a steering file" if os.path.exists(target) else "no such file"
+        raise UserError(f"{target}: {what}; name a steering file, or a campaign of `reco`") from None
     record = read_record(folder)
     if "only" not in record:
         raise UserError(

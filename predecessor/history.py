@@ -69,7 +69,9 @@ def _mark(db: sqlite3.Connection, places: Sequence[Place], record: Manifest) -> 
 
 
 def _why(past: Past) -> str:
-    """Return pede's own reason for finding no constants."""
+    """Return why the resulting constants are unknown: pede's own reason, unless it has a result."""
+    if past.runs and past.runs[-1].solution.result:
+        return "its initial constants are unknown"
     return (past.runs[-1].solution.end_text if past.runs else "") or "pede left none"
 
 

@@ -144,6 +144,7 @@ def solve(
         return
     from faser_align.alignment.solver.builtin import solve as run
     from faser_align.cli.show import solved
+    from faser_align.operations import outputs
 
     if not os.path.isfile(steering) and steering.suffix != ".txt":
         from faser_align.operations import one_iteration
@@ -151,7 +152,8 @@ def solve(
         folder, iteration = one_iteration.find(str(steering))
         _show_solution(folder, 1, iteration, one_iteration.solve_reco(folder, iteration), as_json=as_json)
         return
-    solution = run(steering)
+    with outputs.writing(steering.absolute().parent):
+        solution = run(steering)
     if as_json:
         console.show_json(solved.as_json(solution))
     if not solution.solved:

@@ -129,6 +129,21 @@ def test_solve_warns_of_parameters_with_few_entries(run: Run, pede_case: Callabl
     assert "side 0 of module 0 of layer 1 of station 0, shift along x (11001); side 1 of module 0" in done.err
 
 
+def test_solve_names_the_folder_that_it_cannot_write(run: Run, pede_case: Callable[[str], Path]) -> None:
+    """A folder that cannot be written is named with what to do, and so is a folder in place of a steering file."""
+    folder = pede_case("case3_failing")
+    folder.chmod(0o555)
+    try:
+        done = run("solve", folder / "str_code00_good.txt")
+    finally:
+        folder.chmod(0o755)
+    assert done.status == 2
+    assert done.err == (
+        f"error: {folder}: cannot write: Permission denied; check the folder, its permissions and its free space\n"
+    )
+    assert run("solve", folder).err.startswith(f"error: {folder}: not a steering file; name a steering file")
+
+
 def test_solve_writes_json_of_sums_that_are_not_finite(run: Run, tmp_path: Path) -> None:
     """With --json a chi2 that is not finite is null, also if the solver ends without a solution."""
     record = millerecords.words([(0.0, 1.0, {1: 1.0}, {}), (3.0, 1.0, {1: 1.0}, {7: 1.0})])

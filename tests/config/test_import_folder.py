@@ -185,6 +185,15 @@ def test_a_missing_iteration_is_not_part_of_the_correction_before_it(command: Co
     assert not any(any(six) for six in json.loads(shown.out).values())
 
 
+def test_a_result_of_pede_without_initial_constants_is_not_pedes_failure(command: Command, theirs: Path) -> None:
+    """An iteration whose constants are unknown says so, and not that pede ended without a result."""
+    (theirs / "iter01" / "1reco" / "inputforalign.txt").unlink()
+    shutil.rmtree(theirs / "iter02")
+    assert command("import", str(theirs), "-o", "mine").status == 0
+    reason = json.loads(command("status", "mine", "--json").out)["reason"]
+    assert reason == "imported: iter01 has no result (its initial constants are unknown)"
+
+
 def test_a_raw_file_without_tracks_in_an_iteration_is_lost(command: Command, theirs: Path) -> None:
     """Raw files whose tracks only another iteration has are listed as lost, as the numbers of files used say."""
     put("root", theirs / "iter02" / "2kfalignment" / "kfalignment_008294_00102.root", BEGAN + 2 * HOUR_S)
