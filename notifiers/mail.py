@@ -32,7 +32,7 @@ def send_mail(
 
     Recipients in ``reached`` are skipped. Yields those that the server accepts.
     """
-    everybody = [address for _, address in service.targets] + sorted(service.cc) + sorted(service.bcc)
+    everybody = _everybody(service)
     recipients = [address for address in everybody if address not in reached]
     if not everybody:
         return Answer(False, "its address has no valid recipient: add to=name@server")
@@ -54,6 +54,18 @@ def send_mail(
     address, (code, reason) = next(iter(refused.items()))
     others = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
     return Answer(False, f"the mail server refused {address}{others}: {_answer(code, reason)}")
+
+
+def left_out(service: Any, named: Collection[str]) -> str:
+    """Return why a mail does not reach an address that the target names; empty if it reaches all of them."""
+    known = [address.lower() for address in _everybody(service)]
+    lost = [address for address in named if not any(each.endswith(address.lower()) for each in known)]
+    return f"no mail goes to {lost[0]}: write recipients as name@server.domain, separated by commas" if lost else ""
+
+
+def _everybody(service: Any) -> list[str]:
+    addresses = [address for _, address in service.targets] + sorted(service.cc) + sorted(service.bcc)
+    return list(dict.fromkeys(addresses))
 
 
 def write_mail(service: Any, message: Message, *, key: str, thread: str) -> EmailMessage:

@@ -61,9 +61,11 @@ def _send(
         return Answer(False, "apprise cannot use its address: write it as https://appriseit.com/services/ shows")
     # Only apprise can sign or encrypt with PGP.
     if target.is_mail and str(getattr(service, "pgp_mode", "no")) in {"no", "none"}:
-        from faser_align.notifiers.mail import send_mail
+        from faser_align.notifiers.mail import left_out, send_mail
 
-        return (yield from send_mail(service, message, key=key, thread=thread, reached=reached))
+        answer = yield from send_mail(service, message, key=key, thread=thread, reached=reached)
+        why = left_out(service, target.recipients)
+        return Answer(False, why) if answer.accepted and why else answer
     if target.is_mattermost and getattr(service, "mode", "webhook") == "webhook":  # not as a bot
         from faser_align.notifiers.mattermost import send_post
 

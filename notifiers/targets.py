@@ -79,6 +79,14 @@ class Target:
         """The forms of a message that its service shows, by the names of ``notifiers.message.FORMS``."""
         return ("md",) if self.is_mattermost else ("txt", "html") if self.is_mail else ("txt",)
 
+    @property
+    def recipients(self) -> list[str]:
+        """The mail addresses after the server and in ``to``, ``cc`` and ``bcc``, also those that apprise drops silently."""
+        _, path, query = _parts(self.url.partition("://")[2])
+        arguments = [pair.partition("=") for pair in query.split("&")]
+        named = [path, *(value for key, _, value in arguments if key.lower() in ("to", "cc", "bcc"))]
+        return re.findall(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*", unquote(" ".join(named)))
+
     def wants(self, event: str) -> bool:
         """Return whether this target receives an event; it always receives test messages."""
         if not self.events or event == "test":
@@ -117,15 +125,19 @@ def check_readers(path: str | os.PathLike[str]) -> None:
 
 
 def check_target(target: Target) -> None:
-    """Raise UserError if apprise does not understand the address; imports apprise."""
+    """Raise UserError if apprise does not understand the address, or drops a recipient; imports apprise."""
+    from faser_align.notifiers.mail import left_out
     from faser_align.notifiers.services import open_service
 
-    if open_service(target.url) is None:
-        where = f"{target.source}: " if target.source else ""
+    service = open_service(target.url)
+    where = f"{target.source}: " if target.source else ""
+    if service is None:
         raise UserError(
             f"{where}apprise cannot use the address of target {target.name!r}: "
             "write it as https://appriseit.com/services/ shows"
         )
+    if target.is_mail and (why := left_out(service, target.recipients)):
+        raise UserError(f"{where}target {target.name!r}: {why}")
 
 
 def redact(text: str, targets: Iterable[Target]) -> str:

@@ -142,6 +142,16 @@ def test_no_recipient_is_written_to_twice(tmp_path: Path, message: Message) -> N
     assert len({str(letter["Message-ID"]) for letter in letters}) == 1
 
 
+def test_a_recipient_that_apprise_drops_is_named(smtp_server: Mailbox, message: Message) -> None:
+    """A mail reaches the valid recipients of an address; one that gets none is named, and counts as refused."""
+    said = _deliver(smtp_server.url("a@example.org;b@example.org"), message)
+    assert "no mail goes to b@example.org: write recipients as" in str(said)
+    (letter,) = smtp_server.messages()
+    assert letter.get_all("Delivered-To") == ["a@example.org"]
+    assert _deliver(smtp_server.url("a@example.org,b@example.org,a@example.org"), message) is None
+    assert smtp_server.messages()[1].get_all("Delivered-To") == ["a@example.org", "b@example.org"]
+
+
 def test_login_where_there_is_none(smtp_server: Mailbox, message: Message) -> None:
     """A server without login gets no password, and the reason does not contain it."""
     url = f"mailto://anna:{PASSWORD}@127.0.0.1:{smtp_server.port}?from=a@example.org&to=b@example.org"

@@ -1,5 +1,6 @@
 """Test the user's file of targets: accepted and rejected content, and secrecy."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,24 @@ def test_addresses_that_apprise_does_not_know(url: str, capfd: pytest.CaptureFix
         check_target(Target("me", url, source="/home/u/targets.toml"))
     assert SECRET.lower() not in str(caught.value).lower()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("to", "lost"),
+    [
+        ("a@x.org;b@x.org", "b@x.org"),
+        ("a@x.org&to=b@x.org", "a@x.org"),
+        ("a@x.org,b@localhost", "b@localhost"),
+        ("a@x.org,%C3%BC@x.org", "ü@x.org"),
+        ("a+b@X.org,C%20D%20%3Cc%40x.org%3E&bcc=d@x.org", ""),
+        ("'a@x.org',mailto:b@x.org,c@x.org.", ""),
+    ],
+)
+def test_recipients_that_get_no_mail_are_named(to: str, lost: str) -> None:
+    """Checking an address names the first recipient that apprise would drop without a word."""
+    target = Target("me", f"mailto://localhost?from=me@x.org&to={to}")
+    with pytest.raises(UserError, match=f"no mail goes to {lost}:") if lost else contextlib.nullcontext():
+        check_target(target)
 
 
 @pytest.mark.parametrize(
