@@ -5,6 +5,8 @@ import os
 from faser_align.fsm.errors import CampaignError
 from faser_align.system import bounded
 
+# As of a script; the last two lead to the user's personal pool, which messages name.
+VARIABLES = ("PATH", "HOME", "USER", "LANG", "FASER_ALIGN_POOL", "XDG_STATE_HOME")
 DELIVERY_S_MAX = 120.0  # the scripts limit their own sending to half a minute
 
 
@@ -20,7 +22,7 @@ def take_in(folder: str) -> None:
 
 def _work(folder: str, failed: str, *, send: bool) -> None:
     """Let the scripts, the only writers of the state database, work in a process that can be killed."""
-    environment = {key: os.environ[key] for key in ("PATH", "HOME", "USER", "LANG") if key in os.environ}
+    environment = {key: os.environ[key] for key in VARIABLES if key in os.environ}
     with bounded.Worker(environment) as worker:
         ended = worker.call("faser_align.hooks.delivery", "without_dagman", folder, send, wait_s=DELIVERY_S_MAX)
     if ended.late:

@@ -93,6 +93,27 @@ def test_retry_while_a_hook_may_come(
     assert len(told(folder, "notify_retried")) == 1
 
 
+def test_a_retried_message_names_the_pool(
+    tmp_path: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that a command sends leads to the same pool as the command, not to the default one."""
+    with Mailbox(tmp_path / "mail") as mailbox:
+        targets = write_targets(
+            tmp_path / "targets.toml", me="mailto://127.0.0.1:1?from=a@example.org&to=b@example.org"
+        )
+        notify = {"targets": ["me"], "file": str(targets), "events": ["held"]}
+        folder = make_campaign(tmp_path / "c", files=1, config={"notify": notify})["folder"]
+        hook("pre", folder, NODE, 0, 2)
+        assert hook("hold", folder, NODE, "13.0", 0).returncode == 0
+        write_targets(targets, me=mailbox.url("me@example.org"))
+        monkeypatch.setenv("FASER_ALIGN_POOL", str(tmp_path / "my-pool"))
+        without_dagman.deliver(folder)
+        (letter,) = mailbox.messages()
+    body = letter.get_body(("plain",))
+    assert body
+    assert f"CONDOR_CONFIG={tmp_path}/my-pool/condor_config condor_release 13.0" in body.get_content()
+
+
 def test_set_changes_what_hooks_judge_by(tmp_path: Path, plain_command: Command) -> None:
     """The next decision uses the new limit; the submitted manifest stays; the history has user, key and time."""
     record = make_campaign(tmp_path / "c", files=2, config={"notify": {"file": str(tmp_path / "none")}})
