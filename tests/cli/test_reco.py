@@ -61,6 +61,7 @@ def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, he
     plain_command("solve", name, status=0)  # a user may solve it twice
     second = plain_command("reco", *ONE, "-n", "2", "--dry-run")
     assert (second.status, str(found) in second.out, second.err) == (0, True, "")
+    assert "personal pool, 1 node\n" in second.out
     as_before = plain_command("reco", *ONE, "-i", "2", "--dry-run")
     assert (as_before.status, as_before.out) == (0, second.out)
     assert "-i 2 is the number of the iteration, like -n 2; in submit, -i is the iteration limit" in as_before.err
