@@ -122,6 +122,9 @@ def read_submitted(folder: str) -> Manifest:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise StoreError(f"{path} is not a manifest of format {FORMAT}; use the version of faser-align that wrote it")
     missing = [key for key in REQUIRED if key not in record]
+    if not missing:  # so that no reader of one campaign, or of all, fails for lack of them
+        needed = {"config.htcondor": "htcondor" in (record["config"] or ()), "stages": bool(record["stages"])}
+        missing = [name for name, there in needed.items() if not there]
     if missing:
         raise StoreError(f"{path} lacks {', '.join(missing)}; restore it from a copy")
     for table in (record["config"], *record["stages"]):

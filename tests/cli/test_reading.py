@@ -75,6 +75,24 @@ def test_list_with_a_campaign_that_cannot_be_read(
     assert "broken cannot be read" in left.err
 
 
+@pytest.mark.parametrize(("key", "value", "lacks"), [("config", {}, "config.htcondor"), ("stages", [], "stages")])
+def test_a_manifest_that_was_emptied_by_hand(
+    key: str, value: object, lacks: str, plain_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An emptied table of a manifest is named, and does not hide other campaigns from list."""
+    from faser_align.state import registry
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    folder = make_campaign(tmp_path / "c", files=1, name="mine")["folder"]
+    registry.add("mine", folder)
+    path = Path(folder, layout.RECORD)
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    assert f"{path} lacks {lacks}; restore it from a copy" in plain_command("status", "mine", status=1).err
+    listed = plain_command("list", status=0)
+    assert "unreadable" in listed.out
+    assert f"mine cannot be read: {path} lacks {lacks}" in listed.err
+
+
 def test_status_of_a_campaign_that_runs(command: Command) -> None:
     """In JSON nodes whose jobs wait or run are "running" if HTCondor could not be asked."""
     assert json.loads(command("status", "running", "--json").out)["iterations"][1]["nodes"]["running"] == 1
