@@ -97,12 +97,16 @@ def step_fixed(step: UsedStep, stations: int) -> frozenset[int]:
         step: with ``fix``, and ``parameters_text`` if there are own parameters.
         stations: 4, or 3 without the IFT.
 
-    Raises UserError for an unknown item or line.
+    Raises UserError for an unknown item or line, or if everything would be fixed.
     """
-    fixed = fix_rules(step["fix"], stations)
-    own = parse_parameters(step.get("parameters_text", ""), step.get("parameters", "the step's parameters"))
+    source = step.get("parameters", "the step's parameters")
+    own = parse_parameters(step.get("parameters_text", ""), source)
     freed = {label for label, (_, presigma) in own.items() if presigma > 0}
-    return (fixed - freed) | {label for label, (_, presigma) in own.items() if presigma < 0}
+    fixed = (fix_rules(step["fix"], stations) - freed) | {label for label, (_, presigma) in own.items() if presigma < 0}
+    if len(fixed) == len(PARAMETERS):
+        rules = f"fix = [{', '.join(map(str, step['fix']))}]"
+        raise UserError(f"{f'{rules} with {source}' if own else rules} fixes every parameter; leave a parameter free")
+    return fixed
 
 
 def parse_parameters(text: str, source: str) -> dict[int, tuple[float, float]]:

@@ -118,9 +118,3 @@ def test_an_unknown_item_is_named(item: str | int) -> None:
     with pytest.raises(UserError, match="not one of IFT, 3ST") as raised:
         fix_rules([item])
     assert repr(item) in str(raised.value)
-
-
-def test_something_must_be_free() -> None:
-    """A step that fixes everything is rejected."""
-    with pytest.raises(UserError, match="fixes every parameter"):
-        fix_rules(["IFT", "3ST"])

@@ -147,6 +147,33 @@ def test_rules_free_what_fasers_own_alignment_freed() -> None:
     assert set(PARAMETERS) - step_fixed({"fix": others}, 4) == free
 
 
+def test_a_steps_own_parameters_may_free_the_only_ones() -> None:
+    """Parameters that a step's own text frees are free even if ``fix`` names the whole tracker."""
+    step = {"fix": ["IFT", "3ST"], "parameters": "own.txt", "parameters_text": "Parameter\n 102 0 0.05\n"}
+    assert set(PARAMETERS) - step_fixed(step, 4) == {102}
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"fix": ["IFT", "3ST"]}, "fix = [IFT, 3ST] fixes every parameter"),
+        (
+            {
+                "fix": [],
+                "parameters": "own.txt",
+                "parameters_text": "".join(f"Parameter\n{n} 0 -1\n" for n in PARAMETERS),
+            },
+            "fix = [] with own.txt fixes every parameter",
+        ),
+    ],
+)
+def test_something_must_be_free(step: Any, said: str) -> None:
+    """A step that fixes everything, by its rules or with its own parameters, is rejected."""
+    with pytest.raises(UserError) as raised:
+        step_fixed(step, 4)
+    assert said in str(raised.value)
+
+
 def test_a_later_step_holds_what_an_earlier_one_found(tmp_path: Path) -> None:
     """A fixed parameter keeps its start value, which is the previous step's result."""
     found = {102: 0.00125, 10001: -0.5}
