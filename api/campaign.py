@@ -1,5 +1,6 @@
 """Read campaigns from their snapshots, and submit and control them as the commands do."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -20,12 +21,16 @@ Row = dict[str, Any]
 
 
 def campaigns() -> list["Campaign"]:
-    """Return all existing campaigns of this account, by name.
+    """Return all existing campaigns of this account, by name; ``faser-align list`` names any that cannot be read.
 
     >>> [campaign.name for campaign in campaigns()]
     ['Y2023_R011705_F400-405']
     """
-    return [Campaign(entry.folder) for entry in registry.entries()]
+    found = []
+    for entry in registry.entries():
+        with contextlib.suppress(CampaignError):
+            found.append(Campaign(entry.folder))
+    return found
 
 
 def submit(

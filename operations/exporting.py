@@ -51,6 +51,8 @@ def write(texts: dict[str, str], form: str, output: str, *, force: bool) -> list
     Raises UserError if a file exists and may not be replaced, or cannot be written.
     """
     paths = {name: output if len(texts) == 1 else os.path.join(output, f"{name}.{form}") for name in texts}
+    if len(texts) == 1 and os.path.isdir(output):
+        raise UserError(f"{output} is a folder; name a file in it with -o")
     there = [path for path in paths.values() if os.path.lexists(path)]
     if there and not force:
         raise UserError(f"{there[0]} already exists; choose another name with -o, or replace it with --force")

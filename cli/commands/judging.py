@@ -8,6 +8,7 @@ from faser_align.cli import console
 from faser_align.cli.arguments import Campaign, Campaigns, Json, Plain, campaign_names
 from faser_align.cli.show import draw
 from faser_align.cli.show.draw import Block, Grid, Line
+from faser_align.fsm import renamed
 from faser_align.fsm.errors import UserError
 from faser_align.state import registry
 from faser_align.system import formatting
@@ -112,7 +113,7 @@ def compare(
         reporting.write(output, comparing.render(found, written_utc=database.utc()), force=force)
     if as_json:
         curves = {curve.key: dict(zip(compared.names, curve.values, strict=True)) for curve in compared.curves}
-        console.show_json(_plain(compared) | {"curves": curves})
+        console.show_json(_plain(compared) | {"curves": renamed.metrics(curves)})
         return
     draw.show(_blocks(compared), plain=plain)
     if output:

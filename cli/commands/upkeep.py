@@ -107,7 +107,8 @@ def clean(
     from faser_align.operations import leftovers
 
     folder = registry.find(campaign)
-    found = leftovers.find(folder, read_record(folder), keep=keep, mille=mille)
+    record = read_record(folder)
+    found = leftovers.find(folder, record, keep=keep, mille=mille)
     gone, problems = (found, []) if dry_run else leftovers.remove(found)
     totals = leftovers.totals(((item.whose, item.what), item.size) for item in gone)
     rows = [(*key, count, size) for key, count, size in totals]
@@ -116,7 +117,7 @@ def clean(
         names = ("iteration", "what", "files", "bytes")
         removed = [dict(zip(names, row, strict=True)) for row in rows]
         console.show_json(
-            {"campaign": campaign, "dry_run": dry_run, "bytes": size, "removed": removed, "stay": problems}
+            {"campaign": record["name"], "dry_run": dry_run, "bytes": size, "removed": removed, "stay": problems}
         )
     elif not found:
         console.say(f"{campaign} has nothing to remove")

@@ -59,6 +59,8 @@ def _read(folder: str) -> tuple[Row, Row, list[dict[str, Any]]]:
 
 def write(path: str, text: str, *, force: bool) -> None:
     """Write a text report to a file atomically; an existing one is replaced only with ``force``."""
+    if os.path.isdir(path):
+        raise UserError(f"{path} is a folder; name a file in it")
     if os.path.exists(path) and not force:
         raise UserError(f"{path} already exists; choose another name, or replace it with --force")
     try:

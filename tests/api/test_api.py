@@ -126,6 +126,15 @@ def test_a_campaign_is_found_by_a_path(converged: Path, monkeypatch: pytest.Monk
         faser_align.api.Campaign(Path("none"))
 
 
+def test_a_damaged_campaign_hides_no_others(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`campaigns` leaves out a campaign whose manifest cannot be read."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
+    for name in ("a", "b", "c"):
+        registry.add(name, make_campaign(workdir / name, name=name)["folder"])
+    (workdir / "b" / layout.RECORD).write_text("{")
+    assert [campaign.name for campaign in faser_align.api.campaigns()] == ["a", "c"]
+
+
 def test_values_of_numpy_can_be_set(workdir: Path) -> None:
     """`set` takes numbers of numpy, and refuses what a configuration cannot contain in one sentence."""
     campaign = faser_align.api.Campaign(make_campaign(workdir / "c", name="c")["folder"])

@@ -60,7 +60,7 @@ def test_a_dry_run_removes_nothing(judged: dict[str, Any], command: Command) -> 
     partial = tracks(judged, 1)[0].with_name(".kfalignment_011705_00400.root.77.tmp")
     partial.write_bytes(b"x" * 10)
     found = json.loads(command("clean", judged["folder"], "--dry-run", "--json").out)
-    assert found["dry_run"] is True
+    assert (found["campaign"], found["dry_run"]) == (judged["name"], True)
     assert found["bytes"] == 2010
     assert [(row["what"], row["files"]) for row in found["removed"]] == [("unfinished files", 1), ("tracks", 2)]
     assert partial.exists()

@@ -87,6 +87,7 @@ def test_a_page_is_written_on_request(two: tuple[str, str], plain_command: Comma
     page = path.read_text()
     assert [page.count(f"<title>{name}, 1: ") for name in "ab"] == [3, 3]
     assert plain_command("compare", *two, "-o", str(path)).status == 2
+    assert "is a folder; name a file in it" in plain_command("compare", *two, "-o", str(tmp_path)).err
     assert plain_command("compare", *two, "-o", str(path), "--force").status == 0
 
 
@@ -132,7 +133,9 @@ def test_how_each_converged_is_told(two: tuple[str, str], workdir: Path, plain_c
     said = plain_command("compare", two[0], f"{workdir}/c", "--plain").out
     assert "Expected residual shift, in um, by iteration" in said
     found = json.loads(plain_command("compare", two[0], f"{workdir}/c", "--json").out)
-    assert found["curves"]["effect_um"] == {"a": [9.0], "c": [9.0, 4.5]}
+    assert found["curves"]["residual_shift_um"] == {"a": [9.0], "c": [9.0, 4.5]}
+    assert found["curves"]["delta_chi2_per_parameter"] == found["curves"]["significance"]
+    assert found["curves"]["effect_um"] == found["curves"]["residual_shift_um"]
 
 
 def test_campaigns_of_one_name_are_told_apart(workdir: Path, plain_command: Command, tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ def test_export_as_csv(folder: str, plain_command: Command, tmp_path: Path) -> N
         (("--table", "outbox"), "--table outbox: must be history, iterations or nodes"),
         (("--format", "csv"), "add -o FOLDER, or --table"),
         (("-o", "/proc/none/x.json"), "/proc/none/x.json: cannot write"),
+        (("-o", "/proc"), "/proc is a folder; name a file in it with -o"),
+        (("-o", "/proc", "--force"), "/proc is a folder; name a file in it with -o"),
     ],
 )
 def test_mistakes_of_export(folder: str, plain_command: Command, words: tuple[str, ...], sentence: str) -> None:

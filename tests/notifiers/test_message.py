@@ -176,6 +176,7 @@ def test_a_reason_is_said_once(facts: dict[str, Any]) -> None:
     [
         (1, "has a held job in", "put a job of the campaign on hold, until it is released or removed."),
         (9, "has 9 held jobs in", "put 9 jobs of the campaign on hold, until they are released or removed."),
+        (1200, "has 1,200 held jobs in", "put 1,200 jobs of the campaign on hold, until they are released or removed."),
     ],
 )
 def test_a_hold_says_how_many_jobs(facts: dict[str, Any], jobs: int, subject: str, sentence: str) -> None:
