@@ -7,11 +7,20 @@ import math
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from faser_align.alignment.parameters.fix_rules import fix_rules
-from faser_align.alignment.parameters.labels import MODULES, PARAMETERS, PLACES, SIDES, module_rz_label, module_x_label
+from faser_align.alignment.parameters.labels import (
+    MODULES,
+    PARAMETERS,
+    PLACES,
+    SIDES,
+    describe_all,
+    module_rz_label,
+    module_x_label,
+)
 from faser_align.alignment.pede.keywords import FILE_KINDS, LISTS, find_keyword
 from faser_align.alignment.pede.steering_words import take_apart
 from faser_align.config.stage_types import UsedStage, UsedStep
@@ -97,15 +106,22 @@ def step_fixed(step: UsedStep, stations: int) -> frozenset[int]:
         step: with ``fix``, and ``parameters_text`` if there are own parameters.
         stations: 4, or 3 without the IFT.
 
-    Raises UserError for an unknown item or line, or if everything would be fixed.
+    Raises UserError for an unknown item or line, or if nothing could move.
     """
     source = step.get("parameters", "the step's parameters")
     own = parse_parameters(step.get("parameters_text", ""), source)
     freed = {label for label, (_, presigma) in own.items() if presigma > 0}
     fixed = (fix_rules(step["fix"], stations) - freed) | {label for label, (_, presigma) in own.items() if presigma < 0}
-    if len(fixed) == len(PARAMETERS):
-        rules = f"fix = [{', '.join(map(str, step['fix']))}]"
-        raise UserError(f"{f'{rules} with {source}' if own else rules} fixes every parameter; leave a parameter free")
+    rules = f"fix = [{', '.join(map(str, step['fix']))}]{f' with {source}' if own else ''}"
+    free = PARAMETERS.keys() - fixed
+    if not free:
+        raise UserError(f"{rules} fixes every parameter; leave a parameter free")
+    of_sums = [free & set(labels) for labels in chain.from_iterable(map(_sums, PLACES))]
+    if free <= set().union(*(labels for labels in of_sums if len(labels) == 1)):
+        raise UserError(
+            f"{rules} frees only {describe_all(sorted(free))}, which a constraint keeps in place, because the sum over the "
+            "layer is zero; free another module of the layer as well"
+        )
     return fixed
 
 
@@ -227,17 +243,21 @@ def _constraint_lines(frame: bool, frozen: Sequence[Frozen]) -> Iterable[str]:
     more keep the layers ``FRAME_LAYERS`` in place along x, which is the mean shift of their modules along the strips. Each
     direction in ``frozen`` is one more.
     """
-    sides = {place: [module_x_label(*place, module, side) for module in MODULES for side in SIDES] for place in PLACES}
-    for place in PLACES:
-        for labels in (sides[place], [module_rz_label(*place, module) for module in MODULES]):
-            yield "Constraint 0.0"
-            yield from (f"{label:8d} 1.0" for label in labels)
+    for labels in chain.from_iterable(map(_sums, PLACES)):
+        yield "Constraint 0.0"
+        yield from (f"{label:8d} 1.0" for label in labels)
     for place in FRAME_LAYERS if frame else ():
         yield "Constraint 0.0"
-        yield from (f"{label:8d} {PARAMETERS[label].along_strips:.1f}" for label in sides[place])
+        yield from (f"{label:8d} {PARAMETERS[label].along_strips:.1f}" for label in _sums(place)[0])
     for direction in frozen:
         yield from (f"* frozen: {direction.name}", f"Constraint {direction.value:.10g}")
         yield from (f"{label:8d} {factor:.10g}" for label, factor in direction.factors.items())
+
+
+def _sums(place: tuple[int, int]) -> tuple[list[int], list[int]]:
+    """Return the labels of a layer's x of all sides, and of rz of all modules, whose sums are zero."""
+    sides = [module_x_label(*place, module, side) for module in MODULES for side in SIDES]
+    return sides, [module_rz_label(*place, module) for module in MODULES]
 
 
 def _joined(lines: Iterable[str]) -> str:

@@ -165,10 +165,14 @@ def test_a_steps_own_parameters_may_free_the_only_ones() -> None:
             },
             "fix = [] with own.txt fixes every parameter",
         ),
+        (
+            {"fix": ["IFT", "3ST"], "parameters": "own.txt", "parameters_text": "Parameter\n10302 0 0.005\n"},
+            "frees only module 3 of layer 0 of station 0, rotation about z (10302), which a constraint keeps in place",
+        ),
     ],
 )
 def test_something_must_be_free(step: Any, said: str) -> None:
-    """A step that fixes everything, by its rules or with its own parameters, is rejected."""
+    """A step in which nothing can move, by its rules, its own parameters or the constraints, is rejected."""
     with pytest.raises(UserError) as raised:
         step_fixed(step, 4)
     assert said in str(raised.value)
