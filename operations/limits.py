@@ -1,5 +1,6 @@
 """Change limits of a running campaign: those that its scripts read for every decision."""
 
+import contextlib
 import copy
 import os
 import re
@@ -43,17 +44,18 @@ def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) ->
         UserError: a key cannot be changed or a value is not allowed; nothing was changed.
         StoreError: the campaign's folder cannot be written.
     """
-    record = lifecycle.require_original_folder(folder)
-    if snapshot.state_now(folder) == "converged":
-        raise UserError(
-            f"{record['name']} has converged, so its limits have no effect any more; start another campaign from its "
-            f"constants with `{program.program()} submit --from {record['name']}`"
-        )
-    wanted = _values(record, assignments)
-    found = [Change(key, before, after, tuple(own(record, key))) for key, (before, after) in wanted.items()]
-    if dry_run:
-        return found
-    with alone(folder):
+    lifecycle.require_original_folder(folder)
+    with contextlib.nullcontext() if dry_run else alone(folder):
+        record = lifecycle.require_original_folder(folder)  # with the values of a command that had the lock before
+        if snapshot.state_now(folder) == "converged":
+            raise UserError(
+                f"{record['name']} has converged, so its limits have no effect any more; start another campaign from its "
+                f"constants with `{program.program()} submit --from {record['name']}`"
+            )
+        wanted = _values(record, assignments)
+        found = [Change(key, before, after, tuple(own(record, key))) for key, (before, after) in wanted.items()]
+        if dry_run:
+            return found
         known = changes.read(folder)
         known += [new_change(key, before, after) for key, (before, after) in wanted.items() if before != after]
         changes.write(folder, known)

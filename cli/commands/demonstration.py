@@ -98,7 +98,7 @@ def run(cpus: int | None, pede: str | None = None) -> str:
             with _ended(str(place.campaign)):
                 _submit(place)
                 _command("watch", place.name)
-                reading.watch(str(place.campaign))
+                reading.follow(str(place.campaign))
             _show_mail(mailbox)
         return _show_result(place)
 

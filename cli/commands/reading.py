@@ -126,6 +126,15 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
 
     Example: faser-align watch Y2023_R011705_F400-450
     """
+    try:
+        follow(campaign, interval, utc=utc, plain=plain)
+    except KeyboardInterrupt:
+        console.say(_goes_on("watch", campaign))
+        raise typer.Exit(130) from None  # 128 + SIGINT, as shells do
+
+
+def follow(campaign: str, interval: float = 1.0, *, utc: bool = False, plain: bool = False) -> None:
+    """Show the status live as ``watch`` does, whose arguments these are; Ctrl-C raises KeyboardInterrupt."""
     from faser_align.cli.show import history_view, screens
     from faser_align.cli.show import live as live_screen
     from faser_align.operations import dagman, snapshot, waiting
@@ -169,8 +178,7 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
     except KeyboardInterrupt:
         if live:
             draw.show(screens.status(snapshot.take(folder), program=program, trouble=trouble, where=where))
-        console.say(_goes_on("watch", campaign))
-        raise typer.Exit(130) from None  # 128 + SIGINT, as shells do
+        raise
     now = snapshot.take(folder)
     draw.show(screens.status(now, program=program, where=where) if live else screens.onwards(now, program), plain=plain)
 

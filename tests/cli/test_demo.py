@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from email import message_from_bytes
 from pathlib import Path
@@ -14,6 +17,7 @@ from playwright.sync_api import Browser
 from properties import SOAK
 from standin import make_pede
 
+from faser_align.cli import main
 from faser_align.cli.commands import demonstration
 from faser_align.pool import personal
 
@@ -97,6 +101,24 @@ def test_the_demonstration_runs_with_pede(
     metrics = json.loads((Path(seen["folder"]) / "iter01" / "3millepede" / "metrics.json").read_text())
     assert metrics["solver"]["backend"] == "pede"
     assert metrics["hits"]["cut"]["derivative"] < 0.01 * metrics["hits"]["read"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_demonstration_removes_its_campaign(program: Callable[..., str]) -> None:
+    """After Ctrl-C the demonstration's DAGMan leaves the queue, and nothing says that the campaign continues."""
+    command = (sys.executable, "-m", "faser_align.cli", "demo")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        assert running.stdout
+        shown = ""
+        while "DAGMan job" not in shown:
+            shown = running.stdout.readline()
+            assert shown
+        running.send_signal(signal.SIGINT)
+        rest = running.stdout.read()
+    assert running.returncode == main.INTERRUPTED
+    assert "continues" not in rest
+    (demo, *_) = json.loads(program("list", "--json"))
+    assert demo["state"] == "removed"
 
 
 def test_a_demonstration_needs_a_pede_that_runs(pool: personal.Pool, tmp_path: Path) -> None:

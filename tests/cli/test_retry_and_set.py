@@ -1,7 +1,9 @@
 """Test ``notify retry``, ``set`` and ``stop --after``, with and without a pool."""
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_record, write_record
 from faser_align.config.stages import stages_of
 from faser_align.notifiers.mailbox import Mailbox
-from faser_align.operations import forking, without_dagman
+from faser_align.operations import forking, limits, without_dagman
+from faser_align.operations.command_lock import alone
 from faser_align.pool.personal import Pool
 from faser_align.state import outbox, queries, spool, verify, writer
 
@@ -145,6 +148,17 @@ def test_set_changes_what_hooks_judge_by(tmp_path: Path, plain_command: Command)
     assert "convergence.patience: 2 -> 1, by " in said
     ended = plain_command("set", folder, "convergence.patience=3", status=2)
     assert "has converged, so its limits have no effect any more" in ended.err
+
+
+def test_changes_at_the_same_time_follow_each_other(tmp_path: Path) -> None:
+    """Each of several changes of a key begins with the value of the one before."""
+    folder = make_campaign(tmp_path / "c", files=1)["folder"]
+    with ThreadPoolExecutor(4) as threads, alone(folder):
+        made = [threads.submit(limits.change, folder, [f"convergence.patience={n}"]) for n in range(3, 7)]
+        time.sleep(0.2)  # most of them wait for the lock then
+    known = [2, *(one["after"] for one in changes.read(folder))]
+    assert [one["before"] for one in changes.read(folder)] == known[:-1]
+    assert sorted(one.result()[0].after for one in made) == [3, 4, 5, 6]
 
 
 def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Command) -> None:
