@@ -83,7 +83,8 @@ def _described(old: Mapping[str, Any], problems: list[Problem]) -> list[tuple[st
             return [(f"set.steps[{number}]", value) for number, value in enumerate(steps)]
         problems.append(Problem("set.steps", "is missing, or not a list of sets", "write one set or more there"))
     elif isinstance(workflow, Mapping):
-        return [(f"workflow.{name}", workflow[name]) for name in sorted(workflow) if name.startswith("set")]
+        names = sorted((name for name in workflow if name.startswith("set")), key=lambda name: (len(name), name))
+        return [(f"workflow.{name}", workflow[name]) for name in names]  # set10 after set2
     elif workflow is not None:
         problems.append(Problem("workflow", "is not a table of sets", _CORRECT))
     return []

@@ -19,6 +19,7 @@ from faser_align.config.stages import stages_of
 from faser_align.fsm.errors import UserError
 from faser_align.predecessor.configuration import RefusedError
 from faser_align.predecessor.read import read_yaml
+from faser_align.predecessor.stages import sets_of
 
 NEWEST = ("2026-03-12.json", "pede-dev.json", "pede-dev.yaml")
 FREED: dict[str, list[int]] = json.loads((THEIRS / "freed.json").read_text())
@@ -264,6 +265,13 @@ def test_each_problem_has_its_line_and_the_rest_is_shown() -> None:
 def test_sets_that_are_none_are_named(sets: dict[str, Any], said: str) -> None:
     """A set without iterations or steps is refused with its key."""
     assert said in str(refused(read("pede-dev.json") | {"set": sets}))
+
+
+def test_sets_run_in_the_order_of_their_numbers() -> None:
+    """With more than ten sets set10 becomes a stage after set9, wherever it is in the file."""
+    workflow = {f"set{number}": {"iters": 1, "pede": {"step0": ["local"]}} for number in (10, *range(10))}
+    sets, problems, _ = sets_of({"workflow": workflow})
+    assert ([one.name for one in sets], problems) == ([f"set{number}" for number in range(11)], [])
 
 
 @pytest.mark.parametrize("name", NEWEST)
