@@ -1,6 +1,5 @@
 """Record in ``submitted.json`` which schedd has the campaign's DAGMan job."""
 
-import getpass
 import json
 import os
 from typing import NamedTuple
@@ -34,11 +33,3 @@ def latest(folder: str) -> Submission:
         return Submission(*(str(stored[key]) for key in Submission._fields))
     except (OSError, ValueError, KeyError, TypeError):
         return Submission("", "", "")
-
-
-def user() -> str:
-    """Return the name of the user who runs the command, for the history."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return str(os.getuid())

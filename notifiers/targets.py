@@ -99,7 +99,7 @@ def load_targets(path: str | os.PathLike[str]) -> dict[str, Target]:
 
     Raises UserError if it is missing, readable by others, not TOML, or contains an unknown key.
     """
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     table = _read(file)
     unknown = sorted(set(table) - {"targets"})
     if unknown:
@@ -112,7 +112,7 @@ def load_targets(path: str | os.PathLike[str]) -> dict[str, Target]:
 
 def access_note(path: str | os.PathLike[str]) -> str | None:
     """Return what the user should know about the file's protection: AFS ignores mode bits."""
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     if not _on_afs(file):
         return None
     return f"{file} is on AFS, where the folder's access list decides who reads it: check it with `fs listacl`"
@@ -120,7 +120,7 @@ def access_note(path: str | os.PathLike[str]) -> str | None:
 
 def check_readers(path: str | os.PathLike[str]) -> None:
     """Raise UserError if an AFS ACL lets everybody, or every account, read the file; starts a program on AFS."""
-    file = os.path.realpath(Path(path).expanduser())
+    file = os.path.realpath(os.path.expanduser(path))
     refuse_everybody(os.path.dirname(file), READING, "the file with the targets")
 
 

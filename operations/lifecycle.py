@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from faser_align.campaign import changes, layout, submissions
+from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes, table
@@ -15,7 +15,7 @@ from faser_align.fsm.errors import CampaignError, StoreError, UserError
 from faser_align.operations import dagman, notice, snapshot, waiting
 from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, create, database, queries
-from faser_align.system import atomic, interrupts, program
+from faser_align.system import account, atomic, interrupts, program
 
 END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the snapshot may be out of date
 WHEN = ("iteration", "never")  # of `stop --after`
@@ -124,7 +124,7 @@ def stop_after(folder: str, when: str) -> StopRequest:
             return StopRequest(name, wanted, changed=False)
         try:
             if wanted:
-                atomic.write_text(path, json.dumps({"who": submissions.user(), "utc": database.utc()}))
+                atomic.write_text(path, json.dumps({"who": account.user(), "utc": database.utc()}))
             else:
                 os.unlink(path)
         except OSError as error:

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from faser_align.campaign import changes, submissions
+from faser_align.campaign import changes
 from faser_align.campaign.manifest import convergence_of
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.describe import names
@@ -18,7 +18,7 @@ from faser_align.fsm.errors import UserError
 from faser_align.operations import lifecycle, snapshot
 from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, create, database
-from faser_align.system import program
+from faser_align.system import account, program
 
 OF_STAGE = re.compile(r"stages\.(\d+)\.(convergence\..*)")  # a criterion of one stage, counted from 1
 
@@ -68,7 +68,7 @@ def new_change(key: str, before: Any, after: Any) -> changes.Change:
     return {
         "id": control_requests.identity(),
         "utc": database.utc(),
-        "who": submissions.user(),
+        "who": account.user(),
         "host": os.uname().nodename,
         "key": key,
         "before": before,

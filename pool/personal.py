@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.pool import launch, machine, processes
+from faser_align.system.account import state_folder
 from faser_align.system.attempt import wait_until
 
 _LOCK = "start.lock"
@@ -48,15 +49,7 @@ class Status(NamedTuple):
 def default_folder() -> Path:
     """Return the folder of the user's pool: $FASER_ALIGN_POOL, else faser-align/pool below the XDG state home."""
     chosen = os.environ.get("FASER_ALIGN_POOL")
-    return Path(chosen).expanduser().resolve() if chosen else state_folder() / "pool"
-
-
-def state_folder() -> Path:
-    """Return the folder of this program's data for the user: faser-align below the XDG state home."""
-    state = os.environ.get("XDG_STATE_HOME")
-    # The XDG specification tells programs to ignore a relative path here.
-    home = Path(state) if state and os.path.isabs(state) else Path.home() / ".local" / "state"
-    return (home / "faser-align").resolve()
+    return Path(os.path.expanduser(chosen)).resolve() if chosen else state_folder() / "pool"
 
 
 def start(folder: Path | None = None, *, cpus: int | None = None, credentials: bool = False) -> Pool:
@@ -148,7 +141,7 @@ def use(folder: Path | None = None) -> None:
 
 
 def _absolute(folder: Path | None) -> Path:
-    return default_folder() if folder is None else folder.expanduser().resolve()
+    return default_folder() if folder is None else Path(os.path.expanduser(folder)).resolve()
 
 
 def _config(folder: Path) -> Path:

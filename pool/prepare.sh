@@ -231,8 +231,9 @@ clean() {
     remove_left
     # Python knows the folders: it resolves links and ignores variables that name no absolute path.
     if python=$(working_python); then
-        mapfile -t places < <("$python" -I -c 'import sys; sys.path.insert(0, sys.argv[1]); from faser_align.pool import personal
-print(personal.default_folder(), personal.state_folder(), sep="\n")' "$here/src")
+        mapfile -t places < <("$python" -I -c 'import sys; sys.path.insert(0, sys.argv[1]); from faser_align.pool.personal import default_folder
+from faser_align.system.account import state_folder
+print(default_folder(), state_folder(), sep="\n")' "$here/src")
         pool=${places[0]} state=${places[1]}
         if stop_pool "$pool" "$state/demo"; then
             rm -rf -- "$pool" "$state/demo"

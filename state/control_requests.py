@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import cast
 
 from faser_align.alignment.quality.metrics_file import parse_metrics
-from faser_align.campaign import layout, submissions
+from faser_align.campaign import layout
 from faser_align.campaign.changes import Change
 from faser_align.fsm import events
 from faser_align.fsm.errors import StoreError
 from faser_align.state import database, queries, spool
+from faser_align.system import account
 
 
 def identity() -> str:
@@ -35,7 +36,7 @@ def put(folder: str, name: str, about: "events.Request", key: str = "") -> str:
     Raises:
         StoreError: the event queue cannot be written.
     """
-    sender: events.Request = {"id": key or identity(), "who": submissions.user(), "utc": database.utc()}
+    sender: events.Request = {"id": key or identity(), "who": account.user(), "utc": database.utc()}
     try:
         return spool.put(folder, events.request(name, {**sender, "host": os.uname().nodename, **about}))
     except OSError as problem:

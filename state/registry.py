@@ -13,6 +13,7 @@ from typing import NamedTuple
 from faser_align.campaign import layout
 from faser_align.config.near import nearest
 from faser_align.fsm.errors import UserError
+from faser_align.system.account import state_folder
 from faser_align.system.atomic import write_text
 
 NAMES_MAX = 5  # named in a sentence
@@ -27,8 +28,7 @@ class Entry(NamedTuple):
 
 def home() -> Path:
     """Return the registry's folder: ``$XDG_STATE_HOME/faser-align/campaigns`` (default ``~/.local/state``)."""
-    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return Path(base) / "faser-align" / "campaigns"
+    return state_folder() / "campaigns"
 
 
 def add(name: str, folder: str) -> None:

@@ -17,6 +17,7 @@ from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.operations import snapshot
 from faser_align.pool import machine, personal
+from faser_align.system.account import state_folder
 from faser_align.system.atomic import write_text
 from faser_align.system.attempt import wait_until
 
@@ -92,7 +93,7 @@ def run(cpus: int | None, pede: str | None = None) -> str:
     machine.condor_master()
     solver = _pede(pede) if pede else None
     with _signals():
-        place = _new_place(personal.state_folder() / "demo")
+        place = _new_place(state_folder() / "demo")
         with _pool(cpus), Mailbox(place.mail) as mailbox:
             _write_configuration(place, mailbox.url(RECIPIENT), solver)
             with _ended(str(place.campaign)):

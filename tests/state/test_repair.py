@@ -23,7 +23,7 @@ from recorded import CASES, TEXTS, jobstate_of, picture, unpack
 from stored import LATER, change, change_by_hand, dump, findings, rows
 from taking import BASE, DONE, FAILED, FINAL, HOLD, PRE
 
-from faser_align.campaign import changes, layout, submissions
+from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_record, read_submitted
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import StoreError
@@ -34,6 +34,7 @@ from faser_align.state.repair import events as of_logs
 from faser_align.state.repair import rebuild as repair
 from faser_align.state.repair.events import UNDECIDED, UNSURE, Replayable
 from faser_align.state.repair.report import report, sentences
+from faser_align.system import account
 
 Record = dict[str, Any]
 
@@ -830,5 +831,5 @@ def test_a_campaign_that_was_validated(gone: bool, tmp_path: Path) -> None:
 
 
 def _change(folder: str, key: str, before: Any, after: Any) -> Any:
-    who = {"id": control_requests.identity(), "utc": database.utc(), "who": submissions.user(), "host": "ap"}
+    who = {"id": control_requests.identity(), "utc": database.utc(), "who": account.user(), "host": "ap"}
     return {**who, "key": key, "before": before, "after": after}
