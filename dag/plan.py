@@ -13,7 +13,7 @@ from faser_align.alignment.parameters.constants import parse_constants, read_con
 from faser_align.alignment.pede.keywords import check_lines
 from faser_align.alignment.pede.steering_text import step_fixed
 from faser_align.campaign import layout
-from faser_align.campaign.data import hold_back
+from faser_align.campaign.data import by_run, hold_back
 from faser_align.campaign.manifest import make_record
 from faser_align.campaign.manifest_types import ForkedFrom, Manifest
 from faser_align.config.files import format_files
@@ -59,8 +59,8 @@ def campaign_name(config: Config, year: int, run: str, files: list[int], name: s
     made = name or campaign.name.format(
         year=year,
         run=run,
-        # Commas are awkward to type and to quote, so names join ranges differently.
-        files=format_files(files).replace(",", "_"),
+        # Commas are awkward to type and to quote, so names join ranges differently; runs are joined by +.
+        files="+".join(format_files(of_run).replace(",", "_") for of_run in by_run(run, files).values()),
         stations=campaign.stations,
         iterations=campaign.iterations,
         constants=os.path.splitext(os.path.basename(campaign.constants))[0],

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from plans import START, make_plan, no_store, plan_of
 
+from faser_align.campaign.data import parse_data
 from faser_align.campaign.manifest import read_record
 from faser_align.config.load import parse_config
 from faser_align.dag.create import create_campaign
@@ -177,6 +178,8 @@ def test_names_come_from_the_template_or_the_user(workdir: Path) -> None:
     config = parse_config("[campaign]", "/x.toml")
     assert campaign_name(config, 2023, "011705", list(range(400, 451))) == "Y2023_R011705_F400-450"
     assert campaign_name(config, 2023, "011705", [400, 402]) == "Y2023_R011705_F400_402"
+    run, files = parse_data(["11705", "1"], ["400-402,405", "7"])
+    assert campaign_name(config, 2023, run, files) == "Y2023_R000001+011705_F7+400-402_405"
     assert campaign_name(config, 2023, "011705", [400], "my own") == "my own"
     text = 'campaign.name = "Y{year}_R{run}_ST{stations}_I{iterations}_{constants}"\ncampaign.constants = "from/align_2025.txt"'
     filled = campaign_name(parse_config(text, "/x.toml"), 2023, "011705", [400])
