@@ -74,9 +74,10 @@ def read_result(path: Name) -> Result:
     5).
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; read millepede.log in the same folder") from error
+    lines = text.splitlines()
     if lines and lines[0].startswith(_CHECKED_ONLY):
         raise UserError(f"{path} is a listing without a solution; read millepede.end and correct the constraints")
     result: Result = {}
@@ -88,6 +89,8 @@ def read_result(path: Name) -> Result:
         except ValueError:
             raise UserError(f"{path}: line {number} is not a parameter of a result: {line.strip()[:60]!r}") from None
         result[label] = row
+    if result and not text.endswith("\n"):  # pede ends each line, and missing parameters would count as zero
+        raise UserError(f"{path} is truncated within its last line; copy it again, or solve again")
     if not result:
         raise UserError(f"{path} contains no parameters; read millepede.log in the same folder")
     return result

@@ -89,6 +89,13 @@ def test_numbers_as_fortran_prints_them(value: float, text: str) -> None:
     assert fortran_g(value) == text
 
 
+def test_a_truncated_result_is_refused(data: Path, tmp_path: Path) -> None:
+    """A result that ends within a line, as an interrupted copy leaves it, lacks parameters and is no result."""
+    (tmp_path / "cut.res").write_bytes((data / "pede" / "millepede_2024.res").read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"cut\.res is truncated within its last line"):
+        read_result(tmp_path / "cut.res")
+
+
 def test_listings_and_rubbish_are_no_results(data: Path, tmp_path: Path) -> None:
     """A listing without solution (end code 5), an empty and a foreign file are rejected by name."""
     listing = data / "pede" / "case3_failing" / "expected_code05_empty_constraint" / "millepede.res"
