@@ -16,6 +16,8 @@ as_root() {
         return
     fi
     mkdir -p "$here/build"
+    # The owner of the checkout may run make without sudo next.
+    trap 'chown -R --reference="$here" -- "$here/build" 2>/dev/null || true' EXIT
     take_lock # kept to the end: the next one replaces the copy in which this one runs
     make_user
     copy_checkout

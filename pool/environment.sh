@@ -80,6 +80,8 @@ provide() {
     local packages
     # shellcheck disable=SC2046  # words
     set -- $(needs "$1")
+    [[ $here != *[\"\$\`\\:]* ]] ||
+        fail "$here contains one of \" \$ \` \\ :, with which pip or venv fail: move the checkout to a path without them"
     mkdir -p "$here/build" 2>/dev/null && [[ -w $here ]] ||
         fail "$here cannot be written by $(id -un): copy the checkout to a folder of yours and run make there"
     mapfile -t packages < <(missing "$@")

@@ -64,3 +64,13 @@ def test_the_launcher_starts_from_any_path(checkout: Path, tmp_path: Path) -> No
     command, variables, *words = shown.stdout.splitlines()
     assert (variables, words) == ("unset unset", ["a b", "ö"]), shown.stderr
     assert call("bash", "-c", f"printf %s {command}", LC_ALL="C.UTF-8").stdout == str(tmp_path / "ü")
+
+
+@pytest.mark.parametrize("character", '"$`\\:')
+def test_a_path_with_which_pip_fails_is_refused(checkout: Path, character: str) -> None:
+    """A checkout whose path pip or venv cannot use is refused at once, with the reason."""
+    moved = checkout.rename(checkout.with_name(f"a{character}b"))
+    done = call(moved / "pool" / "prepare.sh", "lint", HOME=str(moved))
+    assert done.returncode == 2
+    assert f"{moved} contains one of" in done.stderr
+    assert not (moved / ".venv").exists()
