@@ -61,9 +61,7 @@ def write(
         for plot in chosen:
             _write(plot, os.path.join(output, plot.name), forms, label or style.label(found.record["config"]))
     except OSError as problem:
-        raise UserError(
-            f"{problem.filename or output} cannot be written: {problem.strerror}; name another folder with -o"
-        ) from None
+        raise UserError(f"{output} cannot be written: {problem.strerror}; name another folder with -o") from None
     return chosen, shown.last.name
 
 

@@ -152,7 +152,8 @@ def replay(campaigns: Sequence[str], assignments: Sequence[str] = ()) -> list[Re
     """
     given = _rules(assignments)
     folders = registry.find_all(campaigns)
-    twice = next((name for name, folder in zip(campaigns, folders, strict=True) if folders.count(folder) > 1), "")
+    real = [os.path.realpath(folder) for folder in folders]
+    twice = next((name for name, folder in zip(campaigns, real, strict=True) if real.count(folder) > 1), "")
     if twice:
         raise UserError(f"{twice} is named twice; name each campaign once")
     found = [_replayed(folder, given) for folder in folders]

@@ -116,6 +116,16 @@ def test_one_campaign_is_not_enough(two: tuple[str, str], plain_command: Command
     assert "name two campaigns or more" in plain_command("compare", two[0], status=2).err
 
 
+def test_a_campaign_is_not_compared_with_itself(two: tuple[str, str], plain_command: Command, tmp_path: Path) -> None:
+    """`compare` and `replay` refuse a campaign that is named twice, also through a link."""
+    (tmp_path / "link").symlink_to(two[0])
+    for name in (two[0], str(tmp_path / "link")):
+        for command in ("compare", "replay"):
+            done = plain_command(command, two[0], name)
+            assert (done.status, done.out) == (2, "")
+            assert "is named twice; name each campaign once" in done.err
+
+
 def test_campaigns_without_numbers_compare(workdir: Path, two: tuple[str, str], plain_command: Command) -> None:
     """A campaign without a solution has dashes, and no constants."""
     make_campaign(workdir / "c", name="c")

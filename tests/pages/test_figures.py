@@ -209,6 +209,8 @@ def test_the_command_writes_figures_and_numbers(workdir: Path, monkeypatch: pyte
         }  # fmt: skip
     wrong = faser_align("plots", folder, "--iteration", "3", "--format", "csv")
     assert wrong.err.strip() == "error: Y2023_R011705_F400-405 has no solved iteration 3; choose one of 1, 2"
+    closed = faser_align("plots", folder, "--format", "csv", "-o", "/proc")
+    assert closed.err.startswith("error: /proc cannot be written: ")
     for unknown in ("gif", "", ","):
         wrong = faser_align("plots", folder, "--format", unknown, status=2)
         assert "must be one of svg, png, pdf, csv" in wrong.err
