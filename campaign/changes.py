@@ -82,7 +82,9 @@ def write(folder: str, changes: list[Change]) -> None:
         elif os.path.exists(path):
             os.unlink(path)
     except OSError as error:
-        raise StoreError(f"{path}: cannot write: {error.strerror}; free space there, then try again") from None
+        raise StoreError(
+            f"{path}: cannot write: {error.strerror}; free space there or make it writable, then try again"
+        ) from None
 
 
 def apply(record: Manifest, changes: list[Change]) -> Manifest:

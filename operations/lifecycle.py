@@ -128,7 +128,9 @@ def stop_after(folder: str, when: str) -> StopRequest:
             else:
                 os.unlink(path)
         except OSError as error:
-            raise CampaignError(f"{path}: cannot write: {error.strerror}; free space there, then try again") from None
+            raise CampaignError(
+                f"{path}: cannot write: {error.strerror}; free space there or make it writable, then try again"
+            ) from None
         control_requests.put(folder, "stop_asked", {"after": when})
     trouble = dagman.look(folder).trouble if wanted else ""
     return StopRequest(name, wanted, changed=True, warnings=(trouble,) if trouble else ())

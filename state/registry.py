@@ -39,8 +39,8 @@ def add(name: str, folder: str) -> None:
         write_text(path, json.dumps({"name": name, "folder": folder}))
     except OSError as error:
         raise UserError(
-            f"{path.parent}: cannot add {name} to the campaigns of this account: {error.strerror}; free space there, or set "
-            "XDG_STATE_HOME to another folder"
+            f"{path.parent}: cannot add {name} to the campaigns of this account: {error.strerror}; free space there or "
+            "make it writable, or set XDG_STATE_HOME to another folder"
         ) from None
 
 
