@@ -20,7 +20,7 @@ from faser_align.pool import launch, machine, processes
 from faser_align.system.account import state_folder
 from faser_align.system.attempt import wait_until
 
-_LOCK = "start.lock"
+LOCK, CONFIG = "start.lock", "condor_config"  # files of a pool's folder
 _START_S = 150.0  # PersonalPool gives up after 120 s
 _SCHEDULER = 7  # HTCondor's JobUniverse of jobs that the schedd itself runs, such as DAGMan
 _JOB_STATES = {1: "idle", 2: "running", 5: "held"}  # HTCondor's JobStatus; other states last only seconds
@@ -145,7 +145,7 @@ def _absolute(folder: Path | None) -> Path:
 
 
 def _config(folder: Path) -> Path:
-    return folder / "condor_config"
+    return folder / CONFIG
 
 
 @contextlib.contextmanager
@@ -153,7 +153,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, making the folder if necessary; the kernel releases it when the holder dies."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise UserError(
             f"{folder}: cannot write the pool's folder ({error.strerror}); choose another with --folder"

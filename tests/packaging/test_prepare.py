@@ -39,6 +39,7 @@ def test_clean_removes_the_folders_that_the_program_uses(checkout: Path, tmp_pat
     demo, spool = state / "demo" / "demo-1", state / "pool" / "spool"
     for folder in (demo, spool, state / "campaigns"):
         folder.mkdir(parents=True)
+    (spool.parent / "condor_config").touch()
     (spool / "job_queue.log").write_text(f'103 1.0 Iwd "{demo}"\n')
     (state / "campaigns" / "demo-1.json").write_text(f'{{"folder": "{demo}"}}')
     (tmp_path / "home").symlink_to(home)
@@ -47,6 +48,16 @@ def test_clean_removes_the_folders_that_the_program_uses(checkout: Path, tmp_pat
     assert f"campaigns of demonstrations in {state}" in done.stderr
     assert sorted(path.name for path in state.rglob("*")) == ["campaigns"]
     assert not (checkout / "build").exists()
+
+
+def test_clean_removes_no_folder_without_a_pool(checkout: Path, tmp_path: Path) -> None:
+    """A folder that FASER_ALIGN_POOL names by mistake keeps its files."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "thesis.tex").touch()
+    done = call(checkout / "pool" / "prepare.sh", "clean", HOME=str(tmp_path), FASER_ALIGN_POOL=str(work))
+    assert f"{work} was not removed: it has no pool; check FASER_ALIGN_POOL" in done.stderr
+    assert [path.name for path in work.iterdir()] == ["thesis.tex"]
 
 
 def test_the_launcher_starts_from_any_path(checkout: Path, tmp_path: Path) -> None:
