@@ -16,7 +16,7 @@ from faser_align.cli.commands import reading, setup
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.operations import snapshot
-from faser_align.pool import machine, personal
+from faser_align.pool import machine, personal, tidy
 from faser_align.system.account import state_folder
 from faser_align.system.atomic import write_text
 from faser_align.system.attempt import wait_until
@@ -94,7 +94,7 @@ def run(cpus: int | None, pede: str | None = None) -> str:
     solver = _pede(pede) if pede else None
     with _signals():
         place = _new_place(state_folder() / "demo")
-        with _pool(cpus), Mailbox(place.mail) as mailbox:
+        with pool_for(cpus, place.campaign), Mailbox(place.mail) as mailbox:
             _write_configuration(place, mailbox.url(RECIPIENT), solver)
             with _ended(str(place.campaign)):
                 _submit(place)
@@ -208,15 +208,18 @@ def _write_configuration(place: Place, address: str, pede: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _pool(cpus: int | None) -> Iterator[None]:
-    """Use the user's pool; if it was not running, start it and stop it afterwards."""
+def pool_for(cpus: int | None, campaign: Path) -> Iterator[None]:
+    """Use the user's pool; if it was not running, start it, and stop it unless it has jobs of others than ``campaign``."""
     _command("pool", "start")
     pool = personal.start(cpus=cpus)
     console.say(f"pool {'started' if pool.started else 'is already running'} in {pool.folder}")
     try:
         yield
     finally:
-        if pool.started:
+        others = [folder for folder in tidy.queued(pool.folder) if not folder.is_relative_to(campaign)]
+        if pool.started and others:
+            console.say(f"\nThe pool continues with jobs of {others[0]}; stop it with `{console.program()} pool stop`.")
+        elif pool.started:
             personal.stop()
             console.say("\nThe pool of the demonstration was stopped.")
 

@@ -1,6 +1,7 @@
 """Test the demonstration as a person runs it, on the pool of this test run."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -119,6 +120,24 @@ def test_an_interrupted_demonstration_removes_its_campaign(program: Callable[...
     assert "continues" not in rest
     (demo, *_) = json.loads(program("list", "--json"))
     assert demo["state"] == "removed"
+
+
+@pytest.mark.usefixtures("pool")
+def test_the_pool_of_a_demonstration_continues_with_other_jobs(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A demonstration does not stop a pool that somebody has given other jobs meanwhile."""
+    folder = workdir / "pool"
+    monkeypatch.setenv("FASER_ALIGN_POOL", str(folder))
+    try:
+        with demonstration.pool_for(1, workdir / "demo"):
+            job = "executable = /bin/true\nhold = true\nqueue\n"
+            environment = os.environ | personal.environment(folder)
+            subprocess.run(("condor_submit", "-"), input=job, text=True, env=environment, cwd=workdir, check=True)
+        assert f"The pool continues with jobs of {workdir}" in capsys.readouterr().out
+        assert personal.status(folder).running
+    finally:
+        assert personal.stop(folder)
 
 
 def test_a_demonstration_needs_a_pede_that_runs(pool: personal.Pool, tmp_path: Path) -> None:
