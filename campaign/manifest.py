@@ -99,6 +99,18 @@ def read_record(folder: str) -> Manifest:
     return changes.apply(read_submitted(folder), changes.read(folder))
 
 
+def moved_from(folder: str, record: Manifest) -> str:
+    """Return where the campaign was submitted if ``folder`` is a copy, or was moved aside; else an empty string.
+
+    Manifest, DAG and database contain the path of that folder, in which another campaign may be by now.
+    """
+    try:
+        same = os.path.samefile(folder, record["folder"])
+    except OSError:
+        same = False
+    return "" if same else record["folder"]
+
+
 def convergence_of(record: Manifest, stage: int) -> dict[str, Any]:
     """Return ``[convergence]`` of a stage, counted from 1; empty for an imported campaign without one."""
     own = record["stages"][stage - 1].get("convergence", {})

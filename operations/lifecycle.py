@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from faser_align.campaign import changes, layout
-from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest import moved_from, read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes, table
 from faser_align.fsm.errors import CampaignError, StoreError, UserError
@@ -246,13 +246,10 @@ def require_original_folder(folder: str) -> Manifest:
 
 def refuse_copy(folder: str, record: Manifest) -> None:
     """Raise UserError if the campaign is not where it was submitted: its manifest names the files of another folder."""
-    try:
-        same = os.path.samefile(folder, record["folder"])
-    except OSError:
-        same = False
-    if not same:
+    if there := moved_from(folder, record):
         raise UserError(
-            f"{folder} is a copy of the campaign in {record['folder']}, and its DAG contains that path; use the original"
+            f"{folder} is a copy of the campaign in {there}, or was moved from there, and its DAG contains that path; use the "
+            "campaign there, or continue from these constants with `submit --constants FILE`"
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from faser_align.campaign import layout
-from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest import moved_from, read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import exit_codes, table
 from faser_align.operations import eta, queued
@@ -84,6 +84,7 @@ def take(folder: str) -> Snapshot:
             "only": record.get("only", 0),
             "parent": record.get("parent", {}),
             "imported": record.get("imported", {}).get("from", ""),
+            "moved_from": moved_from(folder, record),
             "to_pool": to_pool(record),
             "release": _release(record, held, campaign["dag_id"]),
             "estimate": {}

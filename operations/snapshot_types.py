@@ -140,6 +140,7 @@ class Snapshot(Progress):
     only: int
     parent: Mapping[str, Any]
     imported: str
+    moved_from: str  # where it was submitted, if its folder is a copy or was moved aside
     to_pool: str
     release: list[dict[str, str]]
     estimate: Estimate

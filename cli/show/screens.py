@@ -199,10 +199,11 @@ def onwards(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Block
 def steps(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Step]:
     """Return the next commands in the campaign's state, or the fix if no script can advance it."""
     state = "solved" if seen["state"] == "reconstructed" and seen["constants"] else str(seen["state"])  # by its user
+    moved = bool(seen.get("moved_from"))  # its name may be that of another campaign
     return list(cure) or next_steps(
-        "imported" if seen.get("imported") else state,  # without a DAG to resume
+        "imported" if moved or seen.get("imported") else state,  # without a DAG to resume
         command=program,
-        name=seen["name"],
+        name=seen["folder"] if moved else seen["name"],
         constants=seen["constants"],
         start=seen["start_constants"],
     )

@@ -48,10 +48,13 @@ def test_an_extension_can_be_planned(command: Command) -> None:
 
 
 def test_a_copy_of_a_campaign_is_only_read(command: Command, campaigns: Path, tmp_path: Path) -> None:
-    """A copied campaign can be read, but not run, because its DAG is elsewhere."""
+    """A copied campaign can be read, but not run, because its DAG is elsewhere; no next step names the original."""
     copy = tmp_path / "copy"
     shutil.copytree(campaigns / "failed", copy)
-    assert command("status", str(copy)).out.startswith("failed  failed\n")
+    shown = command("status", str(copy)).out
+    assert shown.startswith("failed  failed\n")
+    assert f"metrics {copy}" in " ".join(shown.split())
+    assert "resume failed" not in shown
     for word in ("resume", "stop"):
         assert f"{copy} is a copy of the campaign in {campaigns}/failed" in command(word, str(copy), status=2).err
 
