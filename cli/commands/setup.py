@@ -207,7 +207,10 @@ def reco(
     year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.")],
     run: Annotated[str, typer.Option("--run", "-r", help="Run number, for example 11705.")],
     files: Annotated[str, typer.Option("--file", "-f", help="Raw files: 400-450, 400:450 (ends included) or 400.")],
-    number: Annotated[int, typer.Option("--number", "-n", min=1, max=99, help="Number of the iteration, from 1.")] = 1,
+    number: Annotated[
+        int | None,
+        typer.Option("--number", "-n", min=1, max=99, help="Number of the iteration, from 1 [default: 1]"),
+    ] = None,
     iteration: Annotated[
         int | None,
         typer.Option("--iteration", "-i", min=1, max=99, help="The same as -n, for users of main.py; not a count."),
@@ -239,11 +242,13 @@ def reco(
     from faser_align.cli.show import plans
     from faser_align.operations import one_iteration, submission
 
+    if number is not None and iteration is not None:
+        raise UserError("-n and -i exclude each other: both are the number of the iteration; choose one of them")
     if iteration is not None:
         console.warn(
             f"-i {iteration} is the number of the iteration, like -n {iteration}; in submit, -i is the iteration limit"
         )
-        number = iteration
+    number = number or iteration or 1
     options = one_iteration.Options(
         year, run, files, number, fourst, threest, env_script, calypso_path, constants, config, name, force
     )

@@ -32,6 +32,14 @@ def configure(here: Path, **simulation: object) -> None:
     )
 
 
+def test_two_numbers_of_an_iteration_are_refused(plain_command: Command, here: Path) -> None:
+    """-n and -i name the same number, so that reco accepts only one of them."""
+    configure(here)
+    refused = plain_command("reco", *ONE, "-n", "5", "-i", "6", "--dry-run")
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err.startswith("error: -n and -i exclude each other")
+
+
 def test_an_iteration_by_hand_on_the_pool(plain_command: Command, pool: Pool, here: Path) -> None:
     """reco -n 1, solve, and reco -n 2 with the result work as small DAGs, whose campaigns end as reconstructed."""
     configure(here, tracks=1200)
