@@ -92,7 +92,10 @@ class Facts(NamedTuple):
 
     @property
     def files_dropped(self) -> int:
-        """How many raw files were dropped."""
+        """How many raw files were dropped; those of an imported campaign are only in its metrics."""
+        if "imported" in self.record:
+            solved = [row["metrics"] for row in self.judged if row["ended_utc"]]
+            return len(solved[-1].get("files", {}).get("lost", ())) if solved else 0
         return sum(len(trouble.nodes) for trouble in self.dropped)
 
     @property

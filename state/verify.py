@@ -10,6 +10,7 @@ import itertools
 import json
 import operator
 import os
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -36,7 +37,7 @@ def check(folder: str) -> Checked:
 
     Raises:
         StoreError: a newer program has changed one of them.
-        OSError: the snapshot cannot be read, or there is no space for copies.
+        OSError: the snapshot is there and cannot be read, or there is no space for copies.
     """
     found: list[str] = []
     rows, note = 0, ""
@@ -44,13 +45,19 @@ def check(folder: str) -> Checked:
         try:
             found, rows = _checked(folder, scratch, layout.STATE)
         except FileNotFoundError:
-            found = [f"{folder}/{layout.STATE} is missing"]
+            found = [_missing(folder, layout.STATE)]
         except PermissionError:
             note = f"only the snapshot was checked: {folder}/{layout.STATE} belongs to another user"
+        if not os.path.exists(f"{folder}/{layout.PUBLISHED}"):
+            return Checked([*found, _missing(folder, layout.PUBLISHED)], rows, note)
         if not found and not note and filecmp.cmp(f"{folder}/{layout.PUBLISHED}", f"{scratch}/{layout.STATE}", False):
             return Checked([], rows)
         damage, count = _checked(folder, scratch, layout.PUBLISHED, files=bool(note), log=not note)
     return Checked([*found, *(f"the snapshot: {one}" for one in damage if one not in found)], rows or count, note)
+
+
+def _missing(folder: str, name: str) -> str:
+    return f"{folder}/{name} is missing; `faser-align repair {shlex.quote(folder)}` makes it again"
 
 
 _TRIES = 5

@@ -36,3 +36,17 @@ def test_a_damaged_campaign_is_not(command: Command, campaigns: Path, tmp_path: 
         "the snapshot: campaign is not what was written to it: lost of id 1",
     ]
     assert json.loads(command("verify", str(tmp_path / "damaged"), "--json").out)["sound"] is False
+
+
+@pytest.mark.parametrize("name", [layout.STATE, layout.PUBLISHED])
+def test_a_missing_file_is_a_finding(command: Command, campaigns: Path, tmp_path: Path, name: str) -> None:
+    """A missing database or snapshot is a finding that names the fix, beside the findings about the other file."""
+    folder, other = tmp_path / "part", {layout.STATE: layout.PUBLISHED, layout.PUBLISHED: layout.STATE}[name]
+    shutil.copytree(campaigns / "converged", folder)
+    (folder / name).unlink()
+    sentence = f"{folder}/{name} is missing; `faser-align repair {folder}` makes it again"
+    assert command("verify", str(folder), status=1).out.splitlines() == [sentence]
+    change(folder / other, "UPDATE campaign SET lost = 3")
+    found = json.loads(command("verify", str(folder), "--json", status=1).out)["findings"]
+    assert sentence in found
+    assert any("the campaign counts 3 lost files and has 0" in one for one in found)

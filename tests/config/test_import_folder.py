@@ -203,6 +203,19 @@ def test_a_raw_file_without_tracks_in_an_iteration_is_lost(command: Command, the
     assert files == [{"expected": 3, "used": 2, "lost": [105]}, {"expected": 3, "used": 2, "lost": [101]}]
 
 
+def test_compare_and_report_count_the_dropped_files_of_an_import(command: Command, theirs: Path) -> None:
+    """`compare` and the page count the files that the last solved iteration lacks, as `status` does."""
+    for number in (101, 102, 103):
+        put("root", theirs / "iter02" / "2kfalignment" / f"kfalignment_008294_{number:05d}.root", BEGAN + 2 * HOUR_S)
+    for name in ("mine", "again"):
+        assert command("import", str(theirs), "-o", name).status == 0
+    assert "Dropped data: 1 of 3 files" in command("status", "mine").out
+    summary = json.loads(command("compare", "mine", "again", "--json").out)["summary"]
+    assert ["files dropped", ["1", "1"]] in summary
+    assert command("report", "mine", "-o", "page.html").status == 0
+    assert "files 101-103. 1 dropped" in Path("page.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("raw", "workflow", "said"),
     [
