@@ -77,9 +77,9 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
     """Show the state of a campaign and the reason for it.
 
     Shows state and reason, the quality of the constants with a grade per line, iterations, an estimate of the end, problems with
-    their fix, and the next command. A node is
-    slow if it takes three times the median of its kind plus a minute. The estimated end is the median duration of the iterations
-    so far, times the iterations that remain until the limit and, from the rate of convergence, until convergence.
+    their fix, and the next command. A node is slow if it takes three times the median of its kind plus a minute. The estimated
+    end is the median duration of the iterations so far, times the iterations that remain until the limit and, from the rate of
+    convergence, until convergence.
     The largest correction is shown with its error, its size in standard deviations, its direction, and the module (3 digits) or
     layer (2 digits).
     A problem of many nodes is shown once, with the reason of the first node.
