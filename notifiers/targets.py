@@ -85,7 +85,8 @@ class Target:
         _, path, query = _parts(self.url.partition("://")[2])
         arguments = [pair.partition("=") for pair in query.split("&")]
         named = [path, *(value for key, _, value in arguments if key.lower() in ("to", "cc", "bcc"))]
-        return re.findall(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*", unquote(" ".join(named)))
+        # Before <, as in Ann@CERN <ann@x.org>, is a display name.
+        return re.findall(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*(?![\w\s\".-]*<)", unquote(" ".join(named)))
 
     def wants(self, event: str) -> bool:
         """Return whether this target receives an event; it always receives test messages."""

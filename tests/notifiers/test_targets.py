@@ -152,6 +152,7 @@ def test_addresses_that_apprise_does_not_know(url: str, capfd: pytest.CaptureFix
         ("a@x.org,%C3%BC@x.org", "ü@x.org"),
         ("a+b@X.org,C%20D%20%3Cc%40x.org%3E&bcc=d@x.org", ""),
         ("'a@x.org',mailto:b@x.org,c@x.org.", ""),
+        ("Ann@CERN<a@x.org>,%22Bob@x.y%22%20%3Cb@x.org%3E", ""),
     ],
 )
 def test_recipients_that_get_no_mail_are_named(to: str, lost: str) -> None:
