@@ -21,7 +21,7 @@ from faser_align.alignment.pede.results import Result, read_result
 from faser_align.alignment.quality.figure_data import FigureData, read_figures
 from faser_align.alignment.quality.metrics_file import fault, parse_metrics
 from faser_align.campaign import layout
-from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest import moved_from, read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.campaign.next_steps import NEXT, Step, next_steps
 from faser_align.fsm import table
@@ -140,10 +140,11 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
     iterations = [_whole_parts(row | facts.summary(row)) for row in iterations]
     figures = _figures(folder, iterations, missing)
     solutions, errors = _solved(folder, record, iterations, figures, missing)
+    moved = bool(moved_from(folder, record))  # its name may be that of another campaign
     following = next_steps(
-        _step(record, campaign["state"], solved=bool(path)),
+        "imported" if moved else _step(record, campaign["state"], solved=bool(path)),
         command=record.get("command", "faser-align"),
-        name=record["name"],
+        name=folder if moved else record["name"],
         constants=path or None,
         start=record["constants"]["source"],
     )

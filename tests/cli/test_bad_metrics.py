@@ -129,10 +129,11 @@ def test_a_steering_text_that_cannot_be_read_is_named(workdir: Path) -> None:
 
 
 def test_a_copy_of_a_campaign_has_its_own_page(workdir: Path) -> None:
-    """A copied campaign folder is read at its new place, and names the constants there."""
+    """A copied campaign folder is read at its new place, and names the constants there; no next step names the original."""
     record = make_campaign(workdir / "c", files=1)
     run_iteration(record, 1)
     Path(record["folder"]).rename(workdir / "moved")
     found = collect(str(workdir / "moved"))
     assert found.found_path == layout.result_file(str(workdir / "moved"), 1, 1)
     assert not any(f"{workdir}/c/" in sentence for sentence in found.missing)
+    assert found.next[0].command.endswith(f" metrics {workdir}/moved")
