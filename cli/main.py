@@ -107,6 +107,15 @@ GROUPS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
 class _Grouped(typer.core.TyperGroup):
     """Show the commands by group."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; after Ctrl-C, say what it has done."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:  # typer keeps only the exit status
+            for sentence in interrupt.args:
+                typer.echo(sentence, err=True)
+            raise
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each group, with the same width for all names."""
         names = [name for name in self.list_commands(ctx) if not self.commands[name].hidden]

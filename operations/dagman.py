@@ -17,7 +17,7 @@ from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.operations import queued, snapshot
 from faser_align.operations.snapshot_types import Listed, Snapshot
 from faser_align.system import formatting
-from faser_align.system.program import program
+from faser_align.system.program import hint, program
 
 Seen = TypeVar("Seen", Snapshot, Listed)
 
@@ -81,6 +81,11 @@ def refuse_second(record: Manifest, what: str) -> None:
             f"{record['name']} is already running as job {answer.jobs[0].cluster}.0, and two DAGMans would corrupt the campaign; "
             f"stop it before {what}, or wait until it ends"
         )
+
+
+def interrupted(name: str, cluster: int) -> str:
+    """Return the sentence for Ctrl-C that takes effect after the submission of the campaign's DAGMan."""
+    return f"interrupted, but {name} runs as job {cluster}.0; end it with {hint('stop', name)}"
 
 
 def ask_pool(kind: str, constraint: str, schedd: str = "") -> queue.Queue:

@@ -77,8 +77,9 @@ def extend(folder: str, iterations: int, *, dry_run: bool = False) -> Extended:
         dagman.refuse_second(record, "extend")
         schedd = dagman.schedd_of(record)
         create.bring_up_to_date(folder)
-        with interrupts.delayed():
+        with interrupts.delayed() as done:
             cluster, warnings = _carry_out(folder, added, schedd)
+            done.append(dagman.interrupted(name, cluster))
     return planned._replace(cluster=cluster, warnings=warnings)
 
 

@@ -162,8 +162,9 @@ def resume(folder: str) -> Submitted:
         _make_folders(record)
         with queries.published(folder) as db:
             over = [node["node"] for node in queries.nodes(db, "done", "lost")]  # PRE knows which nodes to skip
-        with interrupts.delayed():
+        with interrupts.delayed() as done:
             cluster = resume_dag(schedd, record["folder"], over)
+            done.append(dagman.interrupted(record["name"], cluster))
             warnings = note(folder, cluster, resumed=state != table.INITIAL)
         return Submitted(record["name"], cluster, warnings)
 

@@ -226,8 +226,9 @@ def carry_out(planned: Plan, schedd: Any) -> int:
         with create_campaign(planned, make_store) as undo:
             # Before the DAGMan, so that no campaign runs without being listed.
             registry.add(planned.record["name"], planned.folder)
-            held.enter_context(interrupts.delayed())
+            done = held.enter_context(interrupts.delayed())
             cluster = submit_dag(schedd, planned.folder)
+            done.append(dagman.interrupted(planned.record["name"], cluster))
             undo.pop_all()
         record_submitted(planned.folder, cluster)
     return cluster

@@ -10,14 +10,16 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
-def delayed() -> Iterator[None]:
+def delayed() -> Iterator[list[str]]:
     """Deliver signals that end the command after the block.
 
     HTCondor's bindings crash if Python raises KeyboardInterrupt while they make objects, and what is raised right after a
-    submission would make the command undo what a DAGMan uses already.
+    submission would make the command undo what a DAGMan uses already. The block may add sentences about what it has done
+    to the list: KeyboardInterrupt then has them as its arguments.
     """
+    done: list[str] = []
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python interrupts only the main thread
+        yield done  # Python interrupts only the main thread
         return
     came: list[int] = []
 
@@ -26,9 +28,13 @@ def delayed() -> Iterator[None]:
 
     before = {number: signal.signal(number, note) for number in INTERRUPTS}
     try:
-        yield
+        yield done
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         for late in came:
-            signal.raise_signal(late)
+            try:
+                signal.raise_signal(late)
+            except KeyboardInterrupt as interrupt:
+                interrupt.args = tuple(done)
+                raise

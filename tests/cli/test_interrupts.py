@@ -23,6 +23,14 @@ def test_an_interrupt_is_delayed(fails: bool) -> None:
     assert [signal.getsignal(number) for number in interrupts.INTERRUPTS] == before
 
 
+def test_an_interrupt_has_what_was_done() -> None:
+    """Sentences of the block are the arguments of the KeyboardInterrupt after it."""
+    with pytest.raises(KeyboardInterrupt) as interrupt, interrupts.delayed() as done:  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("it runs")
+    assert interrupt.value.args == ("it runs",)
+
+
 def test_another_thread_is_never_interrupted() -> None:
     """In a thread the block changes no handler."""
     found: list[object] = []

@@ -2,9 +2,13 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from campaigns import make_campaign
@@ -19,7 +23,7 @@ from faser_align.cli import main
 from faser_align.config.profiles import PROFILES
 from faser_align.dag.submit import dagman_jobs, stop_dag
 from faser_align.fsm.errors import UserError
-from faser_align.operations import submission
+from faser_align.operations import dagman, extension, lifecycle, submission
 from faser_align.pool.personal import Pool
 from faser_align.state import queries, registry
 
@@ -227,6 +231,40 @@ def test_submit_submits(here: Path, pool: Pool) -> None:
         stop_dag(schedd, folder, job.cluster)
 
 
+class Interrupting:
+    """A schedd that gets a DAGMan while its user types Ctrl-C."""
+
+    def __init__(self, schedd: Any) -> None:
+        self.query, self.act = schedd.query, schedd.act
+        self._submit = schedd.submit
+
+    def submit(self, description: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return self._submit(description)
+
+
+@pytest.mark.usefixtures("pool")
+def test_an_interrupt_says_that_the_campaign_runs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while HTCondor takes the DAGMan of submit, resume and extend names its job and how to end it."""
+    planned = submission.prepare(submission.Request(year=2023, runs=("1",), files=("1",), iterations=1, name="mine"))
+    folder, schedd = str(here / "mine"), submission.find_schedd(planned)
+    begin: tuple[Callable[[], object], ...] = (
+        lambda: submission.carry_out(planned, Interrupting(schedd)),
+        lambda: lifecycle.resume(folder),
+        lambda: extension.extend(folder, 1),
+    )
+    with no_job_begins():
+        for one in begin:
+            with monkeypatch.context() as patch:
+                patch.setattr(dagman, "schedd_of", lambda _: Interrupting(schedd))
+                with pytest.raises(KeyboardInterrupt) as interrupt:
+                    one()
+            (job,) = dagman_jobs(schedd, folder)
+            (sentence,) = interrupt.value.args
+            assert sentence.startswith(f"interrupted, but mine runs as job {job.cluster}.0; end it with `")
+            assert lifecycle.stop(folder).state == "removed"
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("pool")
 def test_an_interrupt_while_htcondor_works_leaves_the_campaign_of_its_dagman(here: Path) -> None:
@@ -242,7 +280,13 @@ def test_an_interrupt_while_htcondor_works_leaves_the_campaign_of_its_dagman(her
         subprocess.run((str(STRACE), "-qq", "-o", calls, "-e", "trace=sendto", *program, *words, "one"), check=True)
         within = calls.read_text(errors="replace").count("sendto(") - 20  # the description takes about 50 of them
         interrupted = (str(STRACE), "-qq", "-o", "/dev/null", *fault_at("sendto", within, "signal=INT"))
-        assert subprocess.run((*interrupted, *program, *words, "two"), check=False).returncode == main.INTERRUPTED
+        submitted = subprocess.run(
+            (*interrupted, *program, *words, "two"), stderr=subprocess.PIPE, text=True, check=False
+        )
+        assert submitted.returncode == main.INTERRUPTED
+        assert re.search(
+            r"^interrupted, but two runs as job \d+\.0; end it with `.* stop two`$", submitted.stderr, re.MULTILINE
+        )
         for number in (7, 14):
             halfway = (str(STRACE), "-qq", "-o", "/dev/null", *fault_at("sendto", number, "signal=INT"))
             stopped = subprocess.run((*halfway, *program, "stop", "two", "--yes"), check=False)
