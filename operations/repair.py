@@ -39,11 +39,16 @@ def repair(
             accepted.
 
     Raises:
-        UserError: a DAGMan of the campaign is in the queue, or the campaign is not where it was submitted.
+        UserError: a DAGMan of the campaign is in the queue, the campaign is not where it was submitted, or it was imported
+            and has no sound copy.
         CampaignError: the schedd does not answer, or the state database cannot be written.
     """
-    record = lifecycle.require_original_folder(folder)
-    submitted = read_submitted(folder)
+    record = submitted = read_submitted(folder)
+    if "imported" in submitted:  # without a DAG, so that no DAGMan writes its database
+        lifecycle.refuse_copy(folder, submitted)
+        without_htcondor = True
+    else:
+        record = lifecycle.require_original_folder(folder)
     kept, stale = "", False
     if not without_htcondor:
         with contextlib.suppress(CampaignError):  # a snapshot that cannot be read gives no end

@@ -8,6 +8,7 @@ missing, all events of DAGMan's logs are applied to a new database.
 
 import contextlib
 import os
+import shlex
 import shutil
 import sqlite3
 import time
@@ -17,7 +18,7 @@ from typing import NamedTuple
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
-from faser_align.fsm.errors import StoreError
+from faser_align.fsm.errors import StoreError, UserError
 from faser_align.state import dagmanlogs, database, redolog, spool, writer
 from faser_align.state.dagmanlogs import Logs
 from faser_align.state.repair import copies as copied
@@ -25,6 +26,7 @@ from faser_align.state.repair.copies import FILES, REDO, STORE, Copy, opened
 from faser_align.state.repair.events import Replayable, end_of, events_of, how_dagman_left
 from faser_align.state.repair.replay import Replayed, begin, missing, replay, with_spool
 from faser_align.system import atomic
+from faser_align.system.program import program
 from faser_align.system.read import text_of
 
 LOGS = "the logs of DAGMan"
@@ -115,6 +117,7 @@ def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
 
     Raises:
         StoreError: a newer program has changed the state database.
+        UserError: no copy of an imported campaign is sound, and it has no logs.
         OSError, sqlite3.Error: the new state database cannot be written.
     """
     copies = tuple(copied.examine(folder, record, scratch, name, file) for name, file in FILES)
@@ -123,6 +126,12 @@ def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
     logs = read_logs(folder)
     events = with_spool(folder, events_of(logs, record, changes.read(folder)))
     made_from, path, applied, left_out = _from_copies(folder, copies, events, scratch)
+    if not path and "imported" in record:
+        source = shlex.quote(record["imported"]["from"])
+        raise UserError(
+            f"{record['name']} was imported, and no copy of its state database is sound; import it again with "
+            f"`{program()} import {source}`"
+        )
     if not path or left_out:
         fresh = f"{scratch}/fresh.db"
         begin(fresh, record)

@@ -203,6 +203,26 @@ def test_a_raw_file_without_tracks_in_an_iteration_is_lost(command: Command, the
     assert files == [{"expected": 3, "used": 2, "lost": [105]}, {"expected": 3, "used": 2, "lost": [101]}]
 
 
+def test_an_import_is_repaired_from_its_copies_without_htcondor(command: Command, theirs: Path) -> None:
+    """`repair` restores an imported campaign from a sound copy; without any it names the import that makes it again."""
+    assert command("import", str(theirs), "-o", "mine").status == 0
+    before = command("history", "mine", "--json").out
+    Path("mine", layout.PUBLISHED).unlink()
+    assert command("repair", "mine").status == 0
+    assert command("history", "mine", "--json").out == before
+    for name in (layout.PUBLISHED, layout.STATE):
+        Path("mine", name).unlink()
+    assert command("repair", "mine").status == 0
+    assert command("history", "mine", "--json").out == before
+    assert command("verify", "mine").status == 0
+    for name in (layout.PUBLISHED, layout.STATE, layout.REDO):
+        Path("mine", name).unlink()
+    done = command("repair", "mine")
+    assert (done.status, done.out) == (2, "")
+    assert f"import it again with `faser-align import {theirs}`" in done.err
+    assert not Path("mine", layout.STATE).exists()
+
+
 def test_compare_and_report_count_the_dropped_files_of_an_import(command: Command, theirs: Path) -> None:
     """`compare` and the page count the files that the last solved iteration lacks, as `status` does."""
     for number in (101, 102, 103):
