@@ -229,7 +229,9 @@ def _reason(db: sqlite3.Connection, campaign: queries.Row, rows: Sequence[querie
     if campaign["state"] == "created":
         return "it was created, but HTCondor has not started it"
     if campaign["state"] == "validating":
-        return f"the last constants are being validated: {_done(validation.get('nodes', {}))}"
+        # {} until the first of its scripts
+        nodes = _done(validation["nodes"]) if validation else "no node has begun"
+        return f"the last constants are being validated: {nodes}"
     now = next((r for r in rows if (r["stage"], r["iteration"]) == (campaign["stage"], campaign["iteration"])), None)
     return progress(now) if now else "it is idle in HTCondor's queue"
 

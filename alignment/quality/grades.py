@@ -268,6 +268,8 @@ def _validation(limits: Limits, subject: Subject) -> _Found | None:
     on = f" on {count(number, 'unused file' if name == 'unused' else 'used file')}"
     numbers = " -> ".join("unknown" if value is None else f"{value:.3f}" for value in chi2)
     said = f"{'all' if len(better) == len(common) else f'{len(better)} of'} {len(common)} modules better"
+    if not common:
+        said = "no module has hits to compare"
     named = [f"{key} by {percent(rise)}" for key, rise in sorted(worse.items(), key=lambda one: -one[1])]
     if worse or len(better) < len(common):
         said += f", {len(worse) or 'none'} worse"

@@ -45,6 +45,8 @@ def why(
     from faser_align.cli.show import explain
     from faser_align.operations import snapshot
 
+    if validation and (stage or iteration):
+        raise UserError("--validation explains no iteration; give it without --iteration and --stage")
     seen = snapshot.take(registry.find(campaign))
     if validation:
         row = seen["validation"]

@@ -157,6 +157,14 @@ def test_modules_that_became_worse_are_named() -> None:
     assert graded(metrics(), validation=validation(), verdict="refuted")["validation"]["grade"] == "bad"
 
 
+def test_a_validation_without_hits_says_so() -> None:
+    """A validation whose files have no tracks does not call zero modules better."""
+    empty = {"tracks": 0, "chi2_per_ndf": None, "modules": {}}
+    without = validation() | {"groups": {"unused": {"before": empty, "after": empty}}}
+    line = graded(metrics(), validation=without, verdict="refuted")["validation"]
+    assert line["text"] == "on 2 unused files: chi2/ndf unknown -> unknown, no module has hits to compare (refuted)"
+
+
 def test_a_campaign_without_validation_says_so() -> None:
     """A campaign with too few files, or whose validation lost its files, says that nothing was validated."""
     line = graded(metrics(), unvalidated="fewer than 10 files, and validation.files names no others")["validation"]

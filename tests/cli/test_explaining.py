@@ -26,6 +26,8 @@ def test_why_of_an_earlier_iteration(command: Command) -> None:
             "iteration 9 of stage 1 has no decision in converged; those with one are 1, 2, 3, 4",
         ),
         (("converged", "--validation"), "converged has no validation result; its state is converged"),
+        (("converged", "--validation", "-i", "1"), "--validation explains no iteration"),
+        (("converged", "--validation", "--stage", "1"), "--validation explains no iteration"),
     ],
 )
 def test_what_was_not_judged_is_said(command: Command, words: tuple[str, ...], said: str) -> None:

@@ -118,6 +118,7 @@ def test_a_validation_confirms_or_rejects(
     assert record["validation"] == {"files": [400, 500], "unused": [500]}
     assert run_iteration(record, 1, significance=0.001, residual_max_final=True) == 0
     assert seen(record)["state"] == "validating"
+    assert snapshot.take(record["folder"])["reason"] == "the last constants are being validated: no node has begun"
     assert pre(record, layout.reco_node(1, 2, 400)) == exit_codes.SKIP
     said = 0 if state == "converged" else status
     assert validate(record, after) == said
