@@ -196,4 +196,8 @@ def _judge(seen: Seen, record: Manifest, answer: queue.Queue, found: queued.Foun
         jobs = formatting.count(len(found.vanished), "job")
         sentence = f"its DAGMan waits for {jobs} that left HTCondor's queue without an event in its log: no script will run any more"
         return DagmanStatus(seen, sentence, True, False, again, key=f"vanished {job.cluster}")
+    if snapshot.is_halted(record["folder"]):
+        sentence = "its DAGMan is halted: it starts no new nodes and ends after its running jobs; end it now with "
+        stop, resume = hint("stop", record["name"]), hint("resume", record["name"])
+        return DagmanStatus(seen, f"{sentence}{stop}; {resume} continues it afterwards")
     return DagmanStatus(seen)

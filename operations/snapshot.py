@@ -88,10 +88,15 @@ def take(folder: str) -> Snapshot:
             "to_pool": to_pool(record),
             "release": _release(record, held, campaign["dag_id"]),
             "estimate": {}
-            if ended or campaign["pending"]
+            if ended or campaign["pending"] or is_halted(folder)
             else eta.estimate(record, rows, now_s, validating=campaign["state"] == "validating"),
             "last_event": db.execute("SELECT max(id) FROM history").fetchone()[0],
         }
+
+
+def is_halted(folder: str) -> bool:
+    """Return whether the campaign's latest DAGMan was halted, so that it starts no new nodes."""
+    return os.path.exists(layout.newest_dag(folder) + layout.ENDING_HALT)
 
 
 def summary(folder: str) -> Listed:

@@ -13,7 +13,7 @@ from typing import Any
 
 import htcondor2
 import pytest
-from campaigns import hook, make_campaign
+from campaigns import hook, make_campaign, run_iteration
 from commandline import Command
 from nowhere import cool_down, until
 from nowhere import waiting as waiting_campaign
@@ -97,6 +97,22 @@ def test_a_dagman_that_cannot_run(stuck: Path, plain_command: Command) -> None:
         assert f"see {stuck / layout.DAGMAN_OUT}" in status
         assert "next:\n  faser-align stop stuck\nthen:\n  faser-align resume stuck\n" in status
         assert plain_command("wait", "stuck").status == 18
+
+
+def test_a_halted_dagman_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an interrupted stop the status says that DAGMan is halted, and estimates no end."""
+    record = make_campaign(tmp_path / "campaign", files=1)
+    folder = record["folder"]
+    assert run_iteration(record, 1) == 0
+    monkeypatch.setattr(dagman_queue, "ask", lambda *_: queue.Queue(jobs=(queue.DagmanJob(12, queue.RUNNING, ""),)))
+    before = dagman_queue.look(folder)
+    assert (before.trouble, bool(before.seen["estimate"])) == ("", True)
+    Path(layout.newest_dag(folder) + layout.ENDING_HALT).touch()
+    halted = dagman_queue.look(folder)
+    assert halted.trouble.startswith(
+        "its DAGMan is halted: it starts no new nodes and ends after its running jobs; end"
+    )
+    assert (halted.stuck, halted.seen["estimate"]) == (False, {})
 
 
 @pytest.mark.parametrize(("starts", "said"), [(1, "started 1 time and"), (3, "started 3 times and")])
