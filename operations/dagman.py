@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from faser_align.campaign import layout, submissions
-from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest import moved_from, read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.campaign.next_steps import Step, spoken
 from faser_align.dag import queue
@@ -165,6 +165,10 @@ def _is_of(record: Manifest, schedd: str) -> bool:
 
 def _judge(seen: Seen, record: Manifest, answer: queue.Queue, found: queued.Found) -> DagmanStatus[Seen]:
     """Interpret the schedd's answer for an unfinished campaign."""
+    if there := moved_from(seen["folder"], record):  # a DAGMan with that path may be another campaign's
+        sentence = f"no script will continue it here: it was submitted in {there}"
+        look_at = (Step("next", f"{program()} metrics {shlex.quote(seen['folder'])}"),)
+        return DagmanStatus(seen, sentence, stuck=True, cure=look_at)
     if answer.problem:
         return DagmanStatus(seen, f"cannot tell whether its DAGMan runs: {answer.problem}")
     name, typed = shlex.quote(record["name"]), program()

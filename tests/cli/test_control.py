@@ -55,6 +55,14 @@ def test_a_copy_of_a_campaign_is_only_read(command: Command, campaigns: Path, tm
     assert shown.startswith("failed  failed\n")
     assert f"metrics {copy}" in " ".join(shown.split())
     assert "resume failed" not in shown
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(campaigns / "running", unfinished)
+    shown = " ".join(command("status", str(unfinished)).out.split())
+    assert f"no script will continue it here: it was submitted in {campaigns}/running" in shown
+    assert f"metrics {unfinished}" in shown
+    waited = command("wait", str(unfinished))
+    assert waited.status != 0
+    assert f"but no script will continue it here: it was submitted in {campaigns}/running; next: " in waited.out
     for word in ("resume", "stop"):
         assert f"{copy} is a copy of the campaign in {campaigns}/failed" in command(word, str(copy), status=2).err
 
