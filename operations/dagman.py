@@ -167,8 +167,8 @@ def _judge(seen: Seen, record: Manifest, answer: queue.Queue, found: queued.Foun
     """Interpret the schedd's answer for an unfinished campaign."""
     if there := moved_from(seen["folder"], record):  # a DAGMan with that path may be another campaign's
         sentence = f"no script will continue it here: it was submitted in {there}"
-        look_at = (Step("next", f"{program()} metrics {shlex.quote(seen['folder'])}"),)
-        return DagmanStatus(seen, sentence, stuck=True, cure=look_at)
+        cure: tuple[Step, ...] = (Step("next", f"{program()} metrics {shlex.quote(seen['folder'])}"),)
+        return DagmanStatus(seen, sentence, stuck=True, cure=cure)
     if answer.problem:
         return DagmanStatus(seen, f"cannot tell whether its DAGMan runs: {answer.problem}")
     name, typed = shlex.quote(record["name"]), program()
@@ -182,7 +182,12 @@ def _judge(seen: Seen, record: Manifest, answer: queue.Queue, found: queued.Foun
         sentence = "its DAGMan left HTCondor's queue without recording an end: no script will run any more"
         cure = (Step("next", f"{typed} repair {name}"), Step("then", resume))
         return DagmanStatus(seen, sentence, True, True, cure, key=f"gone {seen['dag_id']}")
-    job = answer.jobs[0]
+    return _judge_job(seen, record, answer.jobs[0], found)
+
+
+def _judge_job(seen: Seen, record: Manifest, job: queue.DagmanJob, found: queued.Found) -> DagmanStatus[Seen]:
+    """Interpret the DAGMan job of an unfinished campaign."""
+    name, typed = shlex.quote(record["name"]), program()
     again = (Step("next", f"{typed} stop {name}"), Step("then", f"{typed} resume {name}"))
     if job.status == queue.HELD:
         release = (Step("next", snapshot.release(record, f"{job.cluster}.0")),)
