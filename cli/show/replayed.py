@@ -37,7 +37,7 @@ def _compared(found: Replayed) -> Iterator[Block]:
         return
     same = found.decisions - len(found.changed)
     yield Line(
-        f"{found.campaign}: {same} of {formatting.count(found.decisions, 'decision')} are as stored",
+        f"{found.campaign}: {same} of {formatting.count(found.decisions, 'decision')} {'is' if found.decisions == 1 else 'are'} as stored",
         "yellow" if found.changed else "",
     )
     for one in found.changed:

@@ -111,6 +111,11 @@ def test_equal_constants_are_said_to_be_equal(workdir: Path) -> None:
     assert "Table: constants of b" not in page
 
 
+def test_a_replay_of_one_decision_is_a_sentence(two: tuple[str, str], plain_command: Command) -> None:
+    """`replay` writes one decision in the singular."""
+    assert plain_command("replay", two[0]).out == "a: 1 of 1 decision is as stored\n"
+
+
 def test_one_campaign_is_not_enough(two: tuple[str, str], plain_command: Command) -> None:
     """A comparison needs two campaigns."""
     assert "name two campaigns or more" in plain_command("compare", two[0], status=2).err
