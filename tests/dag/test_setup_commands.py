@@ -15,7 +15,8 @@ from campaigns import make_campaign
 from click.testing import Result
 from commandline import add, configure, says
 from killing import STRACE, fault_at, may_trace
-from nowhere import no_job_begins
+from nowhere import no_job_begins, until
+from stored import seen
 from typer.testing import CliRunner
 
 from faser_align.campaign.manifest import read_record
@@ -289,8 +290,8 @@ def test_an_interrupt_while_htcondor_works_leaves_the_campaign_of_its_dagman(her
         )
         for name in ("one", "two"):
             (job,) = dagman_jobs(schedd, str(here / name))
-            with queries.published(str(here / name)) as db:
-                assert queries.campaign(db)["dag_id"] == f"{job.cluster}.0"
+            # The next script records the submission.
+            until(lambda folder=here / name, job=job: seen(folder, queries.campaign)["dag_id"] == f"{job.cluster}.0")
         halfway = (str(STRACE), "-qq", "-o", "/dev/null", *fault_at("sendto", 7, "signal=INT"))
         stopped = subprocess.run((*halfway, *program, "stop", "two", "--yes"), check=False)
         assert stopped.returncode == main.INTERRUPTED
