@@ -88,6 +88,8 @@ def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] | None
         atomic.write_text(f"{dag}.rescue{number:0{RESCUE_DIGITS}d}", content)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(lock)
+    with contextlib.suppress(FileNotFoundError):  # DAGMan does so when it starts; until then it would count as halted
+        os.unlink(dag + layout.ENDING_HALT)
     return _submit(schedd, folder)
 
 

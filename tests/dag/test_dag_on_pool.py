@@ -139,7 +139,10 @@ def test_a_failure_leaves_a_rescue_and_resume_finishes(campaign: Campaign) -> No
     assert rescue_file(folder).endswith("alignment.dag.rescue001")
 
     campaign.orders("*solve* 1\n")
+    halt = campaign.folder / "alignment.dag.halt"
+    halt.touch()  # as `stop --after iteration` leaves it
     second = resume_dag(campaign.schedd, folder)
+    assert not halt.exists()
     assert campaign.end(second) == 1
     assert len(campaign.calls("reconstruct . 1 1 401")) == 2
     assert len(campaign.calls("reconstruct . 1 1 400")) == 1
