@@ -39,8 +39,8 @@ def repair(
             accepted.
 
     Raises:
-        UserError: a DAGMan of the campaign is in the queue, the campaign is not where it was submitted, or it was imported
-            and has no sound copy.
+        UserError: a DAGMan of the campaign is in the queue, the campaign is not where it was submitted, or it has neither a
+            sound copy nor logs.
         CampaignError: the schedd does not answer, or the state database cannot be written.
     """
     record = submitted = read_submitted(folder)

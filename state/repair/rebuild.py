@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from faser_align.campaign import changes, layout
+from faser_align.campaign import changes, layout, submissions
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm import table
 from faser_align.fsm.errors import StoreError, UserError
@@ -117,7 +117,7 @@ def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
 
     Raises:
         StoreError: a newer program has changed the state database.
-        UserError: no copy of an imported campaign is sound, and it has no logs.
+        UserError: no copy is sound, and there are no logs: DAGMan's are gone, or the campaign was imported.
         OSError, sqlite3.Error: the new state database cannot be written.
     """
     copies = tuple(copied.examine(folder, record, scratch, name, file) for name, file in FILES)
@@ -131,6 +131,11 @@ def rebuild(folder: str, record: Manifest, scratch: str) -> Rebuilt:
         raise UserError(
             f"{record['name']} was imported, and no copy of its state database is sound; import it again with "
             f"`{program()} import {source}`"
+        )
+    if not path and not events and not logs.dagman_log and submissions.latest(folder).dag:
+        raise UserError(
+            f"{record['name']} was submitted, and neither a sound copy of its state database nor a log of DAGMan is left "
+            f"in {folder} to make it from; restore {layout.STATE}, {layout.PUBLISHED} or {layout.REDO} from a backup"
         )
     if not path or left_out:
         fresh = f"{scratch}/fresh.db"

@@ -23,10 +23,10 @@ from recorded import CASES, TEXTS, jobstate_of, picture, unpack
 from stored import LATER, change, change_by_hand, dump, findings, rows
 from taking import BASE, DONE, FAILED, FINAL, HOLD, PRE
 
-from faser_align.campaign import changes, layout
+from faser_align.campaign import changes, layout, submissions
 from faser_align.campaign.manifest import read_record, read_submitted
 from faser_align.fsm import exit_codes
-from faser_align.fsm.errors import StoreError
+from faser_align.fsm.errors import StoreError, UserError
 from faser_align.state import control_requests, create, database, publish, spool
 from faser_align.state.create import record_submitted
 from faser_align.state.repair import copies, replay
@@ -546,6 +546,21 @@ def test_a_gap_that_the_logs_cannot_fill_is_said(tmp_path: Path) -> None:
     assert "2 events of DAGMan's logs not applied: the database has later ones that the logs lack" in sentences(
         report("failed", made)
     )
+
+
+def test_nothing_is_left_to_repair_from(tmp_path: Path) -> None:
+    """Without a sound copy and without logs of DAGMan a submitted campaign is not made from nothing."""
+    record = make_campaign(tmp_path / "c", files=1)
+    folder = record["folder"]
+    Path(folder, layout.STATE).unlink()
+    Path(folder, layout.PUBLISHED).unlink()
+    Path(folder, layout.REDO).unlink()
+    assert rebuilt(record, tmp_path / "s").made_from == repair.LOGS  # it was never submitted: nothing is lost
+    submissions.note(folder, "", layout.DAG)
+    with pytest.raises(UserError, match=r"no.* log of DAGMan is left .* restore state.db"):
+        rebuilt(record, tmp_path / "s")
+    Path(folder, layout.DAG + layout.ENDING_DAGMAN_LOG).write_text("000 (012.000.000) Job submitted\n...\n")
+    assert rebuilt(record, tmp_path / "s").made_from == repair.LOGS
 
 
 def test_metrics_that_are_gone(tmp_path: Path) -> None:
