@@ -16,8 +16,9 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.stored_types import Resources
 from faser_align.dag.paths import check_path, encode_argument
-from faser_align.dag.wrapper import environment, has_wrapper
+from faser_align.dag.wrapper import has_wrapper
 from faser_align.fsm import exit_codes
+from faser_align.system import jinja
 
 TEMPLATE, PROBE_TEMPLATE = "alignment.dag.j2", "probe.dag.j2"
 PROBED = ("reco", "mille")  # kinds of jobs that `check --probe` submits
@@ -108,7 +109,7 @@ def render_probe(record: Manifest, script: str) -> str:
 
 @cache
 def _template(name: str) -> Template:
-    templates = environment()
+    templates = jinja.environment()
     # ClassAd's escapes of quotes and backslashes are those of JSON; in a submit description a dollar begins a macro.
     templates.filters["classad"] = lambda text: json.dumps(text, ensure_ascii=False)
     templates.filters["submit"] = lambda text: text.replace("$", "$(DOLLAR)")

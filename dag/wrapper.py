@@ -3,36 +3,17 @@
 It contains its values, so that an expert can read and run it; ``jobs.inputs`` provides those that depend on the node.
 """
 
-import os
 import shlex
 import string
-from functools import cache
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-import faser_align.templates
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.stored_types import Reconstruction
 from faser_align.fsm import exit_codes
+from faser_align.system import jinja
 
 TEMPLATE = "reconstruct.sh.j2"
 # Geometry and conditions tag, by the first year in which they apply.
 CONDITIONS = ((2023, "FASERNU-04", "OFLCOND-FASER-05"), (0, "FASERNU-03", "OFLCOND-FASER-04"))
-
-
-@cache
-def environment(**options: Any) -> Environment:
-    """Return an environment without escaping, in which a missing value is an error, with further options of jinja2's."""
-    return Environment(
-        loader=FileSystemLoader(os.path.dirname(faser_align.templates.__file__)),
-        undefined=StrictUndefined,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        **options,
-    )
 
 
 def has_wrapper(record: Manifest) -> bool:
@@ -46,7 +27,7 @@ def render_wrapper(record: Manifest) -> str:
     calypso = settings["calypso"]
     geometry, tag = conditions(settings, record["year"])
     # {# has a meaning in bash
-    templates = environment(comment_start_string="<#", comment_end_string="#>")
+    templates = jinja.environment(comment_start_string="<#", comment_end_string="#>")
     templates.filters |= {"sh": shlex.quote, "words": shlex.join}
     return templates.get_template(TEMPLATE).render(
         campaign=record,

@@ -13,14 +13,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, PrefixLoader
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from faser_align.notifiers.view import PARTS, Table, View
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-    from jinja2 import Environment
+from faser_align.system import jinja
 
 OURS = "ours"
 UNKNOWN = "event"  # template of events without their own
@@ -102,7 +102,7 @@ def _bounded() -> Iterator[None]:
         yield
         return
 
-    def late(number: int, frame: "FrameType | None") -> None:
+    def late(number: int, frame: FrameType | None) -> None:
         raise _TooLong(f"it did not end within {CPU_S_MAX:g} s of CPU time")
 
     previous = signal.signal(signal.SIGVTALRM, late)
@@ -114,7 +114,7 @@ def _bounded() -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, previous)
 
 
-def _set_by(environment: "Environment", name: str, names: Mapping[str, Any]) -> dict[str, Any]:
+def _set_by(environment: Environment, name: str, names: Mapping[str, Any]) -> dict[str, Any]:
     """Return the variables that a template sets."""
     module = environment.get_template(name).make_module(dict(names))
     return {key: value for key in ("subject", "meaning", "tone", "parts") if (value := getattr(module, key, None))}
@@ -148,33 +148,22 @@ def _names() -> frozenset[str]:
     return frozenset(loader.list_templates())
 
 
-@cache
-def _ours() -> "Environment":
-    from jinja2 import Environment, PackageLoader
-
-    return _prepared(Environment, PackageLoader("faser_align", "templates/messages"))
+def _loader() -> PackageLoader:
+    return PackageLoader("faser_align", "templates/messages")
 
 
 @cache
-def _users(folder: str) -> "Environment":
-    from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader, PrefixLoader
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    ours = PrefixLoader({OURS: PackageLoader("faser_align", "templates/messages")})
-    return _prepared(ImmutableSandboxedEnvironment, ChoiceLoader([FileSystemLoader(folder), ours]))
+def _ours() -> Environment:
+    return _prepared(jinja.environment(loader=_loader()))
 
 
-def _prepared(kind: "type[Environment]", loader: Any) -> "Environment":
-    from jinja2 import StrictUndefined
+@cache
+def _users(folder: str) -> Environment:
+    loader = ChoiceLoader([FileSystemLoader(folder), PrefixLoader({OURS: _loader()})])
+    return _prepared(jinja.environment(ImmutableSandboxedEnvironment, loader))
 
-    environment = kind(
-        loader=loader,
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+
+def _prepared(environment: Environment) -> Environment:
     environment.filters.update(
         plain_table=_plain_table,
         md=_markdown,

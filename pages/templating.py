@@ -1,30 +1,21 @@
 """Load the templates of pages, with filters for numbers and times."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
-import faser_align.templates
 from faser_align.alignment.quality.notes import solver_end
 from faser_align.pages import nodetimes
 from faser_align.pages.numbers import beside, measured, signed, significant
+from faser_align.system import jinja
 from faser_align.system.formatting import kind, shift, symbols
-
-TEMPLATES = Path(faser_align.templates.__file__).parent
 
 
 @cache
 def environment() -> Environment:
-    """Return the Jinja environment of pages, which escapes every value and compiles each template once."""
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """Return the Jinja environment of pages, which compiles each template once."""
+    made = jinja.environment()
     made.filters |= {
         "number": _number,
         "duration": nodetimes.duration,

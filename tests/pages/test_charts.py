@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 
 from faser_align.pages import charts
 from faser_align.pages.charts import Series
-from faser_align.pages.templating import TEMPLATES
+from faser_align.system.jinja import TEMPLATES
 
 SMALLEST_PX = 11
 LETTERS = """pictures => pictures.map(picture => [...picture.querySelectorAll('text:not(.sign)')].map(text => {
