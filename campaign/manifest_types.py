@@ -2,7 +2,7 @@
 
 from typing import Any, NotRequired, TypedDict
 
-from faser_align.config.stage_types import UsedStage
+from faser_align.config.stages import UsedStage
 from faser_align.config.stored_types import Config
 
 

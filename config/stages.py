@@ -1,19 +1,46 @@
-"""Expand the configured stages to those that a campaign runs."""
+"""Expand the configured stages to those that a campaign runs. Jobs and scripts import the types, without pydantic."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from faser_align.config.schema import Config
-from faser_align.config.solving import Stage, Step
-from faser_align.config.stage_types import UsedStage, UsedStep
 from faser_align.fsm.errors import UserError
 
+if TYPE_CHECKING:
+    from faser_align.config.schema import Config
+    from faser_align.config.solving import Step
 
-def stages_of(config: Config) -> list[UsedStage]:
+
+class UsedStep(TypedDict):
+    """A step as it is run; only what was configured is there beyond name and fix."""
+
+    name: str
+    fix: list[int | str]
+    presigma: NotRequired[dict[str, float]]
+    freeze_sigma: NotRequired[float]
+    extra_lines: NotRequired[list[str]]
+    parameters: NotRequired[str]
+    parameters_text: NotRequired[str]
+
+
+class UsedStage(TypedDict):
+    """A stage as it is run, with what the configuration left to the program."""
+
+    name: str
+    iterations: int
+    stations: int
+    at_limit: str
+    convergence: dict[str, Any]
+    steps: list[UsedStep]
+
+
+def stages_of(config: "Config") -> list[UsedStage]:
     """Return the stages with iterations, stations, criteria and steps, as in the manifest.
 
     A list that is repeated appears once per repetition, with numbered names. Raises UserError if a step's own file of
     parameters cannot be read.
     """
+    from faser_align.config.solving import Stage
+
     stages = config.stages or [Stage()]
     rounds = config.campaign.repeat
     return [
@@ -30,7 +57,7 @@ def stages_of(config: Config) -> list[UsedStage]:
     ]
 
 
-def _step(step: Step) -> UsedStep:
+def _step(step: "Step") -> UsedStep:
     """Return a step's name, fix rules and options; the expert's own file is copied as it is now."""
     found: UsedStep = {"name": step.name, "fix": list(step.fix)}
     presigma = {kind: value for kind, value in step.presigma.model_dump().items() if value}
@@ -45,7 +72,7 @@ def _step(step: Step) -> UsedStep:
     return found
 
 
-def _own_text(step: Step) -> str:
+def _own_text(step: "Step") -> str:
     try:
         return Path(step.parameters).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

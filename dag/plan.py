@@ -19,7 +19,7 @@ from faser_align.campaign.manifest_types import ForkedFrom, Manifest
 from faser_align.config.files import format_files
 from faser_align.config.schema import Config
 from faser_align.config.solving import Solver
-from faser_align.config.stage_types import UsedStage
+from faser_align.config.stages import UsedStage
 from faser_align.dag.paths import check_path, check_steering
 from faser_align.dag.render import render
 from faser_align.fsm.errors import UserError

@@ -12,7 +12,7 @@ from faser_align.campaign.manifest_types import ForkedFrom, Manifest
 from faser_align.config.load import validate
 from faser_align.config.schema import Config
 from faser_align.config.solving import Stage
-from faser_align.config.stage_types import UsedStage
+from faser_align.config.stages import UsedStage
 from faser_align.fsm.errors import UserError
 from faser_align.fsm.plural import count
 from faser_align.state import queries, registry

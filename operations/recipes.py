@@ -10,8 +10,7 @@ from faser_align.alignment.pede.steering_text import step_fixed
 from faser_align.config.load import EXAMPLES, absolute, parse_config, read_text
 from faser_align.config.profiles import profile_text
 from faser_align.config.schema import Config
-from faser_align.config.stage_types import UsedStage
-from faser_align.config.stages import stages_of
+from faser_align.config.stages import UsedStage, stages_of
 from faser_align.fsm.errors import UserError
 
 _RECIPES = tomllib.loads(Path(__file__).with_name("recipes.toml").read_text(encoding="utf-8"))

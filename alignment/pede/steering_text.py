@@ -23,7 +23,7 @@ from faser_align.alignment.parameters.labels import (
 )
 from faser_align.alignment.pede.keywords import FILE_KINDS, LISTS, find_keyword
 from faser_align.alignment.pede.steering_words import take_apart
-from faser_align.config.stage_types import UsedStage, UsedStep
+from faser_align.config.stages import UsedStage, UsedStep
 from faser_align.config.stored_types import Solver
 from faser_align.config.values import FRAME
 from faser_align.fsm.errors import UserError

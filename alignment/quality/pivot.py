@@ -11,7 +11,7 @@ from faser_align.alignment.parameters.constants import Constants
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.steering_text import step_fixed
 from faser_align.alignment.quality.notes import RAISE_IT
-from faser_align.config.stage_types import UsedStage
+from faser_align.config.stages import UsedStage
 
 TURNS = ("layer.rx", "layer.ry")
 _ARM_MM = 60.0  # typical distance of a hit from the beam in the outer half of a layer

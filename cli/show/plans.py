@@ -8,7 +8,7 @@ from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.cli import console
 from faser_align.config.files import format_files
-from faser_align.config.stage_types import UsedStage
+from faser_align.config.stages import UsedStage
 from faser_align.config.stored_types import Notify
 from faser_align.dag.plan import Plan
 from faser_align.dag.texts import steering_texts
