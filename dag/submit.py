@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import htcondor2
@@ -86,10 +87,9 @@ def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] | None
         number = int(latest[-RESCUE_DIGITS:] or 0) + 1
         content = f"# The DAGMan before this left no rescue DAG.\n{lines}"
         atomic.write_text(f"{dag}.rescue{number:0{RESCUE_DIGITS}d}", content)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(lock)
-    with contextlib.suppress(FileNotFoundError):  # DAGMan does so when it starts; until then it would count as halted
-        os.unlink(dag + layout.ENDING_HALT)
+        Path(lock).unlink(missing_ok=True)
+    # DAGMan does so when it starts; until then it would count as halted.
+    Path(dag + layout.ENDING_HALT).unlink(missing_ok=True)
     return _submit(schedd, folder)
 
 
@@ -145,8 +145,7 @@ def stop_dag(schedd: htcondor2.Schedd, folder: str, cluster: int) -> Stopped:
         _remove(schedd, cluster)
         gone = wait_until(has_left, LEAVE_WAIT_S, POLL_S)
     if gone:  # not before: a DAGMan that continues while FINAL runs fails, and records no end
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(halt)
+        Path(halt).unlink(missing_ok=True)
     return Stopped(halted, gone)
 
 
@@ -175,8 +174,7 @@ def _submit(schedd: htcondor2.Schedd, folder: str) -> int:
             credentials.issue(description)
             # Before the submission: otherwise nobody would find the campaign's DAGMan, and it may get a second one.
             submissions.note(folder, _name(), os.path.basename(dag))
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(dag + layout.ENDING_HALT)  # it was meant for the previous DAGMan
+            Path(dag + layout.ENDING_HALT).unlink(missing_ok=True)  # it was meant for the previous DAGMan
             result = schedd.submit(description)
         except htcondor2.HTCondorException as error:
             raise CampaignError(f"HTCondor did not accept {dag}: {first_line(error)}") from error

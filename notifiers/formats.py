@@ -4,7 +4,7 @@ import math
 from typing import TypeGuard
 
 from faser_align.fsm.reasons import strip_control_characters
-from faser_align.system.formatting import NONE, number
+from faser_align.system.formatting import NONE, clock, number
 
 LINE_MAX = 200  # characters of a name or a log line
 
@@ -23,14 +23,7 @@ def size(value: object, form: str) -> str:
 
 def duration(seconds: object) -> str:
     """Return a time in seconds as ``42 s``, ``3 min 12 s`` or ``5 h 07 min``."""
-    if not _is_number(seconds) or not math.isfinite(seconds):
-        return ""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+    return clock(seconds) if _is_number(seconds) and math.isfinite(seconds) else ""
 
 
 def printable(value: object) -> str:

@@ -103,16 +103,6 @@ def read(folder: str, outcomes: Mapping[tuple[str, str], str], now_s: float | No
     return nodes
 
 
-def duration(seconds: float) -> str:
-    """Return a time with two units at most."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 @dataclass(slots=True)
 class _Logged:
     """A job as in the log: its node, its changes of state (state, Unix time), and whether it was removed."""

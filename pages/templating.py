@@ -6,10 +6,9 @@ from typing import Any
 from jinja2 import Environment
 
 from faser_align.alignment.quality.notes import solver_end
-from faser_align.pages import nodetimes
 from faser_align.pages.numbers import beside, measured, signed, significant
 from faser_align.system import jinja
-from faser_align.system.formatting import kind, shift, symbols
+from faser_align.system.formatting import clock, kind, shift, symbols
 
 
 @cache
@@ -18,7 +17,7 @@ def environment() -> Environment:
     made = jinja.environment()
     made.filters |= {
         "number": _number,
-        "duration": nodetimes.duration,
+        "duration": clock,
         "moment": lambda utc: f"{utc[:10]} {utc[11:19]} UTC" if utc else "–",
         "words": lambda name: name.replace("_", " "),
         "kind": kind,  # a class of the style sheet

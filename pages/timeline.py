@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from faser_align.campaign.layout import AFTER, VALIDATION, raw_name
 from faser_align.pages.charts import SIGN_PX
-from faser_align.pages.nodetimes import Node, duration
+from faser_align.pages.nodetimes import Node
+from faser_align.system.formatting import clock
 
 NODES_MAX, DRAWN_MAX = 600, 120  # maximum lines in all panels, and in one that shows every node
 UNUSUAL_MAX, SLOWEST = 24, 8  # maximum lines of a panel that does not, and how many of these are for the slowest nodes
@@ -108,8 +109,8 @@ def _words(group: Sequence[Node], left: Sequence[Node]) -> str:
 def _sentence(group: Sequence[Node]) -> str:
     slowest = max(group, key=lambda node: node.length_s)
     return (
-        f"{len(group):,} nodes in {duration(_length_s(group))}, {_counts(group)}; "
-        f"slowest: {node_name(slowest)}, {duration(slowest.length_s)}."
+        f"{len(group):,} nodes in {clock(_length_s(group))}, {_counts(group)}; "
+        f"slowest: {node_name(slowest)}, {clock(slowest.length_s)}."
     )
 
 
@@ -149,7 +150,7 @@ def _kind(attempt: int, state: str, failed: bool) -> str:
 def _hover(node: Node, attempt: int, state: str, begin_s: float, end_s: float) -> str:
     job = node.jobs[attempt - 1]
     words = [f"{node_name(node)}, attempt {attempt}" if len(node.jobs) > 1 else node_name(node)]
-    words.append(f"{state} {duration(end_s - begin_s)}")
+    words.append(f"{state} {clock(end_s - begin_s)}")
     begin, end = (datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S") for at in (begin_s, end_s))
     words.append(f"{begin} to {end} UTC")
     if end_s == job.spans[-1].end_s and (job.failed or job.open):
@@ -164,7 +165,7 @@ def _mean(nodes: Sequence[Node], begin_s: float) -> _Line:
         seconds = sum(node.seconds(state) for node in nodes) / len(nodes)
         if seconds:
             words = "running in failed attempts" if state == "failed" else state
-            spans.append((state, at, seconds, f"mean of {len(nodes):,} other nodes: {words} {duration(seconds)}"))
+            spans.append((state, at, seconds, f"mean of {len(nodes):,} other nodes: {words} {clock(seconds)}"))
             at += seconds
     return _Line("", "mean of others", spans, [])
 

@@ -14,24 +14,8 @@ from typing import NamedTuple
 from faser_align.system.attempt import wait_until
 
 # The kernel shows at most 15 characters. Tools (condor_q, ...) have the same variable but are not daemons.
-_DAEMONS = frozenset(
-    f"condor_{name}"[:15]
-    for name in (
-        *(
-            "master",
-            "procd",
-            "shared_port",
-            "collector",
-            "negotiator",
-            "startd",
-            "starter",
-            "schedd",
-            "credd",
-            "shadow",
-        ),
-        *("scheduniv_exec", "dagman"),
-    )
-)
+_NAMES = "master procd shared_port collector negotiator startd starter schedd credd shadow scheduniv_exec dagman"
+_DAEMONS = frozenset(f"condor_{name}"[:15] for name in _NAMES.split())
 _POLL_S = 0.1
 _KILLED_S = 60.0  # for a killed process to end
 

@@ -195,13 +195,17 @@ def duration(seconds: float | None) -> str:
     if seconds < 9.95:
         return f"{max(0.0, seconds):.1f} s"
     whole = round(seconds)
+    return clock(whole) if whole < 86400 else f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration in whole units of hours at most: ``0 s``, ``3 min 12 s``, ``1,005 h 07 min``."""
+    whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
 
 
 def origin(parent: Mapping[str, Any]) -> str:
