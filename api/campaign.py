@@ -153,7 +153,7 @@ class Campaign:
 
         >>> quality = Campaign("Y2023_R011705_F400-405").quality()
         >>> quality["grade"], [(line["name"], line["grade"]) for line in quality["lines"]]
-        ('good', [('dropped', 'good')])
+        ('look', [('dropped', 'good')])
         """
         with queries.published(self.folder) as db:
             return facts.quality(self.record, queries.iterations(db), queries.validation(db))

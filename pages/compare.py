@@ -12,10 +12,12 @@ from faser_align.alignment.parameters.constants import ZERO, Constants, Six
 from faser_align.alignment.parameters.differences import changes, moved, movers
 from faser_align.alignment.quality import describe
 from faser_align.alignment.quality.figure_data import FigureData
+from faser_align.alignment.quality.grades import DESCRIBED
 from faser_align.campaign.data import by_run
 from faser_align.campaign.manifest import convergence_of
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.files import format_files
+from faser_align.fsm.metrics import Quality
 from faser_align.fsm.rules import limits_of
 from faser_align.pages import charts
 from faser_align.pages.charts import Series
@@ -27,7 +29,7 @@ from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.shapes import Measured
 from faser_align.pages.figures.source import differences, error_of
 from faser_align.pages.templating import rendered
-from faser_align.system.formatting import chi2, number, shift
+from faser_align.system.formatting import NONE, chi2, number, shift
 
 MOVERS_MAX, MISSING_MAX = 10, 1
 NOT_COMPARED = ("campaign.folder", "campaign.name", "storage.data", "notify", "report")
@@ -208,7 +210,22 @@ def _summary(campaigns: Sequence[Facts]) -> list[tuple[str, tuple[str, ...]]]:
         ("chi2/ndf", tuple(chi2(row.get("chi2_per_ndf")) for row in last)),
         ("expected residual shift (um)", tuple(shift(row.get("effect_um")) for row in last)),
         ("expected delta chi2 per parameter", numbers("significance", ".3g")),
+        *_grades(campaigns),
     ]
+
+
+def _grades(campaigns: Sequence[Facts]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the quality of the constants, and each of its lines that a campaign has."""
+    graded = [_grades_of(c.quality) for c in campaigns]
+    for title in ("quality", *(of["title"] for of in DESCRIBED.values())):
+        if any(title in of for of in graded):
+            yield title.lower(), tuple(of.get(title, NONE) for of in graded)
+
+
+def _grades_of(quality: Quality | None) -> dict[str, str]:
+    if quality is None:
+        return {}
+    return {"quality": quality["grade"]} | {line["title"]: str(line["grade"]) for line in quality["lines"]}
 
 
 def _differences(campaigns: Sequence[Facts]) -> list[Difference]:

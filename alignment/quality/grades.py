@@ -3,7 +3,8 @@
 Each line answers a question of an expert who must decide whether to use the constants: how precise are they, are residuals
 zero on average, do they describe other data, which directions are weak, have momenta changed, were data dropped. Grades
 are *good*, *look* and *bad*, by limits of ``[quality]``; ``grades.toml`` has each criterion with its source. They never change
-the decision. A line whose numbers are missing, as in metrics of older versions, is left out.
+the decision. A line whose numbers are missing, as in metrics of older versions, is left out. No constants are *good* without
+a known precision and known mean residuals.
 """
 
 import math
@@ -37,6 +38,7 @@ RESOLUTIONS = {  # um, urad, by degree of freedom of modules and layers; none fo
 HITS_MIN = 25  # of a module whose mean residual counts
 DEAD = 0.1  # ratio of a module's hits to the median of the modules at its place in the station's layers
 NAMED_MAX = 5
+_ESSENTIAL = ("precision", "residual_means")
 GRADES: tuple[Grade, ...] = ("good", "look", "bad")
 DESCRIBED: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
@@ -92,8 +94,10 @@ def assess(limits: Limits, subject: Subject) -> Quality | None:
     lines = list(_lines(limits, subject))
     if not lines:
         return None
+    known = {line["name"] for line in lines}
+    unsure: list[Grade] = ["look"] * (not known.issuperset(_ESSENTIAL))
     return {
-        "grade": _worst(line["grade"] for line in lines),
+        "grade": _worst([*(line["grade"] for line in lines), *unsure]),
         "sentence": " ".join(f"{line['title']}{line['short']}." for line in lines if line["short"]),
         "lines": lines,
     }

@@ -137,6 +137,10 @@ def test_campaigns_without_numbers_compare(workdir: Path, two: tuple[str, str], 
     found = json.loads(plain_command("compare", two[0], f"{workdir}/c", "--json").out)
     assert found["apart"] == {}
     assert ["chi2/ndf", ["1.200", "-"]] in found["summary"]
+    assert [row for row in found["summary"] if row[0] in ("quality", "dropped data")] == [
+        ["quality", ["look", "-"]],
+        ["dropped data", ["good", "-"]],
+    ]
     assert metrics(1)["chi2_per_ndf"] == 1.2
 
 
