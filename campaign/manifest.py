@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from faser_align.config.schema import Config
 
+ASIDE = ".old-"  # and the time: ending of folders that `submit --force` moved aside
 FORMAT = 1
 REQUIRED = (
     *("name", "year", "run", "files", "stations", "folder", "data"),
@@ -109,6 +110,17 @@ def moved_from(folder: str, record: Manifest) -> str:
     except OSError:
         same = False
     return "" if same else record["folder"]
+
+
+def data_of(folder: str, record: Manifest) -> str:
+    """Return where the large files of the campaign in ``folder`` are, which may be a copy or one that was moved aside.
+
+    `submit --force` gives the folder of the large files the same ending as the campaign's (``dag.create``).
+    """
+    if record["data"] == record["folder"]:
+        return folder
+    ending = os.path.basename(os.path.abspath(folder)).removeprefix(os.path.basename(record["folder"]))
+    return record["data"] + ending if ending.startswith(ASIDE) else record["data"]
 
 
 def convergence_of(record: Manifest, stage: int) -> dict[str, Any]:

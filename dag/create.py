@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 from faser_align.campaign import layout
-from faser_align.campaign.manifest import write_record
+from faser_align.campaign.manifest import ASIDE, write_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.dag.plan import Plan, refuse_existing
 from faser_align.dag.wrapper import has_wrapper, render_wrapper
@@ -52,7 +52,7 @@ def _put_in_place(planned: Plan, renames: list[tuple[str, str]]) -> contextlib.E
             try:
                 if os.path.lexists(folder):
                     refuse_existing(planned)
-                    now = f"{folder}.old-{re.sub('[-:]', '', planned.record['created_utc'])}"
+                    now = f"{folder}{ASIDE}{re.sub('[-:]', '', planned.record['created_utc'])}"
                     os.rename(folder, now)
                     undo.callback(os.rename, now, folder)
                 os.rename(new, folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from faser_align.campaign import layout
-from faser_align.campaign.manifest import write_record
+from faser_align.campaign.manifest import data_of, write_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.load import parse_config, read_text
 from faser_align.config.stages import stages_of
@@ -100,8 +100,7 @@ def _tracks(parent: Parent, files: list[int], *, same: bool) -> dict[int, list[s
     """Return the campaign's tracks and Mille data by raw file; raise UserError if needed ones are missing."""
     found, missing = {}, []
     record = parent.record
-    # A copy of a campaign, or one that was moved aside for another, has its own tracks.
-    data = parent.folder if record["data"] == record["folder"] else record["data"]
+    data = data_of(parent.folder, record)
     for file in files:
         where = (data, parent.stage, parent.iteration, record["run"], file)
         root, mille = layout.kfalignment_file(*where), layout.mille_file(*where)

@@ -53,7 +53,9 @@ def graded(*history: Any, **about: Any) -> dict[str, Line]:
     lines = {line["name"]: line for line in found["lines"]}
     assert list(lines) == [name for name in DESCRIBED if name in lines]
     unsure = [] if {"precision", "residual_means"} <= lines.keys() else ["look"]
-    assert found["grade"] == max([*(line["grade"] for line in found["lines"]), *unsure], key=("good", "look", "bad").index)
+    assert found["grade"] == max(
+        [*(line["grade"] for line in found["lines"]), *unsure], key=("good", "look", "bad").index
+    )
     assert all(line["criterion"] and line["source"] and line["advice"] and line["figure"] for line in found["lines"])
     return lines
 

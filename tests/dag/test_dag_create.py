@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from plans import START, make_plan, no_store, plan_of
 
 from faser_align.campaign.data import parse_data
-from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest import data_of, read_record
 from faser_align.config.load import parse_config
 from faser_align.dag.create import create_campaign
 from faser_align.dag.plan import campaign_name
@@ -82,6 +83,19 @@ def test_force_moves_the_old_one_aside(workdir: Path) -> None:
     created.close()
     assert (workdir / "camp/mine").read_text() == "kept"
     assert sorted(path.name for path in workdir.iterdir()) == ["camp", "start.txt"]
+
+
+def test_large_files_move_aside_too(workdir: Path) -> None:
+    """A campaign that was moved aside has its own large files; a copy has those of the campaign."""
+    (workdir / "eos").mkdir()
+    create_campaign(make_plan(workdir, 'storage.data = "eos"'), no_store)
+    (workdir / "eos/camp/mine").write_text("kept")
+    create_campaign(make_plan(workdir, 'storage.data = "eos"', force=True), no_store)
+    for name, mine in (("camp", False), ("camp.old-20261124T073000Z", True)):
+        folder = str(workdir / name)
+        assert Path(data_of(folder, read_record(folder)), "mine").exists() == mine
+    shutil.copytree(workdir / "camp", workdir / "copy")
+    assert data_of(f"{workdir}/copy", read_record(f"{workdir}/copy")) == str(workdir / "eos/camp")
 
 
 def test_what_goes_wrong_on_the_way_leaves_nothing(workdir: Path) -> None:
