@@ -37,7 +37,7 @@ NEXT: dict[str, tuple[Step, ...]] = {
     "lost": (_STATUS,),
     "stuck": (_STATUS,),  # its output names the command that helps
     "iteration": (_STATUS,),
-    "converged": (_REPORT, Step("then export the constants", _EXPORT)),
+    "converged": (_REPORT, Step("then, if you accept every line that is not good, export the constants", _EXPORT)),
     # What the report of a campaign in such a state leaves to do.
     "converged reported": (Step(_FIRST, _EXPORT),),
     "rejected reported": (Step(_FIRST, "{command} why {name}"), _KEEP),
@@ -52,7 +52,11 @@ NEXT: dict[str, tuple[Step, ...]] = {
     "solved": (Step(_FIRST, _EXPORT), Step("reco with the next number starts from these constants", "")),
     "diverged": (_METRICS, _CHOOSE),
     "stalled": (_METRICS, Step("then submit a new campaign with other files or other free parameters", "")),
-    "starved": (_METRICS, Step("then submit a new campaign with more files, fewer free parameters or wider cuts", "")),
+    "starved": (
+        _METRICS,
+        Step("then submit a new campaign with more files, fewer free parameters or wider cuts", ""),
+        Step("or, if the constants drifted along weak modes, one with freeze_sigma = 2", ""),
+    ),
     "rejected": (_REPORT, _KEEP),
     "failed": (Step("next, after removing the cause", _RESUME.command),),
     "removed": (_RESUME,),

@@ -110,7 +110,7 @@ def _weak_drift(rules: Rules, metrics: "Metrics") -> list[Criterion]:
     if drift is None:
         return []
     limit, passed = rules.weak_drift_sigma_max, drift <= rules.weak_drift_sigma_max
-    text = "no direction is so weak that the survey knows much more than the tracks"
+    text = "the stage has no weak mode"
     if modes.get("weak"):
         worst = modes["modes"][0]
         where = f"{'layer' if len(worst['where']) == 2 else 'module'} {worst['where']}"
@@ -139,7 +139,7 @@ def _approach(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     if above is not None:
         # Outliers raise chi2/ndf and its fluctuations alike.
         limit = rules.chi2_rise_max * max(1.0, number(metrics, "chi2_per_ndf") or 1.0)
-        text = f"chi2/ndf is {above:.2g} above the stage's best (limit {digits(limit, 2)})"
+        text = f"chi2/ndf is {f'{above:.2g} above' if above else 'at'} the stage's best (limit {digits(limit, 2)})"
         passed = above <= limit
         if not passed and (width := wider(history)) is not None and width <= rules.chi2_rise_max:
             # Tracks with outliers entered the selection; the other tracks do not have larger residuals.
@@ -163,11 +163,11 @@ def tracks(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     best = max(_tracks_of_as_many_files(m, history[-1]) for m in history)
     least = rules.starved_fraction * best
     left = records >= least
-    share = in_percent(rules.starved_fraction)
-    of = f"{best:,.0f}" + (", which as many files had" if _lost(history[0]) != _lost(history[-1]) else "")
-    text = f"{records:,.0f} tracks are left of {of}, at least {share}"
-    if not left:
-        text = f"only {records:,.0f} tracks are left of {of}, below {share}"
+    of = ", which as many files had," if _lost(history[0]) != _lost(history[-1]) else ""
+    text = (
+        f"{'' if left else 'only '}{records:,.0f} of {best:,.0f} tracks{of} are left "
+        f"(minimum {in_percent(rules.starved_fraction)})"
+    )
     free = max((step.get("free_parameters") or 0 for step in history[-1].get("steps", ())), default=0)
     needed = rules.starved_per_parameter * free
     enough = records >= needed

@@ -128,7 +128,7 @@ def _chi2(limits: Limits, name: str, group: "Group", fit: _Fit | None) -> Criter
     if before is None or after is None:
         return Criterion(f"chi2_{name}", None, limit, False, f"chi2/ndf {_of_files(name)} is unknown")
     rise = after - before
-    text = f"chi2/ndf {_of_files(name)} went from {before:.4g} to {after:.4g} (it may rise by {limit:.3g})"
+    text = f"chi2/ndf {_of_files(name)} went from {before:.3f} to {after:.3f} (it may rise by {limit:.3g})"
     passed = rise <= limit
     if not passed and held_back and (width := _wider(group)) is not None and width <= tolerated:
         # Tracks with outliers entered the selection; the other tracks do not have larger residuals.
@@ -233,12 +233,14 @@ def _means(limits: Limits, name: str, groups: "Mapping[str, Group]", fit: _Fit) 
     found.sort(key=lambda one: one.limit - abs(one.mean))
     worst = found[0]
     off = list(dict.fromkeys(one.module for one in found if abs(one.mean) > one.limit))
-    shown = (
-        f"the mean residual {_of_files(name)} on side {worst.side} is {worst.mean:.1f} um, limit {worst.limit:.1f} um"
-    )
+    shown = f"the mean residual {_of_files(name)} on its side {worst.side} is {worst.mean:.1f} um, limit {worst.limit:.1f} um"
     if off:
-        more = f", and {count(len(off) - 1, 'more module')}" if len(off) > 1 else ""
-        text = f"module {worst.module} {_distance(worst, half)}{more}: {shown}"
+        more = (
+            f"; {count(len(off) - 1, 'other module')} exceed{'s' * (len(off) == 2)} the limit, too"
+            if len(off) > 1
+            else ""
+        )
+        text = f"module {worst.module} {_distance(worst, half)}: {shown}{more}"
     else:
         text = f"no module seems off; the closest to its limit is {worst.module}: {shown}"
     return Criterion(f"means_{name}", abs(worst.mean), worst.limit, not off, text)

@@ -40,7 +40,7 @@ DEAD = 0.1  # ratio of a module's hits to the median of the modules at its place
 NAMED_MAX = 5
 _ESSENTIAL = ("precision", "residual_means")
 GRADES: tuple[Grade, ...] = ("good", "look", "bad")
-DESCRIBED: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+DESCRIBED: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
 class Limits(NamedTuple):
@@ -81,12 +81,16 @@ class Subject(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """A line without its description; ``short`` is empty if the sentence leaves it out."""
+    """A line without its description.
+
+    ``short`` is empty if the sentence leaves the line out; ``cases`` are those of its advice that apply.
+    """
 
     grade: Grade
     text: str
     short: str
     values: dict[str, Any]
+    cases: Sequence[str] = ()
 
 
 def assess(limits: Limits, subject: Subject) -> Quality | None:
@@ -122,7 +126,8 @@ def criterion(name: str, limits: Limits) -> str:
     """Return a line's criterion with its limits."""
     described = DESCRIBED[name]
     good, bad = getattr(limits, described["limits"]) if described["limits"] else (0.0, 0.0)
-    return described["criterion"].format(good=good, bad=bad).replace("%", " %")
+    text: str = described["criterion"].format(good=good, bad=bad)
+    return text.replace("%", " %")
 
 
 def table() -> str:
@@ -130,7 +135,10 @@ def table() -> str:
     rows = ["| line | criterion | if it is not good | key of `[quality]` | source |", "|---|---|---|---|---|"]
     for name, described in DESCRIBED.items():
         key = f"`{described['limits']}`" if described["limits"] else ""
-        cells = (described["title"], criterion(name, Limits()), described["advice"], key, described["source"])
+        advice = described["advice"]
+        if not isinstance(advice, str):
+            advice = "; ".join(f"{case}: {text}" for case, text in advice.items())
+        cells = (described["title"], criterion(name, Limits()), advice, key, described["source"])
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
@@ -147,10 +155,16 @@ def _lines(limits: Limits, subject: Subject) -> Iterator[Line]:
                 "short": found.short,
                 "criterion": criterion(name, limits),
                 "source": described["source"],
-                "advice": described["advice"],
+                "advice": _advice(name, found.cases),
                 "figure": described["figure"],
                 "values": found.values,
             }
+
+
+def _advice(name: str, cases: Sequence[str]) -> str:
+    """Return what to do in these cases if a line is not good."""
+    advice = DESCRIBED[name]["advice"]
+    return "; ".join([advice] if isinstance(advice, str) else [advice[case] for case in cases])
 
 
 def _grade(value: float, limits: Sequence[float]) -> Grade:
@@ -253,12 +267,12 @@ def module_means(sides: Mapping[str, Module], modules: Sequence[str]) -> dict[st
 def _validation(limits: Limits, subject: Subject) -> _Found | None:
     """Return chi2/ndf before and after, and which free modules became better and worse."""
     if subject.unvalidated:
-        return _Found("look", f"none: {subject.unvalidated}", f": none, {subject.unvalidated}", {})
+        return _Found("look", f"none: {subject.unvalidated}", f": none, {subject.unvalidated}", {}, ("none",))
     groups = (subject.validation or {}).get("groups")
     if subject.validation is None or groups is None:
         return None
     if not groups:
-        return _Found("look", "none: all its files were dropped", ": none, all its files were dropped", {})
+        return _Found("look", "none: all its files were dropped", ": none, all its files were dropped", {}, ("none",))
     name = "unused" if "unused" in groups else "all"
     before, after = groups[name]["before"], groups[name]["after"]
     chi2 = [half.get("chi2_per_ndf") for half in (before, after)]
@@ -290,7 +304,8 @@ def _validation(limits: Limits, subject: Subject) -> _Found | None:
     }
     short = f"{on}: chi2/ndf {numbers}, {said}" + (f" ({subject.verdict})" if subject.verdict == "refuted" else "")
     text = f"{short[1:]}" + (f"; wider residuals: {first_of(named, NAMED_MAX)}" if worse else "")
-    return _Found(grade, text, short, values)
+    cases = ["refuted"] * (grade == "bad") + ["worse"] * bool(worse)
+    return _Found(grade, text, short, values, cases)
 
 
 def _widening(before: Module, after: Module) -> tuple[float, float]:
@@ -319,8 +334,11 @@ def _weak_modes(limits: Limits, subject: Subject) -> _Found | None:
     names = kinds_of(mode["name"] for mode in found)
     most = max(found, key=lambda mode: mode["drift_sigma"], default=None)
     where = f" ({most['name']}: {size(most['drift_um'])} um of {_element(most['where'])})" if most else ""
-    listed = f" ({first_of(names, 2)})" if names else ""
-    full = f" ({first_of(names, NAMED_MAX)})" if names else ""
+    # The metrics list only the weak modes with the largest drifts.
+    listed, full = (
+        f" ({', '.join(names[:most])}{' and others' * (len(names) > most or weak > len(found))})" if names else ""
+        for most in (2, NAMED_MAX)
+    )
     grade = _grade(drift, limits.weak_drift_sigma)
     text = f"{weak} of {modes.get('directions')} directions{full}, largest drift {rounded(drift)} sigma of the survey{where}"
     return _Found(grade, text, f": {weak}{listed}, drift {rounded(drift)} sigma of the survey", values)
@@ -340,6 +358,7 @@ def _momenta(limits: Limits, subject: Subject) -> _Found | None:
     texts = [f"{sign} {'-' if change < 0 else '+'}{percent(abs(change))}" for sign, change in changes.items()]
     text = f"median of the same tracks since iteration 1: {', '.join(texts)}" if texts else ""
     grade = _grade(max(map(abs, changes.values()), default=0.0), limits.momentum)
+    cases = ["changed"] * (grade != "good") + ["field"] * wrong
     if best and wrong:
         deviation = f"{100 * magnets[best]['deviation']:+.1f} +- {100 * magnets[best]['error']:.1f} %"
         text = "; ".join(
@@ -347,7 +366,7 @@ def _momenta(limits: Limits, subject: Subject) -> _Found | None:
         )
         grade = _worst((grade, "look"))
     values = {"change_plus": changes.get("positive"), "change_minus": changes.get("negative"), "field_sigma": sigma}
-    return _Found(grade, text, f": {text}" if grade != "good" else "", values)
+    return _Found(grade, text, f": {text}" if grade != "good" else "", values, cases)
 
 
 def _dropped(limits: Limits, subject: Subject) -> _Found | None:
@@ -363,16 +382,18 @@ def _dropped(limits: Limits, subject: Subject) -> _Found | None:
         {key for step in subject.last.get("steps") or () for key in step.get("entries_fixed_in") or () if len(key) == 3}
     )
     good, bad = limits.dropped
-    grades: list[Grade] = ["bad" if len(lost) > bad * expected else "look" if lost else "good"]
-    grades += [_grade(share, (good, bad))] if share is not None else []
-    grades += ["look"] * bool(empty or fixed)
+    of_files: Grade = "bad" if len(lost) > bad * expected else "look" if lost else "good"
+    of_hits = "good" if share is None else _grade(share, (good, bad))
+    of_modules: Grade = "look" if empty or fixed else "good"
+    grades = {"files": of_files, "hits": of_hits, "modules": of_modules}
     names = f" ({first_of([raw_name(file) for file in lost], NAMED_MAX)})" if lost else ""
     texts = [f"{len(lost)} of {count(expected, 'file')}{names}"]
     texts += [f"{percent(share)} of the hits"] if share is not None else []
     texts += [f"without hits: {first_of([f'module {key}' for key in empty], NAMED_MAX)}"] if empty else []
     few = [f"module {key}" for key in fixed if key not in empty]
     texts += [f"too few hits for a result: {first_of(few, NAMED_MAX)}"] if few else []
-    grade, text = _worst(grades), "; ".join(texts)
+    grade, text = _worst(grades.values()), "; ".join(texts)
+    cases = [case for case, found in grades.items() if found != "good"]
     values = {
         "files": len(lost),
         "files_expected": expected,
@@ -380,7 +401,7 @@ def _dropped(limits: Limits, subject: Subject) -> _Found | None:
         "empty_modules": empty,
         "fixed_modules": fixed,
     }
-    return _Found(grade, text, f": {text}" if grade != "good" else "", values)
+    return _Found(grade, text, f": {text}" if grade != "good" else "", values, cases)
 
 
 def empty_modules(metrics: Metrics) -> list[str]:

@@ -90,7 +90,7 @@ def _chi2(metrics: Metrics) -> str:
     scale = metrics.get("error_scale") or {}
     causes = [text for text in (_outliers(metrics), _scatter(scale.get("scatter"))) if text]
     if not causes:
-        causes = ["something is not aligned" if chi2 > CHI2_MAX else "its errors of hits may be too large"]
+        causes = ["a module or layer may not be aligned" if chi2 > CHI2_MAX else "the errors of hits may be too large"]
     factor = scale.get("factor")
     known = f"; errors of the constants include the factor {factor:.2f}" if factor else ""
     return f"chi2/ndf of the reconstruction is {chi2:.2f} instead of about 1: {'; '.join(causes)}{known}"
@@ -108,8 +108,8 @@ def _scatter(scatter: float | None) -> str:
         return ""
     about = f"hits scatter about their tracks by {scatter:.2f} times their errors"
     if scatter < 1:
-        return f"{about}: its errors of hits may be too large"
-    return f"{about}, not counting those that are cut: its errors of hits may be too small, or something is not aligned"
+        return f"{about}: the errors of hits may be too large"
+    return f"{about}, not counting those that are cut: the errors of hits may be too small, or a module or layer is not aligned"
 
 
 def _magnets(metrics: Metrics) -> str:
@@ -219,7 +219,7 @@ def _drift(metrics: Metrics, momentum_max: float) -> str:
     if all(abs(change) <= momentum_max for change, _ in changes):
         return ""
     lost = {edge: since.get(f"lost_{edge}", 0) for edge in ("low", "high")}
-    left = f"; {lost['low']} tracks left the momentum window at its lower edge, {lost['high']} at its upper"
+    left = f"; {lost['low']:,} tracks left the momentum window at its lower edge, {lost['high']:,} at its upper"
     shown = " and ".join(text for _, text in changes if text)
     return f"{_bending(metrics)}momenta moved since iteration 1: {shown}{left if any(lost.values()) else ''}"
 

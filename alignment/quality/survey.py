@@ -223,16 +223,16 @@ def _constants(
         [_accuracy(kind, labels[first], survey) for (_, kind), first in zip(constants, firsts, strict=True)]
     )
     covariance = np.diag(accuracies**2)
-    for layer in {key[:2] for key, kind in constants if kind == "module v"}:
+    for layer in {key[:2] for key, kind in constants if kind == "module.y"}:
         if (layer, "layer.x") not in constants:
-            modules = [at for at, (key, kind) in enumerate(constants) if kind == "module v" and key[:2] == layer]
+            modules = [at for at, (key, kind) in enumerate(constants) if kind == "module.y" and key[:2] == layer]
             covariance[np.ix_(modules, modules)] += (1e3 * survey["layer_x"]) ** 2
     return constants, moves, accuracies, covariance
 
 
 def _accuracy(kind: str, label: int, survey: Survey) -> float:
     """Return the survey's accuracy of a constant in um, as ``Normal`` counts rotations."""
-    lengths = {"module u": survey["module_x"], "module v": survey["module_y"]}
+    lengths = {"module.x": survey["module_x"], "module.y": survey["module_y"]}
     if kind in lengths:
         return 1e3 * lengths[kind]
     accuracy: Any = survey

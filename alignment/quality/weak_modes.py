@@ -30,7 +30,7 @@ from faser_align.fsm.metrics import HeldFixed, Part, Parts
 WEAK, MEASURED, UNDETERMINED = 10.0, 100.0, 1000.0
 NAMED_MAX = 5
 PAIR_MIN = 0.15  # share above which the two largest modules of a pattern are named
-MODULE_CONSTANTS = ("module u", "module v", "module rz")  # across the strips, along them, about z
+MODULE_CONSTANTS = ("module.x", "module.y", "module.rz")  # across the strips, along them, about z
 _SHAPES = ("shift", "slope along z", "curvature")
 # names of shapes of a layer's degree of freedom; the others are "<kind> <shape>"
 _NAMES = {
@@ -42,9 +42,9 @@ _NAMES = {
     ("layer.x", "slope along z"): "tilt in x",
     ("layer.rz", "slope along z"): "twist about z",
     ("layer.rz", "shift"): "rotation about z as a whole",
-    ("module v", "shift"): "mean module v, which is layer x",
-    ("module v", "slope along z"): "mean module v growing along z, which is a tilt in x",
-    ("module v", "curvature"): "curvature in x by mean module v",
+    ("module.y", "shift"): "mean module.y, which is layer.x",
+    ("module.y", "slope along z"): "mean module.y growing along z, which is a tilt in x",
+    ("module.y", "curvature"): "curvature in x by mean module.y",
 }
 _BY_ONE_STATION = (("layer.x", "curvature"), ("layer.y", "curvature"))
 
@@ -178,10 +178,10 @@ def name(labels: Sequence[int], direction: FloatArray) -> str:
         parameter = PARAMETERS[label]
         at = 3 * parameter.station + parameter.layer, max(parameter.module, 0)
         if parameter.kind == "module.x":  # sum and difference of the sides, each with the square that it has
-            kinds["module u"][at] += value / math.sqrt(2)
-            kinds["module v"][at] += value * parameter.along_strips / math.sqrt(2)
+            kinds["module.x"][at] += value / math.sqrt(2)
+            kinds["module.y"][at] += value * parameter.along_strips / math.sqrt(2)
         else:
-            kinds[parameter.kind.replace("module.", "module ")][at] = value
+            kinds[parameter.kind][at] = value
     return named(kinds)[0]
 
 
@@ -193,7 +193,7 @@ def named(kinds: Mapping[str, FloatArray]) -> tuple[str, float]:
             modules); of a layer only the first column counts.
     """
     courses: dict[str, FloatArray] = {kind: kinds[kind][:, 0] for kind in LAYER_KINDS}
-    courses["module v"] = math.sqrt(8) * kinds["module v"].mean(axis=1)  # its square is the share of the 8 modules
+    courses["module.y"] = math.sqrt(8) * kinds["module.y"].mean(axis=1)  # its square is the share of the 8 modules
     shares = {kind: float(course @ course) for kind, course in courses.items()}
     for kind in MODULE_CONSTANTS:
         shares[f"pattern of {kind}"] = float((kinds[kind] ** 2).sum()) - shares.get(kind, 0.0)

@@ -56,7 +56,8 @@ def graded(*history: Any, **about: Any) -> dict[str, Line]:
     assert found["grade"] == max(
         [*(line["grade"] for line in found["lines"]), *unsure], key=("good", "look", "bad").index
     )
-    assert all(line["criterion"] and line["source"] and line["advice"] and line["figure"] for line in found["lines"])
+    assert all(line["criterion"] and line["source"] and line["figure"] for line in found["lines"])
+    assert all(line["advice"] for line in found["lines"] if line["grade"] != "good")
     return lines
 
 

@@ -89,11 +89,11 @@ def test_a_cut_by_derivative_that_takes_much_is_told() -> None:
 @pytest.mark.parametrize(
     ("chi2", "scatter", "outliers", "words"),
     [
-        (0.70, 0.84, 0.0, "by 0.84 times their errors: its errors of hits may be too large; "),
-        (1.44, 1.14, 0.0, "1.14 times their errors, not counting those that are cut: its errors of hits may be too"),
+        (0.70, 0.84, 0.0, "by 0.84 times their errors: the errors of hits may be too large; "),
+        (1.44, 1.14, 0.0, "1.14 times their errors, not counting those that are cut: the errors of hits may be too"),
         (21.7, 0.95, 0.029, "2.9 % of the hits are more than 0.2 mm from their tracks, in all layers: outliers or"),
         (21.7, 1.20, 0.029, "noisy strips; hits scatter about their tracks by 1.20 times their errors"),
-        (1.44, 1.00, 0.0, "1.44 instead of about 1: something is not aligned; "),
+        (1.44, 1.00, 0.0, "1.44 instead of about 1: a module or layer may not be aligned; "),
     ],
 )
 def test_an_unusual_chi2_is_explained_near_the_end(chi2: float, scatter: float, outliers: float, words: str) -> None:
@@ -105,7 +105,7 @@ def test_an_unusual_chi2_is_explained_near_the_end(chi2: float, scatter: float, 
     assert words in said
     assert said.endswith("; errors of the constants include the factor 1.20")
     (without,) = notes({"effect_um": 0.3, "chi2_per_ndf": 0.7}, 0.01)
-    assert without == "chi2/ndf of the reconstruction is 0.70 instead of about 1: its errors of hits may be too large"
+    assert without == "chi2/ndf of the reconstruction is 0.70 instead of about 1: the errors of hits may be too large"
     for usual in (
         {"effect_um": 3.0, "chi2_per_ndf": chi2},
         {"effect_um": 0.3, "chi2_per_ndf": 1.02},

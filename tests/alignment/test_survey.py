@@ -69,7 +69,7 @@ def test_a_module_moves_along_its_strips_with_its_layer() -> None:
     along = weak_modes(normal, MODULE, {"103": (0.0, 0.2, 0.0, 0.0, 0.0, 0.0)}, {}, SURVEY)
     found = spectrum(normal, MODULE, SURVEY)
     assert along["weak"] == 3
-    assert along["modes"][0]["name"] == "module v of module 103"
+    assert along["modes"][0]["name"] == "module.y of module 103"
     assert along["drift_um"] == pytest.approx(200.0)
     assert along["drift_sigma"] == pytest.approx(0.2 / np.hypot(SURVEY["module_y"], SURVEY["layer_x"]), rel=1e-6)
     across = weak_modes(normal, MODULE, {"103": (0.05, 0.0, 0.0, 0.0, 0.0, 0.0)}, {}, SURVEY)

@@ -113,17 +113,17 @@ def test_modules_modes_have_names() -> None:
     ]
     labels = [module_x_label(*where) for where in sides]
     along = np.array([signs.get(m, -1) * (2.0 * side - 1.0) for _, _, m, side in sides])
-    assert name(labels, along / np.linalg.norm(along)) == "mean module v, which is layer x"
+    assert name(labels, along / np.linalg.norm(along)) == "mean module.y, which is layer.x"
     pattern = np.array([1.0 if (m + layer) % 2 else -1.0 for _, layer, m, _ in sides])
-    assert name(labels, pattern / np.linalg.norm(pattern)) == "pattern of module u"
+    assert name(labels, pattern / np.linalg.norm(pattern)) == "pattern of module.x"
 
 
 @pytest.mark.parametrize(
     ("sizes", "expected"),
     [
-        ({20: 3.0, 3: -3.0, 21: 1.0}, "pattern of module rz, largest in 003 and 024"),
-        ({at: (-1.0) ** at for at in range(48, 72)}, "pattern of module rz, largest in station 2"),
-        ({3: 3.0, 20: 1.0}, "module rz of module 003"),
+        ({20: 3.0, 3: -3.0, 21: 1.0}, "pattern of module.rz, largest in 003 and 024"),
+        ({at: (-1.0) ** at for at in range(48, 72)}, "pattern of module.rz, largest in station 2"),
+        ({3: 3.0, 20: 1.0}, "module.rz of module 003"),
     ],
 )
 def test_patterns_name_where_they_are_largest(sizes: dict[int, float], expected: str) -> None:

@@ -25,16 +25,19 @@ def test_a_better_description_is_confirmed() -> None:
     """A lower chi2/ndf in all files and in the unused ones confirms the constants, with both numbers."""
     said = confirm(LIMITS, compared((half(1.3), half(1.005)), (half(1.31), half(1.01))))
     assert said.name == "confirmed"
-    assert "of all files went from 1.3 to 1.005" in said.reason
-    assert "that were not used went from 1.31 to 1.01" in said.reason
+    assert "of all files went from 1.300 to 1.005" in said.reason
+    assert "that were not used went from 1.310 to 1.010" in said.reason
     assert [c.name for c in said.criteria] == ["chi2_all", "chi2_unused", "modules_all", "modules_unused"]
 
 
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (compared((half(1.0), half(1.01))), "chi2/ndf of all files went from 1 to 1.01 (it may rise by 0.003)"),
-        (compared((half(1.3), half(1.0)), (half(1.0), half(1.2))), "of files that were not used went from 1 to 1.2"),
+        (compared((half(1.0), half(1.01))), "chi2/ndf of all files went from 1.000 to 1.010 (it may rise by 0.003)"),
+        (
+            compared((half(1.3), half(1.0)), (half(1.0), half(1.2))),
+            "of files that were not used went from 1.000 to 1.200",
+        ),
         (compared((half(1.3), half(1.0, 30.0))), "became wider in module 000 by 20 % (limit 5 %)"),
         (compared((half(1.3), half(None))), "chi2/ndf of all files is unknown"),
     ],
@@ -129,8 +132,9 @@ def test_a_module_that_is_off_is_found_and_named() -> None:
     said = confirm(LIMITS, newer(off))
     assert said.name == "refuted"
     assert said.reason == (
-        "the new constants do not describe the data: module 103 seems off by 50 um across its strips, and 1 more module: "
-        "the mean residual of files that were not used on side 0 is -35.0 um, limit 8.4 um"
+        "the new constants do not describe the data: module 103 seems off by 50 um across its strips: "
+        "the mean residual of files that were not used on its side 0 is -35.0 um, limit 8.4 um; 1 other module exceeds "
+        "the limit, too"
     )
     assert [c.name for c in said.criteria if not c.passed] == ["means_unused"]
 
@@ -197,7 +201,7 @@ def test_limits_scale_with_parameters_and_hits() -> None:
     hits = 48 * 100
     assert confirm(LIMITS, newer(chi2=(1.0, 1.0 + 199 / hits), aligned=100)).name == "confirmed"
     said = confirm(LIMITS, newer(chi2=(1.0, 1.0 + 201 / hits), aligned=100))
-    assert "went from 1 to 1.042 (it may rise by 0.0417)" in said.reason
+    assert "went from 1.000 to 1.042 (it may rise by 0.0417)" in said.reason
     limits = Limits(module_rise_max=0.0, chi2_rise_max=1.0)
     for rise, name in ((2 * 400 / 24 / 200 * 0.99, "confirmed"), (2 * 400 / 24 / 200 * 1.01, "refuted")):
         metrics = newer(aligned=100, parameters=400, before=0.0)

@@ -222,7 +222,7 @@ def test_a_dropped_file_does_not_starve_the_others() -> None:
     assert decided(*after(12000)).name == "go_on"
     said = decided(*after(11999))
     assert said.name == "starved"
-    assert said.reason == "only 11,999 tracks are left of 15,000, which as many files had, below 80 %"
+    assert said.reason == "only 11,999 of 15,000 tracks, which as many files had, are left (minimum 80 %)"
 
 
 def test_the_reason_names_what_really_forbids_convergence() -> None:

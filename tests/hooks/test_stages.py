@@ -126,7 +126,7 @@ def test_a_validation_confirms_or_rejects(
     now = seen(record)
     assert now["state"] == state
     assert (now["stage"], now["iteration"]) == (1, 1)
-    assert f"went from 1.2 to {after:g}" in now["validation"]["reason"]
+    assert f"went from 1.200 to {after:.3f}" in now["validation"]["reason"]
     taken = snapshot.take(record["folder"])
     explained = [block.text.partition(", ")[2] for block in explain.latest(taken) if isinstance(block, Line)]
     assert explained[0] == ("iteration 1: converged" if state == "converged" else "validation: refuted")

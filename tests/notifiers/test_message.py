@@ -72,10 +72,10 @@ The alignment has converged: the effect of 0.20 µm is below 0.5 µm for 2 itera
 
 State: converged
 Progress: iteration 4 of 10
-χ²/ndf: 1.003, before 1.004
-Expected residual shift: 0.20 µm, before 0.41 µm
-Expected Δχ² per parameter: 0.02, before 0.041
-Largest correction: 2.6 µm of module.y 003, before 5.3 µm of module.y 003
+χ²/ndf: 1.003; previous iteration: 1.004
+Expected residual shift: 0.20 µm; previous iteration: 0.41 µm
+Expected Δχ² per parameter: 0.02; previous iteration: 0.041
+Largest correction: 2.6 µm of module.y 003; previous iteration: 5.3 µm of module.y 003
 
 Iterations
 iteration  files  tracks  χ²/ndf  residual shift [µm]  largest correction
@@ -126,7 +126,14 @@ def test_every_event_says_the_same_in_all_parts(facts: dict[str, Any], event: st
     ]
     words += ["reco_s1_i04_00418", "memory use exceeded the request", "mille_s1_i04", "no solution", "STOP 26"]
     words += ["Fix: read millepede.log", "417", "raw file missing or unreadable", facts["solver"], "3 min 12 s"]
-    words += [facts["constants"], facts["steps"][0][1], facts["key"], "1.003", "before 1.004", facts["page"]]
+    words += [
+        facts["constants"],
+        facts["steps"][0][1],
+        facts["key"],
+        "1.003",
+        "previous iteration: 1.004",
+        facts["page"],
+    ]
     words += ["curvature in y", "moved by 12.3 µm, not determined by the data", "none: matplotlib is not installed"]
     words += ["16 h 40 min", "6 iterations of the 10 allowed not needed: about 2 h 00 min of wall time and 25 h 00 min"]
     for part in _parts(message):
@@ -206,7 +213,7 @@ def test_small_numbers_are_not_nothing(facts: dict[str, Any]) -> None:
     facts["rows"][-1]["effect_um"] = 0.00354
     text = compose(facts).text
     assert text.count("-0.00051 µm of module.y 003") == 2
-    assert "Expected residual shift: <0.01 µm, before 0.41 µm\n" in text
+    assert "Expected residual shift: <0.01 µm; previous iteration: 0.41 µm\n" in text
     assert " <0.01  -0.00051 µm" in text
 
 

@@ -387,7 +387,7 @@ def test_a_mode_is_followed_by_its_number(source: Source) -> None:
         rows = [{"name": n, "weak": True, "drift_sigma": of, "drift_um": 4.0, "where": "010"} for n, of in drifts]
         return source.last._replace(metrics={"weak_modes": {"modes": rows}})  # type: ignore[typeddict-item]
 
-    kind = "pattern of module v"
+    kind = "pattern of module.y"
     first = iteration((f"{kind}, largest in 010 and 023", 0.2), (f"{kind} (2), largest in 000 and 010", 0.9))
     last = iteration((f"{kind} (2), largest in 007 and 010", 1.1), (f"{kind}, largest in 000 and 010", 0.5))
     plot = drawn(modes.drift(source._replace(iterations=[first._replace(number=1), last])))

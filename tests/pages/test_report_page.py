@@ -187,7 +187,8 @@ def test_what_to_do_is_beside_each_grade_that_is_not_good(workdir: Path) -> None
         " ".join(block.text for block in blocks(record["folder"]) if isinstance(block, Line)),
     ):
         assert shown.lower().count("what to do:") == 1
-        assert advice["dropped"] in shown
+        assert advice["dropped"]["hits"] in shown
+        assert advice["dropped"]["files"] not in shown
         assert advice["weak_modes"] not in shown
     older: Any = snapshot.take(record["folder"])["quality"]
     for line in older["lines"]:
