@@ -31,7 +31,7 @@ def send_post(service: Any, message: Message, reached: Collection[str]) -> Gener
     """
     server = f"{service.schema}://{service.host}" + (f":{service.port}" if service.port else "")
     address = f"{server}{(service.fullpath or '').rstrip('/')}/hooks/{service.token}"
-    channels = list(dict.fromkeys(_channels(service))) or [""]
+    channels = list(dict.fromkeys(name for _, name in service.targets)) or [""]
     accepted, refused = Answer(True, ""), []
     try:
         for channel in (name for name in channels if name not in reached):
@@ -68,7 +68,7 @@ def write_post(service: Any, message: Message, channel: str = "") -> dict[str, A
     coloured = {"color": COLOURS[message.tone], "fallback": message.subject}
     post: dict[str, Any] = {"text": headline, "username": service.user or APP}
     post |= {"channel": channel} if channel else {}
-    post |= {"icon_url": service.icon_url} if getattr(service, "icon_url", None) else {}
+    post |= {"icon_url": service.icon_url} if service.icon_url else {}
     return post | {"attachments": [{**coloured, "text": part} for part in others]}
 
 
@@ -83,12 +83,6 @@ def parts(markdown: str) -> list[str]:
         blocks[-1].append(paragraph)
         fenced ^= paragraph.count(_FENCE) % 2 == 1
     return [headline, *("\n\n".join(part) for part in blocks)]
-
-
-def _channels(service: Any) -> list[str]:
-    """Return the channels of the address; before version 2 apprise stored names, since then pairs of kind and name."""
-    targets = getattr(service, "targets", None) or getattr(service, "channels", None) or []
-    return [each if isinstance(each, str) else each[1] for each in targets]
 
 
 def _words(answer: bytes) -> str:

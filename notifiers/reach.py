@@ -31,7 +31,7 @@ def server_of(target: Target) -> Server | None:
     service: Any = open_service(target.url)
     if service is None:
         raise UserError(f"the address of target {target.name!r} cannot be used; see `faser-align notify test`")
-    verified = bool(getattr(service, "verify_certificate", True))
+    verified = bool(service.verify_certificate)
     if target.is_mail:
         tls = service.secure_mode == "ssl"
         return Server(service.smtp_host, service.port or (465 if tls else 25), tls, True, verified)

@@ -60,13 +60,13 @@ def _send(
     if service is None:
         return Answer(False, "apprise cannot use its address: write it as https://appriseit.com/services/ shows")
     # Only apprise can sign or encrypt with PGP.
-    if target.is_mail and str(getattr(service, "pgp_mode", "no")) in {"no", "none"}:
+    if target.is_mail and str(service.pgp_mode) in {"no", "none"}:
         from faser_align.notifiers.mail import left_out, send_mail
 
         answer = yield from send_mail(service, message, key=key, thread=thread, reached=reached)
         why = left_out(service, target.recipients)
         return Answer(False, why) if answer.accepted and why else answer
-    if target.is_mattermost and getattr(service, "mode", "webhook") == "webhook":  # not as a bot
+    if target.is_mattermost and service.mode == "webhook":  # not as a bot
         from faser_align.notifiers.mattermost import send_post
 
         return (yield from send_post(service, message, reached))
