@@ -3,7 +3,6 @@
 from typing import Any, NotRequired, TypedDict
 
 from faser_align.config.stages import UsedStage
-from faser_align.config.stored_types import Config
 
 
 class Constants(TypedDict):
@@ -57,7 +56,7 @@ class Manifest(TypedDict):
     targets_file: str
     constants: Constants
     stages: list[UsedStage]
-    config: Config
+    config: dict[str, Any]  # tables of config.schema as JSON; a campaign of an older version may lack newer keys
     validation: NotRequired[Validated]
     only: NotRequired[int]  # the iteration of a `reco`
     parent: NotRequired[ForkedFrom]
