@@ -42,7 +42,7 @@ def run(
     ("name", "code"), [("steer", 16), ("steer.in", 16), ("str.txt", 0), ("STR.TXT", 0), ("a.xt", 0), ("text", 0)]
 )
 def test_a_steering_file_is_known_by_its_name(tmp_path: Path, name: str, code: int) -> None:
-    """A steering file whose name pede does not take for a text ends with code 16, as if it could not be opened."""
+    """A steering file whose name marks it as a binary gives code 16, as if it could not be opened."""
     solution = run(tmp_path, [line()] * 30, name=name)
     assert solution.end_code == (code or 1)
     assert ("steer.txt" in solution.message) == (name == "steer")
@@ -77,7 +77,7 @@ def test_presigmas_are_counted_as_they_are_given(tmp_path: Path) -> None:
 
 
 def test_the_log_tells_doubles_and_the_iterated_cut(tmp_path: Path) -> None:
-    """The log has the two sizes only for doubles and for an iterated cut."""
+    """The log has NRECD only if records contain doubles, and ITEREN only if the entries cut is iterated."""
     run(tmp_path, [line()] * 30, "iterateentries 9\n", double=True)
     log = (tmp_path / "millepede.log").read_text()
     assert "    NRECD =        30 = number of records containing doubles\n" in log
@@ -111,7 +111,7 @@ def test_a_binary_of_such_records_only_is_code_26(tmp_path: Path) -> None:
 
 
 def test_histogram_2_counts_equations_in_any_case(tmp_path: Path) -> None:
-    """With countrecords the entries cut counts records, the histogram equations."""
+    """With countrecords, the entries cut counts records, while the histogram counts equations."""
     solution = run(tmp_path, [line()] * 30, "countrecords\nprintcounts 2\n")
     assert solution.result[11].entries == 30
     assert histogram(tmp_path / "millepede.his", 2).largest == 180.0

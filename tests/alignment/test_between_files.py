@@ -76,7 +76,7 @@ def test_small_differences_of_all_modules_add_up() -> None:
 
 
 def test_a_module_that_moves_to_and_fro_is_named() -> None:
-    """A module that differs in every other file has a spread, without a step."""
+    """A module that differs in every other file is reported as a spread and not as a step."""
     found = worst(sums(moved(40, slice(None, None, 2), 15.0)))
     assert (found["kind"], found["module"]) == ("spread", "213")
 
@@ -96,7 +96,7 @@ def test_small_differences_do_not_matter() -> None:
 
 
 def test_nothing_to_compare_is_not_a_difference() -> None:
-    """One file, files without hits, and files that were converted by older versions have no agreement."""
+    """The agreement is unknown for a single file, for files without hits and for conversions of older versions."""
     assert agreement(sums(np.zeros((1, 12, 8, 2))), [400]) == {}
     assert agreement(np.zeros((3, 12, 8, 2, 3), np.int64), [400, 401, 402]) == {}
     assert agreement(sums(np.zeros((2, 12, 8, 2)), hits=4), [400, 401]) == {}
@@ -124,7 +124,7 @@ def test_files_with_the_same_tracks_are_named(tmp_path: Path) -> None:
 
 
 def test_tracks_without_fingerprints_are_unknown(tmp_path: Path) -> None:
-    """A missing momenta file leaves the answer open; tracks without hits are not the same track."""
+    """Without a momenta file duplicates are unknown; tracks without hits are not duplicates."""
     assert read_duplicates([str(tmp_path / "none.npy")], [400]) == {}
     assert read_duplicates([], []) == {}
     assert read_duplicates([momenta(tmp_path, file, [0, 0, 0]) for file in (1, 2)], [1, 2])["share"] == 0.0

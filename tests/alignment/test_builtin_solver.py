@@ -150,7 +150,7 @@ def test_weights_of_files_scale_what_they_weigh(pede_case: Case) -> None:
 
 @pytest.mark.parametrize("weight", [0, -1e-9])
 def test_a_binary_without_weight_changes_nothing(tmp_path: Path, weight: float) -> None:
-    """A weight of zero, or one that is not positive, ends like any other; the binary's records do not pull."""
+    """A binary with a weight of zero, or one that is not positive, does not change the values."""
     steering = _average(tmp_path, "")
     plain = solve(steering)
     other = words([(0.0, 1.0, {1: 1.0}, {}), (5.0, 1.0, {1: 1.0}, {7: 1.0})])
@@ -257,7 +257,7 @@ def test_solution_answers_questions() -> None:
 
 
 def test_contradicting_constraints_come_to_an_end(tmp_path: Path) -> None:
-    """Contradicting constraints end with code 3, also when ``force`` continues the iterations."""
+    """Contradictory constraints end with code 3, also when ``force`` continues the iterations."""
     constraints = "Constraint 1.0\n7 1.0\n8 1.0\nConstraint 2.0\n7 1.0\n8 1.0\n"
     for more in ("", "force\n"):
         solution = solve(_average(tmp_path, constraints + more, labels=(7, 8)))

@@ -177,7 +177,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 @given(at=st.integers(0, 10**6), byte=st.integers(0, 255), cut=st.booleans())
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_damaged_files_are_read_or_refused(data: Path, tmp_path: Path, at: int, byte: int, cut: bool) -> None:
-    """A real file with a changed byte, or cut there, gives finite constants of known keys or a sentence with its name."""
+    """A file with a changed byte, or truncated there, gives finite constants of known keys or a sentence with its name."""
     content = bytearray((data / "constants" / "align_2025.txt").read_bytes())
     at %= len(content)
     content[at : len(content) if cut else at + 1] = bytes([byte])

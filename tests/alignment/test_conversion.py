@@ -92,7 +92,7 @@ def test_bytes_are_the_predecessors(data: Path, unpacked: Unpack, tmp_path: Path
 
 
 def test_chunks_and_files_follow_one_another(data: Path, tmp_path: Path) -> None:
-    """Two files give the bytes of one after the other, and the sum of their counts."""
+    """A conversion of two files gives their binaries, one after the other, and the sum of their counts."""
     files = [data / "mille" / f"kfalignment_{stations}st.root" for stations in (4, 3)]
     both = convert(files, tmp_path / "both.bin", Cuts())
     parts = [convert([file], tmp_path / f"{file.stem}.bin", Cuts()) for file in files]
@@ -106,7 +106,7 @@ def test_chunks_and_files_follow_one_another(data: Path, tmp_path: Path) -> None
 
 
 def test_cuts_are_counted_by_the_first_that_fails(tmp_path: Path) -> None:
-    """A track is counted once, by chi2 before pz before hits; a hit by residual before derivative."""
+    """A track is counted by its first failed cut: chi2, pz, then hits; a hit by residual, then derivative."""
     changes = {
         "fitParam_chi2": np.array([3000.0, 1.0, 1.0]),
         "fitParam_pz": np.array([50.0, 50.0, 500.0]),

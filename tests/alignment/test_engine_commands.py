@@ -39,7 +39,7 @@ def test_mille_converts(run: Run, data: Path, unpacked: Callable[[str], Path], t
 
 
 def test_mille_uses_the_constants_of_the_reconstruction(run: Run, data: Path, tmp_path: Path) -> None:
-    """With --pivot layer the constants change the derivatives by rotations of layers, and no hit; else they are refused."""
+    """With --pivot layer the constants change derivatives by rotations of layers and reject no hit; else they are refused."""
     source, constants = data / "mille" / "kfalignment_4st.root", data / "constants" / "align_2025.txt"
     contents = {}
     for name, words in {"nominal": [], "tilted": ["--constants", constants]}.items():

@@ -67,7 +67,7 @@ def test_round_trip(
 )
 @per_example
 def test_layouts_replace_indices(tmp_path: Path, records: list[list[Measurement]], block_bytes: int) -> None:
-    """With the layout of a block, its values give the same equations."""
+    """A block that is decoded again with its stored layout gives the same equations."""
     (tmp_path / "x.bin").write_bytes(b"".join(pack(words(record)) for record in records))
     sets = LabelSets()
     for block in iterate_blocks(tmp_path / "x.bin", block_bytes):
@@ -153,7 +153,7 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
     ],
 )
 def test_damage_has_pedes_code(tmp_path: Path, content: bytes, code: int) -> None:
-    """A truncated file is code 18, an empty record, a broken structure or a NaN code 20, to the solver and to ``read_records``."""
+    """A truncated file gives code 18, an empty record, a broken structure or a NaN code 20, in the solver and in ``read_records``."""
     good = pack(words([(1.0, 0.1, {1: 1.0}, {7: 1.0})]))
     path = tmp_path / "x.bin"
     path.write_bytes(content if content.startswith(b"\x1f\x8b") else good + content)
@@ -165,7 +165,7 @@ def test_damage_has_pedes_code(tmp_path: Path, content: bytes, code: int) -> Non
 
 
 def test_an_odd_length_is_that_of_its_pairs(tmp_path: Path) -> None:
-    """A record has half of its odd length, rounded down, as in pede."""
+    """A record with an odd length has half as many values, rounded down, as in pede."""
     content = pack(words([(1.0, 0.1, {1: 1.0}, {7: 1.0})]))
     (tmp_path / "x.bin").write_bytes(
         struct.pack("<i", struct.unpack_from("<i", content)[0] + 1) + content[4:] + content

@@ -137,7 +137,7 @@ def test_residual_means_shrink(before: float, now: float, grade: str) -> None:
 
 
 def test_a_shifted_module_is_named() -> None:
-    """The module with the largest mean residual is named; sides are weighted by their hits, few hits do not count."""
+    """The module with the largest mean residual is named; sides are weighted by their hits, and modules with few hits are ignored."""
     sides = metrics()["sides"]
     few = (10, 400.0)
     for key, (hits, mean) in {"0140": (900, 30.0), "0141": (100, -10.0), "0200": few, "0201": few}.items():
@@ -149,7 +149,7 @@ def test_a_shifted_module_is_named() -> None:
 
 
 def test_no_weak_mode_is_a_sentence() -> None:
-    """Without a weak mode the line says of how many directions none is weak."""
+    """Without a weak mode the line says how many directions were examined."""
     assert graded(metrics())["weak_modes"]["text"] == "none of 66 directions is weak"
 
 

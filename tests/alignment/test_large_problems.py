@@ -113,7 +113,7 @@ def test_one_step_is_exact_enough(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("as_large")
 def test_a_redundant_constraint_changes_nothing(tmp_path: Path) -> None:
-    """A constraint that follows from another is a severe warning, and the values are those without it."""
+    """A constraint that follows from another gives a severe warning, and the values are those without it."""
     (tmp_path / "data.bin").write_bytes(chain())
     twice = "".join(f"constraint {value}\n11 {factor}\n12 {-factor}\n" for value, factor in ((0.1, 1), (0.2, 2)))
     errors = run(tmp_path, "inversion", twice[: len(twice) // 2]).errors
@@ -346,7 +346,7 @@ def test_multipliers_take_nothing_away_twice() -> None:
 
 
 def test_the_last_of_equal_pivots_is_taken() -> None:
-    """Of pivots that differ by rounding the last one is determined; of exactly equal ones the first."""
+    """If two pivots differ by rounding, the last parameter is determined; if they are equal, the first one."""
     direction = np.array([1.0, -1.0])
     exact = np.outer(direction, direction)
     none = Constraints.make(np.zeros((0, 2)), np.zeros(0))

@@ -85,7 +85,7 @@ def test_a_remark_on_a_field_waits_for_the_end_of_the_stage() -> None:
 
 
 def test_deviations_that_matter_to_nobody_are_silent() -> None:
-    """A deviation of 0.29 % has no remark, however significant; one of 0.4 % has."""
+    """A deviation of 0.29 % gives no remark, however significant; one of 0.4 % does."""
 
     def of(deviation: float) -> dict[str, dict[str, float]]:
         return {"1": {"deviation": deviation, "error": 1e-5, "chi2": 0.0}}

@@ -165,7 +165,7 @@ def test_log_of_weighted_files_has_their_mean_weight(data: Path, tmp_path: Path)
 
 
 def test_rejects_of_a_newer_pede_are_summed_by_reason(tmp_path: Path) -> None:
-    """Logs since V04-16-05 have a line for each reason that occurs."""
+    """Logs since V04-16-05 have one line for each reason of a rejection."""
     lines = """ Data records rejected in last iteration:
                     3  (local solution contains NaNs)
                    40  (local matrix with rank deficit)

@@ -63,7 +63,7 @@ def assert_is(solution: Solution, values: np.ndarray, errors: np.ndarray) -> Non
 @given(seed=st.integers(0, 10**6), places=st.sampled_from([0, 16]), words=st.sampled_from([50, 1 << 22]))
 @settings(max_examples=examples(12), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: int) -> None:
-    """Records of all shapes give the result of a dense fit, in any pieces and by any method."""
+    """Records of all shapes, read in blocks of any size and solved by any method, give the result of a dense fit."""
     case = make_case(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(normal_matrix, "_PLACES_MAX", places)
@@ -217,7 +217,7 @@ def test_methods_share_one_solution(tmp_path: Path, method: str) -> None:
 
 
 def test_methods_search_along_damped_steps_with_their_own_care(tmp_path: Path) -> None:
-    """Where presigmas damp the steps, MINRES searches more points along each, as in pede, and gets closer."""
+    """Where presigmas damp the steps, MINRES searches more points along each, as in pede, and is nearer to the solution."""
     case = make_case(3)
     values = dense(case)[0]
     distances, passes = {}, {}
@@ -297,7 +297,7 @@ def test_a_truncated_file_may_end_where_it_does(tmp_path: Path) -> None:
 
 
 def test_checking_only_leaves_a_listing(tmp_path: Path) -> None:
-    """checkinput lists parameters and constraints without solving, with 2 also where they occur; the code is 0."""
+    """checkinput lists parameters and constraints without solving, checkinput 2 also where they occur; both give code 0."""
     more = "Parameter\n11 0.5 -1\n40 0 0.1\nComment\n12 one\nConstraint 0\n11 1\nConstraint 0\n12 1\n13 1\n"
     first = "entries 25 1 9\n"
     case = make_case(9)

@@ -87,7 +87,7 @@ def test_constraints_remove_directions() -> None:
 
 
 def test_a_frozen_direction_changes_no_other() -> None:
-    """A step that freezes a weak mode brings it back to the campaign's start, and gives the same answer in all others."""
+    """A step that freezes a weak mode resets it to the campaign's start, and gives the same answer in other directions."""
     rng = np.random.default_rng(6)
     unit = CURVED / np.linalg.norm(CURVED)
     root = rng.standard_normal((40, 12)) @ (np.eye(12) - 0.9999 * np.outer(unit, unit))

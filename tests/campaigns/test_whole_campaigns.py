@@ -71,7 +71,7 @@ def test_a_campaign_converges_and_tells_it_once(desk: Desk) -> None:
 def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
     """A job that always fails ends the campaign as failed, with names and reasons; resume finishes it.
 
-    It has fewer iterations than convergence needs: it ends as exhausted, and says so.
+    A campaign with fewer iterations than convergence needs ends as exhausted, and says so.
     """
     raw = desk.folder / "raw"
     raw.mkdir()

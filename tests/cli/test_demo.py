@@ -92,7 +92,7 @@ def test_the_demonstration_converges_and_is_told(
 def test_the_demonstration_runs_with_pede(
     program: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With pede (a stand-in whose exit status is always 0) it ends as well, and its metrics name the solver."""
+    """With pede (a stand-in whose exit status is always 0) the demonstration also ends, and its metrics name the solver."""
     if not SOAK:
         monkeypatch.setattr(demonstration, "ITERATIONS", 1)
     shown = program("demo", "--pede", make_pede(tmp_path), status=0 if SOAK else 1)
@@ -126,7 +126,7 @@ def test_an_interrupted_demonstration_removes_its_campaign(program: Callable[...
 def test_the_pool_of_a_demonstration_continues_with_other_jobs(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A demonstration does not stop a pool that somebody has given other jobs meanwhile."""
+    """A demonstration does not stop a pool in which somebody has queued other jobs meanwhile."""
     folder = workdir / "pool"
     monkeypatch.setenv("FASER_ALIGN_POOL", str(folder))
     try:

@@ -99,7 +99,7 @@ def test_export_as_csv(folder: str, plain_command: Command, tmp_path: Path) -> N
     ],
 )
 def test_mistakes_of_export(folder: str, plain_command: Command, words: tuple[str, ...], sentence: str) -> None:
-    """A wrong word gives one sentence with the right ones."""
+    """An unknown table, format or option is refused in one sentence that names the valid ones."""
     done = plain_command("export", folder, *words)
     assert (done.status, done.out) == (2, "")
     assert sentence in done.err

@@ -152,7 +152,7 @@ def test_screens_fit_the_terminal(columns: int, screen: Callable[..., str]) -> N
 
 
 def test_plain_output_is_plain(screen: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain output has neither lines nor Braille, by option or by environment variable."""
+    """Plain output, by option or by environment variable, has neither drawn lines nor Braille characters."""
     for words in CASES:
         shown = screen("plain", *words)
         assert [c for c in shown if 0x2500 <= ord(c) < 0x2900] == []

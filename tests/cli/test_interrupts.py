@@ -24,7 +24,7 @@ def test_an_interrupt_is_delayed(fails: bool) -> None:
 
 
 def test_an_interrupt_has_what_was_done() -> None:
-    """Sentences of the block are the arguments of the KeyboardInterrupt after it."""
+    """The KeyboardInterrupt after the block has as arguments the sentences that the block has added."""
     with pytest.raises(KeyboardInterrupt) as interrupt, interrupts.delayed() as done:  # noqa: PT012
         os.kill(os.getpid(), signal.SIGINT)
         done.append("it runs")

@@ -65,7 +65,7 @@ def test_a_current_folder_that_was_removed(tmp_path: Path) -> None:
 
 
 def test_the_command_is_named_as_it_was_typed(plain_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hint has a launcher's name."""
+    """The hint names the launcher that was typed."""
     monkeypatch.setenv("FASER_ALIGN_COMMAND", "build/faser-align")
     assert plain_command("pool", "start", "now").err.endswith("; see `build/faser-align pool start --help`\n")
 
@@ -93,7 +93,7 @@ def test_help_and_version_succeed(plain_command: Command) -> None:
 def test_output_that_nobody_takes(
     words: tuple[str, ...], to: str | None, status: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk is reported in one sentence, a reader that has left not at all; neither gives a traceback."""
+    """A full disk is reported in one sentence, a closed pipe is not reported; neither gives a traceback."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))  # `list` would ask about campaigns that other tests left
     command = [sys.executable, "-m", "faser_align.cli", *words]
     reader, unread = os.pipe()

@@ -210,14 +210,14 @@ def test_a_schedd_of_another_name_is_not_asked_in_its_place(pool: Pool) -> None:
 
 
 def test_a_question_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that cannot be started is the answer's problem, not an error."""
+    """If HTCondor's tool cannot be started, the answer names the problem, and no error is raised."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     answer = queue.ask(queue.of_all(), os.environ)
     assert answer.problem == "HTCondor could not be asked: No such file or directory"
 
 
 def test_silence_makes_wait_ask_again(tmp_path: Path) -> None:
-    """Without events for a while HTCondor is asked whether any can come; the answer ends the wait."""
+    """After a while without events, `wait` asks HTCondor whether any can follow; a negative answer ends it."""
     record = make_campaign(tmp_path / "c", files=1)
     hook("pre", record["folder"], layout.reco_node(1, 1, 400), 0, 2)
     asked: list[str] = []

@@ -45,7 +45,7 @@ def test_report_of_every_campaign_is_sound(name: str, browser: Browser, campaign
 
 @pytest.mark.parametrize("style", ["td { color: #888; background: #777 }", "tr:nth-child(30) { opacity: .3 }"])
 def test_one_bad_contrast_is_found_among_many_texts(browser: Browser, style: str) -> None:
-    """The check of accessibility, which measures contrasts of three texts of each look, finds any text that is hard to read."""
+    """The check of accessibility, which measures contrasts of three texts of each look, finds each text with too little contrast."""
     rows = "<tr><td>equal text" * 50
     page = browser.new_page()
     page.set_content(f"<html lang=en><title>t</title><main><h1>h</h1><table>{rows}</table></main>")
@@ -214,7 +214,7 @@ def test_an_index_of_hundreds_of_campaigns(browser: Browser, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("width", [360, 1600])
 def test_the_index_is_used_with_the_keyboard(browser: Browser, tmp_path: Path, width: int) -> None:
-    """The tabulator reaches filter, headings and links; a filter is typed, Enter sorts a column and opens a campaign."""
+    """The Tab key reaches filter, headings and links; a filter is typed, Enter sorts a column and opens a campaign."""
     published = [entry(number, state) for number, state in enumerate(("converged", "failed", "converged"))]
     for number, one in enumerate(published):
         one["chi2_per_ndf"] = (1.2, None, 1.1)[number]
@@ -275,7 +275,7 @@ def test_a_comparison_is_sound(browser: Browser, campaigns: Path, tmp_path: Path
 
 
 def test_a_comparison_is_used_with_the_keyboard(browser: Browser, campaigns: Path, tmp_path: Path) -> None:
-    """The tabulator reaches each heading, fold and table; Enter sorts and opens, and arrows scroll a table on a phone."""
+    """The Tab key reaches each heading, fold and table; Enter sorts and opens, and arrows scroll a table on a phone."""
     path = tmp_path / "both.html"
     found = [collect(str(campaigns / name)) for name in ("converged", "one")]
     start = {"003": (0.0, 0.005, 0.0, 0.0, 0.0, 0.0), "004": (0.0, 0.0, 0.0, 0.0, 0.0, 0.002)}

@@ -1,4 +1,4 @@
-"""Test a shared folder of published pages: foreign files are kept, and do no harm."""
+"""Test a shared folder of published pages: foreign files are kept and cause no error."""
 
 import json
 import os

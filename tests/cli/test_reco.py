@@ -130,7 +130,7 @@ def test_options_of_the_environment_go_over_the_configuration(plain_command: Com
 
 
 def test_solve_names_what_it_takes(plain_command: Command, here: Path) -> None:
-    """What is neither a steering file nor made by reco is refused in a sentence that lists what is accepted."""
+    """An argument that is neither a steering file nor a campaign of reco is refused, with what is accepted."""
     left = plain_command("solve", "nothing", status=2)
     assert "nothing: no such file; name a steering file, or a campaign of `reco`" in left.err
 

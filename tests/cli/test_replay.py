@@ -137,7 +137,7 @@ def test_a_validation_is_judged_again(workdir: Path) -> None:
 
 
 def test_an_earlier_end_has_its_saving_and_its_distance(copy: Path, plain_command: Command) -> None:
-    """A stage that would have ended earlier shows what that saves and how far the constants were from the last ones."""
+    """A stage that would have ended earlier is shown with the savings and the distance of its constants from the last ones."""
     said = plain_command("replay", str(copy), "--set", "convergence.patience=1")
     assert (said.status, said.err) == (0, "")
     assert "would have ended after iteration 3 of 4 as converged: expected delta chi2 per parameter 0.004" in said.out
@@ -159,7 +159,7 @@ def test_an_earlier_end_has_its_saving_and_its_distance(copy: Path, plain_comman
 
 
 def test_normal_equations_give_the_increase_of_chi2(workdir: Path, plain_command: Command) -> None:
-    """With stored normal equations the distance is also an increase of chi2; a damaged file is named, and the rest is shown."""
+    """With stored normal equations the distance is also given as an increase of chi2; a damaged file is named, and the rest is shown."""
     folder = ran(workdir / "c", hits={"kept": 2500, "modules": {}})
     labels = tuple(module_x_label(0, 0, 3, side) for side in (0, 1))
     path = layout.normal_file(str(folder), 1, 4)
@@ -253,7 +253,7 @@ def test_what_cannot_be_replayed_is_refused(key: str, why: str, command: Command
 
 
 def test_a_campaign_that_cannot_be_judged_is_named(workdir: Path, plain_command: Command) -> None:
-    """Malformed metrics, a missing stage, snapshot or iteration are one sentence each; other campaigns are judged."""
+    """Malformed metrics, a missing stage, snapshot or iteration give one sentence each; other campaigns are judged."""
     good = ran(workdir / "good")
     bad = {name: shutil.copytree(good, workdir / name) for name in ("text", "shape", "gap", "gone")}
     for name, sql in {
@@ -281,7 +281,7 @@ def test_a_campaign_that_cannot_be_judged_is_named(workdir: Path, plain_command:
 
 
 def test_unknown_numbers_are_unknown(workdir: Path, plain_command: Command) -> None:
-    """Without CPU times or constants the end is shown, and what is unknown is named."""
+    """Without CPU times or constants, the end is shown with the unknown quantities named."""
     folder = ran(workdir / "c", cpu_s=None)
     path = Path(layout.result_file(str(folder), 1, 3))
     path.unlink()
@@ -319,7 +319,7 @@ def test_campaigns_are_given_by_name_or_folder_once(command: Command, campaigns:
 
 
 def test_many_campaigns_have_a_table_and_their_sum(copy: Path, workdir: Path, plain_command: Command) -> None:
-    """More than a few campaigns are one table with the sum of what they save, with folders where names are equal."""
+    """More than a few campaigns are one table with the sum of the savings; equal names are shown with their folders."""
     folders = [copy, *(shutil.copytree(copy, workdir / f"c{number}") for number in range(5))]
     said = plain_command("replay", *map(str, folders), "--plain", "--set", "convergence.patience=1").out
     assert f"c ({workdir}/c3)" in said

@@ -151,7 +151,7 @@ def test_set_changes_what_hooks_judge_by(tmp_path: Path, plain_command: Command)
 
 
 def test_changes_at_the_same_time_follow_each_other(tmp_path: Path) -> None:
-    """Each of several changes of a key begins with the value of the one before."""
+    """Each of several changes of a key records the previous value."""
     folder = make_campaign(tmp_path / "c", files=1)["folder"]
     with ThreadPoolExecutor(4) as threads, alone(folder):
         made = [threads.submit(limits.change, folder, [f"convergence.patience={n}"]) for n in range(3, 7)]
@@ -233,7 +233,7 @@ def test_targets_that_change_while_a_campaign_runs(
 
 
 def test_a_change_that_never_reached_the_spool_is_told_later(tmp_path: Path, plain_command: Command) -> None:
-    """A change that was killed before it was queued applies, and the next ``set`` adds it to the history."""
+    """A change whose command was killed before it was queued applies, and the next ``set`` adds it to the history."""
     folder = make_campaign(tmp_path / "c", files=1)["folder"]
     assert plain_command("set", folder, "convergence.patience=1").status == 0
     spool.remove(folder, spool.waiting(folder))

@@ -78,7 +78,7 @@ def test_a_campaign_with_stages() -> None:
 
 
 def test_long_lists_are_cut() -> None:
-    """Of a hundred failed nodes a few are shown, and the rest is counted."""
+    """Of a hundred failed nodes a few are shown, and the others are counted."""
     failed = [
         {"node": f"reco_s1_i01_{n:05d}", "attempts": 3, "why": f"no {n}", "cure": "read the job's output log"}
         for n in range(100)

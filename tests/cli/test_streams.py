@@ -1,4 +1,4 @@
-"""Test every command with streams that are closed, lack characters, or have no reader."""
+"""Test every command with closed streams, encodings that lack characters, and closed pipes."""
 
 import os
 import re
@@ -140,7 +140,7 @@ def unread(words: list[str], place: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_command_is_carried_out_without_a_reader(place: Path) -> None:
-    """A command that changes something completes without a reader, and says so; one that only shows ends."""
+    """A command that changes something completes after its pipe is closed, and says so; one that only shows ends."""
     done = unread(typed("init", place), place)
     assert (done.returncode, (place / "new").exists()) == (0, True)
     assert done.stderr == "warning: the reader of the output has left; the command ran to its end\n"
@@ -149,12 +149,12 @@ def test_a_command_is_carried_out_without_a_reader(place: Path) -> None:
 
 
 def test_commands_that_only_show_are_named() -> None:
-    """Each command listed as ending without a reader exists."""
+    """Each command listed as ending with its pipe exists."""
     assert set(streams.SHOWING) <= set(WORDS)
 
 
 def test_submit_into_head_submits(pool: Pool, workdir: Path) -> None:
-    """`submit ... | head -n 1` submits the campaign, shows its first line, and says that its reader has left."""
+    """`submit ... | head -n 1` submits the campaign, shows its first line, and reports the closed pipe."""
     assert forking.run(["init"], folder=workdir).returncode == 0
     submit = f"{shlex.join(COMMAND)} submit -y 2023 -r 11705 -f 400 -i 1 --name headed"
     with no_job_begins():

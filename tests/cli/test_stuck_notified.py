@@ -79,7 +79,7 @@ def test_a_stuck_campaign_is_notified_once_per_cause(tmp_path: Path, mailbox: Ma
 def test_an_older_campaign_that_wants_failures_is_notified(
     tmp_path: Path, mailbox: Mailbox, config: dict[str, Any]
 ) -> None:
-    """An older program's campaign notifies that it is stuck if it notifies of failures."""
+    """A campaign of an older program sends *stuck* to the recipients of failures."""
     folder = make_campaign(tmp_path / "c", files=1, config=config)["folder"]
     hook("pre", folder, NODE, 0, 2)
     older = ("UPDATE campaign SET messages = ?", (json.dumps(list(table.ENDS)),))

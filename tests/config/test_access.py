@@ -103,7 +103,7 @@ def test_a_whole_tree_counts(tmp_path: Path) -> None:
 
 
 def test_a_tree_may_change_meanwhile(tmp_path: Path) -> None:
-    """A Python that compiles modules meanwhile may rename files in the folder during the check."""
+    """Another Python that compiles modules may rename files in the folder during the check."""
     package = tmp_path / "package"
     (package / "deep").mkdir(parents=True)
     names = [package / f"{part}{number}" for part in ("", "deep/") for number in range(200)]

@@ -64,7 +64,7 @@ def test_readers_see_one_content_or_the_other(tmp_path: Path) -> None:
 
 
 def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    """A block that fails keeps the old file and leaves no temporary file."""
+    """If the block fails, the old file stays and no temporary file is left."""
     path = tmp_path / "file"
     path.write_text("old")
     for writing in (atomic.replacing, atomic.temporary):

@@ -22,7 +22,7 @@ NUMBERS = st.sets(st.integers(0, FILE_MAX), min_size=1, max_size=40)
     ],
 )
 def test_ranges_include_both_ends(text: str, files: list[int]) -> None:
-    """Every notation includes both ends, sorts, and counts duplicates once."""
+    """Every notation includes both ends; the files are sorted and have no duplicates."""
     assert parse_files(text) == files
 
 
@@ -41,7 +41,7 @@ def test_ranges_include_both_ends(text: str, files: list[int]) -> None:
     ],
 )
 def test_what_names_no_files_is_refused(text: str, said: str) -> None:
-    """Text without files gets one sentence that explains the notation."""
+    """Text that names no files gets one sentence that explains the notation."""
     with pytest.raises(UserError) as caught:
         parse_files(text)
     assert said in str(caught.value)
@@ -66,7 +66,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 def test_the_short_text_is_short() -> None:
-    """Consecutive files become one range, single files stay single."""
+    """Consecutive files become one range; a single file stays a number."""
     assert format_files([415, 400, 401, 402]) == "400-402,415"
 
 
@@ -91,7 +91,7 @@ def test_runs_have_six_digits(text: str, run: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "abc", "-1", "1234567", "11705.0"])
 def test_what_is_no_run_is_refused(text: str) -> None:
-    """Anything but an integer of at most six digits is refused."""
+    """A run that is not an integer of at most six digits is refused."""
     with pytest.raises(UserError, match=r"write a number from 1 to 999999"):
         parse_run(text)
 

@@ -168,7 +168,7 @@ def test_several_mistakes_give_a_line_each() -> None:
 
 @pytest.mark.parametrize(("text", "said"), [("", "is empty"), ("  \n", "is empty"), ("[campaign", "not valid TOML")])
 def test_what_is_no_configuration_is_refused(text: str, said: str) -> None:
-    """An empty file and one that is not TOML get a sentence with the fix."""
+    """An empty file and one that is not TOML give a sentence with the fix."""
     assert said in refused(text)
 
 
@@ -196,7 +196,7 @@ def test_any_values_are_read_or_refused(values: dict[str, object]) -> None:
 
 
 def test_every_key_is_described() -> None:
-    """Every key has a meaning and allowed values for the page."""
+    """Every key has a description and allowed values for the page."""
     for _, keys in describe.tables():
         for key in keys:
             assert key.description.endswith("."), key.name

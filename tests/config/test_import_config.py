@@ -25,7 +25,7 @@ def test_a_configuration_becomes_ours(name: str) -> None:
 
 
 def test_a_missing_comma_is_told_with_its_place_and_cure() -> None:
-    """The missing comma after line 8 of the newest configuration is reported with its place and the fix."""
+    """The missing comma after line 8 of the newest configuration is reported with its line and the fix."""
     with pytest.raises(UserError) as caught:
         read_json(NEWEST.read_text(), "config.json", lenient=False)
     assert str(caught.value) == (

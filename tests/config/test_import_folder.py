@@ -173,7 +173,7 @@ def test_faults_of_the_predecessor_are_told(command: Command, theirs: Path) -> N
 
 
 def test_a_missing_iteration_is_not_part_of_the_correction_before_it(command: Command, theirs: Path) -> None:
-    """An iteration before a gap has the correction that pede found, not the one to the next iteration that is there."""
+    """An iteration before a gap has the correction that pede found, not the difference to the next existing iteration."""
     for path in ("1reco/inputforalign.txt", "3millepede/millepede.end"):
         put(theirs / "iter02" / path, theirs / "iter03" / path, BEGAN + 5 * HOUR_S)
     put(START, theirs / "iter03" / "1reco" / "inputforalign.txt", BEGAN + 5 * HOUR_S)
@@ -195,7 +195,7 @@ def test_a_result_of_pede_without_initial_constants_is_not_pedes_failure(command
 
 
 def test_a_raw_file_without_tracks_in_an_iteration_is_lost(command: Command, theirs: Path) -> None:
-    """Raw files whose tracks only another iteration has are listed as lost, as the numbers of files used say."""
+    """Raw files whose tracks only another iteration has are listed as lost, in agreement with the number of files used."""
     put("root", theirs / "iter02" / "2kfalignment" / "kfalignment_008294_00102.root", BEGAN + 2 * HOUR_S)
     put("root", theirs / "iter02" / "2kfalignment" / "kfalignment_008294_00105.root", BEGAN + 2 * HOUR_S)
     assert command("import", str(theirs), "-o", "mine").status == 0
@@ -204,7 +204,7 @@ def test_a_raw_file_without_tracks_in_an_iteration_is_lost(command: Command, the
 
 
 def test_an_import_is_repaired_from_its_copies_without_htcondor(command: Command, theirs: Path) -> None:
-    """`repair` restores an imported campaign from a sound copy; without any it names the import that makes it again."""
+    """`repair` restores an imported campaign from a sound copy; without one it names the `import` command that repeats it."""
     assert command("import", str(theirs), "-o", "mine").status == 0
     before = command("history", "mine", "--json").out
     Path("mine", layout.PUBLISHED).unlink()
@@ -250,7 +250,7 @@ def test_compare_and_report_count_the_dropped_files_of_an_import(command: Comman
 def test_a_kept_configuration_with_faults_does_not_matter(
     command: Command, theirs: Path, raw: dict[str, Any], workflow: Any, said: str
 ) -> None:
-    """What a configuration does not say comes from the folder's name, and stages that it does not describe are one."""
+    """Values that the configuration lacks come from the folder's name; without described stages there is one stage."""
     (theirs / "config.json").write_text(json.dumps({"raw": raw, "workflow": workflow}))
     made = command("import", str(theirs), "-o", "mine")
     assert made.status == 0, made.err

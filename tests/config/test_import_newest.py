@@ -115,7 +115,7 @@ def test_yaml_and_json_are_the_same_campaign() -> None:
 
 @pytest.mark.parametrize("name", [*NEWEST, "config.json", "config_readme.json"])
 def test_nothing_is_dropped(name: str) -> None:
-    """Every old key is in a comment of our file or among those without a counterpart, with the reason; none is unknown."""
+    """Our file names every old key: in a comment, or among those without a counterpart, with the reason."""
     old = read(name)
     found = imported(old)
     said = {one.key for one in found.left}

@@ -169,7 +169,7 @@ def test_a_condor_credd_that_hangs(kinit: Site, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_producer_that_cannot_be_run(desk: Desk, kinit: Site) -> None:
-    """A producer that is not a program is a fault of HTCondor's configuration, which the message names."""
+    """If the producer is not a program, the message names the parameter of HTCondor's configuration."""
     with kinit.configured(f"SEC_CREDENTIAL_PRODUCER = {kinit.folder}/nothing"):
         said = refused(desk, status=1)
     assert f"Failed to launch {kinit.folder}/nothing" in said
@@ -260,7 +260,7 @@ def test_a_campaign_is_extended_and_resumed(kinit: Site, workdir: Path) -> None:
 
 
 def test_the_probe_looks_for_the_credential(desk: Desk, kinit: Site) -> None:
-    """`check --probe` reports the credential of scripts and jobs and how long it is valid, and who lacks SendCredential."""
+    """`check --probe` reports the credential of scripts and jobs with its lifetime, and each job without SendCredential."""
     found = {one["name"]: (one["result"], one["text"]) for one in desk.read("check", "--probe")}
     valid = "valid for 1.0 h, renewable for 24.0 h"
     for name in ("there: credential", "execute node: reco credential", "execute node: mille credential"):

@@ -45,7 +45,7 @@ def test_a_campaign_has_all_it_begins_with(workdir: Path) -> None:
 
 
 def test_the_number_of_files_does_not_grow(workdir: Path) -> None:
-    """Thirty times the nodes need the same number of files."""
+    """A campaign with thirty times the nodes has the same number of files."""
     counts = []
     for name, files in (("small", 10), ("large", 300)):
         create_campaign(make_plan(workdir, files=files, name=name), no_store)
@@ -142,7 +142,7 @@ def test_a_campaign_that_appears_meanwhile_is_not_overwritten(workdir: Path) -> 
     ],
 )
 def test_what_is_missing_is_said_before_anything_is_written(workdir: Path, extra: str, said: str) -> None:
-    """Each missing thing gets one sentence, and nothing is written."""
+    """Each missing file, folder or program gets one sentence, and nothing is written."""
     key = extra.partition(" ")[0]
     lines = ['campaign.folder = "."', 'campaign.constants = "start.txt"', "campaign.iterations = 2", extra]
     text = "\n".join(line for line in lines if line is extra or not line.startswith(f"{key} "))

@@ -115,7 +115,7 @@ def test_a_dag_that_converges_ends_early(campaign: Campaign, capfd: pytest.Captu
 
 
 def test_nothing_of_the_callers_environment_arrives(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hooks and jobs do not depend on the caller's PATH, HOME, PYTHONPATH and current folder."""
+    """Scripts and jobs do not depend on the caller's PATH, HOME, PYTHONPATH and current folder."""
     for name in ("HOME", "PATH", "PYTHONPATH", "LC_ALL"):
         monkeypatch.setenv(name, "/nowhere")
     monkeypatch.chdir("/")

@@ -89,7 +89,7 @@ def test_retries_are_the_dags_alone() -> None:
 
 
 def test_optional_lines_stand_only_when_configured() -> None:
-    """Throttle, scan interval, flavour, requirements and accounting group appear only when set."""
+    """Throttle, scan interval, flavour, requirements and accounting group are written only if they are set."""
     words = ("MAXJOBS", "CATEGORY", "SCAN_INTERVAL", "JobFlavour", "requirements", "AccountingGroup")
     assert not [word for word in words if word in render(make("[htcondor]\nscan_interval_s = 0"))]
     text = '[htcondor]\nmax_running = 7\nscan_interval_s = 5\naccounting_group = "group_u_FASER.users"\n'
@@ -120,7 +120,7 @@ def test_memory_waits_and_releases_are_configured() -> None:
 
 
 def test_jobs_have_their_own_interpreter() -> None:
-    """Hooks and jobs can have different interpreters, and with Calypso bash runs the reconstruction."""
+    """Scripts and jobs can have different interpreters, and with Calypso bash runs the reconstruction."""
     dag = render(make(job_python="/j/python"))
     assert dag.count("executable = /j/python\n") == 2
     assert "/v/python -I -S /v/hook.py pre" in dag
@@ -152,7 +152,7 @@ def test_a_space_in_the_folder_is_encoded_where_dagman_splits() -> None:
     ],
 )
 def test_paths_that_a_dag_cannot_hold_are_refused(changes: dict[str, str], said: str) -> None:
-    """A path that DAGMan would misread gets a sentence that names it."""
+    """A path that DAGMan would misread is refused in a sentence that names it."""
     with pytest.raises(UserError, match=re.escape(said)):
         render(make(**changes))
 

@@ -1,4 +1,4 @@
-"""What holds for every sequence of events, in memory."""
+"""Test invariants of every sequence of events, in memory."""
 
 import copy
 

@@ -73,7 +73,7 @@ def test_holds_between_other_events_keep_their_place() -> None:
 
 
 def test_what_is_due_takes_along_what_came_before() -> None:
-    """A message in its pause, or one that failed once, waits for the next due one, and then precedes it."""
+    """A message in its pause, or one that failed once, waits until another is due, and is sent before it."""
     paused = queue("held", due=False)
     assert choose(paused) is None
     assert kinds_of([*paused, *queue("x", "iteration")[1:]]) == ["held"]
@@ -95,7 +95,7 @@ def test_a_message_that_cannot_be_sent_is_passed() -> None:
 
 
 def test_a_lease_is_repeated_as_it_was() -> None:
-    """A killed script's leased message is sent without later holds, so its key is the same."""
+    """A message that a killed script had leased is sent again without later holds, so that its key is the same."""
     leased = [message._replace(leased="08:00", tries=1) for message in queue("held", "held")]
     choice = choose([*leased, *queue("x", "x", "held")[2:]])
     assert choice is not None

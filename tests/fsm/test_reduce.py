@@ -1,4 +1,4 @@
-"""The decisions on attempts, skipped nodes, dropped files, reopened campaigns and late events, in memory."""
+"""Test the decisions on attempts, skipped nodes, dropped files, reopened campaigns and late events, in memory."""
 
 from typing import Any
 
@@ -110,7 +110,7 @@ def test_an_early_end_counts_at_final_until_the_campaign_moves(since: list[str],
 
 
 def test_a_decision_leaves_its_rows_unchanged() -> None:
-    """A decision leaves the rows of an event unchanged; it returns the changes."""
+    """A decision does not change the rows that it gets; it returns the changes."""
     known: Known = {**KNOWN, "node": NODE, "attempts": [OPEN], "processed": []}
     before = repr(known)
     event: Any = {"phase": "post", "dag_id": "12.0", "node": NODE["node"], "utc": "now", "host": "ap", "job_id": "13.0"}

@@ -218,7 +218,7 @@ def held_back(metrics: dict[str, Any], aligned: int = 1600) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("hits", "aligned"), [(900, 1600), (80, 1600), (100, 40_000)])
 def test_files_held_back_are_judged_alone(hits: int, aligned: int) -> None:
-    """Without a second look at the alignment's files, errors of means follow from its last iteration's hits."""
+    """Unless the validation reconstructs the alignment's files again, errors of means follow from the last iteration's hits."""
     for size, name in ((0.99, "confirmed"), (1.01, "refuted")):
         metrics = newer({"2171": size * limit(hits, aligned)}, hits=hits, aligned=aligned)
         assert confirm(LIMITS, held_back(metrics, aligned)).name == name

@@ -172,7 +172,7 @@ def test_what_forbids_convergence(change: dict[str, Any], criterion: str) -> Non
     ],
 )
 def test_what_a_good_alignment_may_have(change: dict[str, Any]) -> None:
-    """Hits cut everywhere alike or in a module that is not free, chance gains, and a dead module do not forbid convergence."""
+    """Cuts that affect all modules alike or a fixed one, gains by chance, and a dead module do not prevent convergence."""
     assert decided(*[metrics(**change)] * 2).name == "converged"
 
 
@@ -293,7 +293,7 @@ def test_an_iteration_that_was_converted_again_does_not_count() -> None:
 
 
 def test_small_corrections_that_do_not_shrink_do_not_count() -> None:
-    """The extrapolated remaining correction must be small, too: 0.5 standard deviations after 0.5 are not the end."""
+    """The extrapolated remaining correction must be small, too: two corrections of 0.5 standard deviations do not converge."""
 
     def step(sigma: float) -> dict[str, Any]:
         return metrics(significance=sigma**2, effect_um=0.2, determined={"sigma": sigma, "effect_um": 0.2 * sigma})
@@ -312,7 +312,7 @@ def test_small_corrections_that_do_not_shrink_do_not_count() -> None:
 
 
 def test_a_module_that_lost_its_hits_to_the_cut_is_not_dead() -> None:
-    """A module whose hits are all cut is not free any more: this forbids convergence, and the reason names it and the fix."""
+    """A module whose hits are all cut is not free any more: this prevents convergence, and the reason names it and the fix."""
     fixed = {"entries_fixed": [22711], "entries_fixed_names": ["a side of module 7"], "entries_fixed_in": ["227"]}
     modules = {key: [9000, 4] for key in ("001", "002", "003", "004")} | {"227": [0, 1532], "207": [266, 1563]}
     lost = metrics(steps=[{"free_parameters": 66, **fixed}], hits={"modules": modules}, free_modules=["001", "207"])
@@ -357,7 +357,7 @@ def test_the_module_that_still_moves_is_named() -> None:
 
 
 def test_outliers_that_pass_the_cuts_do_not_make_a_description_worse() -> None:
-    """A rise of chi2/ndf forbids convergence only if residuals, whose widths ignore outliers, become wider as well."""
+    """A rise of chi2/ndf prevents convergence only if residuals, whose widths ignore outliers, become wider as well."""
 
     def step(chi2: float, width: float | None) -> dict[str, Any]:
         layers = {key: {"median_um": 0.0, "width_um": width} for key in ("00", "01")}
@@ -400,7 +400,7 @@ def test_order_of_the_verdicts() -> None:
 
 
 def test_a_slow_but_falling_campaign_is_not_stalled() -> None:
-    """Significance that rises at first while chi2/ndf falls (three layers fixed, 100 um) is not a stall."""
+    """A campaign whose delta chi2 rises at first while chi2/ndf falls (three layers fixed, 100 um) is not stalled."""
     numbers = ((224, 10.7), (633, 8.0), (456, 5.0), (413, 2.0), (50, 1.2), (0.005, 1.0))
     for last in range(1, len(numbers)):
         history = [metrics(significance=s, effect_um=9.0 + s / 100, chi2_per_ndf=c) for s, c in numbers[:last]]
@@ -493,7 +493,7 @@ def test_files_with_the_same_tracks_are_named_with_what_to_do() -> None:
     ],
 )
 def test_files_that_no_iteration_changes_end_the_stage(change: dict[str, Any], name: str) -> None:
-    """Shared tracks at once, and differences near the end, are a stall after ``patience`` iterations, with the cause."""
+    """Shared tracks, and near the end differences, end as stalled after ``patience`` iterations, with the cause."""
     bad = metrics(significance=5.0) | metrics(**change)
     assert decided(bad).name == "go_on"
     assert decided(bad, metrics(), bad).name == "go_on"

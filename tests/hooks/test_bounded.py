@@ -1,4 +1,4 @@
-"""Functions that run in a process that can be killed."""
+"""Test functions that run in a process that can be killed."""
 
 import subprocess
 import sys

@@ -126,7 +126,7 @@ class Tries:
 def test_each_target_has_its_share_of_the_time(folder: str, start_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages keep the order of events; a silent target has only its share, and another attempt for the end.
 
-    The start of the process after it costs no target its time.
+    Starting the process again after that takes no time from any target.
     """
     tries = Tries(monkeypatch, start_s)
     assert delivery._deliver_with_lock(tries.worker, folder, 30.0, final=True) == 2

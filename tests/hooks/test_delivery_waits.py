@@ -246,7 +246,7 @@ def secured(way: str, certificate: str, base: Path, stack: ExitStack) -> Matterm
 
 
 def test_a_certificate_that_proves_nothing_is_refused(tmp_path: Path) -> None:
-    """A self-signed, foreign or expired certificate prevents sending, with a reason in `status`, and fails no node."""
+    """With a self-signed, foreign or expired certificate nothing is sent, `status` has the reason, and no node fails."""
     kinds = {f"{way}-{certificate}": (way, certificate) for way in WAYS for certificate in DOUBTFUL}
     with Mailbox(tmp_path / "mail") as mailbox, ExitStack() as stack:
         world = World(tmp_path, mailbox, PATIENT, kinds)

@@ -66,7 +66,7 @@ def test_message_page_and_analyze_have_the_end_of_the_log(tmp_path: Path) -> Non
 
 
 def test_message_and_page_have_no_secrets_in_reasons(tmp_path: Path) -> None:
-    """A reason, which is the last line of a job, is in message and page without the secrets of the targets."""
+    """If the last line of a job contains a target's secret, message and page show the reason without it."""
     with Mailbox(tmp_path / "mail") as mailbox:
         table = notify(tmp_path, mailbox, "end", group=f"mmost://127.0.0.1:1/{TOKEN}")
         folder = make_campaign(tmp_path / "campaign", files=1, config={"notify": table})["folder"]

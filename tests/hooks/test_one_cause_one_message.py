@@ -73,7 +73,7 @@ def test_the_first_hold_script_takes_in_all(chat: Mattermost, folder: str) -> No
 
 
 def test_a_later_hold_of_the_same_cause_waits_for_the_end_of_the_pause(chat: Mattermost, folder: str) -> None:
-    """A hold soon after a message of the same cause waits for the pause; another cause is sent at once."""
+    """A hold soon after a message of the same cause waits until the pause is over; another cause is sent at once."""
     pause = "import faser_align.fsm.next_message as rules\nrules.PAUSE_S = "
     log(folder, 400)
     hold(folder, 400)
@@ -92,7 +92,7 @@ def test_a_later_hold_of_the_same_cause_waits_for_the_end_of_the_pause(chat: Mat
 def test_a_hold_whose_script_was_killed_is_not_lost(
     phase: str, macros: tuple[int, int], chat: Mattermost, folder: str
 ) -> None:
-    """A Millepede node's script and FINAL record holds without a HOLD script, and FINAL sends what pauses."""
+    """A Millepede node's script and FINAL record holds without a HOLD script, and FINAL sends paused messages."""
     log(folder, 400, 401)
     hook(phase, folder, layout.mille_node(1, 1) if phase == "pre" else "final", *macros)
     ends = ["removed in iteration 1 of 4"] if phase == "final" else []
@@ -102,7 +102,7 @@ def test_a_hold_whose_script_was_killed_is_not_lost(
 
 
 def test_a_message_is_repeated_with_its_key(chat: Mattermost, folder: str) -> None:
-    """A HOLD script killed after its message arrived has it repeated with its key, without later holds."""
+    """If a HOLD script is killed after its message arrived, the message is repeated with its key, without later holds."""
     take(folder, {**PRE, "phase": "control", "event": "submitted"})
     hold(folder, 408)  # the submission's message, and one job's
     log(folder, 400, 401)
@@ -135,7 +135,7 @@ def test_the_log_of_another_dagman_is_left_to_its_scripts(folder: str) -> None:
 
 
 def test_dropped_files_are_one_message(chat: Mattermost, folder: str) -> None:
-    """Consecutively dropped files, between holds of one cause, are one message with their number."""
+    """Files dropped one after the other, between holds of one cause, are one message with their number."""
     gone: dict[str, Any] = {
         "fatal": True,
         "ret": exit_codes.RAW_MISSING,

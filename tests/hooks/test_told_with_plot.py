@@ -63,7 +63,7 @@ def test_the_plot_is_shown_and_all_is_told(tmp_path: Path) -> None:
 def test_without_matplotlib_the_message_says_so(tmp_path: Path) -> None:
     """Without a plot the message says why, and attaches nothing, not even an older picture.
 
-    It omits what metrics without steps, times and corrections lack.
+    A message omits lines whose numbers (steps, times, corrections) the metrics lack.
     """
     why = "figures need matplotlib, which is not installed for /usr/bin/python3; install faser-align[plot] there"
     nothing: dict[str, Any] = {"steps": [{"parts": {}}, {}], "corrections": {}, "reconstruction": {}, "cpu_s": None}

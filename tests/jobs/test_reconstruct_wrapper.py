@@ -284,7 +284,7 @@ def test_a_database_that_is_not_there(make_job: MakeJob) -> None:
 
 
 def test_an_environment_script_of_ones_own(make_job: MakeJob, tmp_path: Path) -> None:
-    """The user's own environment script replaces the four lines, whatever its last command returns."""
+    """The user's own environment script replaces the four default set-up lines, whatever its last command returns."""
     own = tmp_path / "reco_condor_env.sh"
     job = make_job({"environment": str(own)})
     base, checkout = job.lxplus.atlas_base, job.lxplus.checkout

@@ -156,7 +156,7 @@ def test_addresses_that_apprise_does_not_know(url: str, capfd: pytest.CaptureFix
     ],
 )
 def test_recipients_that_get_no_mail_are_named(to: str, lost: str) -> None:
-    """Checking an address names the first recipient that apprise would drop without a word."""
+    """Checking an address names the first recipient that apprise would drop silently."""
     target = Target("me", f"mailto://localhost?from=me@x.org&to={to}")
     with pytest.raises(UserError, match=f"no mail goes to {lost}:") if lost else contextlib.nullcontext():
         check_target(target)

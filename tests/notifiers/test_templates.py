@@ -39,7 +39,7 @@ def test_words_of_the_user(facts: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_the_full_stop_of_a_meaning(facts: dict[str, Any], tmp_path: Path) -> None:
-    """The full stop of a meaning gives way to the reason that follows it."""
+    """A colon and the reason replace the full stop of a meaning."""
     (tmp_path / "converged.j2").write_text('{% set meaning = "Done." %}')
     assert "Done: the effect" in compose(facts, str(tmp_path)).text
 

@@ -154,7 +154,7 @@ def test_a_dead_module_is_named(source: Source) -> None:
 
 
 def test_names_that_no_detector_has_are_left_out(source: Source) -> None:
-    """Metrics that somebody has edited do not keep the other figures from being drawn."""
+    """If somebody has edited the metrics, the other figures are still drawn."""
     edited: Metrics = {"hits": {"modules": {"xyz": [1, 2], "000": [5, 0]}}, "magnets": {"left": {}}}  # type: ignore[typeddict-item]
     odd = source._replace(iterations=[of._replace(metrics=edited) for of in source.iterations])
     assert {row[3] for row in drawn(elements.occupancy(odd)).table()[1]} == {
@@ -339,7 +339,7 @@ def test_iterations_with_different_numbers_of_tracks_are_compared(filled: Source
 
 @pytest.mark.slow
 def test_names_above_the_axes_do_not_meet(filled: Source) -> None:
-    """Names of series have a row of their own where they have no room beside the experiment's label."""
+    """The legend has a row of its own if it has no room beside the experiment's label."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     long = ("a campaign with a long name", "another with a long name")

@@ -137,7 +137,7 @@ def test_the_picture_has_one_scale_and_signs(browser: Browser, workdir: Path, pa
 
 
 def test_tables_keep_their_words_together(browser: Browser, workdir: Path, page_of: PageOf) -> None:
-    """No table cell is squeezed on any screen: rows stay low, and headings have one line."""
+    """No table cell is too narrow on any screen: rows stay low, and headings have one line."""
     record = make_campaign(workdir / "c", files=1)
     for iteration in range(1, 5):
         run_iteration(record, iteration)

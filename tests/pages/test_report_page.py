@@ -81,7 +81,7 @@ def test_tables_sort_by_what_numbers_mean(report: Path, browser: Browser) -> Non
 
 
 def test_all_is_reached_with_the_keyboard(report: Path, browser: Browser) -> None:
-    """Links, folds, buttons and scrolled tables are reached with the tabulator; a fold opens with Enter."""
+    """The Tab key reaches links, folds, buttons and scrolled tables; a fold opens with Enter."""
     page = look(browser, report, 360, "light").page
     reached, wanted = reached_with_tab(page)
     assert reached == wanted

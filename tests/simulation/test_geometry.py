@@ -100,7 +100,7 @@ def test_ift_is_misplaced_by_the_given_rms() -> None:
 
 
 def test_constrained_modes_are_not_excited() -> None:
-    """In each layer the mean shift across the strips and the mean rotation stay zero."""
+    """In each layer, the mean shift across the strips and the mean rotation about z stay zero."""
     start = misplace_ift({}, seed=1, u_um=50.0)
     for layer in range(3):
         values = np.array([start[f"0{layer}{module}"] for module in range(8)])

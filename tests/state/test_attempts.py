@@ -249,7 +249,7 @@ def test_what_an_extension_brings(stage: int, over: int, tmp_path: Path) -> None
 
 
 def test_a_change_reaches_only_what_may_change(folder: str) -> None:
-    """Only documented effects of a change of the manifest are applied, and nothing else in its event."""
+    """Of an event with a change of the manifest only the documented keys are applied."""
     columns = {"lost_max": 2, "state": "converged", "dag_id": "99.0"}
     about = {"key": "reconstruction.min_files", "before": 0.6, "after": 0.3, "columns": columns}
     assert take(folder, PRE, _asked("changed", "b" * 16, **about)) == [0, 0]

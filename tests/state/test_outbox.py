@@ -38,7 +38,7 @@ def test_a_claim_is_of_one_target(record: dict[str, Any]) -> None:
 
 
 def test_a_lease_has_one_time(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lease of a killed script is repeated with all of its messages, however long leasing them took."""
+    """After a script was killed, its messages are leased again together, however long the first lease took."""
     folder = record["folder"]
     _hold_all(record)
     ticks = itertools.count(1)
@@ -158,7 +158,7 @@ def test_a_file_that_is_lost_is_told_once(tmp_path: Path) -> None:
 
 
 def test_a_message_is_about_its_own_event(record: dict[str, Any]) -> None:
-    """A simultaneous event is not taken for a message's reason."""
+    """An event of the same time is not mistaken for a message's reason."""
     folder = record["folder"]
     take(folder, PRE, FAILED, FINAL)
     with contextlib.closing(database.connect(folder)) as db:

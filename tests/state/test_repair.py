@@ -208,7 +208,7 @@ def test_a_campaign_whose_machine_was_lost_has_failed(tmp_path: Path) -> None:
 
 
 def test_a_campaign_that_was_never_submitted_is_left(tmp_path: Path) -> None:
-    """A campaign without any DAGMan is not closed."""
+    """A campaign for which no DAGMan ever ran is not closed."""
     record = make_campaign(tmp_path / "c", files=1)
     made = rebuilt(record, tmp_path / "s")
     assert (made.path, made.closed, made.stale) == ("", "", False)
@@ -265,7 +265,7 @@ def test_the_spool_of_a_sound_store_is_replayed(told: Record) -> None:
 
 
 def test_messages_that_were_sent_are_not_sent_again(tmp_path: Path) -> None:
-    """A message's state is taken from the damaged database; unknown messages are not sent, and the report says so."""
+    """A message's state comes from the damaged database; unknown messages are not sent, and the report says so."""
     record, _, store = unpacked("failed", tmp_path)
     was = rows(store, "SELECT kind, state, sent_utc FROM outbox ORDER BY id")
     assert {state for _, state, _ in was} == {"sent"}

@@ -204,7 +204,7 @@ def test_a_pre_that_was_killed_has_begun_its_attempt(story: Story) -> None:
 
 
 def test_a_pre_that_never_ended_has_begun_its_attempt(story: Story) -> None:
-    """A PRE that was killed together with its DAGMan opened an attempt, which the next DAGMan abandons."""
+    """A PRE that was killed with its DAGMan has opened an attempt, and the next DAGMan abandons it."""
     story.jobstate(
         BEGIN, f"{RECO} PRE_SCRIPT_STARTED - - - 1", "INTERNAL *** DAGMAN_STARTED 20.0 ***", *reconstructed()
     )

@@ -104,7 +104,7 @@ def test_a_spool_that_cannot_be_cleared_harms_nobody(folder: str, monkeypatch: p
 
 
 def test_a_post_that_comes_late_does_not_end_the_next_attempt(folder: str) -> None:
-    """A delayed POST gets the first one's status, and the open attempt stays open."""
+    """A delayed POST returns the status of the first one, and the open attempt stays open."""
     assert take(folder, PRE, FAILED, {**PRE, "retry": 1}, FAILED) == [0, 1, 0, 1]
     assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 2)]
     assert rows(folder, "SELECT outcome FROM attempts ORDER BY attempt") == [("failed",), ("",)]
@@ -157,7 +157,7 @@ def test_an_open_attempt_of_a_node_that_is_passed_over_is_abandoned(tmp_path: Pa
 
 
 def test_a_store_that_is_full_makes_no_event_unfit(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event that finds no space in the database stays queued and is not quarantined."""
+    """An event that does not fit on the disk with the database stays queued and is not quarantined."""
     waiting = [spool.put(folder, event) for event in (PRE, {**FAILED, "reason": "x" * 100_000})]
     connect = database.connect
 
@@ -245,7 +245,7 @@ def test_what_comes_later_waits_behind_what_waits(folder: str, monkeypatch: pyte
 
 
 def test_a_file_that_is_gone_keeps_no_other_from_going(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that another script has removed does not prevent removing or quarantining later ones."""
+    """If another script has removed a file, later files are still removed or quarantined."""
     name = spool.put(folder, PRE)
     odd = Path(folder, layout.SPOOL, "0000000000000002.json")
     odd.write_text("odd")

@@ -178,7 +178,7 @@ def test_half_a_copy_keeps_no_disk_full(record: dict[str, Any]) -> None:
 
 
 def test_the_last_copy_is_left_to_nobody(record: dict[str, Any]) -> None:
-    """The script after which DAGMan kills all others publishes itself, even if a later one has come."""
+    """FINAL, after which DAGMan kills all other scripts, publishes itself, even if a later script waits."""
     folder = record["folder"]
     with concurrent.futures.ThreadPoolExecutor(1) as crowd:
         with open(f"{folder}/{layout.PUBLISHED}.now", "r+") as taken:

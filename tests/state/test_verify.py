@@ -68,7 +68,7 @@ def test_what_hooks_made_is_sound(db: sqlite3.Connection) -> None:
     ],
 )
 def test_damage_is_found(db: sqlite3.Connection, damage: str, finding: str) -> None:
-    """Each thing that scripts never do is named."""
+    """Each row that no script would write is named."""
     db.execute(damage)
     found = verify.findings(db)
     assert any(finding in sentence for sentence in found) if finding else found == []
