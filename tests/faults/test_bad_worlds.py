@@ -18,7 +18,7 @@ import pytest
 from campaigns import HOOK, hook, make_campaign, metrics, run_iteration, write_metrics, write_output
 from properties import SOAK
 from receivers import notify
-from sources import ROOT, benchmark
+from sources import ROOT
 from stored import seen
 from worlds import IMPATIENT, altered, small_disk
 
@@ -336,12 +336,6 @@ def _reader(folder: str, how: str) -> "subprocess.Popen[str]":
         assert reader.stdout is not None
         assert reader.stdout.readline() == "in\n"
     return reader
-
-
-def test_a_storm(tmp_path: Path) -> None:
-    """Twenty simultaneous scripts lose and duplicate no event, and print nothing."""
-    found = benchmark("storm").storm(tmp_path / "campaign", 800 if SOAK else 80)
-    assert (found.lost, found.doubled, found.said, found.findings) == (0, 0, [], [])
 
 
 def test_a_storm_on_a_slow_disk(tmp_path: Path) -> None:

@@ -62,16 +62,6 @@ def test_a_campaign_that_converges(record: dict[str, Any]) -> None:
     assert not Path(record["folder"], layout.HOOKS_LOG).exists()
 
 
-def test_a_campaign_whose_iterations_end_is_exhausted(record: dict[str, Any]) -> None:
-    """The last allowed iteration without convergence ends as exhausted, with success for DAGMan."""
-    for i in (1, 2, 3):
-        assert run_iteration(record, i, significance=3.0 / i, effect_um=5.0 / i, chi2_per_ndf=1.2 / i) == 0
-    assert run_iteration(record, 4, significance=0.5, effect_um=1.0, chi2_per_ndf=0.2) == 0
-    assert state(record) == "exhausted"
-    assert hook("final", record["folder"], "final", 0, 0).returncode == 0
-    assert state(record) == "exhausted"
-
-
 @pytest.mark.parametrize(
     ("change", "expected"),
     [({"nan": True, "significance": None, "effect_um": None}, "diverged"), ({"tracks": {"used": 100}}, "starved")],
@@ -107,16 +97,6 @@ def test_scripts_that_run_again_change_nothing(record: dict[str, Any]) -> None:
     assert (failed["state"], failed["attempts"]) == ("failed", 1)
     assert failed["reason"] == "raw file missing or unreadable: no such file: /raw"
     assert state(record) == "failed"
-
-
-def test_a_retry_is_the_next_attempt(record: dict[str, Any]) -> None:
-    """A PRE after a POST opens the next attempt, whatever $RETRY says."""
-    name = layout.reco_node(1, 1, 400)
-    for job in ("13.0", "14.0"):
-        assert hook("pre", record["folder"], name, 0, 2).returncode == 0
-        assert hook("post", record["folder"], name, 0, 2, -9, job, 0).returncode == 1
-    row = node(record, name)
-    assert (row["attempts"], row["job_id"], row["reason"]) == (2, "14.0", "the job was killed by signal 9")
 
 
 @pytest.mark.parametrize("damage", [1, 999, 1000])
@@ -246,37 +226,6 @@ def test_only_the_last_hold_says_whether_the_store_can_be_written(
     with contextlib.closing(database.connect(folder)) as db:
         held_at = db.execute("SELECT facts ->> 'held_at' FROM history WHERE event = 'held' ORDER BY id").fetchall()
     assert held_at == [("2026-11-24 08:00:01",), ("2026-11-24 08:00:02",)]
-
-
-def test_a_late_hold_does_not_touch_the_next_attempt(record: dict[str, Any]) -> None:
-    """A hold of a job whose attempt is over changes nothing, although the node runs again."""
-    name, folder = layout.reco_node(1, 1, 401), record["folder"]
-    hook("pre", folder, name, 0, 2)
-    hook("post", folder, name, 0, 2, 1, "33.0", 0)
-    hook("pre", folder, name, 1, 2)
-    hook("hold", folder, name, "33.0", 0)
-    assert node(record, name)["state"] == "running"
-    assert told(record)[-1]["ignored"] == "attempt 1, whose job this was, is over"
-
-
-def test_a_resumed_campaign_is_one_history(record: dict[str, Any]) -> None:
-    """The first script of another DAGMan resumes a failed campaign, whose FINAL is recorded as its own."""
-    name, folder = layout.reco_node(1, 1, 400), record["folder"]
-    hook("pre", folder, name, 0, 2)
-    hook("post", folder, name, 0, 2, exit_codes.RAW_MISSING, "13.0", 0)
-    assert hook("final", folder, "final", 2, 1).returncode == 2
-    assert hook("pre", folder, name, 0, 2, dag_id="77.0").returncode == 0
-    assert state(record) == "reconstructing"
-    write_output(record, 1, 1, 400)
-    assert hook("post", folder, name, 0, 2, 0, "13.0", 0, dag_id="77.0").returncode == 0
-    row = node(record, name)
-    assert (row["state"], row["attempts"]) == ("done", 2)
-    assert hook("final", folder, "final", 2, 1, dag_id="77.0").returncode == 2
-    events = [row["event"] for row in told(record) if row["subject"] == "campaign" and not row["ignored"]]
-    assert events == [
-        *["created", "submitted", "reconstruction_started", "final_failed"],
-        *["resumed", "reconstruction_started", "final_failed"],
-    ]
 
 
 def test_a_lost_file_within_the_quorum_is_passed_over_later(tmp_path: Path) -> None:

@@ -75,15 +75,6 @@ def test_a_stage_that_converges_hands_on(workdir: Path) -> None:
     assert seen(record)["state"] == "converged"
 
 
-def test_what_is_left_of_a_stage_is_passed_over(workdir: Path) -> None:
-    """Nodes of an ended stage end at once, without a job, and are shown as skipped."""
-    record = make_campaign(workdir / "c", files=1, config={**TWO, "stages": [COARSE, FINE]})
-    run_iteration(record, 1, significance=0.001, residual_max_final=True)
-    for node in (layout.reco_node(1, 2, 400), layout.mille_node(1, 2)):
-        assert pre(record, node) == exit_codes.SKIP
-        assert seen(record)["nodes"][node] == "skipped"
-
-
 @pytest.mark.parametrize(
     ("at_limit", "status", "state"), [("continue", 0, "solving"), ("stop", exit_codes.FATAL, "exhausted")]
 )
@@ -151,19 +142,6 @@ def test_constants_of_a_validation_that_were_changed_by_hand_are_told(workdir: P
         told = [row for row in queries.history(db, nodes=False) if row["event"] == "confirmed"]
         assert facts(db, claimed)["notes"] == [sentence]
     assert sentence in history_view.facts(told[0])
-
-
-def test_nothing_is_validated_without_convergence(workdir: Path) -> None:
-    """After the last iteration without convergence the validation's nodes are skipped."""
-    config = {**TWO, "validation": VALIDATED, "campaign": {"iterations": 1}}
-    record = make_campaign(workdir / "c", files=1, config=config)
-    assert run_iteration(record, 1) == 0
-    for node in ("before_00400", "after_00500", "validate"):
-        assert pre(record, node) == exit_codes.SKIP
-    assert final(record, 0) == 0
-    now = seen(record)
-    assert now["state"] == "exhausted"
-    assert now["validation"] == {}
 
 
 def test_a_failed_validation_is_resumed(workdir: Path) -> None:

@@ -342,7 +342,7 @@ def test_xrdcp(make_job: MakeJob, tmp_path: Path) -> None:
 def test_the_checksum_of_the_server(make_job: MakeJob) -> None:
     """On EOS the server's own checksum decides, after it had time to compute it; a server without one is trusted."""
     job = make_job(READY)
-    job.end_with_the_copy()
+    job.only_copy()
     _compares_checksums(job, "xrdfs:none", "")
 
 

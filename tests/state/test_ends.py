@@ -152,14 +152,6 @@ def test_the_end_names_what_failed(folder: str) -> None:
     assert reason(folder) == f"the DAG ended: 1 node failed ({RECO})"
 
 
-def test_an_end_by_verdict_stays(folder: str) -> None:
-    """If a decision failed its node, the failure of the DAG is recorded and changes nothing."""
-    take(folder, PRE, DONE, {**PRE, "node": MILLE}, verdict("diverged", exit=43), {**FINAL, "dag_status": 2})
-    assert state(folder) == "diverged"
-    ((event, ignored),) = rows(folder, "SELECT event, ignored FROM history WHERE ignored != ''")
-    assert (event, ignored) == ("final_failed", "a campaign that is diverged takes no event final_failed")
-
-
 def test_an_iteration_that_is_solved_again_has_its_last_solution(folder: str) -> None:
     """Decision, reason, criteria, metrics and end of an iteration are those of its last solution; its start time stays."""
     mille = {**PRE, "node": MILLE}
@@ -170,13 +162,6 @@ def test_an_iteration_that_is_solved_again_has_its_last_solution(folder: str) ->
     assert rows(folder, "SELECT * FROM iterations") == [
         (1, 1, began, anew["utc"], "limit", "otherwise", "[1]", '{"a":1}')
     ]
-
-
-def test_a_dagman_that_is_new_to_a_campaign_that_runs(folder: str) -> None:
-    """A DAG that was submitted a second time by hand is recorded, and resumes nothing."""
-    take(folder, PRE, {**PRE, **AGAIN})
-    assert rows(folder, "SELECT event FROM history WHERE subject = 'campaign' AND ignored != ''") == []
-    assert rows(folder, "SELECT dag_id, state FROM campaign") == [("20.0", "reconstructing")]
 
 
 def test_an_early_verdict_that_still_fits_nothing_is_no_end(tmp_path: Path) -> None:

@@ -103,13 +103,6 @@ def test_a_spool_that_cannot_be_cleared_harms_nobody(folder: str, monkeypatch: p
     assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 1)]
 
 
-def test_a_post_that_comes_late_does_not_end_the_next_attempt(folder: str) -> None:
-    """A delayed POST returns the status of the first one, and the open attempt stays open."""
-    assert take(folder, PRE, FAILED, {**PRE, "retry": 1}, FAILED) == [0, 1, 0, 1]
-    assert rows(folder, f"SELECT state, attempts FROM nodes WHERE node = '{NODE}'") == [("running", 2)]
-    assert rows(folder, "SELECT outcome FROM attempts ORDER BY attempt") == [("failed",), ("",)]
-
-
 @pytest.mark.parametrize(
     ("name", "about"),
     [

@@ -118,17 +118,6 @@ def test_the_command_line_speaks_through_the_spool(record: dict[str, Any]) -> No
     assert events == ["created", "submitted", "reconstruction_started"]
 
 
-def test_a_burst_is_published_to_its_last_event(record: dict[str, Any]) -> None:
-    """After many simultaneous scripts the snapshot has all events, although most scripts left publishing to others."""
-    folder = record["folder"]
-    nodes = [layout.reco_node(1, 1, file) for file in record["files"]]
-    with concurrent.futures.ThreadPoolExecutor(12) as crowd:
-        list(crowd.map(lambda n: hook("pre", folder, n, 0, 2), nodes * 8))
-    with queries.published(folder) as db:
-        assert queries.node_counts(queries.all_counts(db))["running"] == 3
-    assert not Path(folder, f"{layout.PUBLISHED}.new").exists()
-
-
 def test_publishing_leaves_to_who_comes_later(record: dict[str, Any]) -> None:
     """A script that waits to publish leaves when a later one comes; the last one publishes."""
     folder = record["folder"]
@@ -213,22 +202,6 @@ def test_copies_take_a_twentieth_of_the_time(record: dict[str, Any]) -> None:
                 break
         else:
             raise AssertionError(f"{took_s:.1f} s where {waited} s were to be waited")
-
-
-def test_a_locked_store_makes_writers_wait_not_fail(record: dict[str, Any]) -> None:
-    """A writer waits for a transaction of one second."""
-    folder = record["folder"]
-    program = (
-        "import sys,time\nfrom faser_align.state import database\n"
-        "database.transact(sys.argv[1], lambda db: print('in', flush=True) or time.sleep(1) or 0)"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", program, folder], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "in\n"
-    assert database.transact(folder, lambda db: 7) == 7
-    holder.wait()
-    holder.stdout.close()
-    assert holder.returncode == 0
 
 
 def test_a_wait_that_ends_too_late_leaves_no_lock(record: dict[str, Any]) -> None:
