@@ -59,7 +59,7 @@ def test_a_step_in_time_names_module_and_first_file(files: int, hits: int, first
 
 
 def test_one_file_that_differs_is_named() -> None:
-    """A file in which a module is elsewhere is named, also if it is the first or the last."""
+    """A file in which a module is displaced is named, even if it is the first or the last."""
     for file in (0, 7, 19):
         found = worst(sums(moved(20, slice(file, file + 1), -20.0)))
         assert (found["kind"], found["module"], found["file"]) == ("file", "213", str(400 + file))

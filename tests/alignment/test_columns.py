@@ -202,7 +202,7 @@ def test_a_branch_of_other_things_is_refused(tracks: Any, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("compression", [None, uproot.ZLIB(1)])
 def test_a_damaged_basket_names_branch_and_entry(tracks: Any, tmp_path: Path, compression: Any) -> None:
-    """A basket with foreign bytes is reported with branch and entry."""
+    """A basket with unreadable bytes is reported with branch and entry."""
     path = write_tree(tmp_path / "in.root", tracks, per_basket=100, compression=compression)
     name = "fitParam_align_local_residual_x"
     with uproot.open(path) as file:

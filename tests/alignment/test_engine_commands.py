@@ -67,7 +67,7 @@ def test_mille_warns_of_files_without_compression(run: Run, data: Path, tmp_path
 
 
 def test_mille_adds_up(run: Run, data: Path, tmp_path: Path) -> None:
-    """``mille --add`` sums several files of counts to those of one conversion of all files."""
+    """``mille --add`` sums files of counts, which gives the counts of one conversion of all files."""
     sources = [data / "mille" / f"kfalignment_{stations}st.root" for stations in (3, 4)]
     for source in sources:
         run("mille", source, "-o", tmp_path / f"{source.stem}.bin")

@@ -216,7 +216,7 @@ def test_drift_along_weak_modes(drift: float, grade: str) -> None:
 
 
 def test_momenta_are_kept() -> None:
-    """A change of momenta by more than 1 % is not good, and neither is a suspected field; the sentence names both."""
+    """A change of momenta by more than 1 %, or a suspected field, is not good, and the sentence names it."""
     for change, grade in ((0.009, "good"), (-0.011, "look"), (-0.031, "bad")):
         since = {"since_first": {"momentum_change_plus": change, "momentum_change_minus": None}}
         assert graded(metrics(momentum=since))["momenta"]["grade"] == grade

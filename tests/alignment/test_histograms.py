@@ -115,7 +115,7 @@ def test_json_gives_the_same_histogram(axes: tuple[Bins | Categories, ...]) -> N
 
 
 def test_file_of_figures(tmp_path: Path) -> None:
-    """What is written is read again; without a file the result is None, and a damaged one is refused."""
+    """Written data are read back; without a file the result is None, and a damaged file is refused."""
     path = tmp_path / "figures.json.gz"
     assert read_figures(path) is None
     data = FigureData(

@@ -129,7 +129,7 @@ def test_numbers_are_fortrans(value: float) -> None:
 
 
 def test_groups_are_neighbours_that_always_come_together(tmp_path: Path) -> None:
-    """Labels 5 and 9 without labels between are a group; a label without data between two others separates them."""
+    """Labels 5 and 9 with no label in between are a group; a label without data between two others separates them."""
     measured = [(0.0, 1.0, {1: 1.0}, {5: 1.0, 9: 1.0, 20: 1.0}), (0.0, 1.0, {1: 1.0}, {30: 1.0})] * 2
     (tmp_path / "data.bin").write_bytes(pack(words(measured)) * 5)
     (tmp_path / "str.txt").write_text("data.bin\nentries 1 1\nParameter\n15 0 -1\n")

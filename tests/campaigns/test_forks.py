@@ -1,4 +1,4 @@
-"""Test campaigns from campaigns on a real pool: one per run, forks from any constants, solving again."""
+"""Test campaigns made from others on a real pool: one per run, forks from any constants, iterations solved again."""
 
 import json
 

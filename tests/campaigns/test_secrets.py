@@ -1,4 +1,4 @@
-"""Test that secrets stay secret and odd names harmless: a whole campaign with failing and successful deliveries."""
+"""Test a whole campaign with failing and successful deliveries for leaked secrets, and with an unusual path."""
 
 import base64
 import contextlib
@@ -117,7 +117,7 @@ def leaks(content: bytes) -> list[str]:
 
 
 def test_secrets_are_nowhere_and_names_are_names(desk: Desk, pool: Pool) -> None:
-    """After failed and successful deliveries nothing that the campaign left contains a secret, and its odd path works."""
+    """After failed and successful deliveries no file of the campaign contains a secret, and its unusual path works."""
     with Mailbox(desk.folder.parent / "mail") as mailbox, mattermost() as channel:
         channel.token = TOKEN
         login = f"{USER}:{quote(PASSWORD, safe='')}"

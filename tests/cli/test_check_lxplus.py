@@ -126,7 +126,7 @@ def test_what_submit_would_refuse_fails_the_check(plain_command: Command, lxplus
 
 
 def test_control_files_on_eos_are_refused(plain_command: Command, lxplus: Lxplus) -> None:
-    """A campaign's folder on EOS fails the check, with the right keys for both places."""
+    """A campaign's folder on EOS fails the check, which names the keys of both folders."""
     configure(f'folder = "{Path.cwd()}"', 'folder = "/eos/user/m/me"')
     says(look(plain_command)["folder"], "failed", "is on EOS, from where HTCondor accepts no jobs")
 

@@ -68,7 +68,7 @@ def test_a_dry_run_removes_nothing(judged: dict[str, Any], command: Command) -> 
 
 
 def test_a_copy_has_nothing_of_its_own_to_remove(judged: dict[str, Any], command: Command, workdir: Path) -> None:
-    """clean refuses a copy of a campaign, or one that `submit --force` moved aside: its manifest names the other's files."""
+    """clean refuses a copied campaign, or one moved aside by `submit --force`, whose manifest names another one's files."""
     copy = workdir / "c.old"
     shutil.copytree(judged["folder"], copy)
     for words in ((), ("--dry-run",)):

@@ -67,7 +67,7 @@ def test_the_screen_says_the_same(two: tuple[str, str], plain_command: Command) 
 def test_files_that_some_have_are_told_with_whose_they_are(
     workdir: Path, plain_command: Command, tmp_path: Path
 ) -> None:
-    """A file that two of three campaigns have is listed once with both."""
+    """A file of two of three campaigns is listed once, with both campaigns."""
     for name, files in (("a", 4), ("b", 3), ("c", 2)):
         solved(workdir, name, files=files, shift_mm=0.010)
     three = [f"{workdir}/{name}" for name in "abc"]

@@ -31,7 +31,7 @@ def test_why_of_an_earlier_iteration(command: Command) -> None:
     ],
 )
 def test_what_was_not_judged_is_said(command: Command, words: tuple[str, ...], said: str) -> None:
-    """why for an iteration without a decision lists those that have one."""
+    """`why` for an iteration without a decision lists the iterations that have one."""
     assert said in command("why", *words, status=2).err
 
 

@@ -76,7 +76,7 @@ def test_without_htcondor_nothing_is_changed(command: Command, campaigns: Path) 
 
 
 def test_what_a_killed_extend_left_is_discarded(tmp_path: Path) -> None:
-    """A DAG that no DAGMan has used is removed with its change; other changes, and one that ran, stay."""
+    """An extension's DAG that no DAGMan has used is removed with its change; other changes, and a DAG that ran, stay."""
     record = make_campaign(tmp_path / "c", files=1)
     folder = record["folder"]
     hook("pre", folder, layout.reco_node(1, 1, 400), 0, 2)

@@ -9,7 +9,7 @@ import pytest
 
 
 def test_programs_run_at_the_same_time_and_late_ones_are_killed() -> None:
-    """Forks of one server run beside each other; one that takes too long is killed, and the others continue."""
+    """Forks of one server run at the same time; one that takes too long is killed, and the others continue."""
 
     def program(body: str, timeout_s: float = 60) -> int:
         return forking.run(["-n", "1", "-r", "1", body], module="timeit", timeout_s=timeout_s).returncode

@@ -21,7 +21,7 @@ DATA = ("-y", "2023", "-r", "11705", "-f", "400-401")
 
 
 def test_what_import_writes_and_says(plain_command: Command, here: Path) -> None:
-    """The fault gives one sentence; with --lenient the file is written, and unknown keys are listed."""
+    """A syntax error gives one sentence; with --lenient the file is written, and unknown keys are listed."""
     shutil.copy(THEIRS / "config.json", here)
     refused = plain_command("import", "config.json", status=2)
     assert refused.err.startswith("error: config.json is not JSON: line 9, column 5: a comma is missing after line 8;")

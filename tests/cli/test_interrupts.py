@@ -11,7 +11,7 @@ from faser_align.system import interrupts
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_an_interrupt_is_delayed(fails: bool) -> None:
-    """Ctrl-C in the block is raised after it, also if the block fails; the handlers are then those before."""
+    """Ctrl-C in the block raises its exception after it, even if the block fails; the previous handlers are restored."""
     before = [signal.getsignal(number) for number in interrupts.INTERRUPTS]
     done = []
     with pytest.raises(KeyboardInterrupt), interrupts.delayed():  # noqa: PT012

@@ -58,7 +58,7 @@ def test_each_mistake_of_a_file_has_its_line(
 
 
 def test_a_current_folder_that_was_removed(tmp_path: Path) -> None:
-    """A command that needs the current folder says that it is gone."""
+    """If the current folder is gone, a command that needs it says so."""
     words = ["sh", "-c", 'rmdir "$PWD" && exec "$0" -P -m faser_align.cli status x', sys.executable]
     left = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (left.returncode, left.stderr) == (1, "error: the current folder is gone; change to another one\n")

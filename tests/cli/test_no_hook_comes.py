@@ -245,7 +245,7 @@ def test_what_makes_a_crash_loop() -> None:
 
 
 def test_what_makes_a_crash_loop_with_a_cool_down() -> None:
-    """With waits between starts the second short life of a DAGMan is a crash loop."""
+    """If HTCondor waits between starts, the second short run of a DAGMan is a crash loop."""
     ad = {"JobUniverse": 7, "ClusterId": 3, "JobStatus": 1, "NumJobStarts": 1, "JobCurrentStartDate": 1000}
     ad |= {"ExitCode": 4, "EnteredCurrentStatus": 1002, "JobCoolDownExpiration": 1302}
     first = queue.read([ad], "s", 1010.0).jobs[0]

@@ -84,7 +84,7 @@ def test_targets_that_are_not_there(plain_command: Command, home: Path) -> None:
 
 
 def test_a_server_that_is_silent(plain_command: Command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that accepts the connection and stays silent is given up after a time limit."""
+    """`notify test` gives up a silent server after a time limit."""
     import socket
 
     monkeypatch.setattr(samples, "ANSWER_S_MAX", 0.5)

@@ -88,7 +88,7 @@ def test_what_cannot_be_told_is_not_told() -> None:
 
 
 def test_a_validation_is_estimated_as_one_iteration() -> None:
-    """During the validation no iteration is left, and the rest is the remainder of one iteration's time."""
+    """During the validation no iteration is left, and the estimate is the rest of one iteration's time."""
     ended = {**row(2, 2.0), "ended_utc": utc(BEGIN + 2 * EACH_S)}
     found = eta.estimate(record(5), [row(1, 8.0), ended], BEGIN + 2 * EACH_S + 300, validating=True)
     assert (found["left"], found["left_s"], found["converges"]) == (0, EACH_S - 300, None)

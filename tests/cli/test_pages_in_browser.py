@@ -34,7 +34,7 @@ def written(folder: Path, facts: Facts) -> Path:
 def test_report_of_every_campaign_is_sound(name: str, browser: Browser, campaigns: Path, tmp_path: Path) -> None:
     """The report of every campaign fits a phone in dark mode and a large screen in light mode.
 
-    It is accessible on the phone, and that of a whole campaign on both.
+    A report is accessible on a phone, and that of a whole campaign also on a large screen.
     """
     path = written(tmp_path, collect(str(campaigns / name)))
     for width, scheme in SIZES:
@@ -189,7 +189,7 @@ def test_index_leads_to_every_page(browser: Browser, campaigns: Path, tmp_path: 
 
 
 def test_an_index_of_hundreds_of_campaigns(browser: Browser, tmp_path: Path) -> None:
-    """The index of 500 campaigns fits screens and paper, is below 1 MB and is filtered at once; the empty one says how it is filled."""
+    """The index of 500 campaigns fits screens and paper, is below 1 MB and is filtered at once; the empty one says how to fill it."""
     published = [entry(number, state) for number, state in zip(range(500), cycle(table.STATES), strict=False)]
     path = tmp_path / "index.html"
     path.write_text(index(published, written_utc=NOW), encoding="utf-8")

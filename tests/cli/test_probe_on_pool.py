@@ -128,7 +128,7 @@ def test_a_python_without_faser_align_is_named_with_its_last_words(
 
 
 def test_jobs_that_do_not_return_in_time(plain_command: Command, pool: Pool, lxplus: Lxplus) -> None:
-    """After --wait a job that no machine takes is a warning, and one whose file server hangs has failed.
+    """After --wait, a job without a machine gives a warning, and one whose file server hangs a failure.
 
     The warning has the job's requests; the failure names what the job tried, and its earlier results are shown.
     """

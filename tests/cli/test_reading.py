@@ -99,7 +99,7 @@ def test_status_of_a_campaign_that_runs(command: Command) -> None:
 
 
 def test_no_job_is_on_hold_after_the_end(plain_command: Command, tmp_path: Path) -> None:
-    """A held job of a campaign that was removed is interrupted and not to be released, even if its POST never ran."""
+    """A held job of a removed campaign is shown as interrupted, not for release, even if its POST never ran."""
     record = make_campaign(tmp_path / "c", files=1, config={"notify": {"file": str(tmp_path / "none")}})
     folder, node = record["folder"], layout.reco_node(1, 1, 400)
     hook("pre", folder, node, 0, 2)

@@ -70,7 +70,7 @@ def copy(original: Path, workdir: Path) -> Path:
 
 @pytest.mark.parametrize("case", CASES)
 def test_unchanged_rules_reproduce_every_recorded_decision(case: str, tmp_path: Path) -> None:
-    """With the stored rules each decision of a recorded campaign is as stored, and each stage ends where it ended."""
+    """With the stored rules each decision of a recorded campaign, and the end of each stage, equals the stored one."""
     folder = unpacked(case, tmp_path / "c")
     (found,) = replay([str(folder)])
     assert (found.problem, found.changed, found.decisions) == ("", (), len(stored(folder)))
@@ -81,7 +81,7 @@ def test_unchanged_rules_reproduce_every_recorded_decision(case: str, tmp_path: 
 
 @pytest.mark.parametrize("schema", STORES)
 def test_state_databases_of_older_programs_are_reproduced(schema: str, tmp_path: Path) -> None:
-    """With the stored rules each decision in a state database of an older program is as stored."""
+    """With the stored rules each decision in a state database of an older program equals the stored one."""
     folder = tmp_path / "c"
     shutil.copytree(Path(__file__).parents[1] / "data" / "stores" / schema, folder)
     publish.publish(str(folder))
@@ -331,7 +331,7 @@ def test_many_campaigns_have_a_table_and_their_sum(copy: Path, workdir: Path, pl
 
 
 def test_a_thousand_names_read_the_registry_once(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The registry is read once, however many campaigns are named."""
+    """The registry is read once for any number of campaigns."""
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
     first = ran(workdir / "c", 1)
     names = []

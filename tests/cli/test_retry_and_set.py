@@ -256,7 +256,7 @@ def test_a_change_that_never_reached_the_spool_is_told_later(tmp_path: Path, pla
     ],
 )
 def test_what_set_refuses(words: tuple[str, ...], said: str, failed: dict[str, Any], plain_command: Command) -> None:
-    """An invalid key or value gives one sentence with the fix, and nothing is changed, not even the others."""
+    """An invalid key or value gives one sentence with the fix, and none of the keys is changed."""
     assert said in plain_command("set", failed["folder"], "convergence.patience=1", *words, status=2).err
     assert changes.read(failed["folder"]) == []
 

@@ -97,7 +97,7 @@ def test_long_lists_are_cut() -> None:
 
 
 def test_messages_that_were_not_delivered_are_told_by_target() -> None:
-    """For each target the message about the end comes first, with its refusal; the others are counted."""
+    """For each target the undelivered message about the end is shown first, with its refusal; the others are counted."""
     kinds = ("submitted", "iteration", "iteration", "diverged", "held")
     waiting = [
         {"target": target, "kind": kind, "state": "waiting", "tries": n, "error": f"no {n}"}
@@ -331,7 +331,7 @@ def test_a_table_that_does_not_fit() -> None:
 
 
 def test_wide_characters_keep_columns_straight() -> None:
-    """Names in any script count by the columns that they take."""
+    """The width of names in any script is counted in columns."""
     rows = [("整列", "1"), ("a\u0308b", "2"), ("abcd", "3")]
     assert [line.text for line in draw._table(Grid(("n", "m"), rows), 40)][2:] == [
         "整列  1",

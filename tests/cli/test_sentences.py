@@ -55,7 +55,7 @@ def test_disk_space_of_a_place_that_is_not_there(key: str, tmp_path: Path) -> No
 
 
 def test_raw_files_that_are_not(plain_command: Command, here: Path) -> None:
-    """A directory in place of a raw file is named as one; a single file is named without a count."""
+    """A directory in place of a raw file is called a directory; a single file is named without a count."""
     one = plain_command("submit", *DATA, "400", "--dry-run")
     assert one.err == (
         f"error: the raw file {here}/raw/00400.raw does not exist; correct -y, -r, -f or reconstruction.raw\n"

@@ -55,7 +55,7 @@ def test_lenient_reads_what_was_meant() -> None:
     ],
 )
 def test_other_slips_are_told_and_read_alike(text: str, value: dict[str, Any], place: str) -> None:
-    """Each usual error is refused with its place, and accepted with --lenient."""
+    """Each common error is refused with its line, and accepted with --lenient."""
     with pytest.raises(UserError, match=r"--lenient$") as caught:
         read_json(text, "c.json", lenient=False)
     assert place in str(caught.value)

@@ -186,7 +186,7 @@ def test_a_missing_iteration_is_not_part_of_the_correction_before_it(command: Co
 
 
 def test_a_result_of_pede_without_initial_constants_is_not_pedes_failure(command: Command, theirs: Path) -> None:
-    """An iteration whose constants are unknown says so, and not that pede ended without a result."""
+    """If an iteration's constants are unknown, the import says so, and not that pede ended without a result."""
     (theirs / "iter01" / "1reco" / "inputforalign.txt").unlink()
     shutil.rmtree(theirs / "iter02")
     assert command("import", str(theirs), "-o", "mine").status == 0
@@ -291,7 +291,7 @@ def test_an_imported_campaign_is_not_run(command: Command, theirs: Path) -> None
 
 
 def test_what_cannot_be_imported_is_refused(command: Command, theirs: Path, tmp_path: Path) -> None:
-    """A folder without iterations, an output that exists or is inside, and a campaign of ours are refused."""
+    """A folder without iterations, an output that exists or is inside it, and a campaign of faser-align are refused."""
     (tmp_path / "none").mkdir()
     assert "has no iteration" in command("import", str(tmp_path / "none")).err
     assert "must not change" in command("import", str(theirs), "-o", str(theirs / "x")).err
@@ -321,7 +321,7 @@ def test_several_runs_of_pede_are_the_steps_of_an_iteration(command: Command, th
 
 @pytest.mark.slow
 def test_pages_of_an_imported_campaign_are_sound(command: Command, theirs: Path, workdir: Path) -> None:
-    """The report of an imported campaign, and a comparison with one of ours, work in a browser and name what is unknown."""
+    """The report of an imported campaign, and a comparison with one of ours, work in a browser and name the unknown values."""
     assert command("import", str(theirs)).status == 0
     name = f"{theirs.name}-imported"
     ours = make_campaign(workdir / "ours", files=2, name="ours")

@@ -197,7 +197,7 @@ def test_the_script_that_reconstructs_tells_its_options(tmp_path: Path, knows: b
     ],
 )
 def test_what_a_step_names_has_its_meaning(item: object, ours: list[object]) -> None:
-    """Each word, and each component with a trailing 0, is converted to what fixes the same parameters."""
+    """Each word, and each component with a trailing 0, is converted to the item that fixes the same parameters."""
     old = changed(read("pede-dev.json"), "set", "steps", 1, "pedes", to=[[item]])
     assert config_of(old).stages[1].steps[0].fix == ours
 
@@ -227,7 +227,7 @@ def test_the_words_of_every_version_mean_the_same() -> None:
     ],
 )
 def test_what_has_no_meaning_is_named(item: object, said: str) -> None:
-    """An item that the old code does not know either is named with its step and what to write."""
+    """An item that the old code does not know either is reported with its step and the fix."""
     old = changed(read("pede-dev.json"), "set", "steps", 0, "pedes", to=[[item]])
     assert said in str(refused(old))
 

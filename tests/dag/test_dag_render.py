@@ -81,7 +81,7 @@ def test_all_nodes_have_their_scripts() -> None:
 
 
 def test_retries_are_the_dags_alone() -> None:
-    """Only the DAG has RETRY, except for fatal failures; no submit description retries."""
+    """Only the DAG retries, except after fatal failures; no submit description does."""
     assert lines(render(make()), "RETRY") == [["RETRY", "ALL_NODES", "2", "UNLESS-EXIT", "43"]]
     dag = render(make("[htcondor]\nretries = 0"))
     assert lines(dag, "RETRY") == []

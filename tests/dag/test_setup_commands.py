@@ -246,7 +246,7 @@ class Interrupting:
 
 @pytest.mark.usefixtures("pool")
 def test_an_interrupt_says_that_the_campaign_runs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while HTCondor takes the DAGMan of submit, resume and extend names its job and how to end it."""
+    """After Ctrl-C while HTCondor accepts the DAGMan job, submit, resume and extend name it and the command that ends it."""
     planned = submission.prepare(submission.Request(year=2023, runs=("1",), files=("1",), iterations=1, name="mine"))
     folder, schedd = str(here / "mine"), submission.find_schedd(planned)
     begin: tuple[Callable[[], object], ...] = (
@@ -269,7 +269,7 @@ def test_an_interrupt_says_that_the_campaign_runs(here: Path, monkeypatch: pytes
 @pytest.mark.slow
 @pytest.mark.usefixtures("pool")
 def test_an_interrupt_while_htcondor_works_leaves_the_campaign_of_its_dagman(here: Path) -> None:
-    """Ctrl-C while HTCondor takes the DAGMan ends `submit` after it, and the campaign runs; Ctrl-C ends `stop`, too."""
+    """Ctrl-C while HTCondor accepts the DAGMan job ends `submit` afterwards, and the campaign runs; it also ends `stop`."""
     import htcondor2
 
     if not may_trace(here):

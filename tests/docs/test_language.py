@@ -1,4 +1,4 @@
-"""Retired phrases: documentation, comments, docstrings, messages and templates use their plain equivalents."""
+"""Test that documentation, comments, docstrings, messages and templates use no retired phrase."""
 
 import io
 import re

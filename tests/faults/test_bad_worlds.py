@@ -186,7 +186,7 @@ def test_a_store_that_is_locked_for_long(record: Record) -> None:
 
 
 def test_final_takes_a_second_turn(tmp_path: Path) -> None:
-    """FINAL that found the database locked waits once more, because no later script sends the message of the end."""
+    """If FINAL finds the database locked it waits once more, because no later script sends the message of the end."""
     patient = altered(
         "from faser_align.state import spool\nput = spool.put\n"
         "def then(*words):\n    database.BUSY_S_MAX = 600.0\n    return put(*words)\n"

@@ -41,7 +41,7 @@ MESSAGES = st.lists(
 
 @given(MESSAGES)
 def test_the_order_is_that_of_events(waiting: list[Open]) -> None:
-    """A message overtakes an earlier one only if that waits after two refusals; a combined message has one kind."""
+    """A message overtakes an earlier one only if the earlier one waits after two refusals; a combined message has one kind."""
     choice = choose(waiting)
     if choice is None:
         assert not any(message.due for message in waiting)

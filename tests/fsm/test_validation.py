@@ -257,7 +257,7 @@ def test_a_validation_without_files_confirms() -> None:
 
 @pytest.mark.parametrize(("width_um", "name"), [(20.0, "refuted"), (15.0, "confirmed")])
 def test_hits_far_from_their_tracks_widen_residuals_by_chance(width_um: float, name: str) -> None:
-    """If residuals have tails in all modules, a module's rms may rise by what a few more such hits add."""
+    """If residuals have tails in all modules, a module's rms may rise by the contribution of a few more such hits."""
     metrics = newer(before=0.0)
     for group in metrics["groups"].values():
         group["after"]["residuals"] = {layer: {"median_um": 0.0, "width_um": width_um} for layer in ("00", "10", "21")}

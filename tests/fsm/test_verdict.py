@@ -244,7 +244,7 @@ def test_the_reason_names_what_really_forbids_convergence() -> None:
 
 
 def test_the_reason_says_how_long_each_rule_was_met() -> None:
-    """The reason says of a rule whether all counted iterations passed it or only the last one."""
+    """For each rule the reason says whether all counted iterations passed it or only the last one."""
     first, last = metrics(significance=0.054), metrics(significance=0.0003)
     effect = "expected residual shift 0.10 um is below 0.5 um"
     significance = "expected delta chi2 per parameter 0.0003 is below 0.01"

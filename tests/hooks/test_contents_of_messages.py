@@ -44,7 +44,7 @@ def test_a_lost_file_has_its_cure(tmp_path: Path) -> None:
 
 
 def test_a_cure_that_resumes_nothing_is_told_as_it_is(tmp_path: Path) -> None:
-    """A failure that only another campaign can fix says so."""
+    """If only a new campaign can fix a failure, the message says so."""
     folder = record(tmp_path / "campaign", "lost", "held", files=2)["folder"]
     why = "conversion to Mille failed: no track is left"
     take(folder, PRE, {**FAILED, "fatal": True, "ret": exit_codes.CONVERSION, "exit": exit_codes.FATAL, "reason": why})
@@ -111,7 +111,7 @@ def test_why_a_job_failed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_each_value_of_dagman_has_its_fix(tmp_path: Path) -> None:
-    """A node that failed with a value of DAGMan has its sentence and fix in message, `status` and `analyze`."""
+    """Each return value of DAGMan has a sentence and a fix in message, `status` and `analyze`."""
     values = sorted(exit_codes.DAGMAN_FAILURES)
     folder = record(tmp_path / "campaign", "end", files=len(values))["folder"]
     fixes = {}

@@ -65,7 +65,7 @@ class Answering:
     ],
 )
 def test_what_became_of_a_message(worker: Any, outcome: Outcome) -> None:
-    """Recipients that have the message are remembered, whether it was accepted, refused or unwanted, or its sender was killed."""
+    """Recipients that got a message are recorded, whether others accepted, refused or suppressed it or its sender was killed."""
     assert delivery._attempt(worker, "/campaign", CLAIM, -1.0) == outcome
 
 

@@ -148,7 +148,7 @@ def test_output_is_looked_for_where_the_data_were_moved(record: dict[str, Any], 
 
 
 def test_a_hold_is_told_with_its_reason(record: dict[str, Any]) -> None:
-    """HOLD reads time and reason from the nodes log; a second hold of the job is a second hold."""
+    """HOLD reads time and reason from the nodes log; a second hold of the job is recorded separately."""
     name, folder = layout.reco_node(1, 1, 401), record["folder"]
     hook("pre", folder, name, 0, 2)
     log = Path(folder, layout.NODES_LOG)

@@ -446,7 +446,7 @@ def test_the_database_alone(make_job: MakeJob, tmp_path: Path) -> None:
 
 
 def test_a_command_of_ones_own(make_job: MakeJob, tmp_path: Path) -> None:
-    """Any program can reconstruct: each field is one word in its command, and its output is checked in the same way."""
+    """Any program can reconstruct: each field of the command is one word, and the output is checked like Calypso's."""
     job = make_job({"backend": "command", "command": COMMAND, "environment": str(tmp_path / "env.sh")})
     (tmp_path / "env.sh").write_text(f"export PATH='{tmp_path}':$PATH\n")
     program = tmp_path / "program"

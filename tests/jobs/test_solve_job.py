@@ -195,7 +195,7 @@ def test_missing_data_is_named(reconstructed: Make, run_job: Run, fails: Fails) 
 
 
 def test_all_files_lost(reconstructed: Make, fails: Fails) -> None:
-    """An iteration without any file has a failure of its own."""
+    """An iteration without any file fails with its own exit status."""
     campaign = reconstructed((400,))
     drop(campaign, 400)
     assert "all raw files are lost" in fails(exit_codes.INPUT_MISSING, "solve", campaign, 1, 1)

@@ -137,7 +137,7 @@ def test_a_step_freezes_what_the_tracks_hardly_determine(
 
 
 def test_a_moved_module_and_a_duplicated_file_are_in_the_metrics(make_campaign: Make) -> None:
-    """The job names a module that is elsewhere in later files, and a file with the tracks of another."""
+    """The job names a module that is displaced in later files, and a file with the tracks of another."""
     campaign = make_campaign((400, 401, 402))
     truth = campaign.parent / "truth.txt"
     reconstruct(str(campaign), 1, 1, 400)

@@ -197,7 +197,7 @@ def test_a_hold_says_how_many_jobs(facts: dict[str, Any], jobs: int, subject: st
 
 
 def test_a_message_has_one_next_command(facts: dict[str, Any]) -> None:
-    """Only the next command is shown, as its output names those after it; sentences without a command stay."""
+    """Only the next command is shown, because its output names later ones; sentences without a command stay."""
     then = [("then export the constants", "faser-align constants export x -o x.txt"), ("or do nothing", "")]
     held = [("then release the job", "condor_release 7.0")]
     message = compose(facts | {"steps": [*held, *facts["steps"], *then]})
@@ -379,7 +379,7 @@ def test_colour_by_state(facts: dict[str, Any]) -> None:
 
 
 def test_weak_modes_that_are_nonsense(facts: dict[str, Any]) -> None:
-    """Modes without a finite move are omitted; many are cut with a count."""
+    """Modes without a finite move are omitted; of many modes the first are shown and the others counted."""
     facts["weak"] = [{"name": "a", "moved_um": value} for value in (0.01, None, "far", float("nan"), True)]
     assert "Weak modes" not in compose(facts).text
     facts["weak"] = [{"name": f"mode {number}", "moved_um": 1.0 + number, "error_um": 2.0} for number in range(30)]

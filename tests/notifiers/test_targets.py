@@ -34,7 +34,7 @@ def test_targets_are_read_in_both_forms(tmp_path: Path) -> None:
 
 
 def test_a_file_of_windows_is_read(tmp_path: Path) -> None:
-    """A byte order mark and line ends of Windows are no part of the file's text."""
+    """A byte order mark and Windows line ends are removed from the file's text."""
     file = _write(tmp_path, f'\ufeff[targets]\r\nme = "{MAIL}"\r\n')
     assert load_targets(file) == {"me": Target("me", MAIL, (), str(file))}
 
@@ -115,7 +115,7 @@ def test_mistakes_are_told_without_secrets(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", None])
 def test_unreadable_file(tmp_path: Path, content: bytes | None) -> None:
-    """A missing file and one that is not text are the user's errors."""
+    """A missing file and one that is not text raise UserError."""
     file = tmp_path / "targets.toml"
     if content is not None:
         file.write_bytes(content)

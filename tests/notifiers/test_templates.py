@@ -176,7 +176,7 @@ def test_an_event_cannot_name_a_file(facts: dict[str, Any], tmp_path: Path) -> N
 def test_only_the_forms_that_a_target_shows_are_written(
     facts: dict[str, Any], tmp_path: Path, address: str, forms: set[str]
 ) -> None:
-    """Forms that are not wanted stay empty, and their broken templates are not reported."""
+    """Forms that are not requested stay empty, and their broken templates are not reported."""
     for form in FORMS.keys() - forms:
         (tmp_path / f"message.{form}.j2").write_text("{% if %}")
     message, ours = compose(facts, str(tmp_path), Target("me", address).forms), compose(facts)

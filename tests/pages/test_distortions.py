@@ -38,7 +38,7 @@ def sigmas(row: dict[str, Cell]) -> float:
 
 
 def test_a_shifted_module_has_the_largest_correction(workdir: Path) -> None:
-    """The module that is 100 um off has that correction, by far the largest in units of its error."""
+    """The module that is 100 um off gets a correction of that size, by far the largest in units of its error."""
     shown = distorted(workdir, "shifted-module")
     found = sorted(rows(elements.corrections(shown)), key=sigmas)
     assert (found[-1]["quantity"], found[-1]["element"]) == ("x", "112")
@@ -47,7 +47,7 @@ def test_a_shifted_module_has_the_largest_correction(workdir: Path) -> None:
 
 
 def test_a_rotated_layer_turns_back(workdir: Path) -> None:
-    """The layer that is rotated by 1 mrad has that correction, by far the largest in units of its error."""
+    """The layer that is rotated by 1 mrad gets a correction of that size, by far the largest in units of its error."""
     shown = distorted(workdir, "rotated-layer")
     found = sorted(rows(elements.corrections(shown)), key=sigmas)
     assert (found[-1]["quantity"], found[-1]["element"]) == ("layer rz", "21")

@@ -82,7 +82,7 @@ def test_start_status_stop(own: Path) -> None:
 def test_two_pools_do_not_meet(pool: personal.Pool, workdir: Path) -> None:
     """A second pool runs its own jobs; querying it does not change this process's pool, and a stop spares the first.
 
-    Its folder may have a path longer than a socket name can be.
+    The pool's folder may have a path longer than a socket's name.
     """
     folder = workdir / ("x" * 100) / "pool"
     try:
@@ -119,7 +119,7 @@ def test_start_after_a_power_cut(own: Path, workdir: Path) -> None:
 
 
 def test_start_after_the_master_was_killed(own: Path) -> None:
-    """Daemons whose master was killed are ended by stop, and before new ones start."""
+    """`stop`, and the next start, end daemons whose master was killed."""
     for again in (personal.start, personal.stop):
         first = personal.start(own, cpus=1)
         kill(first.master_pid)

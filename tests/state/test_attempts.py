@@ -169,7 +169,7 @@ def test_a_dagman_that_does_not_leave_goes_on(status: int, end: str, folder: str
 
 
 def test_a_script_of_a_removed_dagman_resumes_nothing(folder: str) -> None:
-    """A PRE after the campaign's end, of a DAGMan without FINAL, is of a new DAGMan: the campaign resumes once."""
+    """A PRE of a DAGMan without FINAL, after the campaign's end, comes from a new DAGMan and resumes the campaign once."""
     take(folder, PRE, {**FINAL, "dag_status": 4}, {**PRE, **AGAIN, "node": OTHER})
     events = rows(folder, "SELECT event, ignored FROM history WHERE subject = 'campaign' ORDER BY id")
     assert [event for event, _ in events].count("resumed") == 1

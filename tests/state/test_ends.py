@@ -53,7 +53,7 @@ def test_the_last_of_early_verdicts_counts(folder: str) -> None:
 
 
 def test_an_early_verdict_outlives_the_failure_of_its_dagman(folder: str) -> None:
-    """If a DAGMan that lost a job failed the campaign, its early decision ends it under the next DAGMan, which has no work."""
+    """If the campaign failed because DAGMan lost a job, an early decision ends it under the next DAGMan, which has no work."""
     assert take(folder, PRE, {**FINAL, "dag_status": 2}, DONE, verdict("limit")) == [0, 2, 0, 0]
     assert state(folder) == "failed"
     assert take(folder, {**FINAL, **AGAIN}) == [0]

@@ -25,7 +25,7 @@ def _hold_all(record: dict[str, Any]) -> None:
 
 
 def test_a_claim_is_of_one_target(record: dict[str, Any]) -> None:
-    """A lease has messages of one target only, so that a working target does not repeat for a failing one."""
+    """A lease has messages of one target only, so that a working target gets no repetition because of a failing one."""
     folder = record["folder"]
     _hold_all(record)
     first = claimed(folder)
@@ -115,7 +115,7 @@ def test_tries_are_counted_by_message(record: dict[str, Any]) -> None:
 
 
 def test_who_has_it_is_known_by_its_last_try(record: dict[str, Any]) -> None:
-    """Of several attempts with partial success the last one has the recipients, for each target separately."""
+    """Of several attempts with partial success the last one records the recipients, for each target separately."""
     folder = record["folder"]
     _hold_all(record)
     for names in (["early"], ["early", "late"]):

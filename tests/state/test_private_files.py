@@ -69,7 +69,7 @@ def record(tmp_path: Path, mask: int) -> dict[str, Any]:
 def test_a_campaign_belongs_to_its_owner(record: dict[str, Any], mask: int) -> None:
     """With any umask, only the owner can lock or write a campaign's files, from its creation on.
 
-    Those of an older program's campaign become private with the next command and the next script.
+    The files of an older program's campaign become private with the next command and the next script.
     """
     folder = Path(record["folder"])
     assert opened_by_others(folder) == []
@@ -100,7 +100,7 @@ def test_the_journal_belongs_to_the_owner(record: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("lost", ["the store", "both", "nothing"])
 def test_a_repaired_database_belongs_to_the_owner(tmp_path: Path, mask: int, lost: str) -> None:
-    """Repair makes no database that others can lock, whatever it is made from."""
+    """Repair makes no database that others can lock, whatever its source."""
     record = unpack("failed", tmp_path / "c")
     folder = Path(record["folder"])
     publish.publish(str(folder))

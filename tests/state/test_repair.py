@@ -459,7 +459,7 @@ def _story(numbers: random.Random) -> Iterator[tuple[dict[str, Any], str, bool]]
 
 
 def test_what_waits_stands_in_its_place(tmp_path: Path) -> None:
-    """A queued event takes the place of the same event in the logs: a PRE by time, a POST by job."""
+    """A queued event replaces the same event of the logs, identified by time for a PRE and by job for a POST."""
     folder = make_campaign(tmp_path / "c", files=1)["folder"]
     pre, post = {**BASE, "phase": "pre", "retry": 0}, {**BASE, "phase": "post", "job_id": "13.0"}
     again = {**pre, "utc": "2026-11-25T11:00:00.500Z", "retry": 1, "host": "ap"}

@@ -25,7 +25,7 @@ def test_one_folder_has_the_pool_and_the_list_of_campaigns(tmp_path: Path, monke
 
 
 def test_a_number_without_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container's user without a name is known by number, and must give a home for the program's data."""
+    """A container's user without a name is identified by number, and must set a home folder for the program's data."""
     for name in ("HOME", "XDG_STATE_HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
 
