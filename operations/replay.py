@@ -54,18 +54,6 @@ class Changed(NamedTuple):
     reason: str
 
 
-class Distance(NamedTuple):
-    """Distance of two sets of constants in one degree of freedom of layers or modules (um, urad)."""
-
-    kind: str
-    dof: str
-    elements: int
-    rms: float
-    largest: float
-    where: str
-    unit: str
-
-
 class Stage(NamedTuple):
     """A stage as the rules would have ended it.
 
@@ -79,7 +67,7 @@ class Stage(NamedTuple):
         saved_iterations: number of iterations that would not have run.
         saved_cpu_s: CPU time of their reconstruction (s); None if it is not known.
         iteration_cpu_s: mean CPU time of an iteration's reconstruction (s); None if it is not known.
-        distances: constants of the last iteration minus those of the iteration ``stops_after``.
+        distances: constants of the last iteration minus those of the iteration ``stops_after``, the largest without their signs.
         delta_chi2_per_parameter: increase of chi2 from the last constants to those, per parameter that differs, by the
             normal equations of the last iteration; None if these are not stored.
         residual_shift_um: the corresponding rms shift of the residuals (um); None if it is not known.
@@ -96,7 +84,7 @@ class Stage(NamedTuple):
     saved_iterations: int
     saved_cpu_s: float | None
     iteration_cpu_s: float | None
-    distances: tuple[Distance, ...] = ()
+    distances: tuple[differences.Moved, ...] = ()
     delta_chi2_per_parameter: float | None = None
     residual_shift_um: float | None = None
     problem: str = ""
@@ -320,11 +308,7 @@ def _with_distances(folder: str, stage: Stage, last: _Decision) -> Stage:
     except UserError as problem:
         return stage._replace(problem=f"the distance of the constants is unknown: {problem}")
     moved = differences.moved(differences.changes(earlier, latest))
-    distances = (
-        Distance(of.kind, of.dof, of.elements, of.rms, abs(of.largest.value), of.largest.key, of.largest.unit)
-        for of in moved
-    )
-    stage = stage._replace(distances=tuple(distances))
+    stage = stage._replace(distances=tuple(of._replace(largest=abs(of.largest)) for of in moved))
     if not os.path.exists(layout.normal_file(folder, *place)):
         return stage
     # NumPy, which other replays do not need

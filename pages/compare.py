@@ -3,13 +3,12 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
 from faser_align.alignment.parameters.constants import ZERO, Constants, Six
-from faser_align.alignment.parameters.differences import changes, moved, movers
+from faser_align.alignment.parameters.differences import Change, Moved, changes, moved, movers
 from faser_align.alignment.quality import describe
 from faser_align.alignment.quality.figure_data import FigureData
 from faser_align.alignment.quality.grades import DESCRIBED
@@ -27,7 +26,7 @@ from faser_align.pages.figures import page as drawing
 from faser_align.pages.figures.distributions import residuals_of
 from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.shapes import Measured
-from faser_align.pages.figures.source import differences, error_of
+from faser_align.pages.figures.source import differences
 from faser_align.pages.templating import rendered
 from faser_align.system.formatting import NONE, chi2, number, shift
 
@@ -40,33 +39,6 @@ class Difference(NamedTuple):
 
     key: str
     values: tuple[str, ...]
-
-
-class Apart(NamedTuple):
-    """Difference of two campaigns' constants in one degree of freedom (um, urad).
-
-    ``sigma`` is the rms of the differences divided by their errors, over elements with errors; None without any.
-    ``error`` is that of the largest difference.
-    """
-
-    kind: str
-    dof: str
-    elements: int
-    rms: float
-    largest: float
-    where: str
-    sigma: float | None
-    unit: str
-    error: float | None = None
-
-
-class Mover(NamedTuple):
-    """One of the largest differences (um, urad) with its error, and the element in words."""
-
-    words: str
-    value: float
-    unit: str
-    error: float | None
 
 
 class Share(NamedTuple):
@@ -123,8 +95,8 @@ class Comparison(NamedTuple):
     differences: list[Difference]
     common: str
     shares: list[Share]
-    apart: dict[str, list[Apart]]
-    movers: dict[str, list[Mover]]
+    apart: dict[str, list[Moved]]
+    movers: dict[str, list[Change]]
     missing: list[str]
 
 
@@ -139,16 +111,10 @@ def compare(campaigns: Sequence[Facts]) -> Comparison:
     apart, largest = {}, {}
     for name, other in zip(names[1:], others, strict=True):
         if first.found is not None and other.found is not None:
-            changed = changes(first.found, other.found)
-            error = partial(error_of, errors=(first.errors, other.errors))
-            apart[name] = [
-                Apart(*of[:4], of.largest.value, of.largest.key, of.sigma, of.largest.unit, of.error)
-                for of in moved(changed, error)
-            ]
+            changed = changes(first.found, other.found, _together(first.errors, other.errors))
+            apart[name] = moved(changed)
             largest[name] = [
-                Mover(change.words, change.value, change.unit, error(change))
-                for rotations in (False, True)
-                for change in movers(changed, MOVERS_MAX, rotations=rotations)
+                change for rotations in (False, True) for change in movers(changed, MOVERS_MAX, rotations=rotations)
             ]
     return Comparison(
         names=names,

@@ -20,7 +20,7 @@ from faser_align.pages import convergence, quantities, repeat, timeline
 from faser_align.pages.charts import number
 from faser_align.pages.collect import Facts
 from faser_align.pages.figures import catalogue, page, style
-from faser_align.pages.figures.source import Reference, error_of, source
+from faser_align.pages.figures.source import Reference, source
 from faser_align.pages.nodetimes import Node
 from faser_align.pages.numbers import signed
 from faser_align.pages.templating import rendered
@@ -72,7 +72,6 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
         repeat=repeat,
         ends=_ends(facts),
         compared=reference is not None,
-        error_of=lambda change: error_of(change, [facts.errors]),
         history=facts.history[-HISTORY_MAX:],
         history_left_out=max(0, len(facts.history) - HISTORY_MAX),
         listed_max=LISTED_MAX,
@@ -179,9 +178,8 @@ def _ends(facts: Facts) -> Callable[[Change], str]:
     start, last = facts.start or {}, facts.found or {}
 
     def ends(change: Change) -> str:
-        place, factor = DOFS.index(change.dof), URAD if change.rotation else UM
-        error = factor * facts.errors.get(change.key, ZERO)[place]
-        before, after = (with_error(factor * of.get(change.key, ZERO)[place], error)[0] for of in (start, last))
+        place, factor = DOFS.index(change.dof), URAD if change.unit == "urad" else UM
+        before, after = (with_error(factor * of.get(change.key, ZERO)[place], change.error)[0] for of in (start, last))
         return signed(f"from {before} to {after}")
 
     return ends
@@ -221,7 +219,7 @@ def _moved(facts: Facts) -> dict[str, Any]:
     """Return how the constants changed: per degree of freedom, and the largest corrections."""
     if facts.start is None or facts.found is None:
         return {}
-    changed = changes(facts.start, facts.found)
+    changed = changes(facts.start, facts.found, facts.errors)
     return {
         "dofs": moved(changed),
         "lengths": movers(changed, MOVERS_MAX, rotations=False),

@@ -77,7 +77,7 @@ def diff(
         change = subtract_constants(second, first)
         _show(change, known, plain=plain, as_json=as_json, with_errors=errors, in_sigma=sigma)
     else:
-        differing.show(first, second, largest, known, plain=plain)
+        differing.show(first, second, largest, _in_mm(known), plain=plain)
 
 
 def add(

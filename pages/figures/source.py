@@ -1,12 +1,11 @@
 """Choose what figures show of a campaign: the iterations of a stage, the first beside a later one. Pure."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 from faser_align.alignment.parameters.constants import DOFS, ZERO, Constants, subtract_constants
-from faser_align.alignment.parameters.differences import UM, URAD, Change
+from faser_align.alignment.parameters.differences import UM, URAD
 from faser_align.alignment.quality.figure_data import FigureData
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import convergence_of
@@ -141,12 +140,6 @@ def by_dof(constants: Mapping[str, tuple[float, ...]], errors: Constants) -> dic
                 factor = URAD if dof.startswith("r") else UM
                 found.setdefault(dof, {})[key] = Measured(value * factor, error * factor if error else None)
     return {dof: found[dof] for dof in DOFS if dof in found}
-
-
-def error_of(change: Change, errors: Sequence[Constants]) -> float | None:
-    """Return the error of a change (um, urad): ``errors`` (mm, rad) in quadrature; None if none is known."""
-    error = math.hypot(*(of.get(change.key, ZERO)[DOFS.index(change.dof)] for of in errors))
-    return error * (URAD if change.rotation else UM) or None
 
 
 def unit(dof: str) -> str:
