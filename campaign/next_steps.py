@@ -63,11 +63,33 @@ NEXT: dict[str, tuple[Step, ...]] = {
 }
 
 
-def next_steps(state: str, *, command: str, name: str, constants: str | None, start: str) -> list[Step]:
+def next_steps(
+    state: str,
+    *,
+    command: str,
+    name: str,
+    constants: str | None,
+    start: str,
+    imported: bool = False,
+    copy: str = "",
+    reported: bool = False,
+) -> list[Step]:
     """Return the next command in a state, or for a message's kind, and commands that may follow it.
 
-    The other arguments are the fields of ``NEXT``; ``constants`` is None before the first result.
+    Args:
+        state: the state, or the message's kind.
+        command, name, constants, start: the fields of ``NEXT``; ``constants`` is None before the first result.
+        imported: whether the campaign was imported, and so has no DAG to resume.
+        copy: the campaign's folder if it is a copy or was moved aside: its name may be that of another campaign.
+        reported: whether its user has the report.
     """
+    if imported or copy:
+        state = "imported"
+    elif state == "reconstructed" and constants:
+        state = "solved"
+    elif reported and f"{state} reported" in NEXT:
+        state = f"{state} reported"
+    name = copy or name
     known = {
         "command": command,
         "name": shlex.quote(name),

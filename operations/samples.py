@@ -93,7 +93,8 @@ def facts(utc: str, event: str = "test") -> Facts:
     ]
     solved, known = len(rows), _SAMPLES["facts"]
     constants = f"{known['all']['folder']}/iter{solved:02d}/3millepede/inputforalign.txt"
-    steps = next_steps(event, command="faser-align", name="example", constants=constants, start="start.txt")
+    latest = None if event == "reconstructed" else constants
+    steps = next_steps(event, command="faser-align", name="example", constants=latest, start="start.txt")
     found: Any = {
         **known["all"],
         "event": event,

@@ -23,7 +23,7 @@ from faser_align.alignment.quality.metrics_file import fault, parse_metrics
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import moved_from, read_record
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.campaign.next_steps import NEXT, Step, next_steps
+from faser_align.campaign.next_steps import Step, next_steps
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.metrics import Quality
@@ -140,13 +140,15 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
     iterations = [_whole_parts(row | facts.summary(row)) for row in iterations]
     figures = _figures(folder, iterations, missing)
     solutions, errors = _solved(folder, record, iterations, figures, missing)
-    moved = bool(moved_from(folder, record))  # its name may be that of another campaign
     following = next_steps(
-        "imported" if moved else _step(record, campaign["state"], solved=bool(path)),
+        campaign["state"],
         command=record.get("command", "faser-align"),
-        name=folder if moved else record["name"],
+        name=record["name"],
         constants=path or None,
         start=record["constants"]["source"],
+        imported="imported" in record,
+        copy=folder if moved_from(folder, record) else "",
+        reported=True,
     )
     return Facts(
         record=record,
@@ -207,15 +209,6 @@ def _sound(row: Row, missing: list[str]) -> Row:
 
 def _words(row: Row) -> str:
     return f"iteration {row['iteration']} of stage {row['stage']}" if row["stage"] else "the validation"
-
-
-def _step(record: Manifest, state: str, *, solved: bool) -> str:
-    """Return the state that selects the next command: an imported campaign has no DAG to resume."""
-    if "imported" in record:
-        return "imported"
-    if state == "reconstructed" and solved:
-        return "solved"
-    return f"{state} reported" if f"{state} reported" in NEXT else state
 
 
 def _add_unjudged(folder: str, iterations: list[Row], missing: list[str]) -> None:

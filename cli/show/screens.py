@@ -198,14 +198,14 @@ def onwards(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Block
 
 def steps(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Step]:
     """Return the next commands in the campaign's state, or the fix if no script can advance it."""
-    state = "solved" if seen["state"] == "reconstructed" and seen["constants"] else str(seen["state"])  # by its user
-    moved = bool(seen.get("moved_from"))  # its name may be that of another campaign
     return list(cure) or next_steps(
-        "imported" if moved or seen.get("imported") else state,  # without a DAG to resume
+        seen["state"],
         command=program,
-        name=seen["folder"] if moved else seen["name"],
+        name=seen["name"],
         constants=seen["constants"],
         start=seen["start_constants"],
+        imported=bool(seen.get("imported")),
+        copy=seen["folder"] if seen.get("moved_from") else "",
     )
 
 
