@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,42 +18,39 @@ from faser_align.operations import dagman, lifecycle, limits, snapshot
 from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, create, queries, spool
 from faser_align.system import atomic, interrupts
+from faser_align.system.program import hint
 
 ITERATIONS_MAX = 99  # names of nodes and folders have two digits
 
 
-class Extended(NamedTuple):
-    """A campaign in ``state`` that may have ``after`` iterations and continues with iteration ``first``.
+class Extension(NamedTuple):
+    """More iterations of the campaign ``name``, which ended in ``state``.
 
-    ``cluster`` is that of its new DAGMan job, None for a dry run; ``same_limits`` says that a decision on metrics ended
-    it, so that the same limits apply again.
+    Attributes:
+        stage, first, after: the new iterations: ``first`` to ``after`` of ``stage``.
+        before: number of its iterations in the state database.
+        done: nodes of ``first`` that need not run again.
+        cluster: that of its new DAGMan job; None for a dry run.
+        warnings: sentences about the submission.
     """
 
     name: str
     state: str
-    first: int
-    after: int
-    same_limits: bool
-    cluster: int | None
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Extension:
-    """Content of an extension: iterations ``first`` to ``after`` of ``stage``, and what follows them.
-
-    ``before`` is the number of iterations in the state database, ``done`` are nodes of ``first`` that need not run
-    again.
-    """
-
     stage: int
     first: int
     before: int
     after: int
     done: frozenset[str]
+    cluster: int | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def same_limits(self) -> bool:
+        """Whether a decision on metrics ended it, so that the same limits apply again."""
+        return self.state in lifecycle.JUDGED
 
 
-def extend(folder: str, iterations: int, *, dry_run: bool = False) -> Extended:
+def extend(folder: str, iterations: int, *, dry_run: bool = False) -> Extension:
     """Allow more iterations for the campaign in ``folder``, and submit them.
 
     Raises:
@@ -62,16 +58,14 @@ def extend(folder: str, iterations: int, *, dry_run: bool = False) -> Extended:
         CampaignError, StoreError: HTCondor refuses, or the folder cannot be written; nothing was changed then.
     """
     record = lifecycle.require_original_folder(folder)
-    name = record["name"]
     _refuse(record, snapshot.state_now(folder))
     with contextlib.nullcontext() if dry_run else alone(folder):
         state = snapshot.state_now(folder)
         _refuse(record, state)
         lifecycle.refuse_without_solution(record, state)
         added = _plan(record, state, iterations)
-        planned = Extended(name, state, added.first, added.after, state in lifecycle.JUDGED, None, ())
         if dry_run:
-            return planned
+            return added
         lifecycle.discard_leftover(folder, state)
         lifecycle.await_departure(record, state)
         dagman.refuse_second(record, "extend")
@@ -79,8 +73,8 @@ def extend(folder: str, iterations: int, *, dry_run: bool = False) -> Extended:
         create.bring_up_to_date(folder)
         with interrupts.delayed() as done:
             cluster, warnings = _carry_out(folder, added, schedd)
-            done.append(dagman.interrupted(name, cluster))
-    return planned._replace(cluster=cluster, warnings=warnings)
+            done.append(dagman.interrupted(record["name"], cluster))
+    return added._replace(cluster=cluster, warnings=warnings)
 
 
 def _refuse(record: Manifest, state: str) -> None:
@@ -90,12 +84,12 @@ def _refuse(record: Manifest, state: str) -> None:
     if state in table.UNFINISHED:
         raise UserError(
             f"{name} is {state}; only a campaign that has ended can be extended. Wait until it ends, or stop it; if its DAGMan is "
-            f"gone, record the end with {lifecycle.hint('repair', record)}"
+            f"gone, record the end with {hint('repair', name)}"
         )
     if table.campaign_after(state, "extended") is None:
         raise UserError(
             f"{name} is {state}, so there is nothing to extend; start another campaign from its constants with "
-            f"{lifecycle.hint('submit --from', record)}"
+            f"{hint('submit --from', name)}"
         )
 
 
@@ -118,11 +112,11 @@ def _plan(record: Manifest, state: str, iterations: int) -> Extension:
         left = before - judged
         raise UserError(
             f"-i {iterations} would add no iteration: {record['name']} is {state} after iteration {judged}, and the limit of stage "
-            f"{stage} is {before}; run the remaining {left} with {lifecycle.hint('extend', record, f'-i {left}')}"
+            f"{stage} is {before}; run the remaining {left} with {hint('extend', record['name'], f'-i {left}')}"
         )
     first = judged + 1
     done = {node["node"] for node in over if (node["stage"], node["iteration"]) == (stage, first)}
-    return Extension(stage, first, before, after, frozenset(done))
+    return Extension(record["name"], state, stage, first, before, after, frozenset(done))
 
 
 def _one(db: sqlite3.Connection, sql: str, stage: int) -> int:
@@ -180,7 +174,7 @@ def _hand_on(record: Manifest, added: Extension) -> None:
     if first == 1 or not os.path.exists(result):
         raise UserError(
             f"iteration {first} has no constants: {result} does not exist; start another campaign from those of an "
-            f"earlier iteration with {lifecycle.hint('submit --from', record)} and --iteration"
+            f"earlier iteration with {hint('submit --from', record['name'])} and --iteration"
         )
     os.makedirs(os.path.dirname(target), exist_ok=True)
     atomic.write_bytes(target, Path(result).read_bytes())

@@ -15,7 +15,8 @@ from faser_align.fsm.errors import CampaignError, StoreError, UserError
 from faser_align.operations import dagman, notice, snapshot, waiting
 from faser_align.operations.command_lock import alone
 from faser_align.state import control_requests, create, database, queries
-from faser_align.system import account, atomic, interrupts, program
+from faser_align.system import account, atomic, interrupts
+from faser_align.system.program import hint
 
 END_WAIT_S = 60.0  # FINAL has run before DAGMan leaves the queue; only the snapshot may be out of date
 WHEN = ("iteration", "never")  # of `stop --after`
@@ -67,7 +68,7 @@ def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Call
         CampaignError: HTCondor refuses, or no end was published.
     """
     record = require_original_folder(folder)
-    name, again = record["name"], hint("resume", record)
+    name = record["name"]
     state = snapshot.state_now(folder)
     if state in table.ENDS:
         raise UserError(f"{name} is already {state}; there is nothing to stop")
@@ -78,7 +79,7 @@ def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Call
     if not jobs:
         raise UserError(
             f"{name} is {state}, but HTCondor's queue has no DAGMan of it, so there is nothing to stop; "
-            f"see {hint('status', record)}"
+            f"see {hint('status', name)}"
         )
     confirm(name)
     warnings = []
@@ -87,16 +88,16 @@ def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Call
         stopped = stop_dag(schedd, record["folder"], job.cluster)
         if not stopped.gone:
             raise CampaignError(
-                f"job {job.cluster}.0 was removed but is still in the queue; check again with {hint('status', record)}"
+                f"job {job.cluster}.0 was removed but is still in the queue; check again with {hint('status', name)}"
             )
         if not stopped.halted:
             warnings.append("DAGMan did not report that it had halted before it was removed")
     wait_s = END_WAIT_S if all(job.works for job in jobs) else NO_HOOK_WAIT_S
     end = waiting.wait(folder, timeout_s=wait_s, interval_s=0.2).end
     if end is None:
-        closing = hint("repair", record)
         raise CampaignError(
-            f"{name} left the queue without recording an end; continue it with {again}, or record the end with {closing}"
+            f"{name} left the queue without recording an end; continue it with {hint('resume', name)}, or record the end with "
+            f"{hint('repair', name)}"
         )
     notice.send_unsent(folder)  # DAGMan may have died while FINAL was sending
     return Ended(name, end, snapshot.take(folder)["reason"], tuple(warnings))
@@ -205,16 +206,16 @@ def _refuse_to_resume(record: Manifest, state: str) -> None:
     name = record["name"]
     if state in table.ENDS and table.campaign_after(state, "resumed") is None:
         raise UserError(
-            f"{name} is {state}; there is nothing to resume. See {hint('report', record)}, or submit a new campaign"
+            f"{name} is {state}; there is nothing to resume. See {hint('report', name)}, or submit a new campaign"
         )
     refuse_without_solution(record, state)
     if state in JUDGED:
         raise UserError(
             f"{name} is {state}: resume would repeat the same iteration with the same decision; add iterations "
-            f"({hint('extend', record)}), or submit a new campaign from its constants with other free parameters"
+            f"({hint('extend', name)}), or submit a new campaign from its constants with other free parameters"
         )
     if state == "exhausted":
-        raise UserError(f"{name} is exhausted; there is nothing to resume. Continue with {hint('extend', record)}")
+        raise UserError(f"{name} is exhausted; there is nothing to resume. Continue with {hint('extend', name)}")
 
 
 def refuse_without_solution(record: Manifest, state: str) -> None:
@@ -239,7 +240,7 @@ def require_original_folder(folder: str) -> Manifest:
     if "imported" in record:
         raise UserError(
             f"{record['name']} was imported and has no DAG; submit a new campaign from its constants with "
-            f"`--constants FILE`, after {hint('constants export', record)}"
+            f"`--constants FILE`, after {hint('constants export', record['name'])}"
         )
     refuse_copy(folder, record)
     return record
@@ -252,8 +253,3 @@ def refuse_copy(folder: str, record: Manifest) -> None:
             f"{folder} is a copy of the campaign in {there}, or was moved from there, and its DAG contains that path; use the "
             "campaign there, or continue from these constants with `submit --constants FILE`"
         )
-
-
-def hint(command: str, record: Manifest, options: str = "") -> str:
-    """Return a command about the campaign as its user types it, in backquotes."""
-    return program.hint(command, record["name"], options)

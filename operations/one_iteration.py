@@ -3,63 +3,43 @@
 import json
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.config.files import check_year, parse_files, parse_run
 from faser_align.config.load import ZEROS, absolute, parse_config, read_text
 from faser_align.config.schema import Config
 from faser_align.dag.plan import Plan, campaign_name, plan
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.fsm.metrics import Metrics
-from faser_align.operations import dagman, lifecycle, snapshot, without_dagman
+from faser_align.operations import dagman, lifecycle, snapshot, submission, without_dagman
 from faser_align.operations.command_lock import alone
 from faser_align.predecessor.configuration import import_config
 from faser_align.state import control_requests, database, registry
+from faser_align.system.program import hint
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options of ``reco``."""
-
-    year: int
-    run: str
-    files: str
-    iteration: int
-    fourst: bool
-    threest: bool
-    env_script: str
-    calypso_path: str
-    constants: str
-    config: str
-    name: str
-    force: bool
-
-
-def prepare(options: Options) -> Plan:
+def prepare(request: submission.Request, env_script: str = "", calypso_path: str = "") -> Plan:
     """Check the options and plan the iteration, without writing anything.
 
-    Raises UserError if something is missing or wrong.
+    ``request.iterations`` is its number. Raises UserError if something is missing or wrong.
     """
-    if options.fourst and options.threest:
-        raise UserError("--threest and --fourst exclude each other; choose one of them")
-    run, files, year = parse_run(options.run), parse_files(options.files), check_year(options.year)
-    text, config = _configuration(options)
-    changes: dict[str, Any] = {"iterations": options.iteration}
-    if options.fourst or options.threest:
-        changes["stations"] = 4 if options.fourst else 3
-    campaign = config.campaign.model_copy(update=changes)
-    base = campaign_name(config.model_copy(update={"campaign": campaign}), year, run, files)
-    name = options.name or f"{base}_reco{options.iteration:02d}"
+    number = request.iterations or 1
+    year, run, files = submission.data_of(request)
+    text, config = _configuration(request.config, env_script, calypso_path)
+    # The next iteration finds this one by its name, so that given constants must not be in it.
+    config = submission.with_options(config, replace(request, constants=""))
+    base = campaign_name(config, year, run, files)
+    given = absolute(request.constants, os.getcwd())
+    campaign = config.campaign.model_copy(update={"constants": given or _constants(config, base, number)})
     config = config.model_copy(
         update={
-            "campaign": campaign.model_copy(update={"constants": _constants(options, config, base)}),
-            "stages": [stage.model_copy(update={"iterations": options.iteration}) for stage in config.stages[:1]],
+            "campaign": campaign,
+            "stages": [stage.model_copy(update={"iterations": number}) for stage in config.stages[:1]],
             "validation": config.validation.model_copy(update={"enabled": False}),
         }
     )
@@ -69,34 +49,32 @@ def prepare(options: Options) -> Plan:
         year=year,
         run=run,
         files=files,
-        name=campaign_name(config, year, run, files, name),
+        name=campaign_name(config, year, run, files, request.name or f"{base}_reco{number:02d}"),
         utc=database.utc()[:19] + "Z",
-        force=options.force,
-        only=options.iteration,
+        force=request.force,
+        only=number,
     )
 
 
-def _configuration(options: Options) -> tuple[str, Config]:
+def _configuration(path: str, env_script: str, calypso_path: str) -> tuple[str, Config]:
     """Return the configuration with --env_script and --calypso_path; from these alone if there is no file."""
-    calypso, script = (absolute(path, os.getcwd()) for path in (options.calypso_path, options.env_script))
+    calypso, script = (absolute(given, os.getcwd()) for given in (calypso_path, env_script))
     if script and not os.path.isfile(script) and not calypso:
-        raise UserError(
-            f"--env_script {options.env_script}: no such file; use --calypso_path instead, which needs no script"
-        )
+        raise UserError(f"--env_script {env_script}: no such file; use --calypso_path instead, which needs no script")
     made = None
     if calypso:
         old = {"paths": {"calypso_install": calypso} | ({"env_script": script} if script else {})}
         zeros = absolute(ZEROS, "")
-        made = import_config(old, source="--calypso_path", base=os.getcwd(), target=options.config, zeros=zeros)
-    if not os.path.lexists(options.config) and made is not None:
-        return made.text, parse_config(made.text, options.config)
-    text = read_text(options.config)
-    config = parse_config(text, options.config)
+        made = import_config(old, source="--calypso_path", base=os.getcwd(), target=path, zeros=zeros)
+    if not os.path.lexists(path) and made is not None:
+        return made.text, parse_config(made.text, path)
+    text = read_text(path)
+    config = parse_config(text, path)
     changes: dict[str, Any] = {
         "environment": script if script and os.path.isfile(script) else config.reconstruction.environment
     }
     if made is not None:
-        told, kept = parse_config(made.text, options.config).reconstruction, config.reconstruction
+        told, kept = parse_config(made.text, path).reconstruction, config.reconstruction
         # Another installation; what is configured of the rest stays.
         names = ("asetup", "write_constants", "reconstruct")
         calypso_keys = {name: getattr(kept.calypso, name) or getattr(told.calypso, name) for name in names}
@@ -108,13 +86,11 @@ def _configuration(options: Options) -> tuple[str, Config]:
     return text, config.model_copy(update={"reconstruction": config.reconstruction.model_copy(update=changes)})
 
 
-def _constants(options: Options, config: Config, base: str) -> str:
-    """Return the constants to reconstruct with: the given file, the previous iteration's result, or the configured one."""
-    if options.constants:
-        return absolute(options.constants, os.getcwd())
-    if options.iteration == 1:
+def _constants(config: Config, base: str, number: int) -> str:
+    """Return the constants to reconstruct with: the previous iteration's result, or the configured ones."""
+    if number == 1:
         return config.campaign.constants
-    before = options.iteration - 1
+    before = number - 1
     folder = os.path.join(config.campaign.folder, f"{base}_reco{before:02d}")
     found = layout.result_file(folder, 1, before)
     if not os.path.isfile(found):
@@ -169,10 +145,10 @@ def _refuse_unfinished(record: Manifest, state: str) -> None:
         return
     if state in table.ENDS:
         raise UserError(
-            f"{record['name']} is {state}: some files are not reconstructed; finish it with {lifecycle.hint('resume', record)}"
+            f"{record['name']} is {state}: some files are not reconstructed; finish it with {hint('resume', record['name'])}"
         )
     raise UserError(
-        f"{record['name']} is {state}; it can be solved once it is reconstructed; wait with {lifecycle.hint('wait', record)}"
+        f"{record['name']} is {state}; it can be solved once it is reconstructed; wait with {hint('wait', record['name'])}"
     )
 
 

@@ -16,7 +16,7 @@ from faser_align.operations.command_lock import alone
 from faser_align.state import publish, queries
 from faser_align.state.repair import rebuild as repairs
 from faser_align.state.repair.report import Report, report
-from faser_align.system.program import program
+from faser_align.system.program import hint, program
 
 
 def repair(
@@ -99,7 +99,7 @@ def _refuse_dagman(record: Manifest, *, without_htcondor: bool) -> None:
     if answer.jobs:
         raise UserError(
             f"{name} runs as job {answer.jobs[0].cluster}.0, and its scripts write the state database; "
-            f"stop it with {lifecycle.hint('stop', record)}, or wait until it ends, before you repair it"
+            f"stop it with {hint('stop', record['name'])}, or wait until it ends, before you repair it"
         )
 
 

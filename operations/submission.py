@@ -85,9 +85,9 @@ def write_new(output: str, text: str, *, force: bool) -> None:
 
 def prepare(request: Request) -> Plan:
     """Check the request and plan the campaign, without writing anything."""
-    year, run, files = _data(request)
+    year, run, files = data_of(request)
     text, config = _configuration(request)
-    config = _with_options(config, request)
+    config = with_options(config, request)
     planned = plan(
         config,
         text,
@@ -115,7 +115,7 @@ def prepare_all(requests: Sequence[Request]) -> list[Plan]:
     return planned
 
 
-def _data(request: Request) -> tuple[int, str, list[int]]:
+def data_of(request: Request) -> tuple[int, str, list[int]]:
     """Return year, run and files: as given, or the parent's."""
     parent = request.parent.record if request.parent else None
     year = request.year or (parent["year"] if parent else 0) or 0
@@ -255,7 +255,7 @@ def namesake(planned: Plan) -> str:
     return f"a campaign in {others[0]} has the same name {name}; choose another --name, or pass the folder to commands"
 
 
-def _with_options(config: Config, request: Request) -> Config:
+def with_options(config: Config, request: Request) -> Config:
     """Return the configuration with the command line's options."""
     changes: dict[str, object] = {}
     if request.threest and request.fourst:

@@ -249,10 +249,19 @@ def reco(
             f"-i {iteration} is the number of the iteration, like -n {iteration}; in submit, -i is the iteration limit"
         )
     number = number or iteration or 1
-    options = one_iteration.Options(
-        year, run, files, number, fourst, threest, env_script, calypso_path, constants, config, name, force
+    request = submission.Request(
+        year=year,
+        runs=(run,),
+        files=(files,),
+        iterations=number,
+        threest=threest,
+        fourst=fourst,
+        constants=constants,
+        config=config,
+        name=name,
+        force=force,
     )
-    planned = one_iteration.prepare(options)
+    planned = one_iteration.prepare(request, env_script, calypso_path)
     schedd = None if dry_run else submission.find_schedd(planned)
     if not as_json:
         for heading, value in plans.summary(planned).items():
