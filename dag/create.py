@@ -32,8 +32,8 @@ def create_campaign(planned: Plan, make_store: MakeStore) -> contextlib.ExitStac
     folder, data = planned.folder, planned.data
     with (
         closed_to_others(),
-        _under_construction(folder) as new_folder,
-        _under_construction(data) if data != folder else contextlib.nullcontext("") as new_data,
+        under_construction(folder) as new_folder,
+        under_construction(data) if data != folder else contextlib.nullcontext("") as new_data,
     ):
         try:
             _fill(planned, new_folder, new_data or new_folder)
@@ -63,7 +63,7 @@ def _put_in_place(planned: Plan, renames: list[tuple[str, str]]) -> contextlib.E
 
 
 @contextlib.contextmanager
-def _under_construction(folder: str) -> Iterator[str]:
+def under_construction(folder: str) -> Iterator[str]:
     """Return a new folder beside ``folder``, removed at the end unless it was renamed."""
     parent, name = os.path.split(folder)
     temporary = os.path.join(parent, f".{name}.{os.getpid()}.new")

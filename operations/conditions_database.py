@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import sys
 import tempfile
 import time
@@ -16,7 +15,9 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.load import load_config
+from faser_align.dag.create import under_construction
 from faser_align.fsm.errors import UserError
+from faser_align.operations import outputs
 from faser_align.operations.one_iteration import run_program
 from faser_align.system.atomic import write_bytes, write_text
 
@@ -46,17 +47,13 @@ def export(
     place = output.absolute()
     if os.path.lexists(place) and not force:
         raise UserError(f"{output} already exists; name another folder with -o, or rename it with --force")
-    new = place.with_name(f".{place.name}.{os.getpid()}.new")
-    try:
+    with under_construction(str(place)) as name, outputs.writing(output):
+        new = Path(name)
         described = _fill(new, constants, record, tag, validity, os.path.basename(campaign))
         write_text(new / DESCRIPTION, json.dumps(described, indent=1) + "\n")
         if os.path.lexists(place):
             os.rename(place, f"{place}.old-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
         os.rename(new, place)
-    except OSError as error:
-        raise UserError(f"{output}: cannot write: {error.strerror}; name another folder with -o") from None
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
     return described
 
 

@@ -68,18 +68,17 @@ def ask(record: Manifest, dag_id: str = "") -> queue.Queue:
     return ask_pool(kind, queue.of_campaign(record["folder"], dag_id), known.schedd if kind == "system" else "")
 
 
-def refuse_second(record: Manifest, what: str) -> None:
-    """Raise UserError if a DAGMan of the campaign, beside which the command ``what`` must not run, may be in the queue."""
+def refuse_second(record: Manifest, what: str, why: str = "two DAGMans would corrupt the campaign") -> None:
+    """Raise UserError if a DAGMan of the campaign may be in the queue, beside which the command ``what`` must not run."""
     answer = ask(record)
     if answer.problem:
         raise UserError(
             f"cannot tell whether a DAGMan of {record['name']} is in HTCondor's queue ({answer.problem}), "
-            f"and two would corrupt the campaign; {what} was refused, nothing was done"
+            f"and {why}; {what} was refused, nothing was done"
         )
     if answer.jobs:
         raise UserError(
-            f"{record['name']} is already running as job {answer.jobs[0].cluster}.0, and two DAGMans would corrupt the campaign; "
-            f"stop it before {what}, or wait until it ends"
+            f"{record['name']} is already running as job {answer.jobs[0].cluster}.0, and {why}; stop it before {what}, or wait until it ends"
         )
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from faser_align.fsm.errors import UserError
+from faser_align.operations import outputs
 from faser_align.reference.exports import EXPORT_FORMATS as FORMATS
 from faser_align.reference.exports import EXPORTED as TABLES
 from faser_align.state import queries
-from faser_align.system.atomic import write_text
 
 JSON_COLUMNS = ("facts", "criteria", "metrics")
 ALL = ""  # name of the text with all tables
@@ -51,18 +51,13 @@ def write(texts: dict[str, str], form: str, output: str, *, force: bool) -> list
     Raises UserError if a file exists and may not be replaced, or cannot be written.
     """
     paths = {name: output if len(texts) == 1 else os.path.join(output, f"{name}.{form}") for name in texts}
-    if len(texts) == 1 and os.path.isdir(output):
-        raise UserError(f"{output} is a folder; name a file in it with -o")
-    there = [path for path in paths.values() if os.path.lexists(path)]
-    if there and not force:
-        raise UserError(f"{there[0]} already exists; choose another name with -o, or replace it with --force")
-    try:
-        if len(texts) > 1:
+    if len(texts) > 1:
+        with outputs.writing(output):
             os.makedirs(output, exist_ok=True)
-        for name, path in paths.items():
-            write_text(path, texts[name])
-    except OSError as problem:
-        raise UserError(f"{output}: cannot write: {problem.strerror}; choose another name with -o") from None
+    for path in paths.values():
+        outputs.refuse_to_overwrite(path, force)
+    for name, path in paths.items():
+        outputs.write(path, texts[name], force=True)
     return list(paths.values())
 
 

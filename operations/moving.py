@@ -76,7 +76,7 @@ def move(
     with contextlib.nullcontext() if dry_run else alone(folder):
         if not dry_run:
             lifecycle.await_departure(record, snapshot.state_now(folder))
-            _refuse_while_it_runs(record)
+            dagman.refuse_second(record, "move", "its jobs would write to the folder that move empties")
             record = lifecycle.require_original_folder(folder)
         source = _source(record, target)
         files = _files(record, source, target)
@@ -90,21 +90,6 @@ def move(
         _lead_there(record, target)
         stay = [] if keep else _remove(record, files, source, compared=begins)
     return plan._replace(stay=tuple(stay))
-
-
-def _refuse_while_it_runs(record: Manifest) -> None:
-    """Raise UserError if a DAGMan of the campaign is in the queue, or may be: its jobs would write to the old place."""
-    name, answer = record["name"], dagman.ask(record)
-    if answer.problem:
-        raise UserError(
-            f"cannot tell whether a DAGMan of {name} is in HTCondor's queue ({answer.problem}), and its jobs would write to the "
-            "folder that move empties; move was refused, nothing was done"
-        )
-    if answer.jobs:
-        raise UserError(
-            f"{name} runs as job {answer.jobs[0].cluster}.0, and its jobs write to the folder that move empties; stop it "
-            "first, or wait until it ends"
-        )
 
 
 def _target(record: Manifest, directory: str) -> str:

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from faser_align.fsm.errors import UserError
+from faser_align.system import atomic
 
 
 @contextmanager
-def writing(output: Path) -> Iterator[None]:
+def writing(output: str | Path) -> Iterator[None]:
     """Turn errors while writing, such as a full disk or a wrong folder, into UserError."""
     try:
         yield
@@ -19,7 +20,7 @@ def writing(output: Path) -> Iterator[None]:
         ) from error
 
 
-def refuse_to_overwrite(output: Path, force: bool) -> None:
+def refuse_to_overwrite(output: str | Path, force: bool) -> None:
     """Raise UserError if ``output`` exists already, or cannot be written."""
     folder = os.path.dirname(os.path.abspath(output))
     if os.path.isdir(output):
@@ -30,3 +31,10 @@ def refuse_to_overwrite(output: Path, force: bool) -> None:
         raise UserError(f"the folder of {output} does not exist; create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{output}: cannot write: you may not write to {folder}; name another file with -o")
+
+
+def write(output: str | Path, text: str, *, force: bool) -> None:
+    """Write a text to a file atomically; raise UserError if that is not possible, or it exists and ``force`` is false."""
+    refuse_to_overwrite(output, force)
+    with writing(output):
+        atomic.write_text(output, text)

@@ -9,12 +9,10 @@ import json
 import os
 import re
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import faser_align
@@ -59,7 +57,7 @@ def run(look: CheckContext, wait_s: float) -> list[Check]:
     try:
         machine.refuse_root()
         found = schedd(look.config.htcondor.pool)
-        with _interruptible(), _folder(where) as folder:
+        with interrupts.raised(), _folder(where) as folder:
             record = _fill(folder, look)
             try:
                 return _ask(found, record, wait_s)
@@ -85,21 +83,6 @@ def _folder(parent: str) -> Iterator[str]:
 def _removed(folder: str) -> bool:
     shutil.rmtree(folder, ignore_errors=True)
     return not os.path.exists(folder)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn signals that end the terminal or process into an exception, so that the probe is removed."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _fill(folder: str, look: CheckContext) -> Manifest:

@@ -18,6 +18,7 @@ from faser_align.campaign import layout
 from faser_align.campaign.manifest import make_record, write_record
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.config.schema import Config
+from faser_align.dag.create import under_construction
 from faser_align.fsm.errors import StoreError, UserError
 from faser_align.predecessor.folder import Campaign, Place, read_folder
 from faser_align.predecessor.history import replay
@@ -58,21 +59,13 @@ def import_campaign(source: str, output: str) -> Made:
     stages, places, unknown = _stages(campaign)
     record = _record(campaign, name, folder, stages)
     notes = [*campaign.notes, *unknown, *(note for place in places for note in place.past.notes)]
-    new = os.path.join(os.path.dirname(folder), f".{name}.{os.getpid()}.new")
-    try:
-        os.mkdir(new)
-    except OSError as error:
-        raise UserError(
-            f"{os.path.dirname(folder)}: cannot write: {error.strerror}; name another folder with --output"
-        ) from None
-    try:
-        _fill(new, record, places, notes)
-        registry.add(name, folder)
-        os.rename(new, folder)
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"{folder}: cannot create: {error}") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+    with under_construction(folder) as new:
+        try:
+            _fill(new, record, places, notes)
+            registry.add(name, folder)
+            os.rename(new, folder)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{folder}: cannot create: {error}") from error
     return Made(name, folder, len(places), notes)
 
 

@@ -1,4 +1,4 @@
-"""Delay Ctrl-C and other signals that end a command (standard library only)."""
+"""Delay Ctrl-C and other signals that end a command, or raise them as Ctrl-C is (standard library only)."""
 
 import contextlib
 import signal
@@ -38,3 +38,21 @@ def delayed() -> Iterator[list[str]]:
             except KeyboardInterrupt as interrupt:
                 interrupt.args = tuple(done)
                 raise
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+    """Raise KeyboardInterrupt at a signal that ends the terminal or the process, so that the block removes what it started."""
+    ends = (signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for other in ends:  # a second signal must not interrupt the removal
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in ends}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -14,7 +14,6 @@ from faser_align.cli.arguments import Force, Json, Plain
 from faser_align.fsm.errors import UserError
 from faser_align.state import registry
 from faser_align.system import formatting
-from faser_align.system.atomic import write_text
 
 if TYPE_CHECKING:
     from faser_align.alignment.parameters.constants import Six
@@ -179,10 +178,7 @@ def export(
         raise UserError(
             f"--errors: the errors of {path} are unknown, because it is not the result of an iteration; leave out --errors"
         )
-    outputs.refuse_to_overwrite(output, force)
-    text = export_constants(read_constants(path), form, _in_mm(known))
-    with outputs.writing(output):
-        write_text(output, text)
+    outputs.write(output, export_constants(read_constants(path), form, _in_mm(known)), force=force)
     console.say(f"{output} written")
 
 

@@ -17,6 +17,7 @@ from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.operations import snapshot
 from faser_align.pool import machine, personal, tidy
+from faser_align.system import interrupts
 from faser_align.system.account import state_folder
 from faser_align.system.atomic import write_text
 from faser_align.system.attempt import wait_until
@@ -92,7 +93,7 @@ def run(cpus: int | None, pede: str | None = None) -> str:
     machine.refuse_root()
     machine.condor_master()
     solver = _pede(pede) if pede else None
-    with _signals():
+    with interrupts.raised(), _limited():
         place = _new_place(state_folder() / "demo")
         with pool_for(cpus, place.campaign), Mailbox(place.mail) as mailbox:
             _write_configuration(place, mailbox.url(RECIPIENT), solver)
@@ -259,24 +260,16 @@ def _has_left(folder: str, wait_s: float) -> bool:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Turn signals and the time limit into an exception, so that everything started is stopped."""
-    interrupts = (signal.SIGTERM, signal.SIGHUP)
-
-    def interrupted(number: int, frame: FrameType | None) -> None:
-        for other in interrupts:  # a second signal must not interrupt the stopping
-            signal.signal(other, signal.SIG_IGN)
-        raise KeyboardInterrupt
+def _limited() -> Iterator[None]:
+    """Raise CampaignError if the block takes too long."""
 
     def late(number: int, frame: FrameType | None) -> None:
         raise CampaignError(f"the demonstration did not end within {END_S} s; read the logs in the campaign's folder")
 
-    before = {number: signal.signal(number, interrupted) for number in interrupts}
-    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, late)
+    before = signal.signal(signal.SIGALRM, late)
     signal.alarm(END_S)
     try:
         yield
     finally:
         signal.alarm(0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGALRM, before)

@@ -99,7 +99,7 @@ def compare(
 
     Example: faser-align compare Y2023_R011705_F400-450 Y2023_R011705_F451-500 -o both.html
     """
-    from faser_align.cli.show import report as reporting
+    from faser_align.operations import outputs
     from faser_align.pages import compare as comparing
     from faser_align.pages.collect import collect
     from faser_align.state import database
@@ -114,7 +114,7 @@ def compare(
     found = [collect(folder) for folder in folders]
     compared = comparing.compare(found)
     if output:
-        reporting.write(output, comparing.render(found, written_utc=database.utc()), force=force)
+        outputs.write(output, comparing.render(found, written_utc=database.utc()), force=force)
     if as_json:
         curves = {curve.key: dict(zip(compared.names, curve.values, strict=True)) for curve in compared.curves}
         console.show_json(_plain(compared) | {"curves": renamed.metrics(curves)})

@@ -343,6 +343,7 @@ def report(
     Example: faser-align report Y2023_R011705_F400-450
     """
     from faser_align.cli.show import report as reporting
+    from faser_align.operations import outputs
 
     folder = registry.find(campaign)
     if as_json or as_text:
@@ -353,7 +354,7 @@ def report(
         if not output:
             typer.echo(text, nl=False)
             return
-        reporting.write(output, text, force=force)
+        outputs.write(output, text, force=force)
     else:
         output = reporting.write_page(folder, output, force=force, reference=reference)
     console.say(f"{os.path.abspath(output)} written")

@@ -20,7 +20,6 @@ from faser_align.system import formatting
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.text import Text
 
 TEXT_WIDTH = 100  # columns of a grid in a text file
 WIDTH_MIN = 20  # columns, whatever the terminal reports
@@ -121,16 +120,9 @@ def live(blocks: Iterable[Block]) -> "RenderableType":
     """Return blocks for rich's live display, which needs the ends of lines."""
     from rich.text import Text
 
-    return Text("\n").join(_rich(line) for line in _laid_out(blocks, columns(), wrap=True))
-
-
-def _rich(line: Line) -> "Text":
-    from rich.text import Text
-
-    made = Text(line.text, line.style if has_colours() else "", overflow="fold")
-    for begin, end, style in line.spans if has_colours() else ():
-        made.stylize(style, begin, end)
-    return made
+    colours = has_colours()
+    shown = (_coloured(line) if colours else line.text for line in _laid_out(blocks, columns(), wrap=True))
+    return Text.from_ansi("\n".join(shown), overflow="fold")
 
 
 def columns() -> int:

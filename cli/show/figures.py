@@ -1,6 +1,5 @@
 """Show the metrics of every iteration as tables, with weak modes and remarks, and as rows for other programs."""
 
-import csv
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from faser_align.alignment.quality.notes import fields, solver_end
 from faser_align.cli.show.draw import Block, Grid, Line
 from faser_align.fsm import renamed
 from faser_align.fsm.metrics import Metrics
+from faser_align.operations.exporting import as_csv
 from faser_align.state import facts
 from faser_align.system import formatting
 
@@ -127,9 +127,7 @@ def write_csv(found: Sequence[Row]) -> None:
     """Write records to standard output, one line per iteration, with the columns of all of them."""
     rows = [flat(record) for record in found]
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    written = csv.DictWriter(sys.stdout, columns or ["stage", "iteration"], restval="", lineterminator="\n")
-    written.writeheader()
-    written.writerows(rows)
+    sys.stdout.write(as_csv(columns or ["stage", "iteration"], ([row.get(key) for key in columns] for row in rows)))
 
 
 def flat(record: Row) -> dict[str, Any]:

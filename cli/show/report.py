@@ -10,10 +10,9 @@ from faser_align.campaign.layout import raw_name
 from faser_align.campaign.manifest import read_record
 from faser_align.cli.show import figures, history_view, incidents, screens
 from faser_align.cli.show.draw import Block, Grid, Item, Line
-from faser_align.fsm.errors import UserError
 from faser_align.operations import selection, snapshot
 from faser_align.state import database
-from faser_align.system import atomic, formatting
+from faser_align.system import formatting
 
 Row = Mapping[str, Any]
 
@@ -55,18 +54,6 @@ def as_json(folder: str) -> str:
 def _read(folder: str) -> tuple[Row, Row, list[dict[str, Any]]]:
     """Return the snapshot of the campaign, its manifest, and its own events."""
     return snapshot.take(folder), read_record(folder), selection.history(folder, nodes=False)[0]
-
-
-def write(path: str, text: str, *, force: bool) -> None:
-    """Write a text report to a file atomically; an existing one is replaced only with ``force``."""
-    if os.path.isdir(path):
-        raise UserError(f"{path} is a folder; name a file in it")
-    if os.path.exists(path) and not force:
-        raise UserError(f"{path} already exists; choose another name, or replace it with --force")
-    try:
-        atomic.write_text(path, text)
-    except OSError as problem:
-        raise UserError(f"{path} cannot be written: {problem.strerror}; name another file with -o") from None
 
 
 def write_page(folder: str, output: str, *, force: bool, reference: str = "") -> str:

@@ -80,7 +80,7 @@ def test_export_as_csv(folder: str, plain_command: Command, tmp_path: Path) -> N
             assert tuple(first) == table.columns
             assert others == [["" if cell is None else str(cell) for cell in row] for row in table.rows]
     again = plain_command("export", folder, "--format", "csv", "-o", str(tmp_path / "out"), status=2)
-    assert "already exists; choose another name with -o, or replace it with --force" in again.err
+    assert "already exists; choose another name, or overwrite it with --force" in again.err
     assert plain_command("export", folder, "--format", "csv", "-o", str(tmp_path / "out"), "--force").status == 0
     said = plain_command("export", folder, "--format", "csv", "--table", "iterations").out
     assert said == (tmp_path / "out" / "iterations.csv").read_text()
@@ -93,9 +93,9 @@ def test_export_as_csv(folder: str, plain_command: Command, tmp_path: Path) -> N
         (("--format", "xml"), "--format xml: must be json or csv"),
         (("--table", "outbox"), "--table outbox: must be history, iterations or nodes"),
         (("--format", "csv"), "add -o FOLDER, or --table"),
-        (("-o", "/proc/none/x.json"), "/proc/none/x.json: cannot write"),
-        (("-o", "/proc"), "/proc is a folder; name a file in it with -o"),
-        (("-o", "/proc", "--force"), "/proc is a folder; name a file in it with -o"),
+        (("-o", "/proc/none/x.json"), "the folder of /proc/none/x.json does not exist"),
+        (("-o", "/proc"), "/proc is a folder; name a file in it"),
+        (("-o", "/proc", "--force"), "/proc is a folder; name a file in it"),
     ],
 )
 def test_mistakes_of_export(folder: str, plain_command: Command, words: tuple[str, ...], sentence: str) -> None:

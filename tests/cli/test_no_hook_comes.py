@@ -175,7 +175,7 @@ def test_a_schedd_that_does_not_answer(pool: Pool, stuck: Path, plain_command: C
         assert "in HTCondor" in status.out
         resume = plain_command("resume", "stuck", status=2)
         assert "cannot tell whether" in resume.err
-        assert "two would corrupt the campaign; resume was refused" in resume.err
+        assert "two DAGMans would corrupt the campaign; resume was refused" in resume.err
     finally:
         os.kill(schedd, signal.SIGCONT)
     assert len(until(lambda: dagman(stuck))) == 1

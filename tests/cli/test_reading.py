@@ -220,13 +220,13 @@ def test_report_of_every_campaign(name: str, command: Command) -> None:
 def test_report_overwrites_nothing(command: Command, tmp_path: Path) -> None:
     """A file is replaced only with --force; a missing folder gives one sentence."""
     path = tmp_path / "report.txt"
-    for form in ((), ("--text",)):
+    for form, missing in (((), "cannot be written"), (("--text",), "does not exist")):
         path.write_text("mine")
         assert command("report", "converged", *form, "-o", str(path)).status == 2
         assert path.read_text() == "mine"
         assert command("report", "converged", *form, "-o", str(path), "--force").status == 0
         assert "converged" in path.read_text()
-        assert "cannot be written" in command("report", "converged", *form, "-o", str(tmp_path / "no" / "report")).err
+        assert missing in command("report", "converged", *form, "-o", str(tmp_path / "no" / "report")).err
 
 
 def test_report_is_a_page(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
