@@ -13,6 +13,15 @@ ConfigFile = Annotated[str, typer.Option("--config", help="Configuration file.")
 Force = Annotated[
     bool, typer.Option("--force", help="Rename an existing file or folder that is in the way; nothing is deleted.")
 ]
+Year = Annotated[int, typer.Option("--year", "-y", help="Year of data taking.", show_default=False)]
+Runs = Annotated[
+    list[str] | None,
+    typer.Option("--run", "-r", help="Run number, for example 11705; repeat it for several runs, each with its -f."),
+]
+Files = Annotated[
+    list[str] | None, typer.Option("--files", "-f", help="Raw files: 400-450, 400:450 (ends included) or 400,410.")
+]
+Constants = Annotated[str, typer.Option(help="File with the initial constants.")]
 FourStations = Annotated[bool, typer.Option("--fourst", help="Four stations, with the IFT.")]
 ThreeStations = Annotated[bool, typer.Option("--threest", help="Three stations, without the IFT.")]
 
@@ -89,12 +98,10 @@ def recipes(
 
 def check(
     config: ConfigFile = DEFAULT_CONFIG,
-    year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.", show_default=False)] = 0,
-    run: Annotated[
-        list[str] | None, typer.Option("--run", "-r", help="Run number; repeat it for several runs, each with its -f.")
-    ] = None,
-    files: Annotated[list[str] | None, typer.Option("--files", "-f", help="Raw files to check.")] = None,
-    constants: Annotated[str, typer.Option(help="File with the initial constants.")] = "",
+    year: Year = 0,
+    run: Runs = None,
+    files: Files = None,
+    constants: Constants = "",
     probe: Annotated[
         bool,
         typer.Option("--probe", help="Also test the access point and execute nodes: submits a small DAG."),
@@ -132,20 +139,13 @@ def check(
 
 
 def submit(
-    year: Annotated[int, typer.Option("--year", "-y", help="Year of data taking.", show_default=False)] = 0,
-    run: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--run", "-r", help="Run number, for example 11705; repeat it for several runs, each with its -f."
-        ),
-    ] = None,
-    files: Annotated[
-        list[str] | None, typer.Option("--files", "-f", help="Raw files: 400-450, 400:450 (ends included) or 400,410.")
-    ] = None,
+    year: Year = 0,
+    run: Runs = None,
+    files: Files = None,
     iterations: Annotated[int | None, typer.Option("--iterations", "-i", help="Iteration limit.")] = None,
     threest: ThreeStations = False,
     fourst: FourStations = False,
-    constants: Annotated[str, typer.Option(help="File with the initial constants.")] = "",
+    constants: Constants = "",
     parent: Annotated[
         str,
         typer.Option("--from", help="Campaign to fork: use its data, configuration and constants.", metavar="CAMPAIGN"),

@@ -104,7 +104,7 @@ def show(blocks: Iterable[Block], *, plain: bool = False) -> None:
     """
     out, plain = sys.stdout, is_plain(plain)
     terminal = out.isatty() and not plain
-    found = _facts(blocks) if plain else _laid_out(blocks, columns() if terminal else TEXT_WIDTH, wrap=terminal)
+    found = _laid_out(blocks, columns() if terminal else TEXT_WIDTH, wrap=terminal, plain=plain)
     colours = terminal and has_colours()
     out.write("".join(f"{_coloured(line) if colours else line.text.rstrip()}\n" for line in _writable(found)))
     out.flush()  # a reader that follows a campaign through a pipe needs each line at once
@@ -112,7 +112,7 @@ def show(blocks: Iterable[Block], *, plain: bool = False) -> None:
 
 def text(blocks: Iterable[Block], *, plain: bool = False) -> str:
     """Return blocks as text, with tables at most ``TEXT_WIDTH`` wide."""
-    found = _facts(blocks) if is_plain(plain) else _laid_out(blocks, TEXT_WIDTH, wrap=False)
+    found = _laid_out(blocks, TEXT_WIDTH, wrap=False, plain=is_plain(plain))
     return "".join(f"{line.text.rstrip()}\n" for line in found)
 
 
@@ -179,13 +179,16 @@ def _writable(lines: Iterable[Line]) -> Iterator[Line]:
         yield line._replace(text=text, spans=line.spans if len(text) == len(line.text) else ())
 
 
-def _laid_out(blocks: Iterable[Block], width: int, *, wrap: bool) -> Iterator[Line]:
-    for block in map(_for_terminal if wrap else _harmless, blocks):
+def _laid_out(blocks: Iterable[Block], width: int, *, wrap: bool, plain: bool = False) -> Iterator[Line]:
+    """Yield the lines of blocks: wrapped and with symbols for a terminal, or tables ``plain`` as one value per line."""
+    for block in (_written(block, symbols=wrap) for block in blocks):
         if isinstance(block, Bar):
             if wrap:
                 yield _bar(block, width)
         elif isinstance(block, Item):
-            yield from _item(block, width) if wrap else (_remark(block),)
+            yield from _item(block, width) if wrap else [Line(f"  {block.word}  {block.text}")]
+        elif isinstance(block, Grid) and plain:
+            yield from _records(block)
         elif isinstance(block, Grid):
             yield from _table(_marked(block) if wrap else block._replace(marks={}), width)
         elif wrap and not block.whole:
@@ -198,10 +201,6 @@ def _bar(bar: Bar, width: int) -> Line:
     room = max(0, min(BAR_MAX, width - len(bar.text) - 3))
     full = room * bar.done // max(1, bar.total)
     return Line(f"  {'━' * full}{'─' * (room - full)} {bar.text}", spans=((2, 2 + full, "cyan"),))
-
-
-def _remark(item: Item) -> Line:
-    return Line(f"  {item.word}  {item.text}")
 
 
 def _item(item: Item, width: int) -> Iterator[Line]:
@@ -224,43 +223,21 @@ def with_symbols(text: str) -> str:
     return formatting.symbols(text) if able(_SYMBOLS) == _SYMBOLS else able(text)
 
 
-def _for_terminal(block: Block) -> Block:
-    """Return a harmless block with symbols such as µm and χ², or in ASCII if standard output cannot encode them."""
-    block, write = _harmless(block), with_symbols
+def _written(block: Block, *, symbols: bool) -> Block:
+    """Return a block without control characters, whatever names and logs contain, and with symbols if requested."""
+    write = with_symbols if symbols else str
+    if isinstance(block, Bar):
+        return block
+    if isinstance(block, Grid):
+        columns, *rows = ([strip_control_characters(cell) for cell in cells] for cells in (block.columns, *block.rows))
+        # The first column has names, which are copied.
+        rows = [[row[0] if row[0].isidentifier() else write(row[0]), *map(write, row[1:])] for row in rows]
+        return block._replace(columns=list(map(write, columns)), rows=rows)
+    text = " ".join(strip_control_characters(block.text).splitlines())
     if isinstance(block, Item):
-        return block._replace(text=write(block.text))
-    if isinstance(block, Line):
-        shown = block.text if block.whole else write(block.text)
-        return block._replace(text=f"{block.symbol} {shown}" if block.symbol else shown, symbol="")
-    if isinstance(block, Bar):
-        return block
-    # The first column has names, which are copied.
-    rows = [[row[0] if row[0].isidentifier() else write(row[0]), *map(write, row[1:])] for row in block.rows]
-    return block._replace(columns=list(map(write, block.columns)), rows=rows)
-
-
-def _harmless(block: Block) -> Block:
-    """Return a block without control characters, whatever names and logs contain."""
-    if isinstance(block, Bar):
-        return block
-    if isinstance(block, (Item, Line)):
-        text = block.text
-        return block._replace(
-            text=text if text.isprintable() else " ".join(strip_control_characters(text).splitlines())
-        )
-    columns, *rows = ([strip_control_characters(cell) for cell in cells] for cells in (block.columns, *block.rows))
-    return block._replace(columns=columns, rows=rows)
-
-
-def _facts(blocks: Iterable[Block]) -> Iterator[Line]:
-    """Yield lines unchanged; for a table one value per line: ``chi2/ndf: 1.2``, below each row's name."""
-    for block in map(_harmless, blocks):
-        if isinstance(block, Line):
-            yield block
-        elif isinstance(block, Item):
-            yield _remark(block)
-        elif isinstance(block, Grid):
-            yield from _records(block)
+        return block._replace(text=write(text))
+    shown = text if block.whole else write(text)
+    return block._replace(text=f"{block.symbol} {shown}" if symbols and block.symbol else shown, symbol="")
 
 
 def _records(grid: Grid) -> Iterator[Line]:

@@ -126,33 +126,6 @@ def test_the_spool_is_unusual() -> None:
     assert incidents.blocks(snapshot(spool_waiting=1, pending=["submitted"])) == []
 
 
-@pytest.mark.parametrize(
-    ("state", "steps"),
-    [
-        ("failed", [("next, after removing the cause", "faser-align resume c")]),
-        ("removed", [("next", "faser-align resume c")]),
-        (
-            "exhausted",
-            [
-                ("next", "faser-align metrics c"),
-                ("for five more iterations, unless the reason says to start again", "faser-align extend c -i 5"),
-            ],
-        ),
-        (
-            "stalled",
-            [
-                ("next", "faser-align metrics c"),
-                ("then submit a new campaign with other files or other free parameters", ""),
-            ],
-        ),
-    ],
-)
-def test_the_next_command_of_every_end(state: str, steps: list[tuple[str, str]]) -> None:
-    """The proposed command fits the end state."""
-    seen = snapshot(name="c", state=state, ended=True, constants="/last.txt")
-    assert screens.steps(seen, "faser-align") == steps
-
-
 def test_metrics_that_are_missing() -> None:
     """Missing metrics are dashes in the tables."""
     seen = snapshot(iterations=[iteration(), iteration(chi2_per_ndf=None, solver={"rejects": {"a": 1, "b": 2}})])
@@ -434,4 +407,4 @@ def test_what_a_job_printed_does_not_command_the_terminal() -> None:
     assert "\x1b" not in said
     assert "    | log\n    | a b\n" in said
     grid = Grid(("\x1b[5mname", "text"), [(why, "\x1b[2J")])
-    assert not [line.text for line in draw._table(draw._harmless(grid), 80) if not line.text.isprintable()]  # type: ignore[arg-type]
+    assert all(line.isprintable() for line in lines([grid]))
