@@ -29,6 +29,8 @@ WHOLE = [sys.executable, "-I", "-S", HOOK]
 APART = f"""
 import os, sys
 sys.path.insert(0, {str(Path(HOOK).parents[2])!r})
+from faser_align.hooks import sqlite
+sqlite.load()
 from faser_align.hooks import entry
 from faser_align.state import publish
 publish.publish = lambda folder, last=False: False

@@ -12,6 +12,9 @@ if __name__ == "__main__":
     gc.disable()  # of no use in so short a process
     os.umask(os.umask(0o022) | 0o022)  # a campaign's files are their owner's to write, whatever the umask of a shell
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    from faser_align.hooks import sqlite
+
+    sqlite.load()
     from faser_align.hooks import entry
 
     status = entry.main(sys.argv[1:])

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import json
 import sqlite3
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -309,6 +310,8 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
     program = (
         "import sys; sys.argv = ['run.py', *sys.argv[1:]]\n"
         f"sys.path.insert(0, {str(Path(HOOK).parents[2])!r})\n"
+        "from faser_align.hooks import sqlite\n"
+        "sqlite.load()\n"
         "from faser_align.hooks import entry\n"
         "status = entry.main(sys.argv[1:])\n"
         "print(' '.join(sorted(sys.modules)))\n"
@@ -316,10 +319,10 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
     )
     ours = {"hooks", "hooks.entry", "campaign", "campaign.layout", "fsm", "fsm.events", "fsm.exit_codes"}
     ours |= {"fsm.reaction", "fsm.reduce", "fsm.table", "state", "state.database", "state.publish", "state.spool"}
-    ours |= {"state.writer", "state.write", "state.write.load", "state.write.save"}
+    ours |= {"hooks.sqlite", "state.writer", "state.write", "state.write.load", "state.write.save"}
     further = {"pre": {"hooks.pre"}, "post": {"hooks.post", "system", "system.root_file"}}
     dear = {"dataclasses", "enum", "inspect", "json", "logging", "pathlib", "re", "signal", "site", "subprocess"}
-    dear |= {"typing"}
+    dear |= {"collections", "functools", "typing"}
     write_output(record, 1, 1, 400)
     for call in (("pre", name, 0, 2), ("post", name, 0, 2, 0, "13.0", 0)):
         answer = hook(call[0], record["folder"], *call[1:], interpreter=(sys.executable, "-I", "-S", "-c", program))
@@ -328,6 +331,26 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
         packages = {name.partition(".")[2] for name in loaded if name.startswith("faser_align.")}
         assert packages == ours | further[call[0]]
         assert loaded & dear == set()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("", "import functools"), ("import functools", ""), ("sqlite.NEWEST = (3, 10)", "")]
+)
+def test_sqlite_is_loaded_without_functools(before: str, after: str, tmp_path: Path) -> None:
+    """A connection prepares and reuses statements, and who needs functools gets the real one, whichever comes first."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(HOOK).parents[2])!r})\n"
+        f"from faser_align.hooks import sqlite\n{before}\nsqlite.load()\n{after}\n"
+        "import _sqlite3\n"
+        f"db = _sqlite3.connect({str(tmp_path / 'some.db')!r}, cached_statements=2)\n"
+        "db.execute('CREATE TABLE t (x)')\n"
+        "for x in range(9): db.execute('INSERT INTO t VALUES (?)', (x,))\n"
+        "print(db.execute('SELECT sum(x) FROM t').fetchone()[0])\n"
+        "import functools\n"
+        "print(functools.cache(abs)(-3), functools.partial is not None)\n"
+    )
+    said = subprocess.check_output([sys.executable, "-I", "-S", "-c", program], text=True)
+    assert said.split() == ["36", "3", "True"]
 
 
 def test_two_hooks_at_the_same_moment_do_the_work_once(record: dict[str, Any]) -> None:
