@@ -10,7 +10,7 @@ NEWEST = (3, 14)  # the newest Python whose ``_sqlite3`` was seen to call ``lru_
 
 
 def load() -> None:
-    """Import ``_sqlite3``; whoever needs ``functools`` afterwards imports it as usual."""
+    """Import ``_sqlite3``; code that needs ``functools`` afterwards imports it as usual."""
     if "functools" in sys.modules or sys.version_info[:2] > NEWEST:
         return
     from _functools import _lru_cache_wrapper  # type: ignore[import-not-found]
