@@ -3,6 +3,7 @@
 from typing import Any, NotRequired, TypedDict
 
 from faser_align.config.stages import UsedStage
+from faser_align.config.stored_types import Config
 
 
 class Constants(TypedDict):
@@ -56,7 +57,7 @@ class Manifest(TypedDict):
     targets_file: str
     constants: Constants
     stages: list[UsedStage]
-    config: dict[str, Any]  # tables of config.schema as JSON; a campaign of an older version may lack newer keys
+    config: Config
     validation: NotRequired[Validated]
     only: NotRequired[int]  # the iteration of a `reco`
     parent: NotRequired[ForkedFrom]

@@ -202,13 +202,14 @@ def _option(one: Any) -> str:
 
 def main() -> None:
     """Refresh the checkout that contains this program."""
-    docs = Path("docs")
+    docs, types = Path("docs"), Path("config/stored_types.py")
     if not (docs / "how-it-works.md").exists():
         sys.exit("error: no docs/ here; run this at the top of a checkout of faser-align")
     try:
         changed = [f"docs/{name}" for name in refresh(docs)]
     except UserError as problem:
         sys.exit(f"error: {problem}")
+    changed += [str(types)] if _write(types, configuration.stored_types()) else []
     sys.stdout.write("".join(f"{name}: rewritten\n" for name in changed) or "everything is up to date\n")
 
 

@@ -7,7 +7,7 @@ import inspect
 import json
 import types
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
@@ -141,3 +141,49 @@ def _range(metadata: list[Any]) -> str:
     shown = {Ge: "at least {0.ge}", Gt: "above {0.gt}", Le: "at most {0.le}", Lt: "below {0.lt}"}
     words = [shown[type(limit)].format(limit) for limit in metadata if type(limit) in shown]
     return f" {' and '.join(words)}" if words else ""
+
+
+_TYPES = '''"""Types of the configuration in ``campaign.json``.
+
+``make refresh`` makes it from ``config/schema.py``, which says what each table is. A campaign of an older version may lack newer keys.
+"""
+
+from typing import Any, Literal, TypedDict
+'''
+
+
+def stored_types() -> str:
+    """Return the text of ``config/stored_types.py``, for jobs and scripts: pydantic takes longer to import than they run."""
+    return _TYPES + "".join(_classes(Config, set()))
+
+
+def _classes(model: type[BaseModel], seen: set[str]) -> Iterator[str]:
+    """Yield the type of a table after those of the tables in it."""
+    seen.add(model.__name__)
+    for field in model.model_fields.values():
+        for inner in _models(field.annotation):
+            if inner.__name__ not in seen:
+                yield from _classes(inner, seen)
+    keys = "".join(f"    {name}: {_typed(field.annotation)}\n" for name, field in model.model_fields.items())
+    yield f"\n\nclass {model.__name__}(TypedDict):\n{keys}"
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
+
+
+def _typed(annotation: Any) -> str:
+    """Return the type of a value after ``model_dump(mode="json")``."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _typed(inner[0])
+    if origin is Literal:
+        return f"Literal[{', '.join(json.dumps(value) for value in inner)}]"
+    if origin in (Union, types.UnionType):
+        return " | ".join(sorted(set(map(_typed, inner))))
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(map(_typed, inner))}]"
+    return "Any" if annotation is Any else annotation.__name__

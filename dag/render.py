@@ -6,7 +6,7 @@ once, and the number of files does not grow with raw files x iterations.
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from jinja2 import Template
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
+from faser_align.config.stored_types import Resources
 from faser_align.dag.paths import check_path, encode_argument
 from faser_align.dag.wrapper import has_wrapper
 from faser_align.fsm import exit_codes
@@ -31,7 +32,7 @@ class Job(NamedTuple):
     program: str
     arguments: str
     logs: str
-    resources: Mapping[str, Any]
+    resources: Resources
 
     @property
     def memory_max_mb(self) -> int:

@@ -5,10 +5,9 @@ It contains its values, so that an expert can read and run it; ``jobs.inputs`` p
 
 import shlex
 import string
-from collections.abc import Mapping
-from typing import Any
 
 from faser_align.campaign.manifest_types import Manifest
+from faser_align.config.stored_types import Reconstruction
 from faser_align.fsm import exit_codes
 from faser_align.system import jinja
 
@@ -51,19 +50,19 @@ def render_wrapper(record: Manifest) -> str:
     )
 
 
-def conditions(settings: Mapping[str, Any], year: int) -> tuple[str, str]:
+def conditions(settings: Reconstruction, year: int) -> tuple[str, str]:
     """Return geometry and conditions tag of ``[reconstruction.calypso]``, else of the year."""
     told = settings["calypso"]
     geometry, tag = next((geometry, tag) for since, geometry, tag in CONDITIONS if year >= since)
     return told["geometry"] or geometry, told["tag"] or tag
 
 
-def direction_of(settings: Mapping[str, Any]) -> str:
+def direction_of(settings: Reconstruction) -> str:
     """Return the direction of tracking; campaigns from before this setting use forward."""
     return str(settings.get("direction", "forward"))
 
 
-def reconstruct_options(settings: Mapping[str, Any], year: int, stations: int) -> list[str]:
+def reconstruct_options(settings: Reconstruction, year: int, stations: int) -> list[str]:
     """Return the options of Calypso's reconstruction script, which follow the raw file, for 3 or 4 ``stations``."""
     calypso = settings["calypso"]
     without = calypso.get("reconstruct_without", [])

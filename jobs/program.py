@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
+from faser_align.config.stored_types import Config
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import CampaignError, NodeError
 from faser_align.system.libraries import without
@@ -37,7 +38,7 @@ class Iteration(NamedTuple):
     number: int
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """The configuration with all its keys."""
         return self.record["config"]
 
@@ -52,7 +53,7 @@ class Iteration(NamedTuple):
         """Return the conversion's cuts, with this one on residuals and others than the configured ones."""
         from faser_align.alignment.mille.conversion import Cuts
 
-        configured = {**self.config["mille"], "residual_max": residual_max_mm, **others}
+        configured: dict[str, Any] = {**self.config["mille"], "residual_max": residual_max_mm, **others}
         return Cuts(**configured)
 
     def constants(self) -> "Constants | None":

@@ -4,6 +4,7 @@
 """
 
 import os
+from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.fsm import exit_codes
@@ -48,7 +49,7 @@ def _write_tracks(iteration: Iteration, file: int) -> None:
         raise NodeError(f'reconstruction.backend is "{backend}", which reconstruct.sh runs', exit_codes.CONFIG)
     with reading_constants():
         believed = geometry.build(read_constants(iteration.constants_file()))
-    settings = iteration.config["simulation"]
+    settings: Any = iteration.config["simulation"]
     with failing(exit_codes.CONFIG):
         truth = geometry.build(read_constants(settings["truth"]) if settings["truth"] else {})
     run_number, raw_number = (int(part) for part in layout.raw(iteration.record["run"], file))

@@ -2,9 +2,9 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from faser_align.alignment.quality.metrics import Step
 from faser_align.alignment.solver.builtin import solve as run_builtin
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.alignment.solver.sums.total import Total
+from faser_align.config.stored_types import Solver
 from faser_align.fsm import exit_codes
 from faser_align.fsm.errors import NodeError
 from faser_align.fsm.plural import first_of
@@ -146,7 +147,7 @@ def _attempt(
     return steps, first, None, normal
 
 
-def _solution(steering: Path, settings: Mapping[str, Any], total: Total | None, why_no_sums: str) -> Solution:
+def _solution(steering: Path, settings: Solver, total: Total | None, why_no_sums: str) -> Solution:
     if settings["backend"] == "builtin":
         solution = run_builtin(steering, total, why_no_sums=why_no_sums)
     else:

@@ -4,10 +4,12 @@ import errno
 import os
 import shutil
 import tempfile
+from typing import cast
 
 from faser_align.campaign import layout
 from faser_align.config import calypso_scripts
 from faser_align.config.schema import Config
+from faser_align.config.stored_types import Reconstruction
 from faser_align.dag.wrapper import reconstruct_options
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.fsm.plural import count
@@ -126,7 +128,7 @@ def _agree_with_scripts(look: CheckContext) -> None:
                 f'"{found}"'
             )
     known = calypso_scripts.options_known(calypso_scripts.read(told.calypso.reconstruct))
-    options = reconstruct_options(told.model_dump(), look.year, 3)
+    options = reconstruct_options(cast(Reconstruction, told.model_dump()), look.year, 3)
     unknown = [word for word in options if word.startswith("--") and word.partition("=")[0] not in known]
     if known and unknown:
         raise Doubt(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
+from faser_align.config.stored_types import Resources
 from faser_align.fsm.reasons import strip_control_characters
 from faser_align.operations.checking import Check
 from faser_align.state import joblogs
@@ -114,7 +115,8 @@ def _trouble(kind: str, found: Progress, record: Manifest, waited_s: float, reje
 
 
 def _wanted(kind: str, record: Manifest) -> str:
-    resources = record["config"]["htcondor"][kind]
+    htcondor: Any = record["config"]["htcondor"]
+    resources: Resources = htcondor[kind]
     needs = f"it requests {resources['cpus']} CPUs, {resources['memory_mb']} MB of memory, {resources['disk_mb']} MB of disk"
     requirements = resources["requirements"]
     return f"{needs} and {requirements}" if requirements else needs

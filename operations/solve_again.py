@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import data_of, write_record
@@ -60,7 +61,7 @@ def _record(parent: Parent, folder: str, config: str) -> Manifest:
     """Return the manifest of a campaign that ends with this iteration, in a folder of its own."""
     record = parent.record
     stages = record["stages"][: parent.stage]
-    values = dict(record["config"])
+    values: Any = dict(record["config"])
     if config:
         told = parse_config(read_text(config), config)
         described = stages_of(told)

@@ -24,6 +24,7 @@ from faser_align.alignment.parameters.labels import (
 from faser_align.alignment.pede.keywords import FILE_KINDS, LISTS, find_keyword
 from faser_align.alignment.pede.steering_words import take_apart
 from faser_align.config.stages import UsedStage, UsedStep
+from faser_align.config.stored_types import Solver
 from faser_align.config.values import FRAME
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import Name, write_text
@@ -70,7 +71,7 @@ class SolverOptions:
     frozen: tuple[Frozen, ...] = ()
 
 
-def solver_options(solver: Mapping[str, Any], step: UsedStep) -> SolverOptions:
+def solver_options(solver: Solver, step: UsedStep) -> SolverOptions:
     """Return the options of a step.
 
     Args:

@@ -21,6 +21,7 @@ from faser_align.alignment.quality.notes import NEAR_END_UM
 from faser_align.alignment.quality.survey import distance_to_truth, weak_modes
 from faser_align.alignment.quality.weak_modes import held_fixed, repetition, split
 from faser_align.alignment.solver.normal_equations import Normal
+from faser_align.config.stored_types import Survey
 from faser_align.fsm import metrics
 
 FORMAT = 1
@@ -98,7 +99,7 @@ def iteration_metrics(
     normal: Normal | None = None,
     last: bool = True,
     freed_earlier: Collection[int] = (),
-    survey: Mapping[str, float] | None = None,
+    survey: Survey | None = None,
     first: Mapping[str, Six] | None = None,
     before: Mapping[str, Six] | None = None,
     truth: Mapping[str, Six] | None = None,

@@ -12,6 +12,7 @@ The distance to the constants of a simulated detector counts along the direction
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from faser_align.alignment.quality.mode_names import distinct
 from faser_align.alignment.quality.weak_modes import MODULE_CONSTANTS, determined, named
 from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.normal_equations import Normal, scale
+from faser_align.config.stored_types import Survey
 from faser_align.fsm.metrics import SurveyedMode, Truth, WeakModes
 
 LISTED_MAX = 8
@@ -79,7 +81,7 @@ class Spectrum:
 
 
 @one_blas_thread()
-def spectrum(normal: Normal, free: Collection[int], survey: Mapping[str, float]) -> Spectrum:
+def spectrum(normal: Normal, free: Collection[int], survey: Survey) -> Spectrum:
     """Return the directions of the ``free`` labels, under the constraints, in units of the survey."""
     at = normal.positions(free)
     labels = tuple(normal.labels[one] for one in at)
@@ -97,7 +99,7 @@ def spectrum(normal: Normal, free: Collection[int], survey: Mapping[str, float])
 
 
 def weak_modes(
-    normal: Normal, free: Collection[int], now: Mapping[str, Six], first: Mapping[str, Six], survey: Mapping[str, float]
+    normal: Normal, free: Collection[int], now: Mapping[str, Six], first: Mapping[str, Six], survey: Survey
 ) -> WeakModes:
     """Return the spectrum of a stage and how far the constants have moved along its weak modes.
 
@@ -130,7 +132,7 @@ def freeze(
     free: Collection[int],
     now: Mapping[str, Six],
     first: Mapping[str, Six],
-    survey: Mapping[str, float],
+    survey: Survey,
     above: float,
 ) -> tuple[Frozen, ...]:
     """Return the directions that a step freezes, as constraints: along them the constants return to the campaign's start.
@@ -210,7 +212,7 @@ def _error(error: float) -> float | None:
 
 
 def _constants(
-    labels: tuple[int, ...], survey: Mapping[str, float]
+    labels: tuple[int, ...], survey: Survey
 ) -> tuple[tuple[Constant, ...], FloatArray, FloatArray, FloatArray]:
     """Return the constants that labels move, by how much (um per um), and their accuracies and covariance (um)."""
     rows = on_constants(dict(zip(labels, np.eye(len(labels)), strict=True)))
@@ -228,12 +230,13 @@ def _constants(
     return constants, moves, accuracies, covariance
 
 
-def _accuracy(kind: str, label: int, survey: Mapping[str, float]) -> float:
+def _accuracy(kind: str, label: int, survey: Survey) -> float:
     """Return the survey's accuracy of a constant in um, as ``Normal`` counts rotations."""
     lengths = {"module.x": survey["module_x"], "module.y": survey["module_y"]}
     if kind in lengths:
         return 1e3 * lengths[kind]
-    return survey[kind.replace(".", "_").replace(" ", "_")] / scale(label)
+    accuracy: Any = survey
+    return float(accuracy[kind.replace(".", "_").replace(" ", "_")] / scale(label))
 
 
 def displacement_um(labels: Sequence[int], now: Mapping[str, Six], first: Mapping[str, Six]) -> FloatArray:

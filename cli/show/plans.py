@@ -2,8 +2,6 @@
 
 import os
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
 from faser_align.alignment.quality.grades import unvalidated
 from faser_align.campaign.data import by_run
@@ -11,6 +9,7 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.cli import console
 from faser_align.config.files import format_files
 from faser_align.config.stages import UsedStage
+from faser_align.config.stored_types import Notify
 from faser_align.dag.plan import Plan
 from faser_align.dag.texts import steering_texts
 from faser_align.dag.wrapper import conditions, direction_of, reconstruct_options
@@ -102,7 +101,7 @@ def _nodes(record: Manifest) -> int:
     return sum(int(stage["iterations"]) for stage in record["stages"]) * (len(record["files"]) + 1) + validation
 
 
-def _recipients(notify: Mapping[str, Any]) -> str:
+def _recipients(notify: Notify) -> str:
     if not notify["targets"]:
         return "none"
     return f"{', '.join(notify['targets'])} ({', '.join(notify['events'])})"

@@ -1,21 +1,17 @@
 """Test the manifest, written once and read by jobs and scripts."""
 
-import ast
 import copy
-import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from campaigns import make_campaign, manifest
-from sources import MODULES, text, tree
 
 from faser_align.campaign import changes
 from faser_align.campaign.manifest import REQUIRED, convergence_of, read_record, write_record
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.config import describe
+from faser_align.config import describe, stored_types
 from faser_align.config.schema import Config
 from faser_align.fsm.errors import StoreError, UserError
 from faser_align.fsm.rules import Rules
@@ -81,50 +77,17 @@ def test_deprecated_names_of_criteria_are_accepted(tmp_path: Path) -> None:
         Config.model_validate({"convergence": {"effect_um_max": 1.0, "residual_shift_um_max": 1.0}})
 
 
-def _path(node: ast.AST, assigned: dict[str, tuple[str, ...]]) -> tuple[str, ...] | None:
-    """Return the key that an expression reads from a stored configuration, table by table; None for any other."""
-    match node:
-        case ast.Name(id=name):
-            return assigned.get(name)
-        case ast.Attribute(attr="config"):
-            return ()
-        case (
-            ast.Subscript(value=table, slice=ast.Constant(value=str(key)))
-            | ast.Call(func=ast.Attribute(value=table, attr="get"), args=[ast.Constant(value=str(key)), *_])
-        ):
-            above = _path(table, assigned)
-            return (*above, key) if above is not None else () if key == "config" else None
-    return None
-
-
-def _keys_read(function: ast.FunctionDef) -> Iterator[str]:
-    """Yield the dotted keys that a function reads, also through variables."""
-    assigned: dict[str, tuple[str, ...]] = {}
-    for node in ast.walk(function):
-        if isinstance(node, ast.Assign):
-            left, right = node.targets[0], node.value
-            several = isinstance(left, ast.Tuple) and isinstance(right, ast.Tuple)
-            for name, value in zip(left.elts, right.elts, strict=True) if several else [(left, right)]:  # type: ignore[attr-defined]
-                if isinstance(name, ast.Name) and (path := _path(value, assigned)) is not None:
-                    assigned[name.id] = path
-        elif path := _path(node, assigned):
-            yield ".".join(path)
-
-
-def test_keys_that_are_read_are_in_the_schema() -> None:
-    """Every key that a module reads from the configuration in a manifest is one of the schema."""
-    modules = [module for module in MODULES if re.search(r'"config"|\w\.config\b', text(module))]
-    functions = [
-        (module, node) for module in modules for node in ast.walk(tree(module)) if type(node) is ast.FunctionDef
-    ]
-    read = {(key, str(module)) for module, function in functions for key in _keys_read(function)}
-    known = set(describe.names())
-    assert len(read) > 100
-    assert [(key, module) for key, module in sorted(read) if key not in known] == []
+def test_types_of_the_configuration_are_current() -> None:
+    """The module of types is generated from the schema; `make refresh` updates it."""
+    assert Path(stored_types.__file__).read_text(encoding="utf-8") == describe.stored_types()
 
 
 def test_a_manifest_has_the_keys_of_its_type(tmp_path: Path) -> None:
-    """A manifest has every required key, and no unknown one."""
+    """A manifest and its configuration's tables have every required key, and no unknown one."""
     record = make_campaign(tmp_path / "c", files=1)
     assert set(Manifest.__required_keys__) <= set(record) <= set(Manifest.__annotations__)
     assert set(REQUIRED) <= set(Manifest.__required_keys__)
+    for name, table in record["config"].items():
+        if isinstance(table, dict):
+            types = stored_types.Config.__annotations__[name]
+            assert list(table) == list(types.__annotations__), name
