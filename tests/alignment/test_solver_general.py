@@ -268,7 +268,7 @@ def test_entries_are_counted_again(tmp_path: Path) -> None:
 
 
 def test_records_may_be_counted_instead(tmp_path: Path) -> None:
-    """With countrecords a record counts once per label, however often it has it."""
+    """With countrecords a record counts once for each of its labels, however often the label occurs in it."""
     twice = _record([(1.0, {1: 1.0}, {11: 1.0}), (2.0, {1: 1.0}, {11: 2.0}), (2.0, {1: 1.0}, {})])
     solution = run(tmp_path, 5 * twice, "printcounts 2\n")
     assert solution.result[11].entries == 10

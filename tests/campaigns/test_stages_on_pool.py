@@ -64,7 +64,7 @@ def verdicts(desk: Desk) -> list[tuple[int, int, str]]:
 
 
 def test_a_stage_is_gone_through_twice_and_stops_at_its_limit(desk: Desk) -> None:
-    """A stage that reaches its limit ends the campaign as exhausted; an extension of it leads to the next, which is extended, too."""
+    """A stage that reaches its limit ends the campaign as exhausted; after an extension the next stage begins, which can be extended, too."""
     configure(desk, campaign="repeat = 2", more=TWICE)
     desk.run(*SUBMIT, desk.name)
     desk.wait(desk.name, status=10)

@@ -119,7 +119,7 @@ def test_a_halted_dagman_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_starts_of_a_dagman_are_counted(
     starts: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sentence about a DAGMan that ends at once has its starts in the singular or the plural."""
+    """The sentence about a DAGMan that ends at once writes the number of its starts in the singular or the plural."""
     record = make_campaign(tmp_path / "campaign")
     job = queue.DagmanJob(12, 2, "", crashes=starts)
     monkeypatch.setattr(dagman_queue, "ask", lambda *_: queue.Queue(jobs=(job,)))

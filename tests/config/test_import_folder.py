@@ -355,7 +355,7 @@ def test_pages_of_an_imported_campaign_are_sound(command: Command, theirs: Path,
 def test_raw_files_come_from_the_name_if_the_tracks_are_gone(
     command: Command, theirs: Path, name: str, raw: dict[str, Any], files: Sequence[int], told: str
 ) -> None:
-    """Without ROOT files the raw files come from the configuration or the folder's name, without the end of a range."""
+    """Without ROOT files the raw files come from the configuration or the folder's name, which exclude the end of a range."""
     shutil.rmtree(theirs / "iter01" / "2kfalignment")
     folder = theirs.rename(theirs.with_name(name))
     if raw:

@@ -32,7 +32,7 @@ def test_a_ticket_is_read_as_it_was_written(stored: Path) -> None:
 
 
 def test_what_is_no_credential_cache(tmp_path: Path) -> None:
-    """A foreign file, and one truncated anywhere, is named, without another error."""
+    """A foreign file, or one that is truncated anywhere, is reported by name and raises no other error."""
     path = tmp_path / "ann.cc"
     ticket.write(str(path), VALID)
     whole = path.read_bytes()

@@ -41,6 +41,13 @@ def test_campaigns_that_their_state_does_not_describe() -> None:
     assert _steps("failed", reported=True) == _steps("failed")
 
 
+def test_a_starved_campaign_may_have_drifted() -> None:
+    """The next steps of a starved campaign name more files, and what to do if the constants drifted instead."""
+    _, files, drift = _steps("starved")
+    assert "more files" in files.words
+    assert "freeze_sigma" in drift.words
+
+
 @pytest.mark.parametrize("state", table.ENDS)
 def test_the_readme_says_the_same(state: str) -> None:
     """The README's row of an end state has the commands of the table, in the same order."""

@@ -134,7 +134,7 @@ def test_writes_constants_and_metrics(reconstructed: Make, run_job: Run) -> None
 
 
 def test_writes_the_data_of_the_figures(reconstructed: Make, run_job: Run) -> None:
-    """The file has the sums of the files' histograms and the solution's corrections and spectrum, in at most 200 kB."""
+    """The file of figures has the summed histograms and the solution's corrections and spectrum, in at most 200 kB."""
     campaign = reconstructed()
     found = solved(run_job, campaign)
     path = layout.figures_file(str(campaign), 1, 1)
