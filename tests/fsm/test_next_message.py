@@ -94,14 +94,6 @@ def test_a_message_that_cannot_be_sent_is_passed() -> None:
     assert kinds_of(killing) == ["submitted"]
 
 
-def test_a_lease_is_repeated_as_it_was() -> None:
-    """A message that a killed script had leased is sent again without later holds, so that its key is the same."""
-    leased = [message._replace(leased="08:00", tries=1) for message in queue("held", "held")]
-    choice = choose([*leased, *queue("x", "x", "held")[2:]])
-    assert choice is not None
-    assert [message.id for message in choice.messages] == [0, 1]
-
-
 def test_a_pause_doubles_while_messages_keep_coming() -> None:
     """The first message begins a pause; one that follows soon after it doubles the pause, up to an hour."""
     assert pause_end_s([]) == 0

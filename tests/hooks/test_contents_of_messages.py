@@ -127,17 +127,6 @@ def test_each_value_of_dagman_has_its_fix(tmp_path: Path) -> None:
     assert {row["node"]: (row["name"], row["cure"]) for row in failures.attempts(folder, ())} == fixes
 
 
-def test_notes_are_told(tmp_path: Path) -> None:
-    """An iteration's remarks are in the history of its decision, and in a message's payload."""
-    note = "their hits were taken again up to 0.5 mm, ten times the cut"
-    made = record(tmp_path / "campaign", "iteration")
-    assert run_iteration(made, 1, notes=[note], converted_again=True) == 0
-    (decided,) = history(made["folder"], "go_on")
-    assert decided["facts"]["notes"] == [note]
-    assert note in history_view.facts(decided)
-    assert due(made["folder"])["notes"] == [note]
-
-
 @pytest.mark.slow
 def test_constants_that_were_changed_by_hand_are_told(tmp_path: Path) -> None:
     """History, status and every later message name the iteration whose constants somebody changed."""

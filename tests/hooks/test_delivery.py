@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from campaigns import make_campaign
-from receivers import TOKEN, notify
+from campaigns import NAME, make_campaign
+from receivers import TOKEN, notify, text_of
 from taking import BASE, FINAL, PRE, take
 
 from faser_align.campaign import layout
@@ -241,17 +241,20 @@ def test_where_there_is_no_store_nothing_is_sent(tmp_path: Path, capsys: pytest.
     assert "wait for the next script" in capsys.readouterr().err
 
 
-def test_what_is_wrong_with_a_template_is_noted_without_secrets(tmp_path: Path) -> None:
-    """hooks.log names a template error, without secrets of an address."""
+def test_templates_of_the_user_in_a_script(tmp_path: Path) -> None:
+    """A script uses the templates of the user; hooks.log names a template error, without secrets of an address."""
     with Mailbox(tmp_path / "mail") as mailbox:
         mine = tmp_path / "mine"
         mine.mkdir()
+        (mine / "failed.j2").write_text('{% set subject = "Alas, " ~ campaign %}')
         (mine / "message.html.j2").write_text(f"{{{{ {TOKEN} }}}}")
         table = notify(tmp_path, mailbox, "end", group=f"mmost://127.0.0.1/{TOKEN}", templates=str(mine))
         folder = str(make_campaign(tmp_path / "campaign", files=1, config={"notify": table})["folder"])
         take(folder, PRE, FINAL)
         assert delivery.deliver(folder) == 1
-        assert len(mailbox.messages()) == 1
+        (letter,) = mailbox.messages()
+    assert letter["Subject"] == f"[faser-align] Alas, {NAME}"
+    assert f"<h1>Alas, {NAME}</h1>" in text_of(letter, "html")
     log = Path(folder, layout.HOOKS_LOG).read_text(encoding="utf-8")
     assert "message.html.j2 cannot be used: UndefinedError: '***' is undefined" in log
     assert TOKEN not in log

@@ -1,6 +1,5 @@
 """Test the final message: plot, page, weak modes, savings, and the user's own templates."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -85,18 +84,3 @@ def test_a_picture_that_cannot_be_attached(tmp_path: Path, content: bytes | None
         path.write_bytes(content)
     found = picture({"plot": str(path), "no_plot": ""})
     assert found == ({} if content is None else {"no_plot": f"{path} is no picture that the Millepede job drew"})
-
-
-@pytest.mark.slow
-def test_templates_of_the_user_in_a_hook(tmp_path: Path) -> None:
-    """A script uses the user's templates, and logs in hooks.log which one it could not use."""
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "converged.j2").write_text('{% set subject = "Hurra, " ~ campaign %}')
-    (mine / "message.html.j2").write_text("{{ nonsense }}")
-    letter, record = told(tmp_path, templates=str(mine))
-    assert letter["Subject"] == "[faser-align] Hurra, Łódź"
-    log = Path(record["folder"], layout.HOOKS_LOG).read_text(encoding="utf-8")
-    assert f"{mine}/message.html.j2 cannot be used: UndefinedError: 'nonsense' is undefined" in log
-    assert "<h1>Hurra, Łódź</h1>" in text_of(letter, "html")
-    assert json.loads(Path(record["folder"], layout.RECORD).read_text())["config"]["notify"]["templates"] == str(mine)

@@ -63,19 +63,34 @@ def test_a_job_runs(pool: personal.Pool, workdir: Path) -> None:
     assert run(schedd.schedd(), workdir, "echo hello") == "hello\n"
 
 
-def test_start_status_stop(own: Path) -> None:
-    """A second start leaves a running pool alone, and after a stop no process of it is left."""
+def test_a_pool_starts_again_whatever_was_killed(own: Path, workdir: Path) -> None:
+    """Of two simultaneous starts one starts the pool; a later one leaves it alone, unless all daemons or the master were killed."""
+    config = own / "condor_config"
     assert personal.status(own).running is False
-    first = personal.start(own, cpus=1)
-    second = personal.start(own, cpus=1)
-    assert (first.started, second.started) == (True, False)
-    assert first.master_pid == second.master_pid
+    command = [sys.executable, "-I", "-c", _START, str(own)]
+    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert sorted(start.communicate(timeout=300)[0] for start in starts) == ["False\n", "True\n"]
     asked = until(lambda: (seen := personal.status(own)).processors and seen)  # the collector hears of them later
     assert (asked.running, asked.processors, asked.processors_busy) == (True, 1, 0)
     assert asked.jobs == {"idle": 0, "running": 0, "held": 0, "other": 0}
     assert asked.campaigns == 0
+    masters = [personal.start(own, cpus=1).master_pid for _ in range(2)]
+    assert masters[0] == masters[1]
+    kill(*(daemon.pid for daemon in processes.daemons(config)))
+    with pytest.raises(UserError, match="pool start"):
+        schedd.schedd(folder=own)
+    again = personal.start(own, cpus=1)
+    assert again.started
+    try:
+        assert run(schedd.schedd(folder=own), workdir, "echo again") == "again\n"
+    finally:
+        personal.use()
+    kill(again.master_pid)
+    third = personal.start(own, cpus=1)
+    assert third.started
+    kill(third.master_pid)
     assert personal.stop(own) is True
-    assert processes.daemons(own / "condor_config") == []
+    assert processes.daemons(config) == []
     assert personal.stop(own) is False
 
 
@@ -96,35 +111,6 @@ def test_two_pools_do_not_meet(pool: personal.Pool, workdir: Path) -> None:
         personal.use(pool.folder)
         personal.stop(folder)
     assert personal.status(pool.folder).running
-
-
-def test_two_starts_at_once(own: Path) -> None:
-    """Of two simultaneous starts one starts the pool and the other finds it ready."""
-    command = [sys.executable, "-I", "-c", _START, str(own)]
-    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert sorted(start.communicate(timeout=300)[0] for start in starts) == ["False\n", "True\n"]
-
-
-def test_start_after_a_power_cut(own: Path, workdir: Path) -> None:
-    """Files of daemons that were all killed at once do not prevent the next start."""
-    personal.start(own, cpus=1)
-    kill(*(daemon.pid for daemon in processes.daemons(own / "condor_config")))
-    with pytest.raises(UserError, match="pool start"):
-        schedd.schedd(folder=own)
-    assert personal.start(own, cpus=1).started
-    try:
-        assert run(schedd.schedd(folder=own), workdir, "echo again") == "again\n"
-    finally:
-        personal.use()
-
-
-def test_start_after_the_master_was_killed(own: Path) -> None:
-    """`stop`, and the next start, end daemons whose master was killed."""
-    for again in (personal.start, personal.stop):
-        first = personal.start(own, cpus=1)
-        kill(first.master_pid)
-        assert again(own)
-    assert processes.daemons(own / "condor_config") == []
 
 
 def test_stop_ends_a_start_whose_parent_was_killed(own: Path) -> None:

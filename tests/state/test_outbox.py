@@ -115,14 +115,21 @@ def test_tries_are_counted_by_message(record: dict[str, Any]) -> None:
 
 
 def test_who_has_it_is_known_by_its_last_try(record: dict[str, Any]) -> None:
-    """Of several attempts with partial success the last one records the recipients, for each target separately."""
+    """Of several attempts with partial success the last one records the recipients, for each target separately.
+
+    Later holds go to all recipients, as another message.
+    """
     folder = record["folder"]
     _hold_all(record)
     for names in (["early"], ["early", "late"]):
         outbox.mark(folder, claimed(folder, final=True, unresponsive={"group"}), "refused", names)
     outbox.mark(folder, claimed(folder, unresponsive={"me"}), "refused", ["other"])
     outbox.mark(folder, claimed(folder, final=True, unresponsive={"me"}), "refused", ["other", "another"])
-    assert claimed(folder, final=True, unresponsive={"group"}).reached == ("early", "late")
+    take(folder, {**HOLD, "job_id": "14.0"})
+    again = claimed(folder, final=True, unresponsive={"group"})
+    assert (len(again.ids), again.reached, again.behind) == (3, ("early", "late"), True)
+    since = claimed(folder, final=True, seen=again.ids, unresponsive={"group"})
+    assert (len(since.ids), since.reached) == (1, ())
     assert claimed(folder, final=True, unresponsive={"me"}).reached == ("other", "another")
 
 

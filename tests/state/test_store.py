@@ -405,26 +405,6 @@ def test_many_holds_are_one_message_and_the_end_comes_after_it(record: dict[str,
     db.close()
 
 
-def test_who_has_a_message_already_is_remembered(record: dict[str, Any]) -> None:
-    """The next attempt knows the recipients reached by the previous one; later holds go to all separately."""
-    folder = record["folder"]
-    first_node, *others = (layout.reco_node(1, 1, file) for file in record["files"])
-    hook("pre", folder, first_node, 0, 2)
-    hook("hold", folder, first_node, "13.0", 0)
-    make_due(folder)
-    first = claimed(folder, unresponsive={"me"})
-    assert (first.target, len(first.ids), first.reached) == ("group", 1, ())
-    outbox.mark(folder, first, "refused", ["town square", "off-topic"])
-    for number, node in enumerate(others):
-        event = {"dag_id": "12.0", "node": node, "utc": database.utc(), "host": "ap", "exit": 0}
-        writer.take(folder, {**event, "phase": "pre", "retry": 0})
-        writer.take(folder, {**event, "phase": "hold", "job_id": f"2{number}.0", "hold_time": "", "reason": ""})
-    again = claimed(folder, unresponsive={"me"})
-    assert (again.ids, again.reached, again.behind) == (first.ids, ("town square", "off-topic"), True)
-    since = claimed(folder, seen=again.ids, unresponsive={"me"})
-    assert (len(since.ids), since.reached) == (len(others), ())
-
-
 def test_the_registry_finds_by_name_and_by_folder(
     record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
