@@ -225,6 +225,7 @@ def root() -> Any:
 
 def main() -> None:
     """Run the command line; an error becomes one sentence on standard error, never a traceback."""
+    streams.name_files_in_utf8()
     streams.prepare()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one is all that the solver uses, and starting more takes time
     try:

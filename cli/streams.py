@@ -12,6 +12,19 @@ SHOWING = (
 )
 
 
+def name_files_in_utf8() -> None:
+    """Restart Python in UTF-8 mode if the environment gives file names another encoding; return if it does not.
+
+    In another encoding, the path of a campaign may have letters that Python cannot pass to the system. Output keeps the
+    encoding of the terminal.
+    """
+    if sys.getfilesystemencoding() == "utf-8":
+        return
+    environment = {"PYTHONIOENCODING": sys.stdout.encoding} if sys.stdout else {}
+    environment |= os.environ | {"PYTHONUTF8": "1"}
+    os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
+
+
 def prepare() -> None:
     """Open streams that the caller closed on /dev/null, and escape characters that an encoding lacks.
 

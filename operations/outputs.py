@@ -20,11 +20,23 @@ def writing(output: str | Path) -> Iterator[None]:
         ) from error
 
 
+STANDARD_OUTPUT = "-"  # what -o names, for text
+
+
+def refuse_standard_output(output: str | Path) -> None:
+    """Raise UserError if ``output`` is standard output."""
+    if str(output) == STANDARD_OUTPUT:
+        raise UserError(f"-o {output}: this command does not write to standard output; name a file")
+
+
 def refuse_to_overwrite(output: str | Path, force: bool) -> None:
-    """Raise UserError if ``output`` exists already, or cannot be written."""
+    """Raise UserError if ``output`` exists already, is no file, or cannot be written."""
+    refuse_standard_output(output)
     folder = os.path.dirname(os.path.abspath(output))
     if os.path.isdir(output):
         raise UserError(f"{output} is a folder; name a file in it")
+    if os.path.exists(output) and not os.path.isfile(output):
+        raise UserError(f"{output} is a device or a pipe, which a file would replace; name a file")
     if os.path.lexists(output) and not force:
         raise UserError(f"{output} already exists; choose another name, or overwrite it with --force")
     if not os.path.isdir(folder):

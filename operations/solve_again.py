@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,11 @@ def _lay_out(parent: Parent, record: Manifest, tracks: dict[int, list[str]]) -> 
     place = layout.iteration_folder(folder, stage, iteration)
     try:
         os.mkdir(folder)
+    except FileExistsError:
+        raise UserError(f"{folder} already exists; name a new folder with -o") from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot create: {error.strerror}; name another folder with -o") from None
+    try:
         for part in (layout.RECO, layout.KFALIGNMENT, f"{layout.MILLEPEDE}/{layout.LOGS}"):
             os.makedirs(f"{place}/{part}")
         for path in (found for files in tracks.values() for found in files):
@@ -137,9 +143,7 @@ def _lay_out(parent: Parent, record: Manifest, tracks: dict[int, list[str]]) -> 
         if lost.exists():
             atomic.write_text(layout.lost_file(folder, stage, iteration), lost.read_text(encoding="utf-8"))
         write_record(f"{folder}/{layout.RECORD}", record)
-    except FileExistsError:
-        raise UserError(f"{folder} already exists; name a new folder with -o") from None
     except OSError as error:
-        raise UserError(
-            f"{folder}: cannot create: {error.strerror}: {error.filename}; name another folder with -o"
-        ) from None
+        shutil.rmtree(folder, ignore_errors=True)
+        where = f": {error.filename}" if error.filename else ""
+        raise UserError(f"{folder}: cannot create: {error.strerror}{where}; name another folder with -o") from None

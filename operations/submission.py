@@ -19,7 +19,7 @@ from faser_align.config.schema import Config
 from faser_align.dag.create import create_campaign
 from faser_align.dag.plan import Plan, campaign_name, plan
 from faser_align.fsm.errors import CampaignError, UserError
-from faser_align.operations import dagman, recipes
+from faser_align.operations import dagman, outputs, recipes
 from faser_align.operations.command_lock import alone
 from faser_align.operations.forking import Parent
 from faser_align.state import database, registry
@@ -71,6 +71,7 @@ def write_profile(profile: str, output: str, *, recipe: str = "", force: bool) -
 
 def write_new(output: str, text: str, *, force: bool) -> None:
     """Write a configuration to ``output``; an existing file is moved aside only with ``force``."""
+    outputs.refuse_standard_output(output)
     try:
         if force and os.path.lexists(output):
             os.rename(output, f"{output}.old-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")

@@ -222,8 +222,8 @@ def _configured(folder: Path) -> Iterator[None]:
 
 
 def _reload() -> None:
-    """Make htcondor2 read CONDOR_CONFIG again, if it is imported."""
-    if "htcondor2" in sys.modules:
+    """Make htcondor2 read CONDOR_CONFIG again, if it is imported; a variable that names no file makes it write errors."""
+    if "htcondor2" in sys.modules and os.path.exists(os.environ.get("CONDOR_CONFIG", os.sep)):
         sys.modules["htcondor2"].reload_config()
 
 

@@ -230,11 +230,15 @@ clean() {
     local python places pool state
     remove_left
     # Python knows the folders: it resolves links and ignores variables that name no absolute path.
-    if python=$(working_python); then
-        mapfile -t places < <("$python" -I -c 'import sys; sys.path.insert(0, sys.argv[1]); from faser_align.pool.personal import default_folder
+    if python=$(working_python) && places=$("$python" -I -c 'import sys; sys.path.insert(0, sys.argv[1])
+from faser_align.fsm.errors import UserError
+from faser_align.pool.personal import default_folder
 from faser_align.system.account import state_folder
-print(default_folder(), state_folder(), sep="\n")' "$here/src")
-        pool=${places[0]} state=${places[1]}
+try:
+    print(default_folder(), state_folder(), sep="\n")
+except UserError as problem:
+    sys.exit(f"the pool and demonstrations stay: {problem}")' "$here/src"); then
+        pool=${places%%$'\n'*} state=${places##*$'\n'}
         if stop_pool "$pool" "$state/demo"; then
             rm -rf -- "$pool" "$state/demo"
             # The registry forgets the campaigns of demonstrations as well.

@@ -1,5 +1,6 @@
 """Find the schedd for campaigns: that of the personal pool, or the machine's own."""
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,11 @@ def schedd(kind: PoolKind = "personal", folder: Path | None = None) -> Any:
         personal.use(folder)
         cure = "start the pool with `faser-align pool start`"
     else:
+        named = os.environ.get("CONDOR_CONFIG", "ONLY_ENV")
+        if named != "ONLY_ENV" and not os.path.exists(named):  # HTCondor's own error would come first
+            raise UserError(
+                f"CONDOR_CONFIG = {named}: there is no such file; unset it, or name HTCondor's configuration"
+            )
         cure = 'work on an access point of the pool, or set htcondor.pool = "personal"'
     import htcondor2
 

@@ -35,6 +35,7 @@ def _metrics(db: sqlite3.Connection, folder: str) -> Findings:
     except (CampaignError, UserError) as problem:
         yield str(problem)
         return
+    missing: dict[str, str] = {}  # the first decision that each unreadable file concerns
     for stage, iteration, verdict, reason, text in db.execute(
         "SELECT i.stage, i.iteration, i.verdict, i.reason, i.metrics FROM iterations AS i JOIN nodes AS n "
         "ON n.stage = i.stage AND n.iteration = i.iteration AND n.kind NOT IN ('reco') "
@@ -43,7 +44,10 @@ def _metrics(db: sqlite3.Connection, folder: str) -> Findings:
         of = f"iteration {iteration} of stage {stage}" if stage != layout.VALIDATION else "the validation"
         try:
             history = judging.read_metrics(folder, stage, iteration)
-        except (OSError, ValueError) as problem:
+        except OSError as problem:
+            missing.setdefault(_unreadable(problem), of)  # a decision needs the metrics of all iterations before it
+            continue
+        except ValueError as problem:
             yield f"the metrics of {of} cannot be read: {problem}"
             continue
         known = json.loads(text)
@@ -55,6 +59,8 @@ def _metrics(db: sqlite3.Connection, folder: str) -> Findings:
             allowed = _allowed(submitted, changed, stage, history)
             if verdict not in allowed:
                 yield f"the decision on {of} is {verdict}; its metrics say {' or '.join(sorted(allowed))}"
+    for sentence, of in missing.items():
+        yield f"the decision on {of} cannot be checked: {sentence}"
 
 
 def _allowed(submitted: Manifest, changed: list[changes.Change], stage: int, history: "list[Metrics]") -> set[str]:
@@ -95,7 +101,12 @@ def _file(path: str, expected: str, what: str) -> Findings:
         with open(path, "rb") as file:
             found = hashlib.sha256(file.read()).hexdigest()
     except OSError as problem:
-        yield f"{path} cannot be read: {problem.strerror}" if os.path.lexists(path) else f"{path} is gone"
+        yield _unreadable(problem)
         return
     if found != expected:
         yield f"{path} is not {what}: its checksum differs"
+
+
+def _unreadable(problem: OSError) -> str:
+    path = problem.filename
+    return f"{path} cannot be read: {problem.strerror}" if os.path.lexists(path) else f"{path} is gone"

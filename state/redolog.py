@@ -84,7 +84,7 @@ def lines_of(path: str) -> Lines:
             if line.before != expected or (not found and not line.image):
                 gap = gap or _gap(expected, line.before)
             found.append(line)
-    return Lines(tuple(found), gap if found else "it is empty")
+    return Lines(tuple(found), gap if found else "it has no complete line" if start else "it is empty")
 
 
 def _gap(known: int, count: int) -> str:

@@ -24,12 +24,20 @@ def replacing(path: Name, *, mode: int = 0o666) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def temporary(path: Name) -> Iterator[str]:
-    """Return a temporary name beside ``path``; its file replaces ``path`` when the block succeeds."""
+    """Return a temporary name beside ``path``; its file replaces ``path`` when the block succeeds.
+
+    An OSError about the temporary name is about ``path``.
+    """
     name = _beside(path)
     try:
         yield name
         sync(name)
         os.replace(name, path)
+    except OSError as error:
+        if error.filename == name:
+            error.filename = os.fspath(path)
+            del error.filename2  # of os.replace
+        raise
     finally:
         Path(name).unlink(missing_ok=True)
 

@@ -86,8 +86,13 @@ def format_constants(constants: Mapping[str, Six]) -> str:
 
 
 def write_constants(path: Name, constants: Mapping[str, Six]) -> None:
-    """Write a constants file atomically."""
-    write_text(path, format_constants(constants))
+    """Write a constants file atomically.
+
+    Raises UserError for constants that ``parse_constants`` would refuse, and OSError if the file cannot be written.
+    """
+    text = format_constants(constants)
+    parse_constants(text, str(path))
+    write_text(path, text)
 
 
 def export_constants(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from faser_align.alignment.parameters.constants import Six
     from faser_align.operations.known_errors import Errors
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="File to write; - is standard output.")]
 WithErrors = Annotated[bool, typer.Option("--errors", help="As JSON or CSV: write the statistical errors, too.")]
 InSigma = Annotated[bool, typer.Option("--sigma", help="Show each value in units of its error.")]
 Constants = Annotated[
@@ -89,14 +89,10 @@ def add(
 
     Example: faser-align constants add inputforalign.txt correction.txt -o next.txt
     """
-    from faser_align.alignment.parameters.constants import add_constants, read_constants, write_constants
-    from faser_align.operations import outputs
+    from faser_align.alignment.parameters.constants import add_constants, format_constants, read_constants
 
-    outputs.refuse_to_overwrite(output, force)
     total = add_constants(read_constants(_file_of(constants)), read_constants(correction))
-    with outputs.writing(output):
-        write_constants(output, total)
-    console.say(f"{output} written")
+    _write(output, format_constants(total), force)
 
 
 def correction(
@@ -108,12 +104,10 @@ def correction(
 
     Example: faser-align constants correction millepede.res -o correction.txt
     """
-    from faser_align.alignment.parameters.constants import correction_from_parameters, write_constants
+    from faser_align.alignment.parameters.constants import correction_from_parameters, format_constants
     from faser_align.alignment.parameters.labels import PARAMETERS, describe_all
     from faser_align.alignment.pede.results import read_result
-    from faser_align.operations import outputs
 
-    outputs.refuse_to_overwrite(output, force)
     values = {label: row.value for label, row in read_result(result).items()}
     foreign = [label for label in values if label not in PARAMETERS]
     if foreign:
@@ -123,9 +117,7 @@ def correction(
     correction = correction_from_parameters(values)
     if not all(math.isfinite(value) for six in correction.values() for value in six):
         raise UserError(f"{result}: contains values that are not finite; see millepede.log in the same folder")
-    with outputs.writing(output):
-        write_constants(output, correction)
-    console.say(f"{output} written")
+    _write(output, format_constants(correction), force)
 
 
 def export(
@@ -160,6 +152,8 @@ def export(
     if sqlite:
         from faser_align.operations import conditions_database
 
+        if errors or form != "calypso":
+            raise UserError("--sqlite writes a database, without --format and --errors; leave them out")
         found = conditions_database.export(
             _file_of(constants), output, config=config, year=year, runs=runs, tag=tag, force=force
         )
@@ -167,8 +161,11 @@ def export(
             f"{output} written: {found['database']}, runs {found['runs'][0]}-{found['runs'][1]}, tag {found['tag']}"
         )
         return
+    for option, value in (("--runs", runs), ("--tag", tag), ("--year", year), ("--config", config)):
+        if value:
+            raise UserError(f"{option} {value} is for a database; add --sqlite, or leave it out")
     from faser_align.alignment.parameters.constants import export_constants, read_constants
-    from faser_align.operations import known_errors, outputs
+    from faser_align.operations import known_errors
 
     path = _file_of(constants)
     known = known_errors.errors_of(path) if errors else {}
@@ -178,7 +175,17 @@ def export(
         raise UserError(
             f"--errors: the errors of {path} are unknown, because it is not the result of an iteration; leave out --errors"
         )
-    outputs.write(output, export_constants(read_constants(path), form, _in_mm(known)), force=force)
+    _write(output, export_constants(read_constants(path), form, _in_mm(known)), force)
+
+
+def _write(output: Path, text: str, force: bool) -> None:
+    """Write ``text`` to the file ``output`` and say so, or to standard output."""
+    from faser_align.operations import outputs
+
+    if str(output) == outputs.STANDARD_OUTPUT:
+        typer.echo(text, nl=not text.endswith("\n"))
+        return
+    outputs.write(output, text, force=force)
     console.say(f"{output} written")
 
 

@@ -103,8 +103,10 @@ def export(
 
     Example: faser-align export Y2023_R011705_F400-450 --format csv -o exported
     """
-    from faser_align.operations import exporting
+    from faser_align.operations import exporting, outputs
 
+    if output == outputs.STANDARD_OUTPUT:
+        output = ""
     exporting.check(form, table, output)
     texts = exporting.texts(registry.find(campaign), form, table)
     if output:

@@ -347,6 +347,8 @@ def report(
 
     folder = registry.find(campaign)
     if as_json or as_text:
+        if output == outputs.STANDARD_OUTPUT:
+            output = ""
         if as_text and not output and not as_json:
             draw.show(reporting.blocks(folder), plain=plain)
             return

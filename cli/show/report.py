@@ -10,7 +10,7 @@ from faser_align.campaign.layout import raw_name
 from faser_align.campaign.manifest import read_record
 from faser_align.cli.show import figures, history_view, incidents, screens
 from faser_align.cli.show.draw import Block, Grid, Item, Line
-from faser_align.operations import selection, snapshot
+from faser_align.operations import outputs, selection, snapshot
 from faser_align.state import database
 from faser_align.system import formatting
 
@@ -64,6 +64,7 @@ def write_page(folder: str, output: str, *, force: bool, reference: str = "") ->
     from faser_align.pages.collect import collect
     from faser_align.pages.publish import write_report
 
+    outputs.refuse_standard_output(output)
     other = (os.path.basename(reference), read_constants(reference)) if reference else None
     found = collect(folder)
     here = "" if os.access(".", os.W_OK) else os.path.expanduser("~")

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from faser_align.alignment.parameters.constants import (
     parse_constants,
     read_constants,
     subtract_constants,
+    write_constants,
 )
 from faser_align.alignment.parameters.differences import changes, moved, movers
 from faser_align.alignment.parameters.labels import KEYS, PARAMETERS
@@ -35,6 +37,24 @@ def test_real_files_survive_reading_and_writing(data: Path, name: str) -> None:
     """Reading and writing real constants gives the same bytes."""
     path = data / "constants" / name
     assert format_constants(read_constants(path)) == path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("constants", "words"),
+    [
+        ({"00": (0, math.nan, 0, 0, 0, 0)}, "y of key \"00\" is 'nan'"),
+        ({"07": (0,) * 6}, '"07" is not a layer or module'),
+        ({"00": (0,) * 5}, '"00" has 5 values'),
+        ({}, "is empty"),
+    ],
+)
+def test_only_constants_that_can_be_read_are_written(tmp_path: Path, constants: Constants, words: str) -> None:
+    """Constants that reading would refuse are not written, and the file in their place stays."""
+    path = tmp_path / "c.txt"
+    path.write_text(GOOD)
+    with pytest.raises(UserError, match=re.escape(words)):
+        write_constants(path, constants)
+    assert path.read_text() == GOOD
 
 
 def test_a_module_side_moves_x_and_y() -> None:

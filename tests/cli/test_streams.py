@@ -1,5 +1,6 @@
 """Test every command with closed streams, encodings that lack characters, and closed pipes."""
 
+import json
 import os
 import re
 import shlex
@@ -74,7 +75,7 @@ def place(session_folder: Path) -> Iterator[Path]:
                 run_iteration(record, i)
             hook("final", record["folder"], "final", 0, 0)
             registry.add(record["name"], record["folder"])
-        write_constants(root / "old.txt", {})
+        write_constants(root / "old.txt", {"00": (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)})
         yield root
 
 
@@ -111,6 +112,15 @@ def test_streams_that_lack_something(command: str, place: Path, monkeypatch: pyt
     silent = forking.run(typed(command, place), folder=place, encoding="latin-1", closed=(0, 2))
     assert [done.returncode for done in (ascii_only, unseen, silent)] == [expected.returncode] * 3
     assert unseen.stdout == ""
+
+
+def test_file_names_are_utf8_in_any_locale(place: Path) -> None:
+    """Where Python would take file names as ASCII, a campaign with other letters is found; output stays ASCII."""
+    ascii_names = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for name in (NAME, str(registry.find(NAME))):
+        shown = run(["status", name, "--json"], place, **ascii_names)
+        assert (json.loads(shown.stdout)["name"], shown.stderr) == (NAME, "")
+    assert run(["status", NAME], place, **ascii_names).stdout.isascii()
 
 
 def test_a_drawing_in_ascii(place: Path) -> None:

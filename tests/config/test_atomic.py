@@ -73,6 +73,15 @@ def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["file"])
 
 
+def test_errors_name_the_file(tmp_path: Path) -> None:
+    """An error of writing names the file, not the temporary one beside it."""
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "none" / "file", tmp_path / "folder"):
+        with pytest.raises(OSError, match=f": '{path}'$") as failed:
+            atomic.write_text(path, "")
+        assert failed.value.filename == str(path)
+
+
 def test_a_new_file_never_takes_the_place_of_another(tmp_path: Path) -> None:
     """write_new keeps an existing file or broken link."""
     path, link = tmp_path / "file", tmp_path / "link"

@@ -60,6 +60,16 @@ def test_clean_removes_no_folder_without_a_pool(checkout: Path, tmp_path: Path) 
     assert [path.name for path in work.iterdir()] == ["thesis.tex"]
 
 
+def test_clean_without_a_home(checkout: Path) -> None:
+    """Without a home, clean says so and removes only what is in the checkout."""
+    (checkout / "build").mkdir(exist_ok=True)
+    done = call(checkout / "pool" / "prepare.sh", "clean", HOME="relative")
+    assert done.returncode == 0
+    assert "the pool and demonstrations stay: this user has no home; set HOME" in done.stderr
+    assert "unbound" not in done.stderr
+    assert not (checkout / "build").exists()
+
+
 def test_the_launcher_starts_from_any_path(checkout: Path, tmp_path: Path) -> None:
     """The launcher made in the C locale finds a program below a path with other letters, without variables of Python."""
     program = checkout / ".venv" / "bin" / "faser-align"

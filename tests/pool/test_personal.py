@@ -242,6 +242,16 @@ def test_a_pool_starts_whatever_path_says(own: Path, monkeypatch: pytest.MonkeyP
     assert personal.start(own, cpus=1).started
 
 
+def test_a_configuration_that_is_gone(pool: personal.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CONDOR_CONFIG that names no file does not affect personal pools; for the machine's pool it is named."""
+    monkeypatch.setenv("CONDOR_CONFIG", "/nowhere")
+    with pytest.raises(UserError, match="CONDOR_CONFIG = /nowhere: there is no such file; unset it"):
+        schedd.schedd("system")
+    command = [sys.executable, "-m", "faser_align.cli", "pool", "status", "--folder", str(pool.folder)]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert shown.stderr == ""
+
+
 @pytest.mark.parametrize(
     ("problem", "said"),
     [

@@ -161,6 +161,9 @@ def test_a_gap_is_named(folder: str, tmp_path: Path) -> None:
     assert problem in verify.check(folder).findings
     with pytest.raises(ValueError, match="not complete"):
         redolog.rebuild(folder, str(tmp_path / "made.db"))
+    for text, words in ((whole[:20], "it has no complete line"), ("", "it is empty")):
+        log.write_text(text)
+        assert differences(folder) == redolog.Comparison([], f"{log} is not complete: {words}")
 
 
 def test_an_older_campaign_gets_a_redo_log(tmp_path: Path) -> None:

@@ -100,8 +100,10 @@ def test_metrics_that_were_changed_are_found(record: dict[str, Any], db: sqlite3
     original = path.read_text()
     path.write_text(original.replace('"used": 18000', '"used": 17999'))
     assert verify.findings(db) == [f"the metrics of iteration 2 of stage 1 are not those in {path}: tracks"]
-    path.unlink()
+    path.write_text("{")
     assert any("the metrics of iteration 2 of stage 1 cannot be read" in sentence for sentence in verify.findings(db))
+    path.unlink()
+    assert verify.findings(db) == [f"the decision on iteration 2 of stage 1 cannot be checked: {path} is gone"]
     path.write_text(original)
     db.execute("UPDATE iterations SET verdict = 'diverged' WHERE iteration = 2")
     assert verify.findings(db) == ["the decision on iteration 2 of stage 1 is diverged; its metrics say go_on"]
