@@ -1,4 +1,4 @@
-"""Nominal positions of FASER's sensors and magnets, of the engine and of the simulation.
+"""Define the nominal positions of FASER's sensors and magnets, for the engine and the simulation.
 
 Sources: tables SCTBRLMODULE, SCTFASERGENERAL, SCTTOPLEVEL, DIPOLETOPLEVEL and DIPOLEGENERAL of Calypso's geometry
 database (geomDB.sql, tags FASERNU-03 and -04), SCT_Module.cxx and SCT_Frame.cxx. The field is the constant field of

@@ -49,7 +49,7 @@ class Bins:
 
     @property
     def size(self) -> int:
-        """Number of bins with those below and above."""
+        """Number of bins, including those below and above."""
         return len(self) + 2
 
     def __len__(self) -> int:

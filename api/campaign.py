@@ -149,7 +149,7 @@ class Campaign:
             return [row["metrics"] for row in queries.iterations(db) if row["metrics"]]
 
     def quality(self) -> Quality | None:
-        """Return how good the latest constants are: lines with grades, and a sentence; None before the first.
+        """Return the quality block of the latest constants: graded lines and a sentence; None before the first.
 
         >>> quality = Campaign("Y2023_R011705_F400-405").quality()
         >>> quality["grade"], [(line["name"], line["grade"]) for line in quality["lines"]]

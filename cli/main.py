@@ -108,7 +108,7 @@ class _Grouped(typer.core.TyperGroup):
     """Show the commands by group."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; after Ctrl-C, say what it has done."""
+        """Run the command; after Ctrl-C, print the sentences about its completed work."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:  # typer keeps only the exit status

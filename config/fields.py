@@ -17,7 +17,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def key(default: Any, description: str, allowed: str = "") -> Any:
-    """Return a field: its default, its meaning with the unit, and what is allowed if the type does not say it."""
+    """Return a field: default, meaning with unit, and the allowed values if the type does not define them."""
     return Field(default, description=description, json_schema_extra={"allowed": allowed} if allowed else None)
 
 

@@ -1,7 +1,7 @@
 """Define the keys of the configuration file: types, defaults, ranges, units and meaning.
 
-The page ``docs/configuration.md`` is generated from these models, so users read the descriptions here. Keys of what an
-iteration solves are in ``config.solving``, those that decide about it in ``config.decisions``.
+The page ``docs/configuration.md`` is generated from these models, so users read the descriptions here. Keys of the
+solution of an iteration are in ``config.solving``, keys of the decision on it in ``config.decisions``.
 """
 
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Define the keys of what each iteration solves: selection, stages and steps, the solver, and the survey."""
+"""Define the keys of the solution: selection, stages and steps, the solver, and the survey."""
 
 from typing import Annotated, Any, Literal
 

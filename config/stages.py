@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class UsedStep(TypedDict):
-    """A step as it is run; only what was configured is there beyond name and fix."""
+    """A step as it is run; keys other than name and fix are there only if they were configured."""
 
     name: str
     fix: list[int | str]
@@ -23,7 +23,7 @@ class UsedStep(TypedDict):
 
 
 class UsedStage(TypedDict):
-    """A stage as it is run, with what the configuration left to the program."""
+    """A stage as it is run, with the defaults filled in."""
 
     name: str
     iterations: int

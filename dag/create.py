@@ -24,7 +24,7 @@ def create_campaign(planned: Plan, make_store: MakeStore) -> contextlib.ExitStac
     the folder under construction, from the manifest.
 
     Returns:
-        What removes the new folders when it is closed, and moves back those that were moved aside.
+        A stack that removes the new folders when it is closed, and moves back those that were moved aside.
 
     Raises:
         UserError: a folder cannot be written or exists already.

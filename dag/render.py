@@ -36,13 +36,13 @@ class Job(NamedTuple):
 
     @property
     def memory_max_mb(self) -> int:
-        """Memory after a hold because of it (MB); 0 if it does not change."""
+        """Memory (MB) that a job gets after it was held for exceeding its memory; 0 if this does not change."""
         most = int(self.resources.get("memory_max_mb", 0))
         return most if most > self.resources["memory_mb"] else 0
 
     @property
     def accounting_group(self) -> str:
-        """Accounting group of this kind of job; empty if it has the common one."""
+        """Accounting group of this kind of job; empty for the common group."""
         return str(self.resources.get("accounting_group", ""))
 
 

@@ -68,7 +68,8 @@ def resume_dag(schedd: htcondor2.Schedd, folder: str, done: Sequence[str] | None
     With the lock file the next DAGMan would start in recovery mode, and wait for jobs or fail nodes of the previous
     one.
 
-    ``done`` are the nodes that must not run again, for a DAGMan that left no rescue file; None: that is an error.
+    ``done`` are the nodes that must not run again if DAGMan left no rescue file; None: without such a file, raise an
+    error.
 
     Raises:
         UserError: there is nothing to resume from, or a DAGMan job is in the queue.

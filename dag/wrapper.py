@@ -22,7 +22,7 @@ def has_wrapper(record: Manifest) -> bool:
 
 
 def render_wrapper(record: Manifest) -> str:
-    """Return the text of the wrapper; of ``record`` it needs name, version, year, job_python and config."""
+    """Return the text of the wrapper; ``record`` needs name, version, year, job_python and config."""
     settings = record["config"]["reconstruction"]
     calypso = settings["calypso"]
     geometry, tag = conditions(settings, record["year"])

@@ -17,8 +17,8 @@ FAR_UM = 200.0  # correction above which the first constants misplaced the modul
 def entries(metrics: "Metrics") -> Criterion:
     """Return the criterion on parameters that should be free and have too few measurements.
 
-    They forbid convergence only where the cut on residuals took the hits, or the cut on chi2 the tracks. An element without
-    hits to cut, dead or at the edge of the beam, keeps its constants and is named.
+    They prevent convergence only where the cut on residuals removed the hits, or the cut on chi2 the tracks. An element
+    without hits to cut, dead or at the edge of the beam, keeps its constants and is named.
     """
     steps = metrics.get("steps", ())
     names = [name for step in steps for name in step.get("entries_fixed_names") or step.get("entries_fixed", ())]

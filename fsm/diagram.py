@@ -69,7 +69,7 @@ def dot(which: str = "campaign") -> str:
 
 
 def layout(which: str) -> dict[str, Any]:
-    """Return what ``diagram.toml`` says of the table ``campaign`` or ``node``."""
+    """Return the positions and colours in ``diagram.toml`` of the table ``campaign`` or ``node``."""
     return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))[which]  # type: ignore[no-any-return]
 
 

@@ -95,7 +95,7 @@ DAGMAN_FAILURES = {
 
 
 def failure(ret: int | None) -> tuple[str, bool, str] | None:
-    """Return (name, fatal, fix) of what a job or DAGMan reported, or None for a status without a name."""
+    """Return (name, fatal, fix) of the status that a job or DAGMan reported; None if it has no name."""
     return None if ret is None else JOB_FAILURES.get(ret) or DAGMAN_FAILURES.get(ret)
 
 

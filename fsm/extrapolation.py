@@ -1,15 +1,12 @@
 """Extrapolate the remaining correction from the ratio of successive corrections. Pure.
 
 A small correction does not mean a small remaining one: if each is nine tenths of the one before, nine times the last
-follows. With ``s`` the size of the last correction and ``r`` its ratio to the one before, what follows is at most
-
-    s r / (1 - r)
-
-if all have the same direction. Sizes are those along directions that the data determine, because corrections along the
-others need not end. Corrections that no longer shrink and change direction are noise: tracks and hits pass the cuts in
-one iteration and not in the next. Only the part that repeats counts. Its size is ``s sqrt(c)`` with the cosine ``c``
-of the angle between the last two corrections, because parts that differ between them do not contribute to their scalar
-product.
+follows. With ``s`` the size of the last correction and ``r`` its ratio to the one before, the remaining correction is
+at most s r / (1 - r), if all have the same direction. Sizes are those along directions that the data determine, because
+corrections along the others need not end. Corrections that no longer shrink and change direction are noise: tracks and
+hits pass the cuts in one iteration and not in the next. Only the part that repeats counts. Its size is ``s sqrt(c)``
+with the cosine ``c`` of the angle between the last two corrections, because parts that differ between them do not
+contribute to their scalar product.
 """
 
 import math

@@ -6,8 +6,8 @@ The rules, for each target by itself:
 2. Held jobs and dropped files that follow one another are one message of each kind. After such a message, further ones of
    the same cause are not due before the end of a pause, which doubles while they keep coming (``pause_end_s``).
 3. A message that is due takes along the ones before it, also those in their pause and those that failed once.
-4. A message that was refused ``PASSED_AT`` times is overtaken by others until its next attempt is due. One whose scripts were
-   killed as often comes last: it may be what kills them.
+4. A message that was refused ``PASSED_AT`` times is overtaken by others until its next attempt is due. A message whose
+   scripts were killed as often comes last, because it may be the cause.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -21,7 +21,7 @@ PAUSE_S, PAUSE_S_MAX = 30.0, 3600.0
 
 
 class Open(NamedTuple):
-    """A message that was not sent: ``leased`` is when a script that did not come back leased it, '' for the others."""
+    """A message that was not sent: ``leased`` is the time at which a script that died leased it, '' for the others."""
 
     id: int
     history_id: int
@@ -43,10 +43,10 @@ class Choice(NamedTuple):
 
 
 def choose(waiting: Iterable[Open], *, unresponsive: Collection[str] = ()) -> Choice | None:
-    """Return what is sent next, or None if nothing is due.
+    """Return the message to send next, or None if none is due.
 
     Args:
-        waiting: the open messages, without those that this script is done with.
+        waiting: the open messages, without those that this script has already handled.
         unresponsive: targets that did not answer this script in time: only the campaign's end is sent to them.
     """
     queues: dict[str, list[Open]] = {}

@@ -9,7 +9,7 @@ def count(n: int, one: str, many: str = "") -> str:
 
 
 def first_of(names: Sequence[str], most: int) -> str:
-    """Return at most this many names, and how many more there are."""
+    """Return at most this many names, and the number of the others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 

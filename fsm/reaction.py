@@ -83,7 +83,7 @@ class Reaction:
         self.changes.append(("mark_processed", *key, exit_status))
 
     def all_changes(self) -> "list[Change]":
-        """Return the changes, those of the rows of node and campaign included."""
+        """Return all changes, including those of the rows of node and campaign."""
         found = self.changes[:]
         if "node" in self.known and (node := self.node) != self.known["node"]:
             found.append(("update_node", node["state"], node["attempts"], node["reason"], node["node"]))

@@ -1,7 +1,7 @@
 """Decide what an event changes: pure functions of the rows that it concerns. Startup-critical.
 
 ``state.write`` loads the rows and saves the changes that ``react`` returns.
-What moves a campaign as a whole is in ``fsm.reduce_campaign``, which scripts of reconstruction nodes seldom need.
+Decisions about a campaign as a whole are in ``fsm.reduce_campaign``, which scripts of reconstruction nodes seldom need.
 """
 
 from faser_align.fsm import exit_codes, table
@@ -180,7 +180,7 @@ def reopens(campaign: "Campaign", dag_id: str) -> bool:
     """Return whether a node that starts reopens its campaign, although a FINAL has closed it.
 
     Its own DAGMan was killed between FINAL and its end, or has lost track of a job; or an earlier DAGMan's FINAL came late.
-    Its next FINAL ends the campaign again. A script of an earlier DAGMan that slept reopens nothing.
+    Its next FINAL ends the campaign again. A delayed script of an earlier DAGMan reopens nothing.
     """
     return campaign["state"] in ("failed", "removed") and campaign["dag_id"] == dag_id
 

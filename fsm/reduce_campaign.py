@@ -39,8 +39,8 @@ COLUMNS = ("data", "lost_max", "targets", "messages")
 def new_dagman(reaction: "Reaction") -> None:
     """Note a DAGMan that the campaign does not know: it was submitted, or resumed.
 
-    The command line says so through the event queue, but a script may come first, or a user may have resubmitted the DAG by
-    hand. A campaign that already runs (its DAGMan was submitted twice) only notes the id.
+    The command reports this through the event queue, but a script may run first, or a user may have resubmitted the DAG
+    by hand. A campaign that already runs (its DAGMan was submitted twice) only notes the id.
     """
     if not reaction.known["new_dagman"]:
         return
@@ -126,7 +126,7 @@ def _take_early_end(reaction: "Reaction") -> bool:
 
 
 def control(reaction: "Reaction", event: "Control") -> int:
-    """Apply what the command line reports, ``submitted`` or ``resumed``, or requests. A second time changes nothing.
+    """Apply a report of the command line, ``submitted`` or ``resumed``, or its request. A repeat changes nothing.
 
     Raises:
         ValueError: the request is not known.

@@ -1,4 +1,4 @@
-"""Thresholds of a decision, and what a criterion is."""
+"""Define the thresholds of a decision, and the type of a criterion."""
 
 import math
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Define states, events and the two transition tables, the only place with transitions.
 
 Everything else is made from here: the machine, the scripts' decisions, the diagram of the documentation
-and the tests. Standard library only, and none of it is needed: scripts load this for every node.
+and the tests. No imports, because scripts load this module for every node.
 """
 
 TYPE_CHECKING = False
@@ -110,7 +110,7 @@ FORMER = {"reconstructed": "exhausted", "stuck": "failed"}
 
 
 def kinds(events: "Iterable[str]") -> "list[str]":
-    """Return the kinds of messages that ``notify.events`` ask for; ``end`` is every end state, and a campaign that is stuck."""
+    """Return the kinds of messages that ``notify.events`` requests; ``end``: every end state, and a stuck campaign."""
     found = [kind for event in events for kind in ((*ENDS, "stuck") if event == "end" else (event,))]
     return list(dict.fromkeys(found))
 

@@ -75,9 +75,8 @@ class _Off(NamedTuple):
 def confirm(limits: Limits, metrics: "Metrics") -> Verdict:
     """Judge the comparison of the first constants with the last.
 
-    ``metrics`` has for the groups of files ``all`` and ``unused``, as far as there are any, what was found ``before`` and
-    ``after``. Those of older versions do not have residuals of sides: their modules are compared about their means, and not
-    tested about zero.
+    ``metrics`` has the results ``before`` and ``after`` for each group of files, ``all`` and ``unused``. Those of older
+    versions do not have residuals of sides: their modules are compared about their means, and not tested about zero.
 
     Returns:
         The decision, ``confirmed`` or ``refuted``, with every criterion; ``confirmed`` if all files were dropped.

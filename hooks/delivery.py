@@ -40,8 +40,8 @@ def send_due(folder: str, *, final: bool = False) -> int:
     If ``final``, no script comes after this one: do not wait for the back-off or a pause, and take a little longer.
 
     The time for sending begins when no other process delivers and the sender has its libraries: on a busy machine both take
-    many seconds, and a server would have none left. A silent server's time ends with the sender being killed; the start of
-    the next sender does not count either.
+    many seconds, and a server would have none left. The sender is killed at the end of a silent server's time; the
+    start of the next sender does not count either.
 
     Returns:
         The number of messages that were accepted.

@@ -38,7 +38,7 @@ def decode(folder: str) -> str:
 
 
 def fallback(argv: "list[str]") -> int:
-    """Return the outcome that the macros carry, for a script that can do nothing at all."""
+    """Return the outcome that the macros carry, for a script that cannot do its work."""
     try:
         if argv[0] == "post":
             return exit_codes.job_exit(int(argv[5]))

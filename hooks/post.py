@@ -46,7 +46,7 @@ def halt_if_requested(folder: str, moved: str) -> None:
     """Halt DAGMan if `stop --after iteration` requested that and ``moved``, the campaign's event, would let it continue.
 
     DAGMan looks for its halt file before it processes the end of a script, so that no node of the next iteration starts.
-    With nothing left to wait for it runs FINAL and writes a rescue file in which the iteration is done.
+    When no job is left, it runs FINAL and writes a rescue file in which the iteration is done.
     """
     if moved in CONTINUES and os.path.exists(f"{folder}/{layout.STOP}"):
         from faser_align.system.atomic import write_text

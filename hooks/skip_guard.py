@@ -1,10 +1,10 @@
 """Skip a node, and let FINAL succeed, without killing DAGMan.
 
 DAGMan (23.9) numbers the nodes that a PRE script skips, and the FINAL node, for which there is no job. A DAGMan process that
-continues for one that was killed, held or restarted counts from the start again, finds the same number twice in its log, and
-dies of that ("Assertion ERROR ... dag.cpp") each time the schedd starts it. So the first process of a DAGMan job that skips a
-node leaves its name. A later process of the same job skips a node by letting the job run, which sees a mark and ends at once.
-A rescue run starts a new log, and may skip nodes again.
+continues for one that was killed, held or restarted counts from the start again, finds the same number twice in its
+log, and aborts ("Assertion ERROR ... dag.cpp") each time the schedd starts it. So the first process of a DAGMan job
+that skips a node records its own name. A later process of the same job skips a node by letting the job run, which sees
+a mark and ends at once. A rescue run starts a new log, and may skip nodes again.
 """
 
 import os

@@ -13,7 +13,7 @@ from faser_align.jobs.program import Iteration
 def constants_facts(iteration: Iteration, start: bytes, result: str | None) -> Constants:
     """Return the metrics about an iteration's constants: checksums, and whether somebody changed them.
 
-    ``start`` is the content of the file that it started from, ``result`` the path of its resulting constants. They were
+    ``start`` is the content of the file of initial constants, ``result`` the path of the resulting constants. They were
     changed if they differ from the previous iteration's result or from the submitted ones; the iteration uses them.
     """
     begun = _sha256(start)

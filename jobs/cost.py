@@ -1,4 +1,4 @@
-"""Sum what an iteration's reconstruction cost, from HTCondor's event log of the campaign's jobs.
+"""Sum the cost of an iteration's reconstruction, from HTCondor's event log of the campaign's jobs.
 
 HTCondor measures it in the same way for every backend, including the programs that a wrapper starts.
 """

@@ -16,7 +16,7 @@ from faser_align.system.root_file import problem
 
 
 def check(path: str) -> str:
-    """Return what is wrong with the file as a sentence, or an empty string."""
+    """Return the fault of the file as a sentence, or an empty string."""
     try:
         reason = problem(path)
         if not reason:

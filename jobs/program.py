@@ -1,4 +1,4 @@
-"""Share among jobs: arguments, exit statuses, and the iteration that a job works on.
+"""Define what all jobs share: arguments, exit statuses, and the iteration that a job works on.
 
 A job ends with a status of ``faser_align.fsm.exit_codes`` and writes the reason as its last line on stderr.
 """

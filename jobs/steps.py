@@ -1,4 +1,4 @@
-"""Run the steps of an iteration: steering texts, solver, and the retry after a too tight residual cut."""
+"""Run the steps of an iteration: steering texts, solver, and the retry after too tight a residual cut."""
 
 import dataclasses
 import os

@@ -26,8 +26,8 @@ _FENCE = "```"
 def send_post(service: Any, message: Message, reached: Collection[str]) -> Generator[str, None, Answer]:
     """Post a message to the channels of an apprise Mattermost service; return the unredacted answer.
 
-    Channels in ``reached`` are skipped. Yields those that accept. A channel that refuses does not keep the message from
-    others, and the answer is then its refusal.
+    Channels in ``reached`` are skipped. Yields those that accept. If a channel refuses, the others still get the
+    message, and the answer is the refusal.
     """
     server = f"{service.schema}://{service.host}" + (f":{service.port}" if service.port else "")
     address = f"{server}{(service.fullpath or '').rstrip('/')}/hooks/{service.token}"

@@ -36,7 +36,7 @@ class Message:
 
 
 def compose(facts: Facts, folder: str = "", forms: Collection[str] = FORMS) -> Message:
-    """Write the message about an event of a campaign, in the wanted forms.
+    """Write the message about an event of a campaign, in the requested forms.
 
     Names, reasons and log lines of ``facts`` may contain anything: they cannot become a header, a tag, a link or a mention.
     Templates in ``folder`` replace ours of the same name; ``problems`` names each one that cannot be used.

@@ -1,4 +1,4 @@
-"""Check that a target's server is reachable, without sending anything: connect, with TLS if it has it."""
+"""Check that a target's server is reachable, without sending anything: connect, with TLS if the server uses it."""
 
 import socket
 import ssl
@@ -42,7 +42,7 @@ def server_of(target: Target) -> Server | None:
 
 
 def reach(server: Server, wait_s: float = WAIT_S) -> str:
-    """Connect to a server and disconnect; return what was seen. Raise UserError if it is unreachable."""
+    """Connect to a server and disconnect; return a sentence about it, or raise UserError if it is unreachable."""
     where = f"{server.host}:{server.port}"
     try:
         with socket.create_connection((server.host, server.port), timeout=wait_s) as plain:

@@ -31,7 +31,7 @@ def send(
     """Send a message to a target and wait for the answer; the caller bounds the time by killing the process.
 
     Args:
-        target, message: what is sent where.
+        target, message: the message, and its target.
         key: identifies this message; a repeated one has the same key.
         thread: common to all messages of a campaign.
         reached: recipients or channels of the target that received this message in an earlier attempt; they are skipped.

@@ -88,7 +88,7 @@ def heard(name: str) -> Iterator[list[logging.LogRecord]]:
 
 
 def http_status(requests: list[logging.LogRecord]) -> str:
-    """Return the status of the last request: a record ends with method, path, version, status and length; or nothing."""
+    """Return the status of the last request, or ''; a record ends with method, path, version, status, length."""
     ends = [request.args[-2] for request in requests if isinstance(request.args, tuple) and len(request.args) >= 2]
     return next((f"HTTP status {status}" for status in reversed(ends) if isinstance(status, int)), "")
 

@@ -112,7 +112,7 @@ def load_targets(path: str | os.PathLike[str]) -> dict[str, Target]:
 
 
 def access_note(path: str | os.PathLike[str]) -> str | None:
-    """Return what the user should know about the file's protection: AFS ignores mode bits."""
+    """Return a warning about the file's protection on AFS, which ignores mode bits; empty elsewhere."""
     file = Path(os.path.expanduser(path))
     if not _on_afs(file):
         return None

@@ -1,4 +1,4 @@
-"""Check what is outside the configuration: the site's files, file systems, free space, tickets."""
+"""Check the environment of a campaign: the site's files, file systems, free space, tickets."""
 
 import errno
 import os
@@ -91,7 +91,7 @@ def calypso_paths(config: Config) -> dict[str, str]:
 
 
 def cvmfs(look: CheckContext) -> str:
-    """Check the paths on CVMFS, or those configured instead."""
+    """Check the paths on CVMFS, or the configured paths that replace them."""
     paths = cvmfs_paths(look.config)
     if not paths:
         raise AbsentError("not needed")

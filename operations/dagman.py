@@ -55,7 +55,7 @@ def schedd_of(record: Manifest) -> Any:
 def ask(record: Manifest, dag_id: str = "") -> queue.Queue:
     """Ask the schedd to which the campaign was submitted for its DAGMan; a schedd that cannot be asked is not an error.
 
-    ``dag_id`` is that of a DAGMan whose waiting jobs to return, too.
+    ``dag_id`` names a DAGMan whose waiting jobs are returned, too.
     """
     known = submissions.latest(record["folder"])
     kind = record["config"]["htcondor"]["pool"]
@@ -69,7 +69,7 @@ def ask(record: Manifest, dag_id: str = "") -> queue.Queue:
 
 
 def refuse_second(record: Manifest, what: str, why: str = "two DAGMans would corrupt the campaign") -> None:
-    """Raise UserError if a DAGMan of the campaign may be in the queue, beside which the command ``what`` must not run."""
+    """Raise UserError if a DAGMan of the campaign may be in the queue: ``what`` must not run beside it."""
     answer = ask(record)
     if answer.problem:
         raise UserError(

@@ -43,7 +43,7 @@ class Parent:
         return text, _with_criteria(config, self.record["stages"])
 
     def facts(self) -> ForkedFrom:
-        """Return what a child's manifest says about it."""
+        """Return the entry about the parent for a child's manifest."""
         checksum = hashlib.sha256(Path(self.constants).read_bytes()).hexdigest()
         stages = self.record["stages"][: self.stage if self.iteration else self.stage - 1]
         if "imported" in self.record:

@@ -1,4 +1,4 @@
-"""Find and remove large files of a campaign that are no longer needed."""
+"""Find and remove large files that a campaign no longer needs."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ class Leftover(NamedTuple):
 
 
 def find(folder: str, record: Manifest, *, keep: int, mille: bool) -> list[Leftover]:
-    """Return what may be removed from the campaign in ``folder``, in the order of its iterations.
+    """Return the removable files of the campaign in ``folder``, in the order of its iterations.
 
     Only judged iterations are considered: a retry, ``resume`` and ``extend`` need none of their large files, and
     constants, metrics and logs always stay.

@@ -1,4 +1,4 @@
-"""Define what the jobs of ``check --probe`` try on an execute node. Pure."""
+"""Define the attempts of the jobs of ``check --probe`` on an execute node. Pure."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ Request = dict[str, Any]
 
 
 def requests(look: CheckContext, folder: str, *, credential: bool = False) -> dict[str, list[Request]]:
-    """Return in order what each kind of job tries; ``folder`` is that of the probe.
+    """Return the attempts of each kind of job in order; ``folder`` is that of the probe.
 
     ``credential`` says that the pool gives jobs a Kerberos credential.
     """

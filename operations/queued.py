@@ -1,4 +1,4 @@
-"""Find in HTCondor's queue what no script has recorded about a campaign's nodes.
+"""Find the fates of nodes that no script has recorded, from HTCondor's queue.
 
 The state database calls these running: a job on hold whose HOLD script did not run, a job that has lost its machine,
 and a job that left the queue without DAGMan having seen its end (a full disk has truncated DAGMan's log).

@@ -1,4 +1,4 @@
-"""Name the sequences of stages that ship as examples, and state what they are known to do."""
+"""Name the sequences of stages that ship as examples, with their known results."""
 
 import re
 import tomllib
@@ -24,7 +24,7 @@ class Recipe(NamedTuple):
         title: what it aligns.
         file: the example that has its stages.
         origin: the program that it comes from.
-        known: what it is known to do, in sentences.
+        known: its known results, in sentences.
         doubt: warning to users, a part of a sentence; empty without.
     """
 

@@ -119,7 +119,7 @@ def _waiting(folder: str) -> int:
 
 
 def next_step(found: Report) -> str:
-    """Return what to type after a repair; empty if there is nothing to do."""
+    """Return the next command after a repair; empty if there is nothing to do."""
     state, name = found["after"]["state"], shlex.quote(found["campaign"])
     if found["dry_run"]:
         return f"{program()} repair {name}" if found["repaired"] else ""

@@ -45,7 +45,7 @@ NO_EFFECT = "no decision on an iteration reads it"
 
 
 class Changed(NamedTuple):
-    """A decision that is not as stored; ``stage`` 0 is the validation."""
+    """A decision that differs from the stored one; ``stage`` 0 is the validation."""
 
     stage: int
     iteration: int
@@ -71,7 +71,7 @@ class Stage(NamedTuple):
         delta_chi2_per_parameter: increase of chi2 from the last constants to those, per parameter that differs, by the
             normal equations of the last iteration; None if these are not stored.
         residual_shift_um: the corresponding rms shift of the residuals (um); None if it is not known.
-        problem: what of the distance is unknown and why, in a sentence; empty otherwise.
+        problem: which part of the distance is unknown and why, in a sentence; empty otherwise.
     """
 
     stage: int
@@ -96,7 +96,7 @@ class Replayed(NamedTuple):
     Attributes:
         campaign: its name, with the folder if several have this name.
         decisions: number of stored decisions, that of the validation included.
-        changed: those that are not as stored.
+        changed: those that differ from the stored ones.
         stages: the stages that have a decision.
         notes: what limits the result, in sentences.
         problem: why the campaign could not be judged again, in a sentence; empty otherwise.
@@ -133,7 +133,7 @@ def replay(campaigns: Sequence[str], assignments: Sequence[str] = ()) -> list[Re
     Args:
         campaigns: names of campaigns, or their folders.
         assignments: ``convergence.KEY=VALUE`` or ``stages.N.convergence.KEY=VALUE`` each, over the rules that applied to
-            each iteration when it was judged; without any the decisions must be as stored.
+            each iteration when it was judged; without any, the decisions must equal the stored ones.
 
     Raises:
         UserError: there is no such campaign, one is named twice, or a key cannot be replayed.

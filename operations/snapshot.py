@@ -160,7 +160,7 @@ def _is_behind(folder: str) -> bool:
 
 
 def stamp(folder: str) -> tuple[int, int, tuple[str, ...]]:
-    """Return a value that changes when there is something new to read; only files are examined."""
+    """Return a value that changes with the campaign's data; only files are examined."""
     try:
         seen = os.stat(f"{folder}/{layout.PUBLISHED}")
     except OSError:
@@ -169,12 +169,12 @@ def stamp(folder: str) -> tuple[int, int, tuple[str, ...]]:
 
 
 def with_queue(seen: Snapshot, waiting: Collection[str], found: queued.Found = queued.NOTHING) -> Snapshot:
-    """Return the snapshot with what the schedd said of the nodes' jobs.
+    """Return the snapshot with the schedd's information about the nodes' jobs.
 
     Args:
         seen: a snapshot, in which a node runs from its PRE script to its POST script.
         waiting: nodes whose job waits.
-        found: what no script has recorded.
+        found: fates of jobs that no script has recorded.
     """
     states = dict.fromkeys(waiting, "queued") | {
         row["node"]: state

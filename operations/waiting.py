@@ -93,7 +93,7 @@ def follow(
     interval_s: float = 1.0,
     ask: Callable[[], None] = lambda: None,
 ) -> str:
-    """Report every change of the campaign until it has ended; return its end state.
+    """Report every change of the campaign until the campaign has ended; return its end state.
 
     Args:
         folder: the campaign.

@@ -1,4 +1,4 @@
-"""Read everything that a report shows, once: snapshot, manifest, and the files of the iterations.
+"""Read all data of a report once: snapshot, manifest, and the files of the iterations.
 
 Reading does not disturb a campaign. ``missing`` names what could not be read, and the page shows it.
 """
@@ -42,8 +42,8 @@ _PER_UM_URAD = (1e-3, 1e-3, 1e-3, 1e-6, 1e-6, 1e-6)  # mm and rad of the six con
 class Solution(NamedTuple):
     """The result of an iteration (mm, rad): the correction, its errors, and the resulting constants.
 
-    ``errors`` has only what the solver moved; ``all_errors`` also what earlier stages moved, with the errors of the last
-    iteration that did.
+    ``errors`` has only constants that the solver moved; ``all_errors`` also those that earlier stages moved, from the
+    last iteration that moved them.
     """
 
     correction: Constants

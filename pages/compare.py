@@ -85,7 +85,7 @@ class Comparison(NamedTuple):
         names: names of the campaigns, with the folder where names are equal; keys of ``apart`` and ``movers``.
         common: files that all of them have.
         shares: the other files, grouped by the campaigns that have them.
-        missing: what could not be read, and of which campaign.
+        missing: unreadable data, and the campaign to which each belongs.
     """
 
     names: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Read from HTCondor's job event log what each node of a campaign did when."""
+"""Read the periods of each node of a campaign from HTCondor's job event log."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field

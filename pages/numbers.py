@@ -19,11 +19,11 @@ def measured(value: float, error: float | None, unit: str = "") -> str:
 
 
 def significant(value: float, error: float | None, unit: str = "") -> str:
-    """Return the same with the number of standard deviations: ``−290 ± 40 µm (7.1 σ)``; without an error the value only."""
+    """Return a value with error, unit and standard deviations, ``−290 ± 40 µm (7.1 σ)``; without an error the value."""
     return signed(formatting.significant(value, error, unit))
 
 
 def beside(value: float, other: float) -> str:
-    """Return a value with the decimals that ``other``, with which it shares a scale, has with three digits."""
+    """Return a value with as many decimals as ``other`` has with three digits, because both share a scale."""
     decimals = max(0, 2 - math.floor(math.log10(abs(other)))) if other else 0
     return signed(f"{round(value, decimals) + 0.0:.{decimals}f}")

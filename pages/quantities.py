@@ -126,7 +126,7 @@ def by_element(shown: list[Quantity]) -> list[tuple[str, list[Measured | tuple[N
 
 
 def for_script(facts: Facts, shown: list[Quantity]) -> dict[str, Any]:
-    """Return what the page's script draws: a value with four digits, or ``value±error``."""
+    """Return a value for the page's script: with four digits, or as ``value±error``."""
     return {
         quantity.key: {
             "name": quantity.name,

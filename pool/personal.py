@@ -1,8 +1,8 @@
 """Start, use and stop the personal pool: HTCondor on one machine, for the user who started it.
 
 A pool is a folder. One process starts it, others use it and a third stops it, so nothing is kept in memory: the kernel
-knows what runs (``faser_align.pool.processes``), and a lock in the folder serialises starts and stops. Files that
-a power cut leaves are harmless.
+knows the processes (``faser_align.pool.processes``), and a lock in the folder serialises starts and stops. Files that a
+power cut leaves are harmless.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Stop a pool that was left running: ``tidy.main(FOLDER)``, or ``tidy.main(FOLDER, OURS)`` to spare other work.
+"""Stop a pool that was left running: ``tidy.main(FOLDER)``, or ``tidy.main(FOLDER, OURS)`` unless others use it.
 
 With OURS, a folder of campaigns that may be removed, a pool with jobs from elsewhere in its queue keeps running, and a
 folder of something else, which FASER_ALIGN_POOL may name, is refused.

@@ -30,7 +30,7 @@ class Imported(NamedTuple):
         entries: its keys, without stages.
         left: old keys without a counterpart.
         submit: options of ``submit`` from the old file, such as ``-y 2022 -r 008294 -f 101-150``; may be empty.
-        choices: sentences on what the file does not say, what was assumed, and the alternative.
+        choices: sentences on missing settings, the assumption, and the alternative.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""Read a campaign folder of faser-alignment-script: what its iterations left."""
+"""Read a campaign folder of faser-alignment-script: the files of its iterations."""
 
 import os
 import re
@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What an iteration left; None for what is missing.
+    """The files of an iteration; None for missing ones.
 
     Attributes:
         name: name of its folder.

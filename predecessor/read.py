@@ -1,6 +1,6 @@
 """Read configurations written by people, as JSON or as the YAML of the development version of faser-alignment-script.
 
-Errors have line, column and fix; of JSON what was meant can be guessed.
+Errors have line, column and fix; in JSON the intended text can be guessed.
 """
 
 import json
@@ -38,7 +38,7 @@ def read_json(text: str, path: str, *, lenient: bool) -> tuple[dict[str, Any], l
     Args:
         text: content of the file.
         path: its name, for messages.
-        lenient: accept what was probably meant: a missing or extra comma, comments, single quotes, Python's True, False
+        lenient: accept likely typing errors: a missing or extra comma, comments, single quotes, Python's True, False
             and None, and duplicate keys (the last one counts).
 
     Returns:

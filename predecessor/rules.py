@@ -207,7 +207,7 @@ _ORDER = ("raw", "workflow", "set", "dag", "data", "tpl", "src", "env", "discard
 
 
 def key_tables() -> str:
-    """Return what becomes of each key, by generation, and of each word."""
+    """Return the conversion of each key, by generation, and of each word."""
     lines = []
     for title, rules in (("The newest generation", {**NEWEST, **WORKFLOW}), ("That of its README", FIRST)):
         lines += [f"### {title}", "", "| there | here |", "|---|---|"]

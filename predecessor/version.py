@@ -1,4 +1,4 @@
-"""Find out what a version of faser-alignment-script defines in its scripts and not in its configuration.
+"""Find the settings that a version of faser-alignment-script has in its scripts and not in its configuration.
 
 The direction of tracking, names of the database and options are read from ``runAlignment.sh`` and the scripts it runs.
 If they cannot be read, the keys of the configuration indicate the version.
@@ -33,7 +33,7 @@ class Version(NamedTuple):
         write_constants: path of its script that writes constants.
         reconstruct: path of its script that reconstructs.
         values: our keys, each with its value and origin.
-        choices: sentences on what was inferred from the configuration's keys instead of read, and the alternative.
+        choices: sentences on settings inferred from the configuration's keys, and the alternative.
         unused: options of its command whose value is a shell variable.
     """
 
@@ -49,7 +49,7 @@ def version_of(old: Mapping[str, Any], source: str, script: str, folders: list[s
 
     Args:
         old: the configuration.
-        source: the folder of its scripts, ``SRC_DIR`` of their jobs; empty if the configuration does not say.
+        source: the folder of its scripts, ``SRC_DIR`` of their jobs; empty if the configuration has none.
         script: path of ``runAlignment.sh``.
         folders: other places of the two Python scripts, the likeliest first.
     """

@@ -58,7 +58,7 @@ def connect(folder: str, *, writing: bool = True) -> sqlite3.Connection:
 
 
 def close_to_others(file: "int | str") -> None:
-    """Leave a file (path or descriptor) to its owner alone; a file system that refuses is no error.
+    """Leave a file (path or descriptor) to its owner alone; a refusal by the file system is not an error.
 
     Anyone who can open the database or a lock file can lock it, and make every script wait. SQLite gives its journal the
     mode of the database.

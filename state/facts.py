@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
-    """Return what a message says of its event, and of the campaign at that time."""
+    """Return the payload of a message: its event, and the campaign at that time."""
     campaign = queries.campaign(db)
     event = queries.rows(db, "SELECT * FROM history WHERE id = ?", (claimed.history_ids[-1],))[0]
     told = queries.history(db, since=event["utc"])
@@ -90,7 +90,7 @@ def quality(
 ) -> "Quality | None":
     """Return the quality block of the latest constants; None before the first, or if nothing is known about them.
 
-    Jobs write it. For campaigns of older versions it is made here, from what their metrics have. ``iterations`` and
+    Jobs write it. For campaigns of older versions it is made here from their metrics. ``iterations`` and
     ``validation`` are rows of the state database, oldest first; {} without a validation.
     """
     solved = [row for row in iterations if row["ended_utc"] and row["metrics"]]

@@ -48,7 +48,8 @@ def read(folder: str) -> list[Hold]:
 def take(db: sqlite3.Connection, event: "events.ScriptEvent", held: Sequence[Hold]) -> None:
     """Record the holds that are not recorded yet, as events of the DAGMan whose script recorded ``event``.
 
-    Nothing is recorded if another DAGMan has begun since: the log is that one's, and its own scripts come.
+    Nothing is recorded if another DAGMan has begun since: the log then belongs to it, and its own scripts record the
+    holds.
     """
     dag_id = event["dag_id"]
     if not held or db.execute("SELECT dag_id FROM campaign").fetchone()[0] != dag_id:

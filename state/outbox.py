@@ -56,8 +56,8 @@ def claim(
 ) -> Claim | None:
     """Lease the next message, or return None if none is due; only for the process that has ``OUTBOX_LOCK``.
 
-    If ``final``, no script comes later: do not wait for the back-off or the pause. The process is done with the rows
-    ``seen``, and has no answer from the targets ``unresponsive``.
+    If ``final``, no script comes later: do not wait for the back-off or the pause. The process has handled the rows
+    ``seen``, and got no answer from the targets ``unresponsive``.
     """
 
     def work(db: sqlite3.Connection) -> Claim | None:
@@ -151,7 +151,7 @@ def _reached(db: sqlite3.Connection) -> dict[int, tuple[str, ...]]:
 def mark(folder: str, claimed: Claim, problem: str | None, reached: Sequence[str] = ()) -> None:
     """Record the result of a leased message: sent, to be retried, or given up.
 
-    ``reached`` are the recipients or channels of the target that have it although it failed.
+    ``reached`` are the recipients or channels of the target that got the message although the delivery failed.
     """
     now = time.time()
     partly = {"rows": claimed.ids, "reached": reached} if reached else {}

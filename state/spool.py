@@ -85,7 +85,7 @@ def read(folder: str, name: str) -> "Event":
 
 
 def remove(folder: str, names: "list[str]") -> None:
-    """Remove events that the database holds now; one that is gone already is no error."""
+    """Remove events that the database holds now; a missing one is not an error."""
     for name in names:
         try:
             os.unlink(f"{folder}/{layout.SPOOL}/{name}")

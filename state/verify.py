@@ -109,7 +109,7 @@ def _findings_of(path: str, folder: str, *, files: bool, log: bool) -> tuple[lis
 
 
 def findings(db: sqlite3.Connection, folder: str = "", *, files: bool = True) -> list[str]:
-    """Return what is wrong with ``db`` according to SQLite, our tables and the iterations' files; empty if valid.
+    """Return the faults of ``db`` according to SQLite, our tables and the iterations' files; empty if valid.
 
     ``folder`` has the campaign's files, by default where it was submitted; without ``files`` those are not checked.
     """

@@ -27,7 +27,7 @@ def record(
 ) -> "tuple[int, bool]":
     """Record ``event`` in the state database of the campaign in ``folder``, after the events of the event queue.
 
-    ``before`` records what happened before it, in the same transaction. If the database cannot be written the event goes to
+    ``before`` records earlier events in the same transaction. If the database cannot be written the event goes to
     the event queue; if that fails too, one line goes to standard error. Either way DAGMan gets the job's own outcome,
     ``event['exit']``.
 

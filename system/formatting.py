@@ -38,7 +38,7 @@ def busy(counts: Mapping[str, int], *, ended: bool = False) -> list[str]:
 
 
 def kind(name: str) -> str:
-    """Return how good a campaign's state or a grade is, for its colour and symbol: good, doubt, bad, or going."""
+    """Return the class of a campaign's state or a grade, for its colour and symbol: good, doubt, bad, or going."""
     if name in (*table.SUCCESSES, "good"):
         return "good"
     if name in ("failed", "rejected", "diverged", "starved", "bad", "unreadable"):

@@ -13,9 +13,9 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def delayed() -> Iterator[list[str]]:
     """Deliver signals that end the command after the block.
 
-    HTCondor's bindings crash if Python raises KeyboardInterrupt while they make objects, and what is raised right after a
-    submission would make the command undo what a DAGMan uses already. The block may add sentences about what it has done
-    to the list: KeyboardInterrupt then has them as its arguments.
+    HTCondor's bindings crash if Python raises KeyboardInterrupt while they make objects, and an exception right after a
+    submission would make the command remove files that DAGMan uses already. The block may add sentences about what it
+    has done to the list: KeyboardInterrupt then has them as its arguments.
     """
     done: list[str] = []
     if threading.current_thread() is not threading.main_thread():

@@ -24,7 +24,7 @@ def site_packages() -> None:
 def without(*names: str) -> Iterator[None]:
     """Make libraries that are imported meanwhile find none of these, which they would load if they are installed.
 
-    What is loaded already stays.
+    Libraries that are loaded already stay.
     """
     hidden: dict[str, Any] = {name: None for name in names if name not in sys.modules}
     sys.modules.update(hidden)

@@ -1,4 +1,4 @@
-"""Check who else can change what runs as the user, or read their credentials: mode bits, and AFS ACLs.
+"""Check who else can change programs that run as the user, or read the user's credentials: mode bits, and AFS ACLs.
 
 Anyone who can write a program, its folder, or a folder on its path can replace it.
 """

@@ -6,7 +6,7 @@ _HEADER_BYTES = 64
 
 
 def problem(path: str) -> str:
-    """Return what is wrong with the ROOT file ``path``, or an empty string; raise OSError if it cannot be read.
+    """Return the fault of the ROOT file ``path``, or an empty string; raise OSError if it cannot be read.
 
     A ROOT file begins with ``root``, a version, and the offset of its end, which must be its size (ROOT, TFile: header;
     4 bytes for versions below 1000000, 8 above).
@@ -22,7 +22,7 @@ def problem(path: str) -> str:
 
 
 def mille_problem(path: str) -> str:
-    """Return what is wrong with the Mille binary ``path``, or an empty string; raise OSError if it cannot be read.
+    """Return the fault of the Mille binary ``path``, or an empty string; raise OSError if it cannot be read.
 
     Its size must equal the one in its counts, which are beside it; counts of an earlier version have no size.
     """

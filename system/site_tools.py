@@ -15,7 +15,7 @@ KB = 1024
 
 
 class AbsentError(Exception):
-    """The tool is not on this machine, or what was to be checked does not apply; the text says why."""
+    """The tool is not on this machine, or the check does not apply; the text says why."""
 
 
 class Quota(NamedTuple):

@@ -103,7 +103,7 @@ class Tracks:
         return self.sides >> 4
 
     def part(self, tracks: BoolArray | slice, hits: IntArray | slice) -> "Tracks":
-        """Return some tracks, which have these hits; slices give views."""
+        """Return these tracks with these hits of theirs; slices give views."""
         return Tracks(
             {name: column[tracks] for name, column in self.flat.items()},
             self.lengths[tracks],

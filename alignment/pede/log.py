@@ -41,7 +41,7 @@ _MEMORY = re.compile(rf"Peak dynamic memory allocation:\s*({_FLOAT})\s*GB")
 
 
 def read_log(path: Name) -> Solution:
-    """Return what a log says about a solution; other attributes are missing, and defaults where it says nothing.
+    """Return the attributes of a solution that a log contains; the others are missing or have defaults.
 
     Raises UserError if the log cannot be read. A log that ends early has fewer values.
     """

@@ -28,7 +28,8 @@ class NotStartedError(UserError):
 
 
 def sourced(script: str) -> dict[str, str]:
-    """Return the environment after sourcing ``script`` in bash, such as ROOT's ``thisroot.sh``; ours if it is empty.
+    """Return the environment after sourcing ``script`` in bash, such as ROOT's ``thisroot.sh``; this process's
+    environment if it is empty.
 
     Many such scripts end with a meaningless status, so only a missing environment counts as a failure. Raises UserError
     if the script cannot be read or ends the shell.

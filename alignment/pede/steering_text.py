@@ -171,7 +171,7 @@ def _entry(line: str, numbers: list[float], where: str) -> tuple[int, float, flo
 
 
 def labels_freed(stages: Iterable[UsedStage], stations: int) -> set[int]:
-    """Return the labels that any step of some stages frees; ``stations`` is for stages that do not say."""
+    """Return the labels that any step of some stages frees; ``stations`` is for stages without this key."""
     return {
         label
         for stage in stages

@@ -27,9 +27,9 @@ NAMED_AT_MOST = 5
 def agreement(residuals: IntArray, files: Sequence[int]) -> Agreement:
     """Return how well the means of residuals agree between files; empty if there is nothing to compare.
 
-    The error of a side's mean is the rms of its residuals within files over the square root of its hits. Of each
-    difference only what exceeds ``TOLERANCE_UM`` counts as significant. ``sigma`` is corrected for the number of comparisons,
-    of which one is always the largest. Files without residuals, from older conversions, do not count.
+    The error of a side's mean is the rms of its residuals within files over the square root of its hits. Only the part
+    of a difference above ``TOLERANCE_UM`` counts. ``sigma`` is corrected for the number of comparisons, of which one is
+    always the largest. Files without residuals, from older conversions, do not count.
 
     Args:
         residuals: ``Counts.side_residuals`` of each file, shape (files, 12, 8, 2, 3).
@@ -166,7 +166,7 @@ def read_duplicates(paths: Sequence[str], files: Sequence[int]) -> Duplicates:
 
 
 def duplicates(parts: Sequence[TrackArray], files: Sequence[int]) -> Duplicates:
-    """Return which files share tracks, by the fingerprints of these.
+    """Return which files share tracks, by the tracks' fingerprints.
 
     Args:
         parts: the tracks of each raw file.

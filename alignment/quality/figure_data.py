@@ -199,7 +199,7 @@ class FigureData:
         return {key: centre for key, centre in centres.items() if centre is not None and centre.hits >= least}
 
     def module_spreads(self) -> dict[str, Spread] | None:
-        """Return mean and rms of the normalised residuals of each module with enough hits: the distribution DRnR is of the rms."""
+        """Return mean and rms of the normalised residuals of each module with enough hits; the rms make DRnR."""
         found = self.histogram("pulls")
         if found is None:
             return None

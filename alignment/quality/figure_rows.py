@@ -41,7 +41,7 @@ def rows_of_files(
 ) -> tuple[Counts, list[Files]]:
     """Return the sum of the conversions' counts, and rows of raw files; of many files a row has several.
 
-    ``each`` is called with the counts of each file. Raises UserError if they cannot be read.
+    ``each`` is called with the counts of each file. Raises UserError if the counts cannot be read.
     """
     total, rows = Counts(), []
     for group in np.array_split(np.array(files), min(len(files), ROWS_MAX) or 1):

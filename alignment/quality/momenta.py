@@ -28,7 +28,7 @@ def write_momenta(source: Name, output: Name) -> int:
     """Write the fingerprint, q/p (1/GeV) and pz (GeV) of every track of a kfalignment file; return their number.
 
     A file of an older schema, without the measured positions, gives an empty list. Raises UserError as
-    ``kfalignment.read_tracks``.
+    ``kfalignment.read_tracks`` does.
 
     Args:
         output: file to write, in numpy's format.

@@ -1,8 +1,8 @@
 """Warn about free layer rotations about x or y, whose derivatives and constants have different pivots. Pure.
 
-The z of a hit, about which Calypso's derivatives are (``mille.derivatives``), is 2 to 6 mm from that of its layer, or more
-if the layer is tilted. The corrections then have the wrong size, and may drift. The derivatives grow with the tilt, so
-that a cut on them rejects hits of tilted layers.
+Calypso's derivatives are about the z of the hit (``mille.derivatives``), which is 2 to 6 mm from that of the layer, or
+more if the layer is tilted. The corrections then have the wrong size, and may drift. The derivatives grow with the
+tilt, so that a cut on them rejects hits of tilted layers.
 """
 
 from collections.abc import Iterable, Sequence

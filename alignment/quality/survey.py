@@ -3,7 +3,7 @@
 A survey gives each constant an accuracy. In units of it all parameters are comparable, and the eigenvalues of the normal
 equations are the errors of directions by the tracks, in standard deviations of the survey. A direction is *weak* here if
 this error exceeds ``[survey].weak``: the survey knows more than the tracks, and constants that move along it do so by
-accident. Where layers' x is fixed, their modules move together by it.
+accident. Where the x of a layer is fixed, the common shift of its modules takes its place.
 
 The distance to the constants of a simulated detector counts along the directions that the data determine. Along all others
 (constraints, fixed parameters, weak modes) it stays as it was at the start.

@@ -186,7 +186,7 @@ def name(labels: Sequence[int], direction: FloatArray) -> str:
 
 
 def named(kinds: Mapping[str, FloatArray]) -> tuple[str, float]:
-    """Return the name of a direction and its overlap with what the name says, from 0 to 1.
+    """Return the name of a direction and the direction's overlap with the named movement, from 0 to 1.
 
     Args:
         kinds: part of the direction by kind of constant, ``LAYER_KINDS`` and ``MODULE_CONSTANTS``, shape (12 layers, 8

@@ -36,7 +36,7 @@ def solve(steering_path: Name, total: Total | None = None, *, why_no_sums: str =
 
     Writes ``millepede.res``, ``.end``, ``.log``, ``.his`` and, if requested, ``.mon`` beside the steering file. Older
     ones are removed first, so that all files are from this run. A failure for which pede has an end code is returned as
-    that end code and not raised; a missing steering file is code 16, which ``millepede.end`` alone states.
+    that end code and not raised; a missing steering file gives code 16, in ``millepede.end`` only.
 
     Args:
         total: the sums; without them, and where they are not exact, all passes read the binaries.

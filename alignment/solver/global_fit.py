@@ -122,7 +122,7 @@ class Inverse:
         undetermined: shape (defect, parameters): their directions.
         correlations: shape (parameters,): global correlation of each, with the best combination of all others; -1 where
             undefined.
-        trouble: why a solution is not exact: never.
+        trouble: empty, because every solution is exact.
     """
 
     covariance: FloatArray

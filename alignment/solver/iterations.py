@@ -44,7 +44,7 @@ class Iterations:
         total: sums from which the passes follow instead of from the records; None without sums.
         values: values of all labels (mm, rad).
         last: sums of the last pass.
-        inverse: inverse of the matrix, or what solves the equations in its place.
+        inverse: inverse of the matrix, or the iterative solver in its place.
         first_decrease: decrease of chi2 expected of the first solution; None if there was none.
         rows: the table.
         globals_max, records_free: from the first pass.

@@ -45,7 +45,7 @@ class Pass:
         margin: change of all measurements of a record, in units of their errors, that cannot move its chi2 across the cut; the
             smallest of all records, 0 where another function than the sum of chi2 is minimised. ``pulls_max``, shape (places, sets): largest derivative over error of each label of a set.
             The latter only in a pass with matrix.
-        accepted_set: of which records were accepted: equal for equal sets.
+        accepted_set: hash of the set of accepted records.
         equations_min: smallest number of equations of a record.
         near: records near a cut, if the pass separated them; ``far``: the sums of the others, None without any.
     """

@@ -1,4 +1,4 @@
-"""Combine steering options and labels of the binaries to the problem that the built-in solver solves."""
+"""Combine steering options and labels of the binaries into the problem that the built-in solver solves."""
 
 from dataclasses import dataclass
 from itertools import chain

@@ -54,7 +54,7 @@ class Quadratic:
     def moved(self, done: Pass, values: FloatArray) -> "Quadratic":
         """Return the same function about the point of a later pass, which is nearer to the next ones.
 
-        Without change if other records were accepted there, to which the matrix does not belong.
+        Unchanged if other records were accepted there, because the matrix belongs to the old ones.
         """
         far = done.far or done
         if far.accepted_set != self.done.accepted_set:

@@ -152,7 +152,7 @@ class Source:
 
 
 class Selected(Source):
-    """Some records of a source, which may be read as often as the ``chunks``."""
+    """Some records of a source, which can be read repeatedly, like its ``chunks``."""
 
     def __init__(self, source: Source, chunks: Iterable[Equations]) -> None:
         super().__init__(())

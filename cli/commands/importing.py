@@ -41,7 +41,7 @@ def import_(
 
     Converts a JSON or YAML configuration to a commented TOML file, including the requests of its submit templates and the
     direction of tracking, options and database of its scripts. Lists each key without a counterpart, with the reason.
-    If the result cannot run, shows each problem with the key and the fix, and the part that was understood.
+    If the result cannot run, shows each problem with the key and the fix, and the part that was converted.
     Converts a folder to a campaign that the reading commands accept, with its constants and pede's results; the folder itself
     does not change.
 

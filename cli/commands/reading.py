@@ -134,7 +134,7 @@ def watch(campaign: Campaign, interval: Interval = 1.0, utc: Utc = False, plain:
 
 
 def follow(campaign: str, interval: float = 1.0, *, utc: bool = False, plain: bool = False) -> None:
-    """Show the status live as ``watch`` does, whose arguments these are; Ctrl-C raises KeyboardInterrupt."""
+    """Show the status live, with the arguments of ``watch``; Ctrl-C raises KeyboardInterrupt."""
     from faser_align.cli.show import history_view, screens
     from faser_align.cli.show import live as live_screen
     from faser_align.operations import dagman, snapshot, waiting

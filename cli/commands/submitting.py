@@ -13,7 +13,7 @@ from faser_align.operations import checks, submission
 
 
 def submit(planned: Plan, *, dry_run: bool, steering: bool, check: bool, as_json: bool) -> None:
-    """Submit a planned campaign; show the plan, warnings, the ``steering`` texts if wanted, and the next commands."""
+    """Submit a planned campaign; show plan, warnings, the ``steering`` texts if requested, and the next commands."""
     schedd = None if dry_run else submission.find_schedd(planned)
     if not as_json:
         for heading, value in plans.summary(planned).items():

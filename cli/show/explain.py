@@ -26,7 +26,7 @@ def verdict_of(seen: Mapping[str, Any], stage: int, iteration: int) -> dict[str,
     """Return the requested judged iteration; 0 is the latest.
 
     Raises:
-        UserError: there is none, or it has not been judged; names those that exist.
+        UserError: there is none, or it has not been judged; the sentence names those that exist.
     """
     judged: list[dict[str, Any]] = [row for row in seen["iterations"] if row["verdict"]]
     if not judged:
@@ -41,7 +41,7 @@ def verdict_of(seen: Mapping[str, Any], stage: int, iteration: int) -> dict[str,
 
 
 def latest(seen: Mapping[str, Any]) -> list[Block]:
-    """Explain the latest decision; of a rejected campaign that of the validation, then that on the last iteration."""
+    """Explain the latest decision; for a rejected campaign that of the validation first, then that on the iteration."""
     blocks = why(seen, verdict_of(seen, 0, 0))
     return [*why(seen, seen["validation"]), Line(), *blocks] if seen["state"] == "rejected" else blocks
 

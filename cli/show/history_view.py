@@ -23,7 +23,7 @@ _ENDS_BADLY = frozenset(table.ENDS) - set(table.SUCCESSES)
 
 
 def lines(rows: Sequence[Row], where: tzinfo | None = None) -> list[Block]:
-    """Return rows of ``queries.history`` in order, each day under its date; ``where`` is the times' zone, None this machine's."""
+    """Return rows of ``queries.history`` in order, each day under its date; ``where`` is the zone, None this machine's."""
     blocks: list[Block] = []
     today = None
     for row in rows:
@@ -37,7 +37,7 @@ def lines(rows: Sequence[Row], where: tzinfo | None = None) -> list[Block]:
 
 
 def left_out(count: int) -> list[Block]:
-    """Return how many events are not shown, and how to see them; empty for none."""
+    """Return a sentence with the number of hidden events and how to see them; empty if there are none."""
     if not count:
         return []
     what = f"{formatting.count(count, 'event')} of nodes, ordinary or old, are not shown"

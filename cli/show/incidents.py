@@ -1,4 +1,4 @@
-"""Show what is unusual about a campaign: held jobs, failed or slow nodes, pending messages.
+"""Show the incidents of a campaign: held jobs, failed or slow nodes, pending messages.
 
 Each has its reason and the fix; equal problems of several nodes are shown once.
 """

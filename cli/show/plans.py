@@ -1,4 +1,4 @@
-"""Show what a planned campaign would do, before its submission."""
+"""Show a planned campaign before its submission."""
 
 import os
 import shlex
@@ -17,7 +17,7 @@ from faser_align.system import formatting
 
 
 def summary(planned: Plan) -> dict[str, str]:
-    """Return what will be done, as headings and values."""
+    """Return the plan as headings and values."""
     record = planned.record
     config = record["config"]
     shown = {

@@ -15,7 +15,7 @@ COLUMNS = (
 
 
 def blocks(found: Sequence[Replayed], rules: Sequence[str]) -> list[Block]:
-    """Return what a replay found: with ``rules`` the ends of the stages, without any whether the decisions are as stored."""
+    """Return the result of a replay: the ends of the stages, or without ``rules`` whether decisions equal the stored ones."""
     judged = [one for one in found if not one.problem]
     if not rules:
         return [block for one in judged for block in _compared(one)]

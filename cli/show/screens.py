@@ -146,7 +146,7 @@ def _files(used: int | None, expected: int | None) -> str:
 
 
 def validation(seen: Row) -> list[Block]:
-    """Return what the validation compared, and the decision; empty before a validation."""
+    """Return the comparison by the validation, and the decision; empty before a validation."""
     found = seen.get("validation", {})
     groups = found.get("metrics", {}).get("groups")
     if not groups:
@@ -223,7 +223,7 @@ def trouble(seen: Row, dagman: str, program: str) -> str:
 
 
 def remark(seen: Row, stuck: str, program: str) -> str:
-    """Return the remark of `list`: why no script can advance the campaign (``stuck``), or which jobs do not continue."""
+    """Return the remark in `list`: why no script can advance it (``stuck``), or which jobs do not continue."""
     partly = trouble(seen, "", program)
     return stuck or (f"{seen['name']}: {partly}" if partly else "")
 

@@ -46,7 +46,7 @@ def as_json(solution: Solution) -> dict[str, Any]:
 
 
 def show(solution: Solution) -> None:
-    """Write how it ended, the sums, and remarks about the result."""
+    """Write the solver's end, the sums, and remarks about the result."""
     told: Any = as_json(solution)
     console.say(solver_end(told))
     words = [

@@ -1,4 +1,4 @@
-"""Define what figures show, and the same numbers as rows of a table. Pure."""
+"""Define the data of figures, which are also the rows of a table. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -56,7 +56,7 @@ class Histograms(NamedTuple):
         panels: the frames.
         logx: use a logarithmic x axis.
         mark: an expected value with its name.
-        of: what the entries are; histograms are then drawn as shares of all entries, because their numbers differ.
+        of: name of the entries; histograms are then drawn as fractions of all entries, because their numbers differ.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""Choose what figures show of a campaign: the iterations of a stage, the first beside a later one. Pure."""
+"""Choose the data of figures: the iterations of a stage, the first beside a later one. Pure."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -67,13 +67,13 @@ class Source(NamedTuple):
 
 
 def source(facts: Facts, stage: int = 0, iteration: int = 0, *, reference: Reference = None) -> Source:
-    """Return what figures of a stage show.
+    """Return the data of a stage's figures.
 
     Args:
         facts: the campaign.
         stage: 0: the last one that was solved.
         iteration: the iteration beside the first; 0: the last one.
-        reference: constants to compare with, and what they are.
+        reference: constants to compare with, and their name.
 
     Raises:
         UserError: the campaign has no such iteration, or none that was solved.

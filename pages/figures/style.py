@@ -93,7 +93,7 @@ def colour(share: float) -> str:
 
 
 def in_page(share: float) -> str:
-    """Return the same as a colour of the page's style sheet, which has other ends in dark mode."""
+    """Return this colour as one of the page's style sheet, which has other ends in dark mode."""
     end, part = ("plus" if share > 0 else "minus"), round(100 * min(abs(share), 1.0))
     return f"color-mix(in srgb,var(--{end}) {part}%,var(--zero))"
 

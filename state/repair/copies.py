@@ -1,4 +1,4 @@
-"""Examine what is left of a campaign's state database: the file, its snapshot and its redo log."""
+"""Examine the copies of a campaign's state database: the file, its snapshot and its redo log."""
 
 import contextlib
 import os

@@ -19,9 +19,9 @@ def script_runs(logs: Logs) -> list[ScriptRun]:
 
     A script commits soon after its start; FINAL then delivers messages.
 
-    The order is that of the logs' lines, never that of their seconds. JOBSTATE_LOG is completed with what only dagman.out has.
-    Then the scripts' log decides: DAGMan adds a line to it as soon as a script has ended, and sees the end of a POST in its
-    other logs only when it reads the nodes log again.
+    The order is that of the logs' lines, never that of their seconds. Runs that only dagman.out has are added to those
+    of JOBSTATE_LOG. Then the scripts' log decides: DAGMan adds a line to it as soon as a script has ended, and sees the
+    end of a POST in its other logs only when it reads the nodes log again.
     """
     scripts = dagmanlogs.scripts(logs.scripts)
     values: dict[str, int] = {}

@@ -1,9 +1,9 @@
-"""Rebuild a campaign's state database from what is left of it and from DAGMan's logs.
+"""Rebuild a campaign's state database from its copies and from DAGMan's logs.
 
 The new database is built beside the old one and replaces it atomically: a repair that is killed leaves either. If a copy
-is valid (the database, its snapshot, or what the redo log makes), the one with the longest history gets the events of the
-logs and the event queue that it lacks, and so keeps what only scripts know. Otherwise, or if events within its history are
-missing, all events of DAGMan's logs are applied to a new database.
+is valid (the database, its snapshot, or what the redo log makes), the one with the longest history gets the events of
+the logs and the event queue that it lacks, and so keeps data that only scripts know. Otherwise, or if events within its
+history are missing, all events of DAGMan's logs are applied to a new database.
 """
 
 import contextlib
@@ -81,7 +81,7 @@ def read_logs(folder: str) -> Logs:
 
 @contextlib.contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Hold the database's lock, and remove what a killed repair left.
+    """Hold the database's lock, and remove the files of a killed repair.
 
     Raises:
         StoreError: somebody else has it, or the folder cannot be written.

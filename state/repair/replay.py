@@ -72,7 +72,7 @@ def _like(logged: list[Replayable], event: "events.Event") -> int | None:
 
 
 class Replayed(NamedTuple):
-    """What a replay did."""
+    """Result of a replay."""
 
     unfit: list[str]  # files of the event queue that could not be applied
     effective: int  # number of events with an effect

@@ -17,7 +17,7 @@ _TABLES: Sequence[Literal["attempts", "iterations", "history"]] = ("attempts", "
 
 
 class Contents(TypedDict, total=False):
-    """What a database has of the campaign: its state and place, the numbers of rows, and of messages in each state."""
+    """Contents of a database: the campaign's state and place, the numbers of rows, and of messages in each state."""
 
     state: str
     stage: int
@@ -37,7 +37,7 @@ class ChangedNode(TypedDict):
 
 
 class Report(TypedDict):
-    """What a repair has changed; JSON."""
+    """Changes by a repair, as JSON."""
 
     campaign: str
     repaired: bool  # whether there was anything to repair

@@ -16,7 +16,7 @@ _ATTEMPT = ("attempt", "dag_id", "closed_utc", "job_id")
 
 
 def load(db: "sqlite3.Connection", event: "Event") -> "Known":
-    """Return what the database holds about ``event``.
+    """Return the rows of the database that concern ``event``.
 
     Raises:
         sqlite3.Error: the database cannot be read.

@@ -1,4 +1,4 @@
-"""Read what the end of a DAGMan and the command line's requests depend on, for ``fsm.reduce_campaign``."""
+"""Read the rows that ``fsm.reduce_campaign`` needs for FINAL and for requests of the command line."""
 
 import sqlite3
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ _EARLY_END = ("id", "event", "stage", "iteration", "attempt", "facts")
 
 
 def final(db: sqlite3.Connection, event: "Final", known: "Known") -> None:
-    """Add to ``known`` what FINAL depends on."""
+    """Add to ``known`` the rows that FINAL depends on."""
     known["processed"] = processed(db, event["dag_id"], event["node"], "final")
     order = "ORDER BY stage, iteration, kind DESC, file"
     known["failed"] = [name for (name,) in db.execute(f"SELECT node FROM nodes WHERE state = 'failed' {order}")]
@@ -32,7 +32,7 @@ def final(db: sqlite3.Connection, event: "Final", known: "Known") -> None:
 
 
 def control(db: sqlite3.Connection, event: "Control", known: "Known") -> None:
-    """Add to ``known`` what an event of the command line depends on."""
+    """Add to ``known`` the rows that an event of the command line depends on."""
     name = event["event"]
     if name in table.NEW_DAGMAN:
         known["new_dagman"] = not processed(db, event["dag_id"], "", "dagman")
