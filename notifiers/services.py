@@ -1,4 +1,4 @@
-"""Load apprise, whose import takes 0.1 s, and collect what it logs."""
+"""Load apprise, whose import takes 0.1 s, and collect its log records."""
 
 import importlib
 import logging

@@ -21,7 +21,7 @@ ANSWER = "answer.json"
 class Progress(NamedTuple):
     """Progress of a job.
 
-    ``entries`` is what it has tried so far, ``running`` what it is trying now; ``held`` is HTCondor's reason, ``value``
+    ``entries`` are the finished attempts, ``running`` the present one; ``held`` is HTCondor's reason, ``value``
     the exit status as DAGMan's $RETURN has it.
     """
 

@@ -21,7 +21,7 @@ class Recipe(NamedTuple):
 
     Attributes:
         name: what ``init --recipe`` accepts.
-        title: what it aligns.
+        title: the aligned part of the detector.
         file: the example that has its stages.
         origin: the program that it comes from.
         known: its known results, in sentences.

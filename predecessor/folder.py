@@ -65,7 +65,7 @@ class Past(NamedTuple):
 
     @property
     def is_solved(self) -> bool:
-        """Whether its resulting constants are known, from what it passed on or from pede's result."""
+        """Whether its resulting constants are known, from the constants that it passed on or from pede's result."""
         return self.result is not None or (self.start is not None and any(run.solution.result for run in self.runs))
 
 

@@ -14,7 +14,7 @@ _KEYS = ("iters", "comment", "reco", "pede", "pedes")
 
 
 class Step(NamedTuple):
-    """A run of pede: its old key, our name for it, and what it fixes in our words."""
+    """A run of pede: its old key, our name for it, and the fixed items in our words."""
 
     key: str
     name: str

@@ -167,7 +167,7 @@ def processed(
 
 
 def read(folder: str, work: "Callable[[sqlite3.Connection], Found]") -> "Found":
-    """Run ``work``, which only reads, after the present writer has finished; return what it returned.
+    """Run ``work``, which only reads, after the present writer has finished; return its result.
 
     The commit lock excludes scripts that commit. With SQLite's own lock alone, a reader would find the database locked for
     most of a burst of writers; in the writers' queue it would wait for all of them.
@@ -187,7 +187,7 @@ def read(folder: str, work: "Callable[[sqlite3.Connection], Found]") -> "Found":
 
 
 def transact(folder: str, work: "Callable[[sqlite3.Connection], Found]") -> "Found":
-    """Run ``work`` in one immediate transaction, append what it did to the redo log, and commit; return what it returned.
+    """Run ``work`` in one immediate transaction, append its statements to the redo log, and commit; return its result.
 
     Raises:
         sqlite3.Error, OSError: nothing was written.

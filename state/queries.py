@@ -268,7 +268,7 @@ def messages(folder: str) -> list[Row]:
 def held(db: sqlite3.Connection) -> list[Row]:
     """Return the nodes whose job is held, with job, time and reason.
 
-    None has one after the campaign's end: DAGMan has removed the jobs, and may not have run their POST scripts.
+    After the campaign's end no job is held: DAGMan has removed the jobs, and may not have run their POST scripts.
     """
     found = nodes(db, "held")
     if not found or campaign(db)["state"] in table.ENDS:

@@ -1,7 +1,7 @@
 """Check that a campaign's state database is valid.
 
 The checks, in this order: SQLite's own; the rules between our tables; the files of each iteration; the redo log, which
-has every value that was ever written. Everything is only read. Every finding is one sentence.
+has every value that was ever written. The checks change nothing. Every finding is one sentence.
 """
 
 import contextlib

@@ -38,7 +38,7 @@ def errors_of(normal: Normal, free: Collection[int]) -> tuple[dict[int, float | 
 
 
 def merged(by_step: Iterable[Constants]) -> Constants:
-    """Return the errors of constants after several steps; a later step's take precedence for what it frees."""
+    """Return the errors of constants after several steps; a later step's replace those of the constants that it frees."""
     found: Constants = {}
     for of_step in by_step:
         for key, errors in of_step.items():

@@ -18,7 +18,7 @@ class Metric(NamedTuple):
 
     Attributes:
         name: dotted path from the top level. Capitals stand for any key, ``[]`` for each element of a list.
-        words: what it is.
+        words: its meaning.
         source: what it is computed from, one of the table ``sources``.
         unit: empty for dimensionless numbers and for values that are not numbers.
         formula: how it is computed; empty if it is copied.

@@ -83,7 +83,7 @@ def corrections(
     """Return the correction of each key with a free constant, with errors.
 
     Args:
-        steps: steps of the iteration; a later one's errors take precedence for what it frees.
+        steps: steps of the iteration; a later one's errors take precedence for the constants that it frees.
         correction: sum of all steps (mm, rad).
         normal: normal equations; without them errors are unknown.
         factor: scale of errors, ``error_scale.factor`` of the metrics.

@@ -31,7 +31,7 @@ def test_solutions_are_explained() -> None:
 
 
 def test_keywords_are_explained() -> None:
-    """The page lists each keyword of pede in the row of what the solver does with it."""
+    """The page lists each keyword of pede in the row for its effect on the solver."""
     rows = {"supports it": {*LISTS, *SETTERS}, "notes in": set(NOTED), "refuses by": {*UNSUPPORTED, "rootfiles"}}
     for start, keywords in rows.items():
         row = next(line for line in PAGE.splitlines() if line.startswith(f"| {start}"))
@@ -45,7 +45,7 @@ def test_labels_on_the_page_are_right(label: str, words: str) -> None:
 
 
 def test_examples_on_the_page_are_there() -> None:
-    """Example files named on the page exist, and both other pages link to it."""
+    """Example files named on the page exist, and both other pages link to the page."""
     named = set(re.findall(r"`(steps_\w+\.toml)`", PAGE))
     assert named == {path.name for path in (ROOT / "examples").glob("steps_*.toml")}
     assert all((ROOT / "examples" / name).is_file() for name in named)

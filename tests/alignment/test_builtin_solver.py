@@ -174,7 +174,7 @@ def test_fixed_for_too_few_entries_is_told(pede_case: Case) -> None:
 
 
 def test_measurements_of_the_steering_count(tmp_path: Path) -> None:
-    """A measurement in the steering is averaged with records of one parameter by weight."""
+    """A measurement in the steering and records of the same parameter are averaged by weight."""
     steering = _average(tmp_path, "Measurement 1.0 0.5\n7 1.0\n")
     solution = solve(steering)
     # 30 records, each y2 - y1 = 3 with variance 2: weight 15 at 3, and weight 4 at 1

@@ -85,7 +85,8 @@ def test_any_records_are_solved(tmp_path: Path, seed: int, places: int, words: i
 def test_passes_without_records_give_the_same_solution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, without_records: bool
 ) -> None:
-    """Where the function is quadratic, later passes read no records; where records cross a cut, they read them. Both give the same solution."""
+    """Where the function is quadratic, later passes read no records; where records cross a cut, they read them. Both
+    kinds of pass give the same solution."""
     seen: set[str] = set()
     for seed in range(6 if SOAK else 2):
         case = make_case(seed, n_records=200)

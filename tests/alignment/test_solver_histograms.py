@@ -40,7 +40,7 @@ def test_histograms_are_pedes(pede_case: Case, case: str) -> None:
 
 
 def test_the_file_has_the_first_decrease(pede_case: Case) -> None:
-    """The file has the first solution's expected decrease where pede's has it."""
+    """The histogram file has the first solution's expected decrease in the same place as pede's."""
     folder = pede_case("case2_presigma_outliers")
     solution = solve(folder / "str.txt")
     assert first_decrease(folder / "millepede.his") == pytest.approx(solution.expected_decrease, rel=1e-6)

@@ -101,7 +101,7 @@ def test_a_tab_is_a_letter(folder: Path) -> None:
 
 
 def test_a_method_may_have_several_words_and_no_limit(folder: Path) -> None:
-    """The text before the numbers is the method; a missing limit is the second number of the last line with two."""
+    """The text before the numbers is the method; without a limit, that of the last line with two numbers applies."""
     steering = parse(folder, "method full MINRES QLP 4 0.5")
     assert (steering.method, steering.iterations, steering.delta_f_max) == ("fullMINRES-QLP", 4, 0.5)
     assert parse(folder, "method inversion 3").delta_f_max == 0.0

@@ -73,7 +73,7 @@ def test_examples_of_the_docstrings_run(module: ModuleType, files: Path) -> None
 
 
 def test_every_promised_name_is_in_an_example() -> None:
-    """An example uses each public function and class, except classes only returned, and submit, which needs a pool."""
+    """Examples use each public function and class, except submit, which needs a pool, and classes only returned."""
     shown = f"{faser_align.api.__doc__}{faser_align.api.campaign.Campaign.__doc__}{faser_align.api.campaign.campaigns.__doc__}"
     given = {"CampaignError", "Constants", "Counts", "Parameter", "Records", "Solution", "submit"}
     assert {name for name in faser_align.api.__all__ if name not in shown} <= given

@@ -58,7 +58,7 @@ def test_the_demonstration_converges_and_is_told(
 ) -> None:
     """The demonstration converges early, runs no job of a later iteration, delivers one mail, and its hints work.
 
-    Its page, with all figures, has fewer than eight sheets of paper.
+    The report page, with all figures, prints on fewer than eight sheets of paper.
     """
     shown = program("demo")
     seen = json.loads(program("status", "demo-1", "--json"))

@@ -39,7 +39,7 @@ def result(campaign: Path) -> Path:
 
 
 def test_errors_are_those_of_the_iteration_that_made_the_constants(campaign: Path, here: Path) -> None:
-    """Errors are found beside the constants and, by its checksum, for the file that the next iteration starts from."""
+    """Errors are found for an iteration's result and for the next iteration's copy, by its checksum."""
     assert errors_of(result(campaign)) == ERRORS
     handed_on = Path(layout.constants_file(str(campaign), 1, 2))
     handed_on.write_bytes(result(campaign).read_bytes())

@@ -94,7 +94,7 @@ def test_a_manifest_that_was_emptied_by_hand(
 
 
 def test_status_of_a_campaign_that_runs(command: Command) -> None:
-    """In JSON nodes whose jobs wait or run are "running" if HTCondor could not be asked."""
+    """In JSON, nodes whose jobs wait or run are "running" if HTCondor could not be asked."""
     assert json.loads(command("status", "running", "--json").out)["iterations"][1]["nodes"]["running"] == 1
 
 
@@ -277,7 +277,7 @@ def test_a_campaign_that_was_moved_aside_has_its_own_files(plain_command: Comman
 
 
 def test_diagram(command: Command) -> None:
-    """Both tables are drawn in each format; another format is a usage error."""
+    """Both transition tables are drawn in each format; another format is a usage error."""
     assert command("diagram").out.startswith("stateDiagram-v2\n")
     assert "waiting --> running: started" in command("diagram", "--node").out
     assert command("diagram", "--format", "dot").out.startswith('digraph "campaign" {')

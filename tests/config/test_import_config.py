@@ -224,6 +224,6 @@ def test_values_that_cannot_be_used_are_named(change: dict[str, Any], said: str)
 
 
 def test_what_is_not_known_is_listed() -> None:
-    """An unknown key is in the list, with the advice to find out what it did."""
+    """An unknown key is listed, with the advice to find its effect in the old code."""
     found = imported(read("config.json") | {"extra": {"mine": [1]}})
     assert [(one.key, one.value) for one in found.left if one.why.startswith("unknown key")] == [("extra.mine", "[1]")]

@@ -70,7 +70,7 @@ def test_each_kind_of_failure_has_its_log(tmp_path: Path) -> None:
 
 
 def test_a_held_job_has_its_cure_and_each_hold_is_told_once(tmp_path: Path) -> None:
-    """The message about a job held for its memory says how to give it more; a second hold is a second message."""
+    """The message about a job held for its memory says how to give it more; a second hold gives a second message."""
     folder = record(tmp_path / "campaign", "lost", "held", files=2)["folder"]
     hook("pre", folder, NODE, 0, 2)
     log = Path(folder, layout.NODES_LOG)

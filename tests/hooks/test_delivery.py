@@ -183,7 +183,8 @@ def test_the_last_script_tries_each_message_once_in_order(folder: str, monkeypat
 def test_a_refused_message_is_tried_again_before_the_ones_behind_it_pass(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message refused twice is overtaken by later due ones; alone it is tried once, then when its wait is over."""
+    """A message refused twice is overtaken by later due ones; without others it is tried once, and again when its wait
+    is over."""
     tried = refusing(monkeypatch)
     assert delivery.deliver(folder) == 0
     once = [(target, "failed") for target in ("slow", "me", "group")]

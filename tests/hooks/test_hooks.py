@@ -337,7 +337,8 @@ def test_the_hot_set_loads_the_standard_library_only(record: dict[str, Any]) -> 
     ("before", "after"), [("", "import functools"), ("import functools", ""), ("sqlite.NEWEST = (3, 10)", "")]
 )
 def test_sqlite_is_loaded_without_functools(before: str, after: str, tmp_path: Path) -> None:
-    """A connection prepares and reuses statements, and who needs functools gets the real one, whichever comes first."""
+    """A connection prepares and reuses statements, and code that imports functools gets the real one, in either
+    order."""
     program = (
         f"import sys; sys.path.insert(0, {str(Path(HOOK).parents[2])!r})\n"
         f"from faser_align.hooks import sqlite\n{before}\nsqlite.load()\n{after}\n"

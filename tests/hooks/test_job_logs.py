@@ -47,7 +47,7 @@ def record(tmp_path: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_message_page_and_analyze_have_the_end_of_the_log(tmp_path: Path) -> None:
-    """All three have the last lines and the last error, without secrets of the targets and lines of the wrapper."""
+    """Message, page and `analyze` have the last lines and the last error, without secrets and lines of the wrapper."""
     with Mailbox(tmp_path / "mail") as mailbox:
         table = notify(tmp_path, mailbox, "end", group=f"mmost://127.0.0.1:1/{TOKEN}")
         folder = make_campaign(tmp_path / "campaign", files=1, config={"notify": table})["folder"]

@@ -107,7 +107,7 @@ def test_what_is_described_is_written(history: list[Metrics], last_stage: Metric
 
 
 def test_sources_and_readers_are_known(history: list[Metrics], last_stage: Metrics) -> None:
-    """Each source of a metric is explained, and the criteria that read metrics are all those of a decision."""
+    """Each source of a metric is explained, and the criteria named as readers are exactly those of a decision."""
     described = [*describe.METRICS.values(), *describe.VALIDATION]
     assert {one.source for one in described} == set(describe.SOURCES)
     asked = {criterion.name for of in (history, [last_stage]) for criterion in judged(of).criteria}

@@ -47,7 +47,7 @@ def validate(folder: Path, run_job: Run) -> dict[str, Any]:
 def test_both_constants_are_compared(solved: Path, run_job: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """chi2/ndf, momenta and residuals of modules and sides are compared; unchanged constants give no remark.
 
-    Both halves have data of figures; damaged histograms are only reported.
+    Both halves of a validation have data of figures; damaged histograms are only reported.
     """
     found = validate(solved, run_job)
     before, after = (found["groups"]["all"][when] for when in ("before", "after"))

@@ -276,7 +276,7 @@ def test_stages_are_named(facts: dict[str, Any]) -> None:
 
 
 def test_least_facts() -> None:
-    """Campaign, event and state are sufficient; a later version's event is shown by its name; no fact is needed."""
+    """Campaign, event and state suffice for a message; an event of a later version is shown by its name."""
     assert compose({"campaign": "A", "event": "failed", "state": "failed"}).subject == "[faser-align] A failed"
     assert compose({"campaign": "A", "event": "paused", "state": "paused"}).subject == "[faser-align] A paused"
     message = compose({})

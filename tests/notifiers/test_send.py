@@ -143,7 +143,7 @@ def test_no_recipient_is_written_to_twice(tmp_path: Path, message: Message) -> N
 
 
 def test_a_recipient_that_apprise_drops_is_named(smtp_server: Mailbox, message: Message) -> None:
-    """A mail reaches the valid recipients of an address; one that gets none is named, and counts as refused."""
+    """A mail reaches the valid recipients of an address; the others are named, and count as refused."""
     said = _deliver(smtp_server.url("a@example.org;b@example.org"), message)
     assert "no mail goes to b@example.org: write recipients as" in str(said)
     (letter,) = smtp_server.messages()

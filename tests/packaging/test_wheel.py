@@ -117,7 +117,7 @@ def test_the_wheel_holds_the_data(installed: Path, tmp_path: Path) -> None:
 def test_the_commands_without_make(installed: Path, pool: Pool, workdir: Path) -> None:
     """The README's commands run a campaign to convergence with the program installed from the wheel.
 
-    It has four raw files in `make soak` only.
+    The campaign has four raw files only in `make soak`.
     """
     text = (ROOT / "README.md").read_text().partition("<!-- run by test_the_commands_without_make -->")[2]
     block = itertools.takewhile(lambda line: not line or line.startswith("    "), text.splitlines())

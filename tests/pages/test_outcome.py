@@ -82,7 +82,7 @@ def test_held_jobs_are_at_the_top_with_their_release(browser: Browser, workdir: 
 
 
 def test_dropped_files_lead_to_their_reasons(browser: Browser, workdir: Path, page_of: PageOf) -> None:
-    """The top counts dropped files; the data have reason and fix, without a resumption, which would not use them."""
+    """The top of the page counts dropped files; section *Data* has reasons and fixes, and proposes no resumption."""
     record = make_campaign(workdir / "c", files=3, name="c", config={"reconstruction": {"min_files": 0.6}})
     node = layout.reco_node(1, 1, 401)
     hook("pre", record["folder"], node, 2, 2)

@@ -64,7 +64,7 @@ def test_a_job_runs(pool: personal.Pool, workdir: Path) -> None:
 
 
 def test_a_pool_starts_again_whatever_was_killed(own: Path, workdir: Path) -> None:
-    """Of two simultaneous starts one starts the pool; a later one leaves it alone, unless all daemons or the master were killed."""
+    """Of two simultaneous starts one starts the pool; a later start changes nothing unless daemons were killed."""
     config = own / "condor_config"
     assert personal.status(own).running is False
     command = [sys.executable, "-I", "-c", _START, str(own)]

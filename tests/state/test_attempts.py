@@ -54,7 +54,7 @@ def test_only_a_raw_file_is_given_up(folder: str) -> None:
 
 
 def test_a_quorum_counts_files_and_has_an_end(folder: str) -> None:
-    """A file is dropped at its last attempt or a fatal failure; one more than allowed has failed."""
+    """A file is dropped at its last attempt or a fatal failure; if no further file may be dropped, it has failed."""
     tried = {**FAILED, "retry": 1, "job_id": "14.0"}
     assert take(folder, PRE, FAILED, {**PRE, "retry": 1}, tried) == [0, 1, 0, 1]
     last = {**FAILED, "retry": 2, "job_id": "15.0"}

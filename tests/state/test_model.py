@@ -650,7 +650,8 @@ with tempfile.TemporaryDirectory() as _folder:
 @settings(max_examples=examples(75))
 @given(st.lists(memory.events(), max_size=40))
 def test_a_sequence_of_events_leaves_the_database_as_it_leaves_memory(sequence: list[Event]) -> None:
-    """The database is sound after every sequence of events, and holds what the same changes make of rows in memory."""
+    """The database is sound after every sequence of events, and its rows equal those in memory after the same
+    changes."""
     rows = Memory()
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
         db.deserialize(EMPTY)

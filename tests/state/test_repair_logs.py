@@ -150,7 +150,7 @@ def test_lines_that_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_events_are_those_that_htcondor_reads(case: str, tmp_path: Path) -> None:
-    """Code, job, time, node, exit status and reason of a hold of every event are what htcondor2.JobEventLog reads."""
+    """Code, job, time, node, exit status and reason of every event equal those from htcondor2.JobEventLog."""
     unpack(case, tmp_path)
     for path in (tmp_path / name for name in LOGS):
         expected = [
@@ -174,7 +174,7 @@ def _about(event: htcondor2.JobEvent) -> tuple[str, int | None, str]:
 
 
 def test_a_torn_event_ends_where_the_next_one_begins() -> None:
-    """An event without its last lines keeps what it has, and lines that belong to no event are skipped."""
+    """An event without its last lines keeps the others, and lines that belong to no event are skipped."""
     lines = ["\tno event's", "012 (", "012 (007.000.000) 2026-11-25 10:00:00 Job was held.", "\tquota"]
     lines += ["005 (007.001.000) 2026-11-25 10:00:01 Job terminated.", "\t(0) Abnormal termination (signal 9)", "..."]
     held, ended = joblogs.job_events([*lines, "009 (8.0.0) 2026"], (joblogs.HELD, joblogs.TERMINATED))
