@@ -87,11 +87,8 @@ def _post(reaction: Reaction, event: "Post") -> int:
             return 0  # it was skipped, but had a job (hooks.skip_guard)
         _open(reaction, event)  # its PRE was not recorded: only its end shows the attempt
     exit_status, outcome = event["exit"], event["outcome"]
-    if outcome == "failed" and node["kind"] == "reco":
-        from faser_align.fsm import dropped_files
-
-        if dropped_files.may_drop(campaign, event, known["file_lost"]):
-            exit_status, outcome = 0, "lost"
+    if outcome == "failed" and node["kind"] == "reco" and may_drop(campaign, event, known["file_lost"]):
+        exit_status, outcome = 0, "lost"
     end = (event["utc"], event["job_id"], outcome, event["ret"])
     reaction.changes.append(("close_attempt", *end, exit_status, node["node"], node["attempts"]))
     moved = reaction.move_node(outcome, {"return": event["ret"], "reason": event["reason"]})
@@ -174,6 +171,20 @@ def should_skip(campaign: "Campaign", node: "Node", known: "Known") -> bool:
     if node["stage"] == table.VALIDATION:
         return not (campaign["state"] in ("validating", "submitted") and known["converged"])
     return node["stage"] <= campaign["stages_done"]  # not the iteration's own state: its stage may have been extended
+
+
+def may_drop(campaign: "Campaign", event: "Post", dropped: bool) -> bool:
+    """Return whether a failed file is dropped: it has no attempts left, and the minimum fraction of files allows it.
+
+    A file that was ``dropped`` before counts already.
+    """
+    last = event["fatal"] or event["retry"] >= event["max_retries"]
+    return bool(last and (campaign["lost"] < campaign["lost_max"] or dropped))
+
+
+def most_dropped(min_files: float, files: int) -> int:
+    """Return how many of a campaign's ``files`` may be dropped; the fraction ``min_files`` of them must remain."""
+    return int((1.0 - min_files) * files + 1e-9)  # 0.9 of 10 files leaves one to drop, not 0.9999
 
 
 def reopens(campaign: "Campaign", dag_id: str) -> bool:

@@ -44,9 +44,9 @@ class Mailbox:
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(_START_S)
 
-    def url(self, recipient: str, sender: str = "faser-align@localhost.localdomain") -> str:
+    def url(self, recipient: str) -> str:
         """Return the apprise address of a target that delivers to this mailbox."""
-        return f"mailto://{HOST}:{self.port}?from={sender}&to={recipient}"
+        return f"mailto://{HOST}:{self.port}?from=faser-align@localhost.localdomain&to={recipient}"
 
     def files(self) -> list[Path]:
         """Return the paths of the mails, oldest first."""

@@ -70,7 +70,7 @@ def _short_markdown(facts: Facts, event: str, words: Words, templates: Templates
             markdown = _tidy(templates.render(event, "md", view(facts, limits, words), ours=ours))
             if len(markdown) <= MARKDOWN_MAX:
                 return markdown
-        templates.refuse("md", f"it makes more than {MARKDOWN_MAX:,} characters")
+        templates.refuse_markdown(f"it makes more than {MARKDOWN_MAX:,} characters")
     return markdown[:MARKDOWN_MAX]
 
 

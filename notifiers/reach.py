@@ -41,11 +41,11 @@ def server_of(target: Target) -> Server | None:
     return None
 
 
-def reach(server: Server, wait_s: float = WAIT_S) -> str:
+def reach(server: Server) -> str:
     """Connect to a server and disconnect; return a sentence about it, or raise UserError if it is unreachable."""
     where = f"{server.host}:{server.port}"
     try:
-        with socket.create_connection((server.host, server.port), timeout=wait_s) as plain:
+        with socket.create_connection((server.host, server.port), timeout=WAIT_S) as plain:
             if server.tls:
                 with secured(verified=server.verified).wrap_socket(plain, server_hostname=server.host) as secure:
                     return f"{where} answers ({secure.version()}{', and greets' if _greeted(secure, server) else ''})"

@@ -65,10 +65,10 @@ class Templates:
                 self._tell(name, problem)
         return _ours().get_template(f"message.{form}.j2").render(view=view)
 
-    def refuse(self, form: str, why: str) -> None:
-        """Record that the output of the user's template for a form cannot be used, if there is such a template."""
+    def refuse_markdown(self, why: str) -> None:
+        """Record that the output of the user's template for Markdown cannot be used, if there is such a template."""
         for name in self._of_the_user(sorted(os.listdir(self.folder)) if self.folder else [], "message"):
-            if name.endswith(f".{form}.j2"):
+            if name.endswith(".md.j2"):
                 self._note(name, why)
 
     def _of_the_user(self, wanted: list[str], event: str) -> list[str]:

@@ -113,8 +113,8 @@ class Facts(NamedTuple):
         return f"{stage}.{iteration}" if self.staged else str(iteration)
 
 
-def collect(folder: str, *, now_s: float | None = None) -> Facts:
-    """Read everything about the campaign in ``folder``; running jobs are assumed to end ``now_s`` (Unix time).
+def collect(folder: str) -> Facts:
+    """Read everything about the campaign in ``folder``; running jobs are shown as if they ended now.
 
     Raises:
         UserError, StoreError: there is no campaign, or its snapshot cannot be read.
@@ -163,9 +163,7 @@ def collect(folder: str, *, now_s: float | None = None) -> Facts:
         dropped=troubles(record, folder, [(row["node"], row["why"], None) for row in lost]),
         release=release_held(record, [(row["node"], row["job_id"], row["reason"]) for row in held], campaign["dag_id"]),
         history=history,
-        nodes=nodetimes.read(
-            folder, outcomes, None if campaign["state"] in table.ENDS else time.time() if now_s is None else now_s
-        ),
+        nodes=nodetimes.read(folder, outcomes, None if campaign["state"] in table.ENDS else time.time()),
         solutions=solutions,
         figures=figures,
         start_text=text_of(layout.constants_file(folder, 1, 1)),

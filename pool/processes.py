@@ -55,18 +55,18 @@ def master(config: Path) -> int | None:
     return next((daemon.pid for daemon in daemons(config) if daemon.name == "condor_master"), None)
 
 
-def end(config: Path, *, patience_s: tuple[float, float] = (15.0, 10.0)) -> None:
+def end(config: Path) -> None:
     """End every daemon of a pool and wait until the last has ended.
 
-    The master is asked to shut down, then to shut down fast; remaining processes are killed. ``patience_s`` is how long
-    each of the two requests may take. Raises TimeoutError if a killed process does not end.
+    The master is asked to shut down, then to shut down fast; remaining processes are killed. Raises TimeoutError if a
+    killed process does not end.
     """
     until = time.monotonic() + _KILLED_S
     while (starting := launchers(config)) and time.monotonic() < until:  # first, so that no new master can follow
         for launcher in starting:
             _send(launcher.pid, signal.SIGKILL)
         time.sleep(_POLL_S)
-    for request, wait_s in zip((signal.SIGTERM, signal.SIGQUIT), patience_s, strict=True):
+    for request, wait_s in ((signal.SIGTERM, 15.0), (signal.SIGQUIT, 10.0)):
         chief = master(config)
         if chief is None:
             break

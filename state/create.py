@@ -7,7 +7,7 @@ import sqlite3
 
 from faser_align.campaign import layout
 from faser_align.campaign.manifest_types import Manifest
-from faser_align.fsm import dropped_files, events, table
+from faser_align.fsm import events, reduce, table
 from faser_align.fsm.errors import StoreError
 from faser_align.fsm.rows import Columns, NewNode
 from faser_align.state import database, publish, redolog, spool
@@ -63,7 +63,7 @@ def columns(record: Manifest) -> Columns:
     notify, min_files = record["config"]["notify"], record["config"]["reconstruction"]["min_files"]
     return {
         "data": record["data"],
-        "lost_max": dropped_files.most(min_files, len(layout.requested_files(record))),
+        "lost_max": reduce.most_dropped(min_files, len(layout.requested_files(record))),
         "targets": json.dumps(notify["targets"]),
         "messages": json.dumps(table.kinds(notify["events"])),
     }

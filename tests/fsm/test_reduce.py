@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from memory import Memory
 
-from faser_align.fsm import dropped_files, reduce, reduce_campaign, table
+from faser_align.fsm import reduce, reduce_campaign, table
 from faser_align.fsm.rows import Attempt, Campaign, Known, Node
 
 MEMORY = Memory()
@@ -140,7 +140,7 @@ def test_a_request_is_taken_once() -> None:
 )
 def test_the_minimum_fraction_of_files_remains(min_files: float, files: int, expected: int) -> None:
     """The minimum fraction of files must remain; rounding does not change the number by one."""
-    assert dropped_files.most(min_files, files) == expected
+    assert reduce.most_dropped(min_files, files) == expected
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_a_file_is_dropped_if_enough_remain(
     """A file is dropped after its last attempt, if one more may be dropped or this one is counted already."""
     campaign: Any = {"lost": lost, "lost_max": 1}
     event: Any = {"fatal": fatal, "retry": retry, "max_retries": 2}
-    assert dropped_files.may_drop(campaign, event, file_lost) == expected
+    assert reduce.may_drop(campaign, event, file_lost) == expected
