@@ -140,7 +140,7 @@ class Campaign:
         return rows
 
     def metrics(self) -> list[Metrics]:
-        """The metrics of each solved iteration as its Millepede job wrote them, nested; docs/alignment.md explains each.
+        """The metrics of each solved iteration as its Millepede job wrote them, nested; docs/metrics.md explains each.
 
         >>> Campaign("Y2023_R011705_F400-405").metrics()[0]["corrections"]["module.y"]["unit"]
         'um'

@@ -55,7 +55,7 @@ def blocks() -> dict[tuple[str, str], str]:
     """
     made = {
         ("alignment.md", "counts"): numbers.counts_table(),
-        ("alignment.md", "metrics"): numbers.metrics_tables(),
+        ("metrics.md", "metrics"): numbers.metrics_tables(),
         ("quality.md", "grades"): grades.table(),
         ("files.md", "files"): files.files_tables(),
         ("files.md", "formats"): files.formats_tables(),

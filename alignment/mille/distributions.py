@@ -1,7 +1,7 @@
 """Fill the histograms of a raw file's tracks, for the figures; those of several files add up.
 
 Tracks are those that pass the cuts on tracks, with all their hits; hits outside FASER's tracker are not counted.
-``docs/alignment.md`` describes each histogram.
+``docs/metrics.md`` describes each histogram.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Describe each count of a conversion, and each metric of ``metrics.json``: unit, meaning, formula and readers.
 
 ``alignment.quality.metrics`` and the jobs write the metrics, ``metrics.toml`` describes them. Tables of
-``docs/alignment.md`` and headings of charts are generated from here.
+``docs/alignment.md`` and ``docs/metrics.md``, and headings of charts are generated from here.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ class Metric(NamedTuple):
 
 _READ = tomllib.loads(Path(__file__).with_name("metrics.toml").read_text(encoding="utf-8"))
 SOURCES, READERS, COUNTS = (_READ.pop(table) for table in ("sources", "readers", "counts"))
-# By heading in docs/alignment.md.
+# By heading in docs/metrics.md.
 TABLES = {heading: tuple(Metric(name, **keys) for name, keys in metrics.items()) for heading, metrics in _READ.items()}
 VALIDATION = TABLES.pop("validation")
 OF_VALIDATION = ("format", "stage", "iteration", "files.expected", "files.used", "files.lost", "wall_s", "notes")
@@ -62,9 +62,9 @@ def metrics_tables() -> str:
     lines += ["| read by | |", "|---|---|", *(f"| {name} | {meaning} |" for name, meaning in READERS.items())]
     lines.append("| `code` | the criterion of that name, as `faser-align why` shows it |")
     for heading, metrics in TABLES.items():
-        lines += ["", f"### {heading}", "", *_table(metrics)]
+        lines += ["", f"## {heading}", "", *_table(metrics)]
     shared = ", ".join(f"`{name}`" for name in OF_VALIDATION)
-    lines += ["", "### A validation", "", f"In `validation/after`, in addition to {shared}:", "", *_table(VALIDATION)]
+    lines += ["", "## A validation", "", f"In `validation/after`, in addition to {shared}:", "", *_table(VALIDATION)]
     return "\n".join(lines) + "\n"
 
 

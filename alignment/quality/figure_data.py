@@ -1,7 +1,7 @@
 """The data of an iteration's figures: one compressed JSON file of at most 200 kB, which the Millepede job writes.
 
 ``figures.json.gz`` contains what the figures of an iteration need beyond ``metrics.json``; a validation has one for
-each set of constants. ``docs/alignment.md`` describes its histograms. Campaigns of older versions have no such file, and
+each set of constants. ``docs/metrics.md`` describes its histograms. Campaigns of older versions have no such file, and
 parts may be missing: readers return None.
 """
 

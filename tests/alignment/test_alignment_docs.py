@@ -1,4 +1,4 @@
-"""Test that the alignment page explains every displayed number, and only existing labels."""
+"""Test that the pages of the alignment and of metrics explain every displayed number, and only existing labels."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,8 @@ from faser_align.cli.show import solved
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "alignment.md").read_text()
-NAMED = set(re.findall(r"[a-z_][a-z0-9_]*", " ".join(re.findall(r"`([^`]+)`", PAGE.replace("```", "")))))
+BOTH = PAGE + (ROOT / "docs" / "metrics.md").read_text()
+NAMED = set(re.findall(r"[a-z_][a-z0-9_]*", " ".join(re.findall(r"`([^`]+)`", BOTH.replace("```", "")))))
 SOLUTION = Solution(0, "Ended normally", "", {}, n_variable=1, n_fit=1, expected_decrease=1.0)
 OWN_KEYS = ("layer", "module", "message", "iterations", "label", "words", "weight")  # structure, or free of units
 
@@ -26,7 +27,7 @@ def keys(value: Any) -> set[str]:
 
 
 def test_solutions_are_explained() -> None:
-    """The page explains each number of ``solve --json``."""
+    """The pages explain each number of ``solve --json``."""
     assert keys(solved.as_json(SOLUTION)) - {*OWN_KEYS, "entries_fixed_words"} <= NAMED
 
 
