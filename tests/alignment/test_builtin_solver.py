@@ -17,7 +17,7 @@ from faser_align.alignment.pede.results import read_end, read_result
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.solver import source
 from faser_align.alignment.solver.builtin import solve
-from faser_align.alignment.solver.local_fit import chi2_limit, invert_symmetric
+from faser_align.alignment.solver.local_fit import chi2_limit
 from faser_align.fsm.errors import UserError
 
 Case = Callable[[str], Path]
@@ -213,19 +213,6 @@ def test_limits_are_pedes_table() -> None:
     """The 3-sigma limits equal pede's table, continued by its approximation."""
     limits = chi2_limit(np.array([1, 2, 10, 30, 35, 45])) / np.array([1, 2, 10, 30, 35, 45])
     assert limits == pytest.approx([9.0, 5.9146, 2.6902, 1.8681, 1.757, 1.658], abs=5e-4)
-
-
-def test_inverse_of_many_matrices() -> None:
-    """A stack of matrices is inverted at once; a deficient one has zeros for undetermined parameters."""
-    random = np.random.default_rng(1)
-    roots = random.normal(size=(50, 5, 5))
-    matrices = roots @ np.swapaxes(roots, 1, 2)
-    matrices[7, 3] = matrices[7, :, 3] = 0.0
-    inverse, rank = invert_symmetric(matrices)
-    assert rank.tolist() == [5] * 7 + [4] + [5] * 42
-    good = np.arange(50) != 7
-    np.testing.assert_allclose(inverse[good] @ matrices[good], np.broadcast_to(np.eye(5), (49, 5, 5)), atol=1e-6)
-    assert not inverse[7, 3].any()
 
 
 def _without_errors(path: Path) -> list[str]:

@@ -13,12 +13,11 @@ from faser_align.alignment.pede.results import END_TEXTS, read_end
 from faser_align.alignment.pede.solution import Solution
 from faser_align.alignment.solver import global_fit, normal_matrix, problem, sparse_matrix
 from faser_align.alignment.solver.builtin import solve
-from faser_align.alignment.solver.cholesky import invert_positive, pivots
+from faser_align.alignment.solver.cholesky import pivots
 from faser_align.alignment.solver.elimination import basis, groups, reflectors
 from faser_align.alignment.solver.global_fit import Constraints, Inverse
 from faser_align.alignment.solver.local_constraints import Form, LocalConstraints
 from faser_align.alignment.solver.local_fit import invert_symmetric
-from faser_align.alignment.solver.sparse_matrix import SparseMatrix, SparseSums
 from faser_align.system.memory import memory_limit, memory_used
 
 N = 240
@@ -216,36 +215,6 @@ def test_local_constraints_are_constraints() -> None:
     allowed = np.linalg.svd(matrix / scales)[2][4:]
     np.testing.assert_allclose(local.projection(scales)(start), allowed.T @ (allowed @ start), atol=1e-12)
     assert LocalConstraints.make(30, [], np.zeros(0)).projection(scales)(start) is start
-
-
-def test_sparse_matrices_are_matrices() -> None:
-    """Blocks and elements added in any order give the same matrix as dense ones, also without some diagonals."""
-    random = np.random.default_rng(4)
-    dense, sums = np.zeros((9, 9)), SparseSums(9)
-    for columns in ([0, 2, 5], [2, 3], [5, 7], [2, 5]):
-        block = random.normal(size=(len(columns),) * 2)
-        block += block.T
-        dense[np.ix_(columns, columns)] += block
-        sums.add(np.array(columns), block)
-    matrix = sums.matrix()
-    vector = random.normal(size=9)
-    np.testing.assert_allclose(matrix @ vector, dense @ vector, atol=1e-14)
-    np.testing.assert_allclose(matrix.diagonal, np.diagonal(dense))
-    np.testing.assert_allclose(matrix.plus(sparse_matrix.sparse(dense)) @ vector, 2.0 * dense @ vector, atol=1e-14)
-    other = matrix.plus_diagonal(np.ones(9))
-    np.testing.assert_allclose(other @ vector - matrix @ vector, vector, atol=1e-14)
-    assert isinstance(sparse_matrix.sparse(matrix), SparseMatrix)
-
-
-def test_positive_matrices_are_inverted() -> None:
-    """The blockwise inverse equals numpy's and is symmetric; a matrix that is not positive definite is refused."""
-    factors = np.random.default_rng(5).normal(size=(150, 100))
-    matrix = factors.T @ factors
-    inverse = invert_positive(matrix)
-    np.testing.assert_allclose(inverse, np.linalg.inv(matrix), rtol=1e-9, atol=1e-12)
-    assert (inverse == inverse.T).all()
-    with pytest.raises(np.linalg.LinAlgError):
-        invert_positive(-matrix)
 
 
 @pytest.mark.parametrize(("defect", "equal"), [(0, 0.0), (3, 0.0), (3, 1e-12)])
