@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import forking
 import pytest
 from calypso import Lxplus
 from desk import EXAMPLES, MISPLACED, NOTIFY, Desk
@@ -123,26 +122,6 @@ def test_worlds_that_are_bad_for_a_reconstruction(desk: Desk) -> None:
     with no_job_begins():
         worlds = [bad_reconstruction(desk, name) for name in RECONSTRUCTION]
     end(desk, worlds)
-
-
-@pytest.mark.timeout(900)
-def test_60_tracks_end_as_starved(desk: Desk) -> None:
-    """A campaign with 60 tracks ends as starved; mail and status name the fix, and offer neither resume nor extend."""
-    name = begin(desk, "few", SIMULATION.replace("tracks = 300", "tracks = 60"))
-    desk.wait(name, status=13)
-    failure, _, cure = exit_codes.JOB_FAILURES[exit_codes.STATISTICS]
-    for told in (desk.letters(name), desk.run("status", name)):
-        found = " ".join(told.split())
-        assert [words for words in ("starved", failure, "solver.entries requires", cure) if words not in found] == [], (
-            found
-        )
-        assert f"resume {name}" not in found
-    for command in (("resume", name), ("extend", name, "-i", "1")):
-        done = forking.run(list(command), folder=desk.folder)
-        assert done.returncode == 2
-        assert f"{name} is starved: {failure}" in done.stderr
-        assert cure in done.stderr
-    desk.run("verify", name)
 
 
 @pytest.mark.timeout(1800)

@@ -141,30 +141,3 @@ def test_three_stages_and_a_validation_without_two_of_three_files(desk: Desk) ->
         text = desk.letters(subject)
         assert [word for word in words if word not in text] == []
     assert not (desk.campaign / layout.HOOKS_LOG).exists()
-
-
-def test_fewer_files_than_the_quorum(desk: Desk) -> None:
-    """A campaign with more failed files than allowed fails, and names each with reason and fix."""
-    lxplus = set_up(desk, tracks=150, min_files=0.6)
-    lxplus.raw(400)
-    lxplus.raw(401, silent=True)
-    lxplus.raw(402, truncated=True)
-    said = desk.run("submit", "-y", "2023", "-r", "11705", "-f", "400-402", "-i", "2")
-    desk.wait("camp", status=15)
-    assert desk.dagman(cluster_of(said))["ExitCode"] != 0
-    text = desk.letters("failed")
-    assert "no output" in text
-    assert "read the job's log" in text
-    status = desk.run("status", "camp")
-    assert "no output" in status
-    states = {
-        row["event"]
-        for row in desk.history()
-        if row["subject"] in (layout.reco_node(1, 1, file) for file in (401, 402))
-    }
-    assert {"failed", "lost"} <= states
-    assert not list(desk.campaign.glob("iter01/2kfalignment/*40[12]*"))
-    assert sorted(path.name for path in desk.campaign.glob("iter01/2kfalignment/*400*")) == [
-        "kfalignment_011705_00400.root",
-        *(f"mp2input_011705_00400.{kind}" for kind in ("bin", "bin.json", "histograms.npz", "momenta.npy", "sums")),
-    ]

@@ -5,16 +5,19 @@ import subprocess
 
 from desk import COMMAND, NOTIFY, SIMULATION, Desk
 from nowhere import no_job_begins
+from poolcampaigns import make_stub
 
 from faser_align.campaign import layout
 
 NAME = "goes-on"
-SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "--name", NAME)
+SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400", "--name", NAME, "--no-check")
 CONFIG = f"""{SIMULATION}{NOTIFY}
 [convergence]
 min_iterations = 9
 starved_per_parameter = 0.0
 stalled_iterations = 9
+[python]
+jobs = "{{stub}}/job"
 """
 
 
@@ -31,7 +34,8 @@ def both(desk: Desk, *words: str) -> list[tuple[int, str]]:
 
 def test_a_campaign_goes_on(desk: Desk) -> None:
     """An extended, changed, stopped and resumed campaign has one history and one DAGMan."""
-    desk.configure(CONFIG)
+    make_stub(desk.folder / "stub", files=1, iterations=4)
+    desk.configure(CONFIG, stub=desk.folder / "stub")
     desk.run(*SUBMIT, "-i", "1")
     desk.wait(NAME, status=10)
     assert "extend goes-on -i" in desk.run("status", NAME)
@@ -102,28 +106,3 @@ def test_a_campaign_goes_on(desk: Desk) -> None:
         "convergence.residual_shift_um_max",
         "notify.events",
     }
-
-
-def test_a_campaign_that_failed_is_extended(desk: Desk) -> None:
-    """An extension finishes the failed iteration without repeating its completed nodes, and adds one more."""
-    raw = [desk.folder / f"raw_{file}" for file in ("00400", "00401")]
-    for path in raw:
-        path.write_bytes(b"raw")
-    desk.configure(f'{CONFIG}[reconstruction]\nraw = "{desk.folder}/raw_{{{{file}}}}"\n')
-    words = [*SUBMIT, "-i", "1"]
-    words[words.index("-f") + 1] = "400-401"
-    with no_job_begins():
-        desk.run(*words)
-        raw[1].unlink()
-    desk.wait(NAME, status=15)
-    raw[1].write_bytes(b"raw")
-    desk.run("extend", NAME, "-i", "1")
-    desk.wait(NAME, status=10)
-    status = desk.read("status", NAME)
-    assert (status["iteration"], status["limit"]) == (2, 2)
-    dag = (desk.campaign / layout.dag_name(2)).read_text()
-    assert layout.reco_node(1, 1, 400) not in dag
-    assert f"JOB {layout.reco_node(1, 1, 401)} reco" in dag
-    started = [row["subject"] for row in desk.history() if row["event"] == "started"]
-    assert started.count(layout.reco_node(1, 1, 400)) == 1
-    desk.run("verify", NAME)

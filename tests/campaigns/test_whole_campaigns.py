@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 from campaigns import make_old
-from desk import COMMAND, Desk, cluster_of, simulation
-from nowhere import no_job_begins, until
+from desk import COMMAND, SIMULATION, Desk, cluster_of
+from nowhere import until
+from poolcampaigns import make_stub
 from receivers import text_of, words_of
 from stored import seen
 
 from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
 from faser_align.state import schema
 
 NAME = "Y2023_R011705_F400-401"
-SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400-401")
+SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400-401", "--no-check")
 CONFIG = (
-    simulation(1500)
-    + """[reconstruction]
-raw = "{raw}"
+    SIMULATION
+    + """[python]
+jobs = "{stub}/job"
 [notify]
 targets = ["me", "group"]
 file = "targets.toml"
@@ -34,9 +36,11 @@ requirements = "{requirements}"
 )
 
 
-def configure(desk: Desk, *, raw: str = "", requirements: str = "") -> None:
-    """Write the configuration of a campaign of the simulation."""
-    desk.configure(CONFIG, raw=raw, requirements=requirements)
+def configure(desk: Desk, *, requirements: str = "") -> Path:
+    """Write the configuration of a campaign that converges in its fourth iteration; return the folder of its jobs' orders."""
+    stub = desk.folder / "stub"
+    desk.configure(CONFIG, stub=stub, requirements=requirements)
+    return make_stub(stub, files=2, iterations=10, quiet_from=3)
 
 
 def test_a_campaign_converges_and_tells_it_once(desk: Desk) -> None:
@@ -54,7 +58,7 @@ def test_a_campaign_converges_and_tells_it_once(desk: Desk) -> None:
     status = desk.read("status", NAME)
     last = status["iteration"]
     assert status["state"] == "converged"
-    assert 3 <= last <= 5
+    assert last == 4
     assert {layout.parse_node(node)[2] for node in desk.jobs()} == set(range(1, last + 1))
     assert not list(desk.campaign.glob("*.rescue*"))
     assert sorted(path.name for path in desk.campaign.glob("iter*")) == [f"iter{i:02d}" for i in range(1, last + 1)]
@@ -73,19 +77,14 @@ def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
 
     A campaign with fewer iterations than convergence needs ends as exhausted, and says so.
     """
-    raw = desk.folder / "raw"
-    raw.mkdir()
-    for file in (400, 401):
-        (raw / f"Faser-Physics-011705-{file:05d}.raw").write_text("raw")
-    configure(desk, raw=f"{raw}/Faser-Physics-{{run}}-{{file}}.raw")
-    with no_job_begins():
-        said = desk.run(*SUBMIT, "-i", "1")
-        (raw / "Faser-Physics-011705-00401.raw").unlink()
+    node = layout.reco_node(1, 1, 401)
+    order = configure(desk) / node
+    order.write_text(str(exit_codes.RAW_MISSING))
+    said = desk.run(*SUBMIT, "-i", "1")
     desk.wait(NAME, status=15)
     first = cluster_of(said)
     assert desk.dagman(first)["ExitCode"] != 0
     assert (desk.campaign / f"{layout.DAG}.rescue001").exists()
-    node = layout.reco_node(1, 1, 401)
     (letter,) = desk.mailbox.messages()
     text = text_of(letter)
     assert "failed" in letter["Subject"]
@@ -94,7 +93,7 @@ def test_a_failed_campaign_is_resumed_in_one_history(desk: Desk) -> None:
     assert node in words_of(desk.channel.posts[0])
     assert "raw file missing" in desk.run("status", NAME)
 
-    (raw / "Faser-Physics-011705-00401.raw").write_text("raw")
+    order.unlink()
     make_old(str(desk.campaign))
     said = desk.run("resume", NAME)
     assert seen(desk.campaign, schema.applied) == schema.names()  # an older program's campaign is migrated

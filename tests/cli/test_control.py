@@ -6,11 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from campaigns import hook, make_campaign
+from campaigns import hook, make_campaign, reconstruct
 from commandline import Command, configure
 from nowhere import no_job_begins
+from poolcampaigns import PoolCampaign
+from taking import claimed, make_due
 
 from faser_align.campaign import layout
+from faser_align.fsm import exit_codes
+from faser_align.hooks.message import message_facts
+from faser_align.notifiers.message import compose
 from faser_align.pool.personal import Pool
 
 SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-i", "2", "--name", "stops")
@@ -113,6 +118,47 @@ def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: p
     assert "failed -> submitted  resumed" in history
     assert plain_command("resume", "stops").status == 0
     assert plain_command("stop", "stops", "--yes").status == 0
+
+
+def test_a_failed_campaign_is_extended(pool: Pool, workdir: Path) -> None:
+    """An extension finishes the failed iteration without repeating its completed nodes, and adds one more."""
+    done, failing = (layout.reco_node(1, 1, file) for file in (400, 401))
+    campaign = PoolCampaign(workdir / "failed", files=2, iterations=1, fails={failing: exit_codes.RAW_MISSING})
+    Path(layout.constants_file(str(campaign.folder), 1, 1)).touch()
+    campaign.submit()
+    assert campaign.wait_end() == "failed"
+    (campaign.orders / failing).unlink()
+    campaign.command("extend", "-i", "1", status=0)
+    campaign.ends("exhausted")
+    assert campaign.picture().verdicts == [(1, "go_on"), (2, "limit")]
+    dag = (campaign.folder / layout.dag_name(2)).read_text()
+    assert done not in dag
+    assert f"JOB {failing} reco" in dag
+    assert [row["event"] for row in campaign.history() if row["subject"] == done] == ["started", "succeeded"]
+
+
+def test_a_starved_campaign_offers_neither_resume_nor_extend(tmp_path: Path, plain_command: Command) -> None:
+    """Mail and status of a campaign with too few tracks name the fix; resume and extend are refused with it."""
+    config = {"notify": {"targets": ["me"], "events": ["end"]}}
+    record = make_campaign(tmp_path / "few", files=1, config=config, name="few")
+    folder, node = record["folder"], layout.mille_node(1, 1)
+    reconstruct(record, 1, 400, "13.0")
+    hook("pre", folder, node, 0, 2)
+    why = "of 60 tracks no free parameter has the 25 measurements that solver.entries requires"
+    Path(layout.job_log(folder, node, "err")).write_text(f"{why}\n")
+    assert hook("post", folder, node, 0, 2, exit_codes.STATISTICS, "14.0", 0).returncode == exit_codes.FATAL
+    hook("final", folder, "final", 2, 1)
+    failure, _, cure = exit_codes.JOB_FAILURES[exit_codes.STATISTICS]
+    make_due(folder)
+    letter = compose(message_facts(folder, claimed(folder, final=True))).text
+    for told in (letter, plain_command("status", folder, status=0).out):
+        found = " ".join(told.split())
+        assert [words for words in ("starved", failure, why, cure) if words not in found] == [], found
+        assert "resume few" not in found
+    for command in (("resume", folder), ("extend", folder, "-i", "1")):
+        refused = plain_command(*command, status=2).err
+        assert f"few is starved: {failure}" in refused
+        assert cure in refused
 
 
 def test_a_dagman_that_is_gone(pool: Pool, workdir: Path, plain_command: Command) -> None:

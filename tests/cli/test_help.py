@@ -29,10 +29,14 @@ def test_what_a_command_does_is_not_cut(group: tuple[str, ...], command: Command
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_command_shows_an_example(path: tuple[str, ...], command: Command) -> None:
-    """The help of each command has one example of that command, on 80 columns."""
-    left = command(*path, "--help", status=0)
-    assert f"Example: faser-align {' '.join(path)}" in left.out
-    assert max(len(line) for line in left.out.splitlines()) <= 80
+    """The help of each command has one example of that command, on 80 columns.
+
+    The usage and the list of arguments have names in capitals, without braces and types of Python.
+    """
+    shown = command(*path, "--help", status=0).out
+    assert f"Example: faser-align {' '.join(path)}" in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert not re.search(r"Usage: [^\n]*(\{|\[\[| [a-z_]+$)|^  \[?[A-Z]\S* <", shown, re.MULTILINE)
 
 
 def test_values_of_options_have_plain_names(plain_command: Command) -> None:
@@ -43,13 +47,6 @@ def test_values_of_options_have_plain_names(plain_command: Command) -> None:
     assert "--interval NUMBER" in shown["watch"]
     assert "--output PATH" in shown["mille"]
     assert not re.search(r"--\w+ <|\[default: 0\]", "".join(shown.values()))
-
-
-@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_arguments_have_plain_names(path: tuple[str, ...], plain_command: Command) -> None:
-    """The usage and the list of arguments have names in capitals, without braces and types of Python."""
-    shown = plain_command(*path, "--help").out
-    assert not re.search(r"Usage: [^\n]*(\{|\[\[| [a-z_]+$)|^  \[?[A-Z]\S* <", shown, re.MULTILINE)
 
 
 def test_a_missing_argument_has_the_name_of_the_help(plain_command: Command) -> None:

@@ -33,7 +33,7 @@ case $3 in
     *reconstruct) node=$(printf 'reco_s%d_i%02d_%05d' "$5" "$6" "$7") ;;
     *) node=$(printf 'mille_s%d_i%02d' "$5" "$6") ;;
 esac
-exec {sys.executable} -I -S {Path(__file__).with_name("stub.py")} orders "$node"
+exec {sys.executable} -I -S {Path(__file__).with_name("stub.py")} "${{0%/*}}/orders" "$node"
 """
 MORE = 6  # iterations by which a campaign may be extended
 RETRIES = 12  # a fault costs an attempt; none may fail a campaign
@@ -76,6 +76,24 @@ def own_pool(folder: Path, processors: int, more: str = "") -> Iterator[Path]:
             personal.stop(folder)
     if "CONDOR_CONFIG" in os.environ:
         htcondor2.reload_config()
+
+
+def make_stub(folder: Path, files: int, iterations: int, quiet_from: int = 99) -> Path:
+    """Write the program ``job``, which replaces the Python of jobs of a campaign; return the folder of its orders.
+
+    The metrics of its iterations are below the limits from ``quiet_from`` on.
+    """
+    orders, job = folder / "orders", folder / "job"
+    orders.mkdir(parents=True)
+    (orders / "wait_s").write_text("0.1")
+    for i in range(1, iterations + 1):
+        value = metrics(3 if i >= quiet_from else 2, files=files) | {"iteration": i, "residual_max_final": True}
+        if i < quiet_from:
+            value["effect_um"] = 20.0 / i
+        (orders / f"metrics_{i}.json").write_text(json.dumps(value))
+    job.write_text(JOB)
+    job.chmod(0o755)
+    return orders
 
 
 class Picture(NamedTuple):
@@ -121,20 +139,11 @@ class PoolCampaign:
         }
         self.record = make_campaign(folder, files=files, config=values, name=folder.name)
         self.folder, self.name, self.files = folder, folder.name, files
-        self.orders = folder / "orders"
-        self.orders.mkdir()
+        self.orders = make_stub(folder, files, iterations + MORE, quiet_from)
         (self.orders / "wait_s").write_text(str(wait_s))
         for node, status in (fails or {}).items():
             (self.orders / node).write_text(str(status))
-        for i in range(1, iterations + MORE + 1):
-            value = metrics(3 if i >= quiet_from else 2, files=files) | {"iteration": i, "residual_max_final": True}
-            if i < quiet_from:
-                value["effect_um"] = 20.0 / i
-            (self.orders / f"metrics_{i}.json").write_text(json.dumps(value))
-        job = folder / "job"
-        job.write_text(JOB)
-        job.chmod(0o755)
-        self.record["job_python"] = str(job)
+        self.record["job_python"] = str(folder / "job")
         write_record(str(folder / layout.RECORD), self.record)
         (folder / layout.DAG).write_text(render(self.record))
         self.schedd = until(self._schedd)
