@@ -125,7 +125,8 @@ def _protect(folder: Path, mode: int) -> None:
 
 
 def test_a_folder_that_is_gone_for_a_while(record: Record, tmp_path: Path) -> None:
-    """While the file system is away every script returns the job's outcome; a POST creates a node whose PRE is unknown."""
+    """While the file system is unavailable, every script returns the job's outcome; a POST creates a node whose PRE is
+    unknown."""
     folder = Path(record["folder"])
     assert hook("pre", folder, NODE, 0, 2).returncode == 0
     folder.rename(tmp_path / "away")

@@ -493,7 +493,8 @@ def test_files_with_the_same_tracks_are_named_with_what_to_do() -> None:
     ],
 )
 def test_files_that_no_iteration_changes_end_the_stage(change: dict[str, Any], name: str) -> None:
-    """Shared tracks, and near the end differences, end as stalled after ``patience`` iterations, with the cause."""
+    """Shared tracks, or differences near the end of a stage, end it as stalled after ``patience`` iterations, with the
+    cause."""
     bad = metrics(significance=5.0) | metrics(**change)
     assert decided(bad).name == "go_on"
     assert decided(bad, metrics(), bad).name == "go_on"

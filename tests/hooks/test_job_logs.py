@@ -109,7 +109,7 @@ def test_a_log_can_hold_anything(record: dict[str, Any], printed: bytes) -> None
 
 
 def test_which_log_is_the_jobs_own(record: dict[str, Any]) -> None:
-    """A log that this attempt did not name is ignored; without one of its own, the job's output is shown."""
+    """The log of another attempt is ignored; without a log of its own, the job's output is shown."""
     folder = record["folder"]
     own = leave(folder, b"of this attempt\n")
     assert log_end(folder, NODE, "reconstruction crashed") == LogEnd(own, ("of this attempt",))
