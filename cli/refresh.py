@@ -157,7 +157,7 @@ def commands_page() -> str:
     lines = ["# Commands", "", _MADE, "", "Every command has `--help`; every command that reads has `--json`.", ""]
     lines.append(
         "Colours appear only on terminals, unless `NO_COLOR` is set. With `FASER_ALIGN_PLAIN=1` every command prints "
-        "its tables as one value per line, for screen readers. [Exit statuses](exit-statuses.md) lists the exit statuses."
+        "its tables as one value per line, for screen readers. See also [exit statuses](exit-statuses.md)."
     )
     for words, command in _walk(typer.main.get_command(commandline.app), ()):
         said, _, example = str(command.help or "").partition("Example: ")

@@ -91,7 +91,7 @@ def _counts(mille_file: MilleFile, used: list[int]) -> tuple[Counts, IntArray, l
     binaries = [mille_file(file) for file in used]
     missing = [path for binary in binaries for path in (binary, f"{binary}.json") if not os.path.isfile(path)]
     if missing or not used:
-        shown = first_of([os.path.basename(path) for path in missing], 5) or "all raw files are lost"
+        shown = first_of([os.path.basename(path) for path in missing], 5) or "all raw files were dropped"
         raise NodeError(f"missing in {os.path.dirname(mille_file(0))}: {shown}", exit_codes.INPUT_MISSING)
     with failing(exit_codes.INPUT_MISSING):
         side_residuals: list[IntArray] = []

@@ -101,7 +101,7 @@ def _counts(half: Iteration, files: Sequence[int]) -> Counts:
     paths = [f"{half.mille_file(file)}.json" for file in files]
     missing = [os.path.basename(path) for path in paths if not os.path.isfile(path)]
     if missing or not paths:
-        what = ", ".join(missing[:5]) or "all raw files are lost"
+        what = ", ".join(missing[:5]) or "all raw files were dropped"
         raise NodeError(f"missing for the validation: {what}", exit_codes.INPUT_MISSING)
     with failing(exit_codes.INPUT_MISSING):
         return sum((read_counts(path) for path in paths), Counts())

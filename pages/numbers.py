@@ -26,4 +26,4 @@ def significant(value: float, error: float | None, unit: str = "") -> str:
 def beside(value: float, other: float) -> str:
     """Return a value with as many decimals as ``other`` has with three digits, because both share a scale."""
     decimals = max(0, 2 - math.floor(math.log10(abs(other)))) if other else 0
-    return signed(f"{round(value, decimals) + 0.0:.{decimals}f}")
+    return signed(f"{round(value, decimals) + 0.0:,.{decimals}f}")

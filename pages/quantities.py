@@ -70,9 +70,12 @@ def quantities(facts: Facts, reference: Reference = None) -> list[Quantity]:
         Quantity("hits", "hits", "", {at: {k: Measured(float(sum(n))) for k, n in of.items()} for at, of in hits}),
         Quantity(
             "cut",
-            "fraction of hits cut by residual",
-            "",
-            {at: {k: Measured(cut / (kept + cut)) for k, (kept, cut) in of.items() if kept + cut} for at, of in hits},
+            "hits cut by residual",
+            "%",
+            {
+                at: {k: Measured(100 * cut / (kept + cut)) for k, (kept, cut) in of.items() if kept + cut}
+                for at, of in hits
+            },
         ),
     ]
     return [quantity for quantity in found if any(quantity.values.values())]

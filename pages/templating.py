@@ -8,7 +8,7 @@ from jinja2 import Environment
 from faser_align.alignment.quality.notes import solver_end
 from faser_align.pages.numbers import beside, measured, signed, significant
 from faser_align.system import jinja
-from faser_align.system.formatting import clock, kind, shift, symbols
+from faser_align.system.formatting import clock, criterion_value, kind, shift, symbols
 
 
 @cache
@@ -17,6 +17,7 @@ def environment() -> Environment:
     made = jinja.environment()
     made.filters |= {
         "number": _number,
+        "criterion": lambda value, name: "–" if value is None else signed(symbols(criterion_value(value, name))),
         "duration": clock,
         "moment": lambda utc: f"{utc[:10]} {utc[11:19]} UTC" if utc else "–",
         "words": lambda name: name.replace("_", " "),

@@ -226,7 +226,7 @@ def _rows_differ(db: sqlite3.Connection, replayed: sqlite3.Connection, table: st
                 first = first or _first(found, expected, names, key)
     if differing:
         more = f" (and {differing - 1} more rows)" if differing > 1 else ""
-        yield f"{table} is not what was written to it: {first}{more}"
+        yield f"{table} differs from the redo log: {first}{more}"
 
 
 def _first(

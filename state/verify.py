@@ -211,7 +211,7 @@ def _counters(db: sqlite3.Connection) -> Findings:
         "SELECT lost, (SELECT count(DISTINCT file) FROM nodes WHERE state = 'lost') FROM campaign"
     ).fetchone()
     if counted != files:
-        yield f"the campaign counts {counted} lost files and has {files}"
+        yield f"the campaign counts {counted} dropped files and has {files}"
 
 
 def _repeats(db: sqlite3.Connection) -> Findings:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -176,6 +176,20 @@ def percent(share: float | None) -> str:
     if share is None:
         return NONE
     return in_percent(share, 0 if share >= 0.1 else 1 if share >= 0.01 or share == 0 else 2)
+
+
+# Formats of criteria's values; others have three digits.
+_CRITERIA: Mapping[str, Callable[[float], str]] = {
+    **dict.fromkeys(("residual_shift", "progress"), lambda um: f"{shift(um)} um"),
+    **dict.fromkeys(("module_cut", "detector_cut", "duplicates"), percent),
+    **dict.fromkeys(("numbers", "not_diverging"), chi2),
+    "final_cuts": lambda mm: f"{value(mm)} mm",
+}
+
+
+def criterion_value(given: float | None, name: str) -> str:
+    """Return the value or the limit of a criterion with its unit; a dash without one."""
+    return NONE if given is None else _CRITERIA.get(name, value)(given)
 
 
 def bytes_of(size: int) -> str:

@@ -1,7 +1,7 @@
 """Explain decisions on iterations, and failures, as lines and grids. Pure: no terminal, no files."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from faser_align.cli.show import draw, incidents
@@ -68,19 +68,9 @@ def why(seen: Row, row: Row) -> list[Block]:
     return blocks
 
 
-# Formats of criteria's values; others have three digits.
-_FORMS: Mapping[str, Callable[[Any], str]] = {
-    **dict.fromkeys(("residual_shift", "progress"), lambda value: f"{formatting.shift(value)} um"),
-    **dict.fromkeys(("module_cut", "detector_cut", "duplicates"), formatting.percent),
-    **dict.fromkeys(("numbers", "not_diverging"), formatting.chi2),
-    "final_cuts": lambda value: f"{formatting.value(value)} mm",
-}
-
-
 def _criterion(criterion: Row) -> tuple[str, ...]:
-    form = _FORMS.get(criterion["name"], formatting.value)
     value, limit = (
-        formatting.NONE if number is None else form(number) for number in (criterion["value"], criterion["threshold"])
+        formatting.criterion_value(number, criterion["name"]) for number in (criterion["value"], criterion["threshold"])
     )
     met = "yes" if criterion["passed"] else "no"
     return criterion["name"].replace("_", " "), value, limit, met, criterion["text"]

@@ -12,6 +12,7 @@ import numpy as np
 from faser_align.alignment.histograms import Bins, Histogram
 from faser_align.alignment.parameters.differences import rms
 from faser_align.alignment.quality.figure_data import LEAST_HITS, FigureData, Files, centre_of
+from faser_align.alignment.quality.notes import MAGNETS
 from faser_align.pages.figures.plot import Plot, plot_of
 from faser_align.pages.figures.shapes import Band, ByElement, Curve, Curves, Histograms, Measured, Panel, bins_of
 from faser_align.pages.figures.source import Source
@@ -179,11 +180,14 @@ def magnets(source: Source) -> Plot | None:
             curves.append(Curve(of.name, points))
     if not curves:
         return None
-    odd = [f"magnet {x}: {significant(y.value, y.error, '%')}" for x, y in curves[-1].points]
+    odd = [
+        f"{x}, {MAGNETS[str(x)].removeprefix('the magnet ')}: {significant(y.value, y.error, '%')}"
+        for x, y in curves[-1].points
+    ]
     return Plot(
         "magnets",
         "Fields of the magnets",
-        f"Deviation of each field from the map if only this field is wrong; momenta are then wrong, too: {', '.join(odd)}. A factor common to all magnets changes no residual.",
+        f"Deviation of each field from the map if only this field is wrong; momenta are then wrong, too. Magnet {'; '.join(odd)}. A factor common to all magnets changes no residual.",
         Curves(
             "magnet", "deviation of the field", "%", curves, lines=False, names=["1", "2", "3"], before=len(curves) > 1
         ),

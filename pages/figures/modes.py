@@ -60,15 +60,17 @@ def drift(source: Source) -> Plot | None:
         curves.append(Curve(words, [(at, Measured(drift)) for at, drift in largest_of.items()]))
     if not curves:
         return None
+    known = source.last.metrics.get("weak_modes", {})
     largest = max(last, key=lambda mode: (mode["weak"], mode["drift_sigma"]))
     most = f"{rounded(largest['drift_sigma'])} σ ({rounded(largest['drift_um'])} µm) along {largest['name']}"
     if error := largest.get("error_sigma"):
-        most += f", which the tracks know to {rounded(error)} σ"
+        most += f", whose error by the tracks is {rounded(error)} σ"
     return Plot(
         "drift",
         "Drift along the weakest directions",
-        "Since the start of the campaign. A mode is weak where the tracks are far less precise than the survey; "
-        f"{len(weak) or 'none'} of these {'are' if len(weak) > 1 else 'is'}. Largest drift{' of a weak one' * bool(weak)}: {most}.",
+        "Since the start of the campaign. A direction is a weak mode if the tracks are far less precise than the survey: "
+        f"{known.get('weak', len(weak)) or 'none'} of {known.get('directions', len(last))}. "
+        f"Largest drift{' along a weak mode' * bool(weak)}: {most}.",
         Curves("iteration", "drift", "σ of the survey", curves, whole=True, from_zero=True),
     )
 

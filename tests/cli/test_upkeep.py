@@ -32,8 +32,8 @@ def test_a_damaged_campaign_is_not(command: Command, campaigns: Path, tmp_path: 
     change(tmp_path / "damaged" / layout.PUBLISHED, "UPDATE campaign SET lost = 3")
     left = command("verify", str(tmp_path / "damaged"), status=1)
     assert left.out.splitlines() == [
-        "the snapshot: the campaign counts 3 lost files and has 0",
-        "the snapshot: campaign is not what was written to it: lost of id 1",
+        "the snapshot: the campaign counts 3 dropped files and has 0",
+        "the snapshot: campaign differs from the redo log: lost of id 1",
     ]
     assert json.loads(command("verify", str(tmp_path / "damaged"), "--json").out)["sound"] is False
 
@@ -49,4 +49,4 @@ def test_a_missing_file_is_a_finding(command: Command, campaigns: Path, tmp_path
     change(folder / other, "UPDATE campaign SET lost = 3")
     found = json.loads(command("verify", str(folder), "--json", status=1).out)["findings"]
     assert sentence in found
-    assert any("the campaign counts 3 lost files and has 0" in one for one in found)
+    assert any("the campaign counts 3 dropped files and has 0" in one for one in found)

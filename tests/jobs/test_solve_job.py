@@ -198,7 +198,7 @@ def test_all_files_lost(reconstructed: Make, fails: Fails) -> None:
     """An iteration without any file fails with its own exit status."""
     campaign = reconstructed((400,))
     drop(campaign, 400)
-    assert "all raw files are lost" in fails(exit_codes.INPUT_MISSING, "solve", campaign, 1, 1)
+    assert "all raw files were dropped" in fails(exit_codes.INPUT_MISSING, "solve", campaign, 1, 1)
 
 
 @pytest.mark.parametrize("content", [None, "", '"00": [1, 2]'])

@@ -375,7 +375,7 @@ def test_the_largest_drift_of_a_name_is_drawn(source: Source) -> None:
     last = source.last._replace(metrics={"weak_modes": {"modes": found}})  # type: ignore[typeddict-item]
     plot = drawn(modes.drift(source._replace(iterations=[last])))
     assert plot.table()[1] == [(2, "twist (weak)", "drift", "σ of the survey", 1.5, None)]
-    assert "2 of these are. Largest drift of a weak one: 1.5 σ (4.0 µm) along twist" in plot.caption
+    assert "2 of 2. Largest drift along a weak mode: 1.5 σ (4.0 µm) along twist" in plot.caption
     (axes,) = plot.figure("FASER Internal").axes
     assert axes.get_ylim()[0] == 0
 

@@ -28,6 +28,6 @@ def test_a_value_has_its_error_and_significance() -> None:
 
 def test_a_mean_has_the_decimals_of_its_rms() -> None:
     """A mean that differs from zero only by rounding is shown as zero."""
-    assert [beside(*pair) for pair in ((-0.000215, 391.0), (17.14, 129.0), (-0.24, 24.3), (0.1, 0.0))] == [
-        "0", "17", "−0.2", "0"
+    assert [beside(*pair) for pair in ((-0.000215, 391.0), (17.14, 129.0), (-0.24, 24.3), (0.1, 0.0), (-4064.4, 8716.0))] == [
+        "0", "17", "−0.2", "0", "−4,064"
     ]  # fmt: skip

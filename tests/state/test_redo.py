@@ -99,8 +99,8 @@ def test_a_changed_value_is_named(ended: Record, tmp_path: Path) -> None:
     change(f"{folder}/{layout.STATE}", "UPDATE attempts SET host = 'elsewhere' WHERE node = 'mille_s1_i02'")
     change(f"{folder}/{layout.STATE}", "UPDATE outbox SET error = 'another'")
     assert verify.check(folder).findings == [
-        "attempts is not what was written to it: host of node 'mille_s1_i02', attempt 1",
-        "outbox is not what was written to it: error of id 1 (and 1 more rows)",
+        "attempts differs from the redo log: host of node 'mille_s1_i02', attempt 1",
+        "outbox differs from the redo log: error of id 1 (and 1 more rows)",
     ]
 
 
