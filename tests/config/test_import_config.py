@@ -7,10 +7,7 @@ from typing import Any
 import pytest
 from imports import TARGET, THEIRS, config_of, imported, read
 
-from faser_align.alignment.parameters.labels import PARAMETERS, Parameter, layer_number
-from faser_align.alignment.pede.steering_text import solver_options, step_fixed, step_texts
-from faser_align.config.load import load_config, parse_config
-from faser_align.config.stages import stages_of
+from faser_align.config.load import parse_config
 from faser_align.fsm.errors import UserError
 from faser_align.predecessor.read import read_json
 
@@ -83,48 +80,6 @@ def test_what_cannot_be_guessed_is_refused_with_its_place(text: str, said: str) 
     with pytest.raises(UserError) as caught:
         read_json(text, "c.json", lenient=True)
     assert said in str(caught.value)
-
-
-def test_its_sets_and_steps_are_our_stages_and_steps() -> None:
-    """The workflow frees, stage by stage and step by step, what examples/steps_workflow.toml frees."""
-    ours = stages_of(config_of(read("config.json")))
-    example = stages_of(load_config(str(ROOT / "examples" / "steps_workflow.toml")))
-    assert [[step["fix"] for step in stage["steps"]] for stage in ours] == [
-        [step["fix"] for step in stage["steps"]] for stage in example
-    ]
-    assert [stage["iterations"] for stage in ours] == [10, 10, 10]
-    assert [stage["name"] for stage in ours] == ["3ST Alignment", "IFT Alignment (global)", "IFT Alignment (local)"]
-
-
-def test_the_parameter_files_are_those_of_the_predecessor() -> None:
-    """Each imported step frees the same parameters, with the same presigmas and the 24 constraints."""
-    config = config_of(read("config.json"))
-    steps = [step for stage in stages_of(config) for step in stage["steps"]]
-    options = solver_options(config.solver.model_dump(), {"name": "", "fix": []})
-    texts = [step_texts(["/b.bin"], step_fixed(step, 4), {}, options) for step in steps]
-    frame, others = {21, 41}, {20, 22, 30, 31, 32, 40, 42}
-    expected = [
-        {p.label for p in PARAMETERS.values() if number(p) in others and p.kind != "layer.x"},
-        {p.label for p in PARAMETERS.values() if number(p) in frame and p.kind != "layer.x"},
-        {p.label for p in PARAMETERS.values() if p.station == 0 and p.module < 0},
-        {p.label for p in PARAMETERS.values() if p.station == 0 and p.module >= 0},
-    ]
-    for text, free in zip(texts, expected, strict=True):
-        lines = [line.split() for line in text["par.txt"].splitlines()[1:]]
-        presigmas = {int(label): float(presigma) for label, _, presigma in (line[:3] for line in lines)}
-        assert set(presigmas) == set(PARAMETERS)
-        found = {label for label, presigma in presigmas.items() if presigma > 0}
-        assert found == free
-        assert {presigmas[label] for label in found if PARAMETERS[label].translation} <= {0.05}
-        assert {presigmas[label] for label in found if not PARAMETERS[label].translation} == {0.005}
-        assert text["con.txt"].lower().count("constraint") == 24
-        assert "method inversion 3 0.001" in text["str.txt"]
-        assert "hugecut 2000" in text["str.txt"]
-
-
-def number(parameter: Parameter) -> int:
-    """Return the layer's two digits in fix rules."""
-    return layer_number(parameter.station, parameter.layer)
 
 
 def test_an_environment_script_counts_if_it_exists(tmp_path: Path) -> None:

@@ -154,17 +154,6 @@ def test_what_is_missing_is_said_before_anything_is_written(workdir: Path, extra
     assert tree(workdir) == {"start.txt"}
 
 
-@pytest.mark.parametrize(
-    "text", ["", "nonsense", '"00": [1, 2, 3]', '"00": [1, 0, 0, 0, 0, nan]', '"99": [0,0,0,0,0,0]']
-)
-def test_constants_that_are_not_whole_are_refused(workdir: Path, text: str) -> None:
-    """Constants that do not parse, or lack values, are refused with the file's name."""
-    planned = make_plan(workdir)
-    (workdir / "start.txt").write_text(text)
-    with pytest.raises(UserError, match=r"start\.txt"):
-        plan_of(workdir, planned.configuration)
-
-
 def test_missing_raw_files_are_counted_and_the_first_named(workdir: Path) -> None:
     """Missing files are counted and three are named; existing ones are not."""
     (workdir / "raw").mkdir()

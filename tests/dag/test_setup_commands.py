@@ -189,15 +189,6 @@ def test_without_a_pool_nothing_is_written(here: Path, monkeypatch: pytest.Monke
     assert found["notification"]["result"] == "warning"
 
 
-def test_check_names_what_is_wrong(here: Path) -> None:
-    """check reports all problems at once and fails if a campaign could not run."""
-    (here / "faser-align.toml").write_text('campaign.folder = "/tmp"\ncampaign.constants = "none.txt"\n')
-    result = run("check", "--json")
-    found = {check["name"]: check["result"] for check in json.loads(result.stdout)}
-    assert found["constants"] == found["folder"] == "failed"
-    assert result.exit_code == 1
-
-
 @pytest.mark.parametrize("words", [("check",), ("check", "--json")])
 def test_check_of_a_configuration_that_cannot_be_used(here: Path, words: tuple[str, ...]) -> None:
     """A configuration that cannot be used gives the same sentences as submit."""

@@ -1,6 +1,5 @@
 """Test reading events from the recorded logs of DAGMan and of jobs, complete and truncated."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,25 +51,6 @@ def test_one_log_is_enough(case: str, kept: tuple[str, ...], tmp_path: Path) -> 
         return {(one.dag_id, one.node, one.job_id, one.ret) for one in found if one.phase == "post"}
 
     assert ends(order.script_runs(alone)) == ends(order.script_runs(logs))
-
-
-def test_a_job_that_failed_or_was_removed(tmp_path: Path) -> None:
-    """An exit status and a removal have the values that DAGMan gives its scripts, in every log."""
-    unpack("killed", tmp_path)
-    logs = read_logs(str(tmp_path))
-    values = Counter(event.value for event in joblogs.job_events(logs.jobs.splitlines()))
-    assert values[joblogs.REMOVED] == 1
-    assert values[63] == 1
-    failed = [line.value for line in dagmanlogs.dagman_out(logs.dagman_out) if line.what == "JOB_FAILURE"]
-    assert sorted(set(failed)) == ["-1002", "63"]
-
-
-def test_why_jobs_were_held(tmp_path: Path) -> None:
-    """Every hold has its time and its reason, also the second one of a job."""
-    record = unpack("held", tmp_path)
-    found = [one.event for one in events.events_of(read_logs(str(tmp_path)), record) if one.event["phase"] == "hold"]
-    assert [event["reason"] for event in found] == ["Reason unspecified"] * 3
-    assert len({(event["job_id"], event["hold_time"]) for event in found}) == len(found) == 3
 
 
 @pytest.mark.parametrize(
