@@ -229,7 +229,7 @@ def _count_tracks(tracks: Tracks, cuts: Cuts) -> dict[str, Any]:
     charges = np.where(charge < 0, momentum_bins, 0) + np.searchsorted(MOMENTUM_EDGES_GEV, p, side="right")
     return {
         "hits_read": len(residuals),
-        "hits_foreign": 0 if tracks.foreign is None else int(tracks.foreign.sum()),
+        "hits_foreign": int((tracks.sides == kfalignment.FOREIGN_SIDE).sum()),
         "chi2": float(tracks.flat["fitParam_chi2"].sum()),
         "ndf": int(np.maximum(tracks.lengths - _LOCALS, 0).sum()),
         "edge_low": int((pz < 1.1 * cuts.pz_min).sum()),

@@ -77,7 +77,6 @@ class Tracks:
         ids: 1000*station + 100*layer + 10*module + side of each hit.
         modelled: whether the derivatives with respect to the track's parameters come from
             ``alignment.mille.derivatives``.
-        foreign: which hits are on elements outside FASER's tracker; None if none are.
     """
 
     flat: dict[str, FloatArray]
@@ -85,7 +84,6 @@ class Tracks:
     hits: dict[str, FloatArray]
     ids: IntArray
     modelled: bool = False
-    foreign: BoolArray | None = None
 
     @cached_property
     def sides(self) -> IntArray:
@@ -110,7 +108,6 @@ class Tracks:
             {name: column[hits] for name, column in self.hits.items()},
             self.ids[hits],
             self.modelled,
-            None if self.foreign is None else self.foreign[hits],
         )
 
     def select(self, tracks: BoolArray) -> "Tracks":
@@ -278,29 +275,24 @@ def _chunk(columns: Mapping[str, Column], path: Name, start: int, stop: int, *, 
     assert lengths is not None
     modelled = LOCAL_BRANCHES[0] not in hits
     allowed = any_element and not modelled
-    ids, foreign = _elements(hits["fitParam_align_id"], lengths, path, start, any_element=allowed)
+    ids = _elements(hits["fitParam_align_id"], lengths, path, start, any_element=allowed)
     if modelled:
         by_x, by_y = (hits[f"fitParam_align_global_derivation_y_{dof}"] for dof in "xy")
         hits |= dict(zip(LOCAL_BRANCHES, track_derivatives(ids, by_x, by_y), strict=True))
-    return Tracks(flat, lengths, hits, ids, modelled, foreign)
+    return Tracks(flat, lengths, hits, ids, modelled)
 
 
-def _elements(
-    column: FloatArray, lengths: IntArray, path: Name, start: int, *, any_element: bool
-) -> tuple[IntArray, BoolArray | None]:
-    """Return the elements of hits, and which are outside FASER's tracker; None if none are."""
+def _elements(column: FloatArray, lengths: IntArray, path: Name, start: int, *, any_element: bool) -> IntArray:
+    """Return the elements of hits, without ``any_element`` only those of FASER's tracker."""
     ids = np.clip(column, -1, ELEMENTS_MAX).astype(np.int64)
-    foreign = _SIDES[ids] == FOREIGN_SIDE
-    if not foreign.any():
-        return ids, None
-    wrong = (ids < 0) | (ids >= ELEMENTS_MAX) if any_element else foreign
+    wrong = (ids < 0) | (ids >= ELEMENTS_MAX) if any_element else _SIDES[ids] == FOREIGN_SIDE
     if wrong.any():
         hit = int(np.flatnonzero(wrong)[0])
         raise UserError(
             f"{path}: branch fitParam_align_id is {column[hit]:g} in entry {_entry(hit, lengths, start)}; "
             "elements are 1000*station + 100*layer + 10*module + side"
         )
-    return ids, foreign
+    return ids
 
 
 def _check_finite(column: FloatArray, lengths: IntArray | None, path: Name, branch: str, start: int) -> None:

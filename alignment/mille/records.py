@@ -68,7 +68,8 @@ def _check(records: Records, path: Name, first: int) -> None:
         raise MilleError(f"{path}: record {first + at} contains a value that is not a number", 20)
     zeros = np.setdiff1d(np.flatnonzero(records.indices == 0), records.offsets[:-1], assume_unique=True)
     for record in suspects(zeros, np.searchsorted(zeros, records.offsets), records.values).tolist():
-        if measurement_markers(records, record) is None:
+        words = slice(*records.offsets[record : record + 2].tolist())
+        if measurement_markers(records.indices[words], records.values[words]) is None:
             raise MilleError(f"{path}: record {first + record + 1} has a broken structure", 20)
 
 
@@ -87,18 +88,19 @@ def suspects(markers: IntArray, ends: IntArray, values: npt.NDArray[np.floating]
     return np.union1d(odd, np.searchsorted(ends, special, side="right") - 1) if len(special) else odd
 
 
-def measurement_markers(records: Records, record: int) -> tuple[list[int], list[int], list[int]] | None:
+def measurement_markers(
+    indices: Int32Array, values: npt.NDArray[np.floating]
+) -> tuple[list[int], list[int], list[int]] | None:
     """Return the words of one record with measured values, their errors, and the ends of their labels.
 
     Follows pede's ISJAJB including special data: a measured value without local derivatives and with a negative error
     -n announces n words to be skipped. Returns None if the structure is broken.
     """
-    start, last = int(records.offsets[record]), int(records.offsets[record + 1]) - 1
-    indices, values = records.indices, records.values
+    last = len(indices) - 1
     measured: list[int] = []
     errors: list[int] = []
     ends: list[int] = []
-    at = start
+    at = 0
     while at < last:
         markers = []
         for _ in range(2):

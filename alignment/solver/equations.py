@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from faser_align.alignment.arrays import BoolArray, Int32Array, IntArray
 from faser_align.alignment.mille.blocks import Block, MilleError
-from faser_align.alignment.mille.records import Records, gather, measurement_markers, suspects
+from faser_align.alignment.mille.records import gather, measurement_markers, suspects
 from faser_align.alignment.solver.label_sets import LabelSets
 
 Floats = npt.NDArray[Any]  # float32 as in the file, or float64 for its double records
@@ -238,12 +238,8 @@ def _without_special_data(
     keep = np.ones(len(indices), np.bool_)
     for record in doubtful.tolist():
         start, stop = int(offsets[record]), int(offsets[record + 1])
-        alone = Records(
-            np.concatenate([[0.0], values[start:stop]]),
-            np.concatenate([np.zeros(1, np.int32), indices[start:stop]]),
-            np.array([0, stop - start + 1]),
-        )
-        markers = measurement_markers(alone, 0)
+        # with the first word, which the columns lack
+        markers = measurement_markers(np.append(np.int32(0), indices[start:stop]), np.append(0.0, values[start:stop]))
         if markers is None:
             raise MilleError(f"{path}: record {first + record + 1} has a broken structure", 20)
         keep[start:stop] = False

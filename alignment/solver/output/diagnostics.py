@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
+from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.pede.results import HISTOGRAMS, MONITOR
 from faser_align.alignment.pede.solution import IterationRow
 from faser_align.alignment.solver.equations import Equations
@@ -38,17 +38,10 @@ _LEFT = 0.999999  # fraction of a measurement's variance; a fit that uses more l
 class PassObserver:
     """Histograms and residuals by label of one pass; call it with the pass's records. ``number`` is from 1."""
 
-    def __init__(
-        self,
-        number: int,
-        has_label: BoolArray,
-        steering: Steering,
-        monitor: Monitor,
-        histogram: type[Histogram] = Histogram,
-    ) -> None:
+    def __init__(self, number: int, source: Source, steering: Steering, histogram: type[Histogram] = Histogram) -> None:
         self.number = number
-        self.monitor = monitor
-        self._has_label = has_label
+        self.monitor = Monitor(groups_of(source), steering.monitor_bins, pulls=steering.monitor_pulls)
+        self._has_label = source.sets.has_label
         self._downweighted = bool(steering.downweighting)
         reach = steering.pull_range
         self._singles = {
@@ -108,15 +101,11 @@ class Diagnostics:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._groups = groups_of(problem.source)
-        self._has_label = problem.source.sets.has_label
         self._observers: dict[int, PassObserver] = {}
 
     def observer(self, number: int) -> PassObserver:
         """Return a new observer of a pass, which replaces an earlier one."""
-        steering = self._problem.steering
-        monitor = Monitor(self._groups, steering.monitor_bins, pulls=steering.monitor_pulls)
-        self._observers[number] = PassObserver(number, self._has_label, steering, monitor)
+        self._observers[number] = PassObserver(number, self._problem.source, self._problem.steering)
         return self._observers[number]
 
     def take(self, histograms: IntArray, extremes: FloatArray, monitored: IntArray) -> None:
@@ -126,10 +115,8 @@ class Diagnostics:
             histograms, extremes: of each ``SummedHistogram`` of an observer.
             monitored: residuals by label, of all labels that come first in an equation.
         """
-        steering = self._problem.steering
-        monitor = Monitor(self._groups, monitored.shape[1], pulls=False)
-        monitor.counts += monitored
-        observer = PassObserver(1, self._has_label, steering, monitor, SummedHistogram)
+        observer = PassObserver(1, self._problem.source, self._problem.steering, SummedHistogram)
+        observer.monitor.counts = monitored
         for histogram, fine, ends in zip(observer.histograms, histograms, extremes, strict=True):
             assert isinstance(histogram, SummedHistogram)
             histogram.fine, histogram.extremes = fine, ends

@@ -35,11 +35,12 @@ class Monitor:
     """Counts of one pass.
 
     Attributes:
+        groups: the labels.
         counts: residuals of each label in bins, shape (labels, bins).
     """
 
     def __init__(self, groups: Groups, bins: int, *, pulls: bool) -> None:
-        self._groups, self._bins, self._pulls = groups, bins, pulls
+        self.groups, self._bins, self._pulls = groups, bins, pulls
         self.counts = np.zeros((len(groups.labels), bins), np.int64)
 
     def add(self, sets: Int32Array, pulls: FloatArray, sigmas: FloatArray) -> None:
@@ -50,8 +51,8 @@ class Monitor:
             pulls: residuals divided by their expected errors, shape (equations,).
             sigmas: errors of the measurements (mm), shape (equations,).
         """
-        group = self._groups.of_set[sets]
-        values = pulls if self._pulls else pulls * sigmas / self._groups.errors[group]
+        group = self.groups.of_set[sets]
+        values = pulls if self._pulls else pulls * sigmas / self.groups.errors[group]
         good = (group >= 0) & np.isfinite(values)
         places = np.clip((values[good] / BIN + 0.5 * self._bins).astype(np.int64), 1, self._bins) - 1
         size = self.counts.size
@@ -60,7 +61,7 @@ class Monitor:
     def lines(self, number: int) -> list[str]:
         """Return the rows of pass ``number``, one per label."""
         formatted = []
-        rows = zip(self._groups.labels.tolist(), self.counts, self._groups.errors.tolist(), strict=True)
+        rows = zip(self.groups.labels.tolist(), self.counts, self.groups.errors.tolist(), strict=True)
         for label, counts, error in rows:
             median, spread = _median(counts) if counts.any() else (0.0, 0.0)
             numbers = "".join(fortran_g(value) for value in (median, _MAD * spread, error))

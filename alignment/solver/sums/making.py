@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -11,9 +10,8 @@ from faser_align.alignment.arrays import FloatArray, Int32Array, IntArray
 from faser_align.alignment.mille.blocks import iterate_blocks
 from faser_align.alignment.solver.equations import Equations, selected
 from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit
-from faser_align.alignment.solver.output.diagnostics import PassObserver, groups_of
+from faser_align.alignment.solver.output.diagnostics import PassObserver
 from faser_align.alignment.solver.output.histograms import SummedHistogram
-from faser_align.alignment.solver.output.monitor import BINS, Monitor
 from faser_align.alignment.solver.passes import Observer, Parameters, Pass, run_pass
 from faser_align.alignment.solver.source import BLOCK_BYTES, Selected, Source
 from faser_align.alignment.solver.steering import Binary, Steering
@@ -50,20 +48,19 @@ def make_sums(
 
     Raises UserError if there is no label, or if the sums would be larger than ``BYTES_MAX``; MilleError as the solver.
     """
-    steering = Steering(binaries=(Binary(Path(binary)),), huge_cut=huge_cut)
-    source = Source(steering.binaries)
-    labels = _labels(source)
+    steering, source, labels = _read(binary, huge_cut)
     size = (8 if turned else 4) * len(labels) * (len(labels) + 1)
     if size > BYTES_MAX - NEAR_BYTES:
         raise UserError(f"the normal equations of {len(labels)} labels would need {size / 1e6:.1f} MB")
     seen = _Seen(source, steering, has_chi2_cut=has_chi2_cut)
-    done = _pass(source, labels, steering, seen)
-    margin, near = _choose(binary, seen.margins, near_bytes)
-    if len(near.records):
-        done = _pass(Selected(source, _without(source, near.records)), labels, steering)
-    assert isinstance(done.matrix, np.ndarray)
-    kept = done.matrix[np.triu_indices(len(labels))]
-    of_turned = _turned(turned, huge_cut) if turned else (np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
+    done, upper = _pass(source, labels, steering, seen)
+    margin, near, near_words, near_lengths = _choose(binary, seen.margins, near_bytes)
+    if len(near):
+        done, upper = _pass(Selected(source, _without(source, near)), labels, steering)
+    of_turned, turned_labels, turned_upper = Pass(), np.zeros(0, np.int64), np.zeros(0)
+    if turned:
+        turned_steering, turned_source, turned_labels = _read(turned, huge_cut)
+        of_turned, turned_upper = _pass(turned_source, turned_labels, turned_steering)
     return FileSums(
         binary=fingerprint(binary),
         huge_cut=huge_cut,
@@ -78,7 +75,7 @@ def make_sums(
         equations_max=source.equations_max,
         doubles=source.doubles,
         labels=labels,
-        upper=kept,
+        upper=upper,
         gradient=done.gradient,
         accepted=done.accepted,
         sets=source.sets.labels,
@@ -88,27 +85,16 @@ def make_sums(
         pulls_high=np.where(np.isfinite(seen.pulls_high), seen.pulls_high, 0.0),
         sizes=_pairs(source.sizes),
         not_stored=_pairs(source.not_stored),
-        near_words=near.words,
-        near_lengths=near.lengths,
+        near_words=near_words,
+        near_lengths=near_lengths,
         histograms=np.stack([histogram.fine for histogram in seen.histograms]).astype(np.int32),
         extremes=np.stack([histogram.extremes for histogram in seen.histograms]),
-        first_labels=seen.groups.labels,
+        first_labels=seen.monitor.groups.labels,
         monitored=seen.monitor.counts.astype(np.int32),
-        turned_labels=of_turned[0],
-        turned_upper=of_turned[1],
-        turned_gradient=of_turned[2],
+        turned_labels=turned_labels,
+        turned_upper=turned_upper,
+        turned_gradient=of_turned.gradient,
     )
-
-
-class _Near(NamedTuple):
-    """Records near a cut: their numbers, contents, and first words."""
-
-    records: IntArray
-    words: Int32Array
-    lengths: IntArray
-
-
-_NOTHING = _Near(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64))
 
 
 def _without(source: Source, left_out: IntArray) -> Iterator[Equations]:
@@ -119,28 +105,26 @@ def _without(source: Source, left_out: IntArray) -> Iterator[Equations]:
             yield chunk if keep.all() else selected(chunk, keep)
 
 
-def _labels(source: Source) -> IntArray:
-    """Read the source for the first time, and return all its labels."""
+def _read(binary: Name, huge_cut: float) -> tuple[Steering, Source, IntArray]:
+    """Read a binary for the first time; also return all its labels."""
+    steering = Steering(binaries=(Binary(Path(binary)),), huge_cut=huge_cut)
+    source = Source(steering.binaries)
     source.count(by_record=False)
     labels = np.unique(source.sets.labels)
     labels = labels[labels > 0]
     if not len(labels):
         raise UserError("the records have no labels")
-    return labels
+    return steering, source, labels
 
 
-def _pass(source: Source, labels: IntArray, steering: Steering, observe: Observer | None = None) -> Pass:
+def _pass(
+    source: Source, labels: IntArray, steering: Steering, observe: Observer | None = None
+) -> tuple[Pass, FloatArray]:
+    """Return the sums where all parameters are zero, and the upper triangle of their matrix."""
     values, free = np.zeros(len(labels)), Parameters.make(labels, np.ones(len(labels), np.bool_))
-    return run_pass(source, steering, free, values, 0.0, first=False, with_matrix=True, observe=observe)
-
-
-def _turned(binary: Name, huge_cut: float) -> tuple[IntArray, FloatArray, FloatArray]:
-    steering = Steering(binaries=(Binary(Path(binary)),), huge_cut=huge_cut)
-    source = Source(steering.binaries)
-    labels = _labels(source)
-    done = _pass(source, labels, steering)
+    done = run_pass(source, steering, free, values, 0.0, first=False, with_matrix=True, observe=observe)
     assert isinstance(done.matrix, np.ndarray)
-    return labels, done.matrix[np.triu_indices(len(labels))], done.gradient
+    return done, done.matrix[np.triu_indices(len(labels))]
 
 
 class _Seen:
@@ -149,16 +133,15 @@ class _Seen:
     Attributes:
         margins: of each record: infinite where no cut applies, zero if it is between the cuts.
         pulls_low, pulls_high: as in ``FileSums``; infinite beyond the labels of a set.
-        groups, monitor, histograms: of residuals and fits, as ``Diagnostics`` has them of the first pass.
+        monitor, histograms: of residuals and fits, as ``Diagnostics`` has them of the first pass.
     """
 
     def __init__(self, source: Source, steering: Steering, *, has_chi2_cut: bool) -> None:
         self.margins = np.full(source.records, np.inf)
         self.pulls_low = np.full(source.sets.labels.shape, np.inf)
         self.pulls_high = np.full(source.sets.labels.shape, -np.inf)
-        self.groups = groups_of(source)
-        self.monitor = Monitor(self.groups, BINS, pulls=False)
-        self._observer = PassObserver(1, source.sets.has_label, steering, self.monitor, SummedHistogram)
+        self._observer = PassObserver(1, source, steering, SummedHistogram)
+        self.monitor = self._observer.monitor
         self._huge_cut, self._has_chi2_cut = steering.huge_cut, has_chi2_cut
 
     @property
@@ -182,16 +165,16 @@ class _Seen:
         self.margins[chunk.records[judged]] = apart[judged]
 
 
-def _choose(binary: Name, margins: FloatArray, bytes_max: int) -> tuple[float, _Near]:
+def _choose(binary: Name, margins: FloatArray, bytes_max: int) -> tuple[float, IntArray, Int32Array, IntArray]:
     """Return the largest margin up to ``MARGIN`` for which the records with a smaller one fit, and these records.
 
-    If no record has a margin below ``MARGIN``, the margin is the smallest of all.
+    If no record has a margin below ``MARGIN``, the margin is the smallest of all. Of the records the numbers, contents
+    and first words are returned.
     """
-    smallest = float(np.min(margins, initial=_MARGIN_MAX))
-    if smallest >= MARGIN:
-        return smallest, _NOTHING
     order = np.argsort(margins, kind="stable")
     order = order[margins[order] < MARGIN]
+    if not len(order):
+        return float(np.min(margins, initial=_MARGIN_MAX)), order, np.zeros(0, np.int32), order
     sizes = np.zeros(len(margins), np.int64)
     for block in iterate_blocks(binary, BLOCK_BYTES):
         lengths = block.lengths
@@ -205,7 +188,7 @@ def _choose(binary: Name, margins: FloatArray, bytes_max: int) -> tuple[float, _
             start = block.starts[record - block.first]
             words.append(block.words[start : start + sizes[record] // 4].copy())
     lengths = np.array([part[0] for part in words[1:]], np.int64)
-    return margin, _Near(records, np.concatenate(words), lengths)
+    return margin, records, np.concatenate(words), lengths
 
 
 def _pairs(counts: Counter[int]) -> IntArray:
