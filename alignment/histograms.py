@@ -104,16 +104,15 @@ Axis = Bins | Categories
 
 
 class _OnAxes:
-    """Base of histograms and profiles: axes, and an array over their bins, the attribute that ``_array`` names."""
+    """Base of histograms and profiles: axes, and an array over their bins."""
 
     axes: tuple[Axis, ...]
-    _array: ClassVar[str]
+    contents: npt.NDArray[Any]
     _each: ClassVar[tuple[int, ...]] = ()  # shape of the numbers of a bin
 
     def __post_init__(self) -> None:
-        array = getattr(self, self._array)
-        if array.shape != (*self.shape, *self._each):
-            raise ValueError(f"{self._array} have the shape {array.shape} and the axes {self.shape}")
+        if self.contents.shape != (*self.shape, *self._each):
+            raise ValueError(f"contents have the shape {self.contents.shape} and the axes {self.shape}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -130,20 +129,20 @@ class _OnAxes:
     def __add__(self, other: Self) -> Self:
         if self.axes != other.axes:
             raise ValueError("histograms with different axes cannot be added")
-        return self._with(self.axes, getattr(self, self._array) + getattr(other, self._array))
+        return replace(self, contents=self.contents + other.contents)  # type: ignore[type-var]
 
     def sum(self, *names: str) -> Self:
         """Return the sum, or the means, over the axes with these names."""
         at = tuple(self.axis(name) for name in names)
         axes = tuple(axis for place, axis in enumerate(self.axes) if place not in at)
-        return self._with(axes, np.asarray(getattr(self, self._array).sum(axis=at)))
+        return replace(self, axes=axes, contents=np.asarray(self.contents.sum(axis=at)))  # type: ignore[type-var]
 
     def at(self, **categories: str | Sequence[str]) -> Self:
         """Return the part in one category of an axis, without that axis, or in a list of categories.
 
         ``residuals.at(module="003", side="0")`` is a histogram of one axis. Raises KeyError for an unknown category.
         """
-        array, axes = getattr(self, self._array), list(self.axes)
+        array, axes = self.contents, list(self.axes)
         for name, wanted in categories.items():
             axis = self.axes[self.axis(name)]
             if isinstance(axis, Bins):
@@ -156,16 +155,12 @@ class _OnAxes:
             places, place = [axis.categories.index(one) for one in given], axes.index(axis)
             array = np.take(array, places[0] if single else places, axis=place)
             axes[place : place + 1] = [] if single else [Categories(name, axis.label, given)]
-        return self._with(tuple(axes), array)
-
-    def _with(self, axes: tuple[Axis, ...], array: npt.NDArray[Any]) -> Self:
-        changes: Any = {"axes": axes, self._array: array}
-        return replace(self, **changes)  # type: ignore[type-var]
+        return replace(self, axes=tuple(axes), contents=array)  # type: ignore[type-var]
 
     def _chosen(self, *, flow: bool) -> npt.NDArray[Any]:
         """Return the array, only with ``flow`` with bins below and above continuous axes."""
         inside = tuple(slice(1, -1) if isinstance(axis, Bins) and not flow else slice(None) for axis in self.axes)
-        return np.asarray(getattr(self, self._array)[inside])
+        return np.asarray(self.contents[inside])
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +173,6 @@ class Histogram(_OnAxes):
     """
 
     kind: ClassVar = "COUNT"  # a word of the protocol
-    _array: ClassVar = "contents"
     axes: tuple[Axis, ...]
     contents: IntArray
 
@@ -241,15 +235,14 @@ class Profile(_OnAxes):
 
     Attributes:
         axes: as of a histogram.
-        sums: entries, sum of the quantity and sum of its square, shape (``*shape``, 3).
+        contents: entries, sum of the quantity and sum of its square, shape (``*shape``, 3).
         label: the quantity and its unit.
     """
 
     kind: ClassVar = "MEAN"
-    _array: ClassVar = "sums"
     _each: ClassVar = (3,)
     axes: tuple[Axis, ...]
-    sums: FloatArray
+    contents: FloatArray
     label: str = ""
 
     def values(self, flow: bool = False) -> FloatArray:

@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from faser_align.alignment.detector import LAYERS_Z_MM
 from faser_align.alignment.parameters.constants import ZERO, write_constants
 from faser_align.campaign import layout
@@ -106,9 +108,7 @@ def reconstruct_file(folder, number, file, count, distortion):
 
 def without(hits, modules):
     """Return hits without those of dead modules."""
-    kept = ~(hits.element // geometry.SIDES == -1)
-    for module in modules:
-        kept &= hits.element // geometry.SIDES != module
+    kept = ~np.isin(hits.element // geometry.SIDES, modules)
     return tracks.Hits(*(values[kept] for values in hits))
 
 

@@ -50,7 +50,7 @@ def equations(
         if total is not None and total.turned is not None:
             with tempfile.TemporaryDirectory() as scratch:
                 step = parse_steering(_write_steering(iteration, scratch, [total.binaries[0].path], (), frame=frame))
-            return in_um(total.turned.labels.tolist(), total.turned.matrix(), total.turned.gradient, step)
+            return in_um(total.turned.labels.tolist(), total.turned.matrix, total.turned.gradient, step)
         summed: Normal | None = None
         for file in used:
             part = _about_layers(iteration, file, residual_max_mm, constants, frame=frame)

@@ -7,7 +7,7 @@ has no effect on the built-in solver and is noted, or is not supported and ends 
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from faser_align.alignment.pede.steering_words import nearest, take_apart
 from faser_align.fsm.errors import UserError
@@ -20,19 +20,24 @@ _BINS_MAX, _THREADS_MAX, _LOCAL_ITERATIONS_MAX = 10_000, 256, 100
 LISTS = ("parameter", "constraint", "measurement", "method", "comment")
 FILE_KINDS = ("cfiles", "fortranfiles", "rootfiles", "closeandreopen")
 
+
+class Method(NamedTuple):
+    """A method as pede's log names it (METSOL), and whether it gives errors."""
+
+    number: int
+    title: str
+    with_errors: bool = False
+
+
 METHODS = {
-    "diagonalization": True,
-    "inversion": True,
-    "fullMINRES": False,
-    "sparseMINRES": False,
-    "fullMINRES-QLP": False,
-    "sparseMINRES-QLP": False,
-    "decomposition": False,
-    "fullLAPACK": False,
-    "unpackedLAPACK": False,
-    "sparsePARDISO": False,
+    "diagonalization": Method(2, "diagonalization", with_errors=True),
+    "inversion": Method(1, "matrix inversion", with_errors=True),
+    **dict.fromkeys(("fullMINRES", "sparseMINRES"), Method(4, "MINRES")),
+    **dict.fromkeys(("fullMINRES-QLP", "sparseMINRES-QLP"), Method(5, "MINRES-QLP")),
+    "decomposition": Method(3, "decomposition"),
+    **dict.fromkeys(("fullLAPACK", "unpackedLAPACK", "sparsePARDISO"), Method(7, "LAPACK factorization")),
 }
-"""Methods of pede in its order, and whether they give errors."""
+"""Methods of pede in its order."""
 
 
 def matching(pattern: str, text: str) -> int:

@@ -135,6 +135,7 @@ def _solve(steering: Steering, folder: Path, total: Total | None) -> Solution:
     run.observe_last()
     diagnostics.write(folder, tuple(run.rows), run.last)
     code = _end_code(problem, run)
+    iterative = run.inverse if isinstance(run.inverse, IterativeSolution) else None
     result = _result(problem, run)
     results.write_result(folder / results.RESULT, result, steering.comments)
     return Solution(
@@ -148,9 +149,9 @@ def _solve(steering: Steering, folder: Path, total: Total | None) -> Solution:
         mean_weight=run.last.weighted_ndf / max(run.last.ndf, 1) or 1.0,
         expected_decrease=run.first_decrease,
         iterations=tuple(run.rows),
-        rank_defect=None if problem.sparse else run.inverse.defect,
-        cg_iterations=tuple(run.inverse.iterations) if isinstance(run.inverse, IterativeSolution) else (),
-        elements=run.inverse.elements if isinstance(run.inverse, IterativeSolution) else 0,
+        rank_defect=None if iterative else run.inverse.defect,
+        cg_iterations=tuple(iterative.iterations) if iterative else (),
+        elements=iterative.elements if iterative else 0,
         undetermined=_undetermined(problem, run),
         passes_s=(*passes, *run.passes_s),
         **facts,

@@ -15,7 +15,7 @@ from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.pede.solution import IterationRow
 from faser_align.alignment.solver.conjugate_gradients import IterativeSolution
 from faser_align.alignment.solver.equations import Equations
-from faser_align.alignment.solver.global_fit import Inverse
+from faser_align.alignment.solver.global_fit import Constraints, Inverse
 from faser_align.alignment.solver.line_search import LineSearch, line_search
 from faser_align.alignment.solver.local_constraints import LocalConstraints
 from faser_align.alignment.solver.local_fit import EPSILON
@@ -24,7 +24,7 @@ from faser_align.alignment.solver.passes import Pass, run_pass
 from faser_align.alignment.solver.problem import Problem
 from faser_align.alignment.solver.quadratic import Quadratic
 from faser_align.alignment.solver.source import Selected, Source
-from faser_align.alignment.solver.sparse_matrix import SparseMatrix, sparse
+from faser_align.alignment.solver.sparse_matrix import SparseMatrix
 from faser_align.alignment.solver.steering import SolverError
 from faser_align.alignment.solver.sums.total import Total
 
@@ -179,10 +179,11 @@ class Iterations:
         assert matrix is not None
         if not (matrix.is_finite() if isinstance(matrix, SparseMatrix) else np.isfinite(matrix).all()):
             raise SolverError("the sums over the records are not finite; look for impossible errors or derivatives", 25)
-        if isinstance(constraints, LocalConstraints):
-            self.inverse = IterativeSolution(sparse(matrix), constraints)
+        if isinstance(matrix, SparseMatrix):
+            assert isinstance(constraints, LocalConstraints)
+            self.inverse = IterativeSolution(matrix, constraints)
         else:
-            assert isinstance(matrix, np.ndarray)
+            assert isinstance(constraints, Constraints)
             self.inverse = Inverse.make(matrix, constraints)
         self.matrix_doubts += self.inverse.defect
         if not self.inverse.defect:  # a presigma may hide that the records do not determine a parameter

@@ -6,6 +6,7 @@ once per pass. N has a few rows per record. Records with equal labels at their b
 same parameters, so the product is computed for some dozens of them at once, with those columns only.
 """
 
+from collections import defaultdict
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -64,7 +65,7 @@ class Sums:
         self._n = n
         self._gradient = np.zeros(columns.shape)
         self._accepted = np.zeros(columns.shape[1], np.int64)
-        self._moments: dict[tuple[int, int], FloatArray] = {}
+        self._moments: defaultdict[tuple[int, int], FloatArray] = defaultdict(lambda: np.zeros(columns.shape[1]))
         self._with_matrix = with_matrix
         self._sparse_bytes = sparse_bytes
         self._waiting: list[_Rows] = []
@@ -98,8 +99,7 @@ class Sums:
             mine = chunk.weight * weighted[i]
             for j in range(i + 1):
                 sums = np.asarray(np.bincount(sets, mine * factors[j], count), np.float64)
-                key = (first, places[j])
-                self._moments[key] = self._moments[key] + sums if key in self._moments else sums
+                self._moments[first, places[j]] += sums
         starts, counts = chunk.offsets[:-1], np.diff(chunk.offsets)
         if kept is not None:
             starts, counts = starts[kept[starts]], counts[kept[starts]]
@@ -111,7 +111,7 @@ class Sums:
         self._gradient += other._gradient
         self._accepted += other._accepted
         for key, sums in other._moments.items():
-            self._moments[key] = self._moments[key] + sums if key in self._moments else sums
+            self._moments[key] += sums
         self._waiting += other._waiting
         if sum(rows.nbytes for rows in self._waiting) > _WAITING_BYTES:
             self._multiply()

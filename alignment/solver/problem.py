@@ -57,11 +57,6 @@ class Problem:
         return self.parameters.n_variable + (count if self.steering.multipliers else -count)
 
     @property
-    def sparse(self) -> bool:
-        """Whether the matrix is sparse and the solution iterative."""
-        return isinstance(self.constraints, LocalConstraints)
-
-    @property
     def groups(self) -> IntArray:
         """Group of each label, from 1; 0 for labels without data.
 

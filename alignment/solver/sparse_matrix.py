@@ -98,15 +98,6 @@ class SparseMatrix:
         return total.matrix()
 
 
-def sparse(matrix: FloatArray | SparseMatrix) -> SparseMatrix:
-    """Return a matrix as a sparse one."""
-    if isinstance(matrix, SparseMatrix):
-        return matrix
-    sums = SparseSums(len(matrix))
-    sums.add(np.arange(len(matrix)), matrix)
-    return sums.matrix()
-
-
 class SparseSums:
     """Sums of the elements of the upper triangle of a symmetric matrix.
 

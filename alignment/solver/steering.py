@@ -123,7 +123,7 @@ class Steering:
     @property
     def with_errors(self) -> bool:
         """Whether the method gives errors of the parameters."""
-        return keywords.METHODS[self.method]
+        return keywords.METHODS[self.method].with_errors
 
 
 def parse_steering(path: Name) -> Steering:

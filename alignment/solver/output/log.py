@@ -5,6 +5,7 @@ The memory is that of the whole process.
 
 import resource
 
+from faser_align.alignment.pede.keywords import METHODS
 from faser_align.alignment.pede.results import exponential
 from faser_align.alignment.pede.solution import IterationRow, Solution
 from faser_align.alignment.solver.steering import Steering
@@ -44,16 +45,6 @@ _NUMBERS = (
 _NOT_ZERO = ("NRECD", "ITEREN", "NRECE")  # omitted if zero
 
 HUBER_RATIO = 0.9326  # chi2/ndf of normal data with down-weighting (XLOOPN of pede)
-
-_METHODS = {
-    "inversion": (1, "matrix inversion"),
-    "diagonalization": (2, "diagonalization"),
-    "decomposition": (3, "decomposition"),
-    "fullMINRES": (4, "MINRES"),
-    "sparseMINRES": (4, "MINRES"),
-    "fullMINRES-QLP": (5, "MINRES-QLP"),
-    "sparseMINRES-QLP": (5, "MINRES-QLP"),
-}  # METSOL of pede; its other methods use LAPACK
 
 
 def write_log(path: Name, steering_path: Name, solution: Solution, steering: Steering) -> None:
@@ -97,8 +88,11 @@ def write_log(path: Name, steering_path: Name, solution: Solution, steering: Ste
 
 def _solving(solution: Solution, steering: Steering) -> list[str]:
     """Return how the system of equations is solved, and its rank defect."""
-    number, name = _METHODS.get(steering.method, (7, "LAPACK factorization"))
-    lines = [f"      METSOL = {number:d}:  {name}", f"                   with {steering.iterations:12d}  iterations"]
+    method = METHODS[steering.method]
+    lines = [
+        f"      METSOL = {method.number:d}:  {method.title}",
+        f"                   with {steering.iterations:12d}  iterations",
+    ]
     if solution.cg_iterations:
         counts = " ".join(map(str, solution.cg_iterations))
         lines.append(f" Sparse matrix of {solution.elements} elements; iterations of conjugate gradients: {counts}")

@@ -1,6 +1,7 @@
 """Add the sums of files, and evaluate the function that the solver minimises from them."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,9 @@ class Form:
         self.gradient[at] += weight * gradient
         return at
 
+    @cached_property
     def matrix(self) -> FloatArray:
-        """Return the symmetric matrix."""
+        """The symmetric matrix, when all forms are added."""
         return symmetric(len(self.labels), self.upper)
 
 
@@ -91,7 +93,6 @@ class Total(Source):
         self.extremes: FloatArray = np.zeros((0, 2))
         self._first_labels: IntArray = np.zeros(0, np.int64)
         self.monitored: IntArray = np.zeros((0, 0), np.int64)
-        self._matrix: FloatArray | None = None
         self.near = 0
         for number, binary in enumerate(self.binaries):
             self._add(read_sums(binary.path), binary, number)
@@ -137,7 +138,7 @@ class Total(Source):
 
         Raises NotExactError if the values might move a record across a cut.
         """
-        if problem.sparse:
+        if problem.sparse_bytes:
             raise NotExactError("a sparse matrix needs the records")
         parameters = problem.parameters
         places = parameters.positions(self.sets.labels)
@@ -150,11 +151,9 @@ class Total(Source):
                 f"the corrections change measurements by up to {change:.3g} of their errors, and the sums are exact up "
                 f"to {self._margin:.3g}"
             )
-        if self._matrix is None:
-            self._matrix = self.form.matrix()
         of_labels = parameters.positions(self.form.labels)
         mine = values[of_labels]
-        product = self._matrix @ mine
+        product = self.form.matrix @ mine
         done = run_pass(self, problem.steering, parameters, values, chi2_cut, first=first, with_matrix=with_matrix)
         numbers = parameters.variable[of_labels]
         free = numbers >= 0
@@ -162,7 +161,7 @@ class Total(Source):
         done.gradient[numbers] += (self.form.gradient - product)[free]
         done.accepted[numbers] += self._accepted[free]
         if isinstance(done.matrix, np.ndarray):
-            done.matrix[np.ix_(numbers, numbers)] += self._matrix[np.ix_(free, free)]
+            done.matrix[np.ix_(numbers, numbers)] += self.form.matrix[np.ix_(free, free)]
         done.chi2 += self._chi2 - float(mine @ (2.0 * self.form.gradient - product))
         done.ndf += self._ndf
         done.weighted_ndf += self._weighted_ndf
