@@ -64,22 +64,20 @@ class Distributions:
         """Return the histograms of these tracks."""
         residuals_um = 1e3 * tracks.hits["fitParam_align_local_residual_x"]
         errors_um = 1e3 * tracks.hits["fitParam_align_local_measured_xe"]
-        chi2 = tracks.flat["fitParam_chi2"]
-        ndf = tracks.lengths - len(LOCAL_BRANCHES)
-        fitted = ndf > 0
+        fitted = tracks.lengths > len(LOCAL_BRANCHES)
+        chi2, ndf = tracks.flat["fitParam_chi2"][fitted], tracks.lengths[fitted] - len(LOCAL_BRANCHES)
+        whole = np.zeros_like(ndf)  # rows of histograms without categories
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             pulls = np.where(errors_um > 0, residuals_um / errors_um, np.inf)  # without an error: in the last bin
         contents = {
-            "residuals": _filled(tracks.sides, 2 * len(MODULE), RESIDUAL, residuals_um),
-            "pulls": _filled(tracks.modules, len(MODULE), PULL, pulls),
+            "residuals": _filled("residuals", tracks.sides, residuals_um),
+            "pulls": _filled("pulls", tracks.modules, pulls),
             "tracks": _tracks_by_module(tracks),
-            "chi2_per_ndf": _filled(np.zeros_like(ndf[fitted]), 1, CHI2_PER_NDF, chi2[fitted] / ndf[fitted]),
-            "chi2_probability": _filled(
-                np.zeros_like(ndf[fitted]), 1, PROBABILITY, chi2_probability(chi2[fitted], ndf[fitted])
-            ),
+            "chi2_per_ndf": _filled("chi2_per_ndf", whole, chi2 / ndf),
+            "chi2_probability": _filled("chi2_probability", whole, chi2_probability(chi2, ndf)),
+            _CURVATURE: _curvature(tracks),
         }
-        shaped = {name: contents[name].reshape([axis.size for axis in axes]) for name, axes in _AXES.items()}
-        return Distributions({**shaped, _CURVATURE: _curvature(tracks)})
+        return Distributions(contents)
 
     def __add__(self, other: "Distributions") -> "Distributions":
         return Distributions({name: values + other.contents[name] for name, values in self.contents.items()})
@@ -141,12 +139,17 @@ def chi2_probability(chi2: FloatArray, ndf: IntArray) -> FloatArray:
     return np.clip(found, 0.0, np.nextafter(1.0, 0.0))
 
 
-def _filled(rows: IntArray, count: int, axis: Bins, values: FloatArray) -> IntArray:
-    """Return the entries in ``count`` rows of the bins of ``axis``; later rows are left out."""
-    low, high = axis.edges[0], axis.edges[-1]
+def _filled(name: str, rows: IntArray, values: FloatArray) -> IntArray:
+    """Return the contents of a histogram whose last axis is continuous, from the place on the others and on it.
+
+    Rows beyond the other axes are left out.
+    """
+    sizes, axis = [axis.size for axis in _AXES[name]], _AXES[name][-1]
+    assert isinstance(axis, Bins)
+    count, low, high = math.prod(sizes), axis.edges[0], axis.edges[-1]
     places = np.clip((values - low) * (len(axis) / (high - low)) + 1.0, 0.0, len(axis) + 1.0)
-    entries = np.bincount(rows * axis.size + places.astype(np.int64), minlength=count * axis.size)
-    return np.asarray(entries[: count * axis.size])
+    entries = np.bincount(rows * axis.size + places.astype(np.int64), minlength=count)
+    return np.asarray(entries[:count]).reshape(sizes)
 
 
 def _tracks_by_module(tracks: Tracks) -> IntArray:

@@ -21,6 +21,14 @@ LISTS = ("parameter", "constraint", "measurement", "method", "comment")
 FILE_KINDS = ("cfiles", "fortranfiles", "rootfiles", "closeandreopen")
 
 
+class Noted(str):
+    """Why a keyword has no consequence for the built-in solver."""
+
+
+class Unsupported(str):
+    """Why a keyword, which would change the result, cannot be had with the built-in solver."""
+
+
 class Method(NamedTuple):
     """A method as pede's log names it (METSOL), and whether it gives errors."""
 
@@ -143,86 +151,74 @@ def _optional(name: str, kind: Callable[[float], Any]) -> Callable[[Numbers], Va
     return lambda numbers: {name: kind(numbers[0])} if numbers else {}
 
 
-SETTERS: dict[str, Callable[[Numbers], Values]] = {
+_PRINTING = Noted("it requests more printing")
+_STORAGE = Noted("it is about pede's storage")
+_MINRES = Noted("it tunes pede's MINRES; here the solution is exact to 1e-6 of the parameters' errors")
+_PARDISO = Unsupported("it belongs to pede with PARDISO; use method inversion")
+
+KEYWORDS: dict[str, Callable[[Numbers], Values] | Noted | Unsupported | None] = {
+    **dict.fromkeys(LISTS),
+    "print": _PRINTING,
+    "debug": _PRINTING,
     "entries": _entries,
+    "printrecord": _PRINTING,
     "maxrecord": lambda numbers: {"records_max": nearest(numbers[0])} if numbers and numbers[0] > 0 else {},
+    "cache": _STORAGE,
     "chisqcut": _chi2_cut,
     "hugecut": _optional("huge_cut", lambda number: max(1.0, number)),
     "linesearch": _optional("line_search", nearest),
+    "localfit": Noted("it chooses how pede solves local fits"),
     "regularization": _regularisation,
     "regularisation": _regularisation,
     "presigma": _set("presigma", float),
     "matiter": _set("matrix_iterations", nearest),
+    "matmoni": _PRINTING,
+    "bandwidth": _MINRES,
     "outlierdownweighting": _downweighting,
     "dwfractioncut": _set("downweight_max", lambda number: min(0.5, number)),
-    "outlierfracwarnthreshold": _set("rejected_max", lambda percent: 100.0 * percent, 1.0),
+    "maxlocalcond": Unsupported("it rejects records by the condition of band matrices"),
     "pullrange": _set("pull_range", abs),
     "subito": _on("subito"),
     "force": _on("force"),
+    "memorydebug": _PRINTING,
     "globalcorr": _on("correlations"),
     "printcounts": _set("counts", nearest, 1),
+    "weightedcons": Unsupported("weighted constraints change the solution"),
     "skipemptycons": _on("skip_empty_constraints"),
+    "resolveredundancycons": Unsupported("it changes constraints that depend on each other"),
     "withelimination": _on("multipliers", False),
+    "postprocessing": Unsupported("it runs a command"),
+    "withLAPACKelimination": Unsupported("it belongs to pede with LAPACK; use withelimination"),
     "withmultipliers": _on("multipliers"),
     "checkinput": _set("check_level", nearest, 1),
+    "checkparametergroups": _PRINTING,
     "monitorresiduals": _monitor,
     "monitorpulls": lambda numbers: {**_monitor(numbers), "monitor_pulls": True},
+    "monitorprogress": _PRINTING,
     "scaleerrors": _scales,
     "iterateentries": _set("entries_iterated", nearest, 2**31 - 1),
-    "countrecords": _on("count_records"),
     "threads": _optional("threads", lambda number: min(max(1, nearest(number)), _THREADS_MAX)),
+    "compress": _STORAGE,
+    "countrecords": _on("count_records"),
+    "errlabels": Unsupported("errors of MINRES for single labels; use method inversion, which has all"),
+    "pairentries": Unsupported("it drops elements of the matrix"),
+    "wolfe": Unsupported("it changes the line search"),
+    "mrestol": _MINRES,
+    "mrestranscond": _MINRES,
+    "mresmode": _MINRES,
     "nofeasiblestart": _on("feasible_start", False),
+    "histprint": _PRINTING,
     "readerroraseof": _on("read_error_is_end"),
+    "LAPACKwitherrors": Unsupported("it belongs to pede with LAPACK; use method inversion"),
+    "outlierfracwarnthreshold": _set("rejected_max", lambda percent: 100.0 * percent, 1.0),
+    "debugPARDISO": _PARDISO,
+    "blocksizePARDISO": _PARDISO,
+    "pardiso": _PARDISO,
 }
+"""All that are recognised by most of their letters, in the order in which pede tries them, and what they do.
 
-_MINRES = "it tunes pede's MINRES; here the solution is exact to 1e-6 of the parameters' errors"
-_PRINTING = (
-    "print",
-    "debug",
-    "printrecord",
-    "matmoni",
-    "memorydebug",
-    "checkparametergroups",
-    "monitorprogress",
-    "histprint",
-)
-NOTED = {
-    **dict.fromkeys(_PRINTING, "it requests more printing"),
-    **dict.fromkeys(("cache", "compress"), "it is about pede's storage"),
-    **dict.fromkeys(("bandwidth", "mrestol", "mrestranscond", "mresmode"), _MINRES),
-    "localfit": "it chooses how pede solves local fits",
-    "closeandreopen": "it is about open files, and here there is one at a time",
-}
-"""Keywords without consequence for the built-in solver, with the reason."""
-
-UNSUPPORTED = {
-    "maxlocalcond": "it rejects records by the condition of band matrices",
-    "weightedcons": "weighted constraints change the solution",
-    "resolveredundancycons": "it changes constraints that depend on each other",
-    "postprocessing": "it runs a command",
-    "errlabels": "errors of MINRES for single labels; use method inversion, which has all",
-    "pairentries": "it drops elements of the matrix",
-    "wolfe": "it changes the line search",
-    "withLAPACKelimination": "it belongs to pede with LAPACK; use withelimination",
-    "LAPACKwitherrors": "it belongs to pede with LAPACK; use method inversion",
-    **dict.fromkeys(
-        ("debugPARDISO", "blocksizePARDISO", "pardiso"), "it belongs to pede with PARDISO; use method inversion"
-    ),
-}
-"""Keywords of pede that would change the result and cannot be had, with the reason."""
-
-KEYWORDS = (
-    *LISTS, "print", "debug", "entries", "printrecord", "maxrecord", "cache", "chisqcut", "hugecut", "linesearch",
-    "localfit", "regularization", "regularisation", "presigma", "matiter", "matmoni", "bandwidth",
-    "outlierdownweighting", "dwfractioncut", "maxlocalcond", "pullrange", "subito", "force", "memorydebug",
-    "globalcorr", "printcounts", "weightedcons", "skipemptycons", "resolveredundancycons", "withelimination",
-    "postprocessing", "withLAPACKelimination", "withmultipliers", "checkinput", "checkparametergroups",
-    "monitorresiduals", "monitorpulls", "monitorprogress", "scaleerrors", "iterateentries", "threads", "compress",
-    "countrecords", "errlabels", "pairentries", "wolfe", "mrestol", "mrestranscond", "mresmode", "nofeasiblestart",
-    "histprint", "readerroraseof", "LAPACKwitherrors", "outlierfracwarnthreshold", "debugPARDISO", "blocksizePARDISO",
-    "pardiso",
-)  # fmt: skip
-"""All that are recognised by most of their letters, in the order in which pede tries them."""
+A keyword begins a list or names the method (None), or sets options.
+"""
 
 
 def check_lines(lines: Iterable[str], key: str, backend: Literal["builtin", "pede"]) -> None:
@@ -250,5 +246,6 @@ def check_lines(lines: Iterable[str], key: str, backend: Literal["builtin", "ped
             raise UserError(f"{where}, but {word!r} is not a keyword of pede; {tab}")
         if keyword == "method" and argument and find_method(argument) is None:
             raise UserError(f"{where}, but pede's methods are {', '.join(METHODS)}")
-        if backend == "builtin" and keyword in UNSUPPORTED:
-            raise UserError(f"{where}, which the built-in solver does not support: {UNSUPPORTED[keyword]}")
+        does = KEYWORDS[keyword]
+        if backend == "builtin" and isinstance(does, Unsupported):
+            raise UserError(f"{where}, which the built-in solver does not support: {does}")

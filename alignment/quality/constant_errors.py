@@ -12,7 +12,7 @@ import numpy as np
 from faser_align.alignment.arrays import FloatArray
 from faser_align.alignment.parameters.constants import DOFS, on_constants
 from faser_align.alignment.parameters.labels import PARAMETERS
-from faser_align.alignment.quality.weak_modes import UNDETERMINED
+from faser_align.alignment.quality.weak_modes import UNDETERMINED, determined, errors_um
 from faser_align.alignment.solver.normal_equations import Normal, scale
 
 _SHARE_MIN = 0.01  # of an undetermined direction in a parameter, below which the parameter is determined
@@ -63,10 +63,9 @@ def _shares(normal: Normal, free: Collection[int]) -> _Shares:
     Scalar products of shares are the covariance. Also return whether undetermined directions contain the label.
     """
     values, directions = normal.directions(free)
-    errors = 1.0 / np.sqrt(np.maximum(values, 1e-30))
-    known = errors <= UNDETERMINED * np.median(errors) if len(errors) else np.zeros(0, np.bool_)
+    known = determined(values, UNDETERMINED)
     open_ = np.abs(directions[:, ~known]).max(axis=1, initial=0.0) > _SHARE_MIN
-    shares = directions[:, known] * errors[known]
+    shares = directions[:, known] * errors_um(values[known])
     return {
         normal.labels[at]: (shares[at] * scale(normal.labels[at]), bool(open_[at])) for at in normal.positions(free)
     }

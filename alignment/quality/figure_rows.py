@@ -15,7 +15,7 @@ from faser_align.alignment.quality.constant_errors import errors_of, merged
 from faser_align.alignment.quality.figure_data import ROWS_MAX, Correction, Files, Mode, ParameterRow, Spectrum
 from faser_align.alignment.quality.metrics import Step
 from faser_align.alignment.quality.mode_names import distinct
-from faser_align.alignment.quality.weak_modes import UNDETERMINED, WEAK, name
+from faser_align.alignment.quality.weak_modes import UNDETERMINED, WEAK, errors_um, name
 from faser_align.alignment.solver.normal_equations import Normal
 from faser_align.campaign.layout import raw_name
 
@@ -141,7 +141,7 @@ def spectra(steps: Sequence[Step], normal: Normal | None, factor: float) -> tupl
 def _spectrum(step: Step, normal: Normal, factor: float) -> Spectrum:
     values, directions = normal.directions(step.free)
     values = np.maximum(values, 1e-30) / factor**2
-    median = float(np.median(1 / np.sqrt(values)))
+    median = float(np.median(errors_um(values)))
     weak, undetermined = (1 / (limit * median) ** 2 for limit in (WEAK, UNDETERMINED))
     along = np.nan_to_num(directions.T @ normal.in_um(step.moved), posinf=0.0, neginf=0.0)
     names = distinct(name(normal.labels, direction) for direction in directions.T[values < weak])

@@ -27,7 +27,7 @@ from faser_align.alignment.parameters.constants import (
 from faser_align.alignment.parameters.labels import LAYER_KINDS, PARAMETERS
 from faser_align.alignment.pede.steering_text import Frozen
 from faser_align.alignment.quality.mode_names import distinct
-from faser_align.alignment.quality.weak_modes import MODULE_CONSTANTS, determined, named
+from faser_align.alignment.quality.weak_modes import MODULE_CONSTANTS, determined, errors_um, named
 from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.normal_equations import Normal, scale
 from faser_align.config.stored_types import Survey
@@ -94,8 +94,7 @@ def spectrum(normal: Normal, free: Collection[int], survey: Survey) -> Spectrum:
         unit = unit @ np.linalg.qr(rows.T, mode="complete")[0][:, len(rows) :]
     values, vectors = np.linalg.eigh(unit.T @ normal.matrix[np.ix_(at, at)] @ unit)
     directions = unit @ vectors
-    errors = np.asarray(1.0 / np.sqrt(np.maximum(values, 1e-30)))
-    return Spectrum(labels, errors, directions, precision @ directions, constants, moves, accuracies)
+    return Spectrum(labels, errors_um(values), directions, precision @ directions, constants, moves, accuracies)
 
 
 def weak_modes(

@@ -66,7 +66,7 @@ def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> 
     if not len(values):
         nothing: Part = {"directions": 0, "rms_um": 0.0, "expected_decrease": 0.0}
         return {"significant": nothing, "weak": nothing, "undetermined": 0, "modes": []}
-    errors = _errors(values)
+    errors = errors_um(values)
     median = float(np.median(errors))
     weak = errors > WEAK * median
     lost = errors > UNDETERMINED * median
@@ -162,7 +162,7 @@ def _decrease(normal: Normal, labels: set[int], gradient: FloatArray) -> tuple[f
 
 def determined(values: FloatArray, limit: float = MEASURED) -> BoolArray:
     """Return which directions the data determine, by eigenvalue: errors up to ``limit`` times the median."""
-    errors = _errors(values)
+    errors = errors_um(values)
     return np.asarray(errors <= limit * np.median(errors)) if len(errors) else np.zeros(0, np.bool_)
 
 
@@ -239,7 +239,8 @@ def _shape(course: FloatArray) -> tuple[str, float]:
     return _SHAPES[best], float(parts[best])
 
 
-def _errors(values: FloatArray) -> FloatArray:
+def errors_um(values: FloatArray) -> FloatArray:
+    """Return the errors (um) of directions with these eigenvalues (1/um^2)."""
     return np.asarray(1.0 / np.sqrt(np.maximum(values, 1e-30)))
 
 

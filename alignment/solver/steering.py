@@ -189,7 +189,8 @@ class _Reader:
             if line.lower() == "rootfiles":
                 raise SolverError("the built-in solver cannot read rootfiles; convert them to C binaries", 40)
             if line.lower() == "closeandreopen":
-                self._notes.append(f"closeandreopen has no effect here: {keywords.NOTED['closeandreopen']}")
+                reason = "it is about open files, and here there is one at a time"
+                self._notes.append(f"closeandreopen has no effect here: {reason}")
             else:
                 self._fortran = line.lower() == "fortranfiles"
             return True
@@ -219,10 +220,10 @@ class _Reader:
         if keyword is None:
             tab = "; a tab is a letter to pede, put blanks instead" if "\t" in line.whole else ""
             raise SolverError(f"{where}: {line.whole!r} is neither a keyword of pede nor an existing file{tab}", 13)
-        if keyword in keywords.UNSUPPORTED:
-            reason = keywords.UNSUPPORTED[keyword]
+        does = keywords.KEYWORDS[keyword]
+        if isinstance(does, keywords.Unsupported):
             raise SolverError(
-                f"{where}: the built-in solver does not support {keyword} ({reason}); use pede, or remove the line", 40
+                f"{where}: the built-in solver does not support {keyword} ({does}); use pede, or remove the line", 40
             )
         try:
             self._take(keyword, line)
@@ -255,10 +256,10 @@ class _Reader:
             self._list = keyword
             if keyword in self._forms:
                 self._forms[keyword].append((line.numbers, []))
-        elif keyword in keywords.NOTED:
-            self._notes.append(f"{keyword} has no effect here: {keywords.NOTED[keyword]}")
-        else:
-            self._values |= keywords.SETTERS[keyword](line.numbers)
+        elif isinstance(does := keywords.KEYWORDS[keyword], str):
+            self._notes.append(f"{keyword} has no effect here: {does}")
+        elif does is not None:
+            self._values |= does(line.numbers)
 
     def _take_method(self, line: Line) -> None:
         if not line.argument:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from faser_align.alignment.parameters.labels import parse
-from faser_align.alignment.pede.keywords import LISTS, NOTED, SETTERS, UNSUPPORTED
+from faser_align.alignment.pede.keywords import KEYWORDS, Noted, Unsupported
 from faser_align.alignment.pede.solution import Solution
 from faser_align.cli.show import solved
 
@@ -33,8 +33,11 @@ def test_solutions_are_explained() -> None:
 
 def test_keywords_are_explained() -> None:
     """The page lists each keyword of pede in the row for its effect on the solver."""
-    rows = {"supports it": {*LISTS, *SETTERS}, "notes in": set(NOTED), "refuses by": {*UNSUPPORTED, "rootfiles"}}
-    for start, keywords in rows.items():
+    of_kind: dict[str, set[str]] = {"supports it": set(), "notes in": {"closeandreopen"}, "refuses by": {"rootfiles"}}
+    for keyword, does in KEYWORDS.items():
+        kind = {Noted: "notes in", Unsupported: "refuses by"}.get(type(does), "supports it")
+        of_kind[kind].add(keyword)
+    for start, keywords in of_kind.items():
         row = next(line for line in PAGE.splitlines() if line.startswith(f"| {start}"))
         assert set(re.findall(r"`(\w+)`", row)) == keywords
 

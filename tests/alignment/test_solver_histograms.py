@@ -16,7 +16,8 @@ from faser_align.alignment.pede.log import first_decrease
 from faser_align.alignment.pede.results import exponential, general
 from faser_align.alignment.solver.builtin import solve
 from faser_align.alignment.solver.output.histograms import Histogram
-from faser_align.alignment.solver.output.monitor import Groups, Monitor
+from faser_align.alignment.solver.output.monitor import Monitor
+from faser_align.alignment.solver.source import Source
 
 Case = Callable[[str], Path]
 
@@ -80,8 +81,11 @@ def test_monitor_does_what_it_is_asked_for(pede_case: Case, lines: str, cycles: 
 def test_medians_of_a_label() -> None:
     """Median and spread of normal residuals follow from the bins; values outside count in the outermost ones."""
     random = np.random.default_rng(1)
-    groups = Groups(np.array([7, 9]), np.array([1, 0, -1]), np.array([0.02, 0.04]))
-    monitor = Monitor(groups, 100, pulls=False)
+    source = Source(())
+    for label in (9, 7, 0):
+        source.sets.number(np.array([[label]], np.int32))
+    source.set_counts, source.set_sigmas = np.array([5, 5, 5]), np.array([0.2, 0.1, 0.1])
+    monitor = Monitor(source, 100, pulls=False)
     pulls = np.concatenate([random.normal(0.5, 1.0, 20000), [1e6, -1e6]])
     monitor.add(np.zeros(len(pulls), np.int32), pulls, np.full(len(pulls), 0.08))
     monitor.add(np.full(3, 2, np.int32), np.ones(3), np.ones(3))

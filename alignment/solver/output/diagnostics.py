@@ -19,7 +19,7 @@ from faser_align.alignment.pede.solution import IterationRow
 from faser_align.alignment.solver.equations import Equations
 from faser_align.alignment.solver.local_fit import LocalFits
 from faser_align.alignment.solver.output.histograms import Histogram, LogHistogram, SummedHistogram, points
-from faser_align.alignment.solver.output.monitor import HEAD, Groups, Monitor
+from faser_align.alignment.solver.output.monitor import HEAD, Monitor
 from faser_align.alignment.solver.passes import Pass
 from faser_align.alignment.solver.problem import Problem
 from faser_align.alignment.solver.source import Source
@@ -40,7 +40,7 @@ class PassObserver:
 
     def __init__(self, number: int, source: Source, steering: Steering, histogram: type[Histogram] = Histogram) -> None:
         self.number = number
-        self.monitor = Monitor(groups_of(source), steering.monitor_bins, pulls=steering.monitor_pulls)
+        self.monitor = Monitor(source, steering.monitor_bins, pulls=steering.monitor_pulls)
         self._has_label = source.sets.has_label
         self._downweighted = bool(steering.downweighting)
         reach = steering.pull_range
@@ -123,13 +123,7 @@ class Diagnostics:
         self._observers = {1: observer}
 
     def write(self, folder: Path, rows: tuple[IterationRow, ...], last: Pass) -> None:
-        """Write ``millepede.his``, and ``millepede.mon`` if the steering requests it.
-
-        Args:
-            folder: folder of the files.
-            rows: the table of iterations.
-            last: sums of the last pass.
-        """
+        """Write ``millepede.his``, and ``millepede.mon`` if the steering requests it; ``last`` is the last pass."""
         source = self._problem.source
         of_label = source.entries()  # in equations, also with countrecords
         per_label = Counter(of_label.get(label, 0) for label in self._problem.parameters.labels.tolist())
@@ -157,17 +151,6 @@ class Diagnostics:
                     parts += observer.monitor.lines(number)
             what = "Pulls" if self._problem.steering.monitor_pulls else "Normalized residuals"
             write_text(folder / MONITOR, "\n".join([HEAD.format(what), *parts]) + "\n")
-
-
-def groups_of(source: Source) -> Groups:
-    """Return the labels that come first in an equation, with the mean error of its measurements."""
-    first = source.sets.labels[0] if len(source.sets.labels) else np.zeros(len(source.sets), np.int64)
-    labels, which = np.unique(first, return_inverse=True)
-    errors = np.bincount(which, source.set_sigmas, len(labels)) / np.maximum(
-        np.bincount(which, source.set_counts, len(labels)), 1
-    )
-    skip = int(len(labels) > 0 and labels[0] == 0)
-    return Groups(labels[skip:], which - skip, errors[skip:])
 
 
 def _of_binaries(problem: Problem, last: Pass) -> list[str]:

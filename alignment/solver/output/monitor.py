@@ -4,12 +4,11 @@ Residuals are counted in bins of 0.1, which give median and spread. The spread i
 the median's bin, which is the standard deviation of normal residuals.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray, Int32Array, IntArray
 from faser_align.alignment.pede.results import fortran_g
+from faser_align.alignment.solver.source import Source
 
 BIN, BINS = 0.1, 100  # pede's
 _MAD = 1.4826
@@ -17,31 +16,25 @@ HEAD = """*** {} grouped by first global label (per local fit cycle) ***
 ! LFC     Label   Entries        Median  RMS(MAD)          <error>"""
 
 
-class Groups(NamedTuple):
-    """The labels that come first in an equation.
-
-    Attributes:
-        labels: ascending.
-        of_set: shape (sets,): position of each set's first label, -1 if the set is empty.
-        errors: mean error of each label's measurements (mm).
-    """
-
-    labels: IntArray
-    of_set: IntArray
-    errors: FloatArray
-
-
 class Monitor:
-    """Counts of one pass.
+    """Counts of one pass over the records of a source.
 
     Attributes:
-        groups: the labels.
+        labels: those that come first in an equation, ascending.
         counts: residuals of each label in bins, shape (labels, bins).
     """
 
-    def __init__(self, groups: Groups, bins: int, *, pulls: bool) -> None:
-        self.groups, self._bins, self._pulls = groups, bins, pulls
-        self.counts = np.zeros((len(groups.labels), bins), np.int64)
+    def __init__(self, source: Source, bins: int, *, pulls: bool) -> None:
+        sets = source.sets
+        first = sets.labels[0] if len(sets.labels) else np.zeros(len(sets), np.int64)
+        labels, which = np.unique(first, return_inverse=True)
+        sigmas, counts = (np.bincount(which, of, len(labels)) for of in (source.set_sigmas, source.set_counts))
+        skip = int(len(labels) > 0 and labels[0] == 0)  # of equations without labels
+        self.labels: IntArray = labels[skip:]
+        self._of_set = which - skip
+        self._errors = (sigmas / np.maximum(counts, 1))[skip:]  # mean error of a label's measurements (mm)
+        self._bins, self._pulls = bins, pulls
+        self.counts = np.zeros((len(self.labels), bins), np.int64)
 
     def add(self, sets: Int32Array, pulls: FloatArray, sigmas: FloatArray) -> None:
         """Count equations.
@@ -51,8 +44,8 @@ class Monitor:
             pulls: residuals divided by their expected errors, shape (equations,).
             sigmas: errors of the measurements (mm), shape (equations,).
         """
-        group = self.groups.of_set[sets]
-        values = pulls if self._pulls else pulls * sigmas / self.groups.errors[group]
+        group = self._of_set[sets]
+        values = pulls if self._pulls else pulls * sigmas / self._errors[group]
         good = (group >= 0) & np.isfinite(values)
         places = np.clip((values[good] / BIN + 0.5 * self._bins).astype(np.int64), 1, self._bins) - 1
         size = self.counts.size
@@ -61,7 +54,7 @@ class Monitor:
     def lines(self, number: int) -> list[str]:
         """Return the rows of pass ``number``, one per label."""
         formatted = []
-        rows = zip(self.groups.labels.tolist(), self.counts, self.groups.errors.tolist(), strict=True)
+        rows = zip(self.labels.tolist(), self.counts, self._errors.tolist(), strict=True)
         for label, counts, error in rows:
             median, spread = _median(counts) if counts.any() else (0.0, 0.0)
             numbers = "".join(fortran_g(value) for value in (median, _MAD * spread, error))

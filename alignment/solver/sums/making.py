@@ -89,7 +89,7 @@ def make_sums(
         near_lengths=near_lengths,
         histograms=np.stack([histogram.fine for histogram in seen.histograms]).astype(np.int32),
         extremes=np.stack([histogram.extremes for histogram in seen.histograms]),
-        first_labels=seen.monitor.groups.labels,
+        first_labels=seen.monitor.labels,
         monitored=seen.monitor.counts.astype(np.int32),
         turned_labels=turned_labels,
         turned_upper=turned_upper,
