@@ -38,9 +38,8 @@ class Key(NamedTuple):
 
 
 class Format(NamedTuple):
-    """Describe one of our file formats: heading, purpose and keys."""
+    """Describe one of our file formats: purpose and keys."""
 
-    heading: str
     about: str
     keys: tuple[Key, ...]
 
@@ -55,7 +54,6 @@ FILES = {
 }
 FORMATS = {
     heading: Format(
-        heading,
         form.get("about", ""),
         tuple(Key(name, *(text if isinstance(text, list) else [text])) for name, text in form["keys"].items()),
     )
@@ -87,11 +85,11 @@ def _names(file: File) -> str:
 
 def formats_tables() -> str:
     """Return a Markdown section with the keys of each format."""
-    return "\n".join(line for form in FORMATS.values() for line in _section(form)) + "\n"
+    return "\n".join(line for heading, form in FORMATS.items() for line in _section(heading, form)) + "\n"
 
 
-def _section(form: Format) -> Iterator[str]:
-    yield from (f"## {form.heading}", "")
+def _section(heading: str, form: Format) -> Iterator[str]:
+    yield from (f"## {heading}", "")
     if form.about:
         yield from (form.about, "")
     several = any(key.of for key in form.keys)

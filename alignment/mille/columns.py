@@ -42,7 +42,7 @@ class Layout(NamedTuple):
 
 
 class Layouts:
-    """Cache of the last layout, which branches of the same entries share."""
+    """Cache of the last layout, which the columns of a tree share."""
 
     def __init__(self) -> None:
         self._last: tuple[int, int, Layout] | None = None
@@ -139,12 +139,7 @@ class _Stored(NamedTuple):
 
 
 def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
-    """Return the column of a tree's branch.
-
-    Args:
-        branch: uproot's description of the branch: numbers, vectors of them, or arrays with a counter.
-        file: the ROOT file, opened for reading.
-        layouts: shared by the columns of a tree.
+    """Return the column of a tree's branch, which has numbers, vectors of them, or arrays with a counter.
 
     Raises ValueError if the branch has another type.
     """
@@ -171,10 +166,6 @@ def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
 
 def ntuple_column(field: Any, layouts: Layouts) -> Column:
     """Return the column of an RNTuple's field: one number or a vector per entry.
-
-    Args:
-        field: uproot's description of the field.
-        layouts: shared by the columns of a tree.
 
     Raises ValueError if the field has another type.
     """

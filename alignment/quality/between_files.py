@@ -166,11 +166,7 @@ def read_duplicates(paths: Sequence[str], files: Sequence[int]) -> Duplicates:
 
 
 def duplicates(parts: Sequence[TrackArray], files: Sequence[int]) -> Duplicates:
-    """Return which files share tracks, by the tracks' fingerprints.
-
-    Args:
-        parts: the tracks of each raw file.
-        files: the numbers of the raw files.
+    """Return which of the raw files ``files`` share tracks, by the tracks' fingerprints.
 
     Returns:
         ``share``, the largest fraction of a file's tracks that are in another, and ``pairs``, the names of both files with

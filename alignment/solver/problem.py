@@ -99,9 +99,7 @@ class Problem:
     def add_penalties(self, done: Pass, values: FloatArray) -> None:
         """Add presigmas, regularisation and the steering's own measurements to the sums of a pass (LOOPN of pede).
 
-        Args:
-            done: sums, which are changed.
-            values: current value of each label (mm, rad), shape (labels,).
+        ``values`` are the current ones of all labels (mm, rad).
         """
         self._add_presigmas(done, values)
         sparse = SparseSums(self.parameters.n_variable)

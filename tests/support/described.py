@@ -147,7 +147,7 @@ def undescribed_files(campaign: Path) -> list[str]:
 
 def undescribed_keys(campaign: Path) -> dict[str, list[str]]:
     """Return keys without a description in the JSON files of a campaign's folder in our formats, by file."""
-    formats = {one.heading: [key.name for key in one.keys] for one in contents.FORMATS.values()}
+    formats = {heading: [key.name for key in one.keys] for heading, one in contents.FORMATS.items()}
     unknown = {}
     for path in campaign.rglob("*.json"):
         value = json.loads(path.read_text()) if path.name in (*formats, layout.METRICS) else []
