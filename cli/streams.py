@@ -42,29 +42,17 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-class _Unread(io.RawIOBase):
+class _Unread(io.FileIO):
     """Standard output that discards text after its reader has left."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.left = False
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def isatty(self) -> bool:
-        return os.isatty(self._descriptor)
+    left = False
 
     def write(self, data: Any) -> int:
-        if not self.left:
-            try:
-                return os.write(self._descriptor, data)
-            except BrokenPipeError:
-                self.left = True
-        return len(data)
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            self.left = True
+            return len(data)
 
 
 def carry_on() -> None:
@@ -73,7 +61,7 @@ def carry_on() -> None:
     if not isinstance(before, io.TextIOWrapper) or before is not sys.__stdout__:
         return
     before.flush()
-    buffered = io.BufferedWriter(_Unread(before.fileno()))
+    buffered = io.BufferedWriter(_Unread(before.fileno(), "w", closefd=False))
     sys.stdout = io.TextIOWrapper(
         buffered, before.encoding, before.errors, line_buffering=before.line_buffering, write_through=True
     )
