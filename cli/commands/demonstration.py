@@ -11,16 +11,16 @@ from types import FrameType
 from typing import NamedTuple
 
 from faser_align.campaign import layout
+from faser_align.campaign.manifest import read_record
 from faser_align.cli import console
 from faser_align.cli.commands import reading, setup
 from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.notifiers.mailbox import Mailbox
-from faser_align.operations import snapshot
+from faser_align.operations import dagman, lifecycle, snapshot
 from faser_align.pool import machine, personal, tidy
 from faser_align.system import interrupts
 from faser_align.system.account import state_folder
 from faser_align.system.atomic import write_text
-from faser_align.system.attempt import wait_until
 
 YEAR, RUN, FILES, ITERATIONS = 2023, "011705", "400-405", 10
 VALIDATED = "406-407"
@@ -35,7 +35,6 @@ LOOK_AT = (
     ("What is weakly determined?", "Weak modes and fixed parameters"),
     ("Which command comes next?", "the box `next`"),
 )
-LEAVE_S = 60.0  # DAGMan leaves some seconds after the last script
 
 _CONFIGURATION = """\
 # Configuration of the demonstration {name}. A commented one for your own campaigns: faser-align init
@@ -98,17 +97,14 @@ def run(cpus: int | None, pede: str | None = None) -> str:
         with pool_for(cpus, place.campaign), Mailbox(place.mail) as mailbox:
             _write_configuration(place, mailbox.url(RECIPIENT), solver)
             with _ended(str(place.campaign)):
-                _submit(place)
+                given = ["-y", str(YEAR), "-r", RUN, "-f", FILES, "-i", str(ITERATIONS)]
+                file, name = str(place.configuration), place.name
+                _command("submit", *given, "--config", file, "--name", name)
+                setup.submit(YEAR, [RUN], [FILES], iterations=ITERATIONS, config=file, name=name)
                 _command("watch", place.name)
                 reading.follow(str(place.campaign))
             _show_mail(mailbox)
         return _show_result(place)
-
-
-def _submit(place: Place) -> None:
-    given = ["-y", str(YEAR), "-r", RUN, "-f", FILES, "-i", str(ITERATIONS)]
-    _command("submit", *given, "--config", str(place.configuration), "--name", place.name)
-    setup.submit(YEAR, [RUN], [FILES], iterations=ITERATIONS, config=str(place.configuration), name=place.name)
 
 
 def _show_mail(mailbox: Mailbox) -> None:
@@ -227,36 +223,19 @@ def pool_for(cpus: int | None, campaign: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _ended(folder: str) -> Iterator[None]:
-    """Wait at the end until DAGMan has left the queue; remove it if the demonstration fails."""
+    """Wait at the end until DAGMan has left the queue; stop the campaign if the demonstration fails."""
     try:
         yield
     except BaseException:
-        _remove(folder)
+        with contextlib.suppress(CampaignError):
+            lifecycle.stop(folder)
         raise
-    if not _has_left(folder, LEAVE_S):
+    record = read_record(folder)
+    lifecycle.await_departure(record, snapshot.state_now(folder))
+    if dagman.ask(record).jobs:
         raise CampaignError(
-            f"DAGMan of {folder} did not leave the queue within {LEAVE_S:.0f} s after the campaign's end; remove it with condor_rm"
+            f"DAGMan of {folder} did not leave the queue after the campaign's end; remove it with condor_rm"
         )
-
-
-def _remove(folder: str) -> None:
-    from faser_align.dag.submit import dagman_jobs
-    from faser_align.pool.schedd import schedd
-
-    with contextlib.suppress(CampaignError):
-        import htcondor2
-
-        found = schedd()
-        for job in dagman_jobs(found, folder):
-            found.act(htcondor2.JobAction.Remove, f"{job.cluster}.0", reason="the demonstration was interrupted")
-        _has_left(folder, 10.0)
-
-
-def _has_left(folder: str, wait_s: float) -> bool:
-    from faser_align.dag.submit import dagman_jobs
-    from faser_align.pool.schedd import schedd
-
-    return wait_until(lambda: not dagman_jobs(schedd(), folder), wait_s, 0.2)
 
 
 @contextlib.contextmanager
