@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from faser_align.campaign import changes
 from faser_align.campaign.manifest import convergence_of
@@ -23,17 +23,8 @@ from faser_align.system import account, program
 OF_STAGE = re.compile(r"stages\.(\d+)\.(convergence\..*)")  # a criterion of one stage, counted from 1
 
 
-class Change(NamedTuple):
-    """A key with its values before and after; ``own`` lists number and name of stages with their own value."""
-
-    key: str
-    before: Any
-    after: Any
-    own: tuple[tuple[int, str], ...]
-
-
-def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) -> list[Change]:
-    """Change keys of the campaign's configuration that scripts read; return each with its values.
+def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) -> list[changes.Change]:
+    """Change keys of the campaign's configuration that scripts read; return each with its values, changed or not.
 
     Args:
         folder: the campaign.
@@ -52,12 +43,10 @@ def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) ->
                 f"{record['name']} has converged, so its limits have no effect any more; start another campaign from its "
                 f"constants with `{program.program()} submit --from {record['name']}`"
             )
-        wanted = _values(record, assignments)
-        found = [Change(key, before, after, tuple(own(record, key))) for key, (before, after) in wanted.items()]
+        found = [new_change(key, before, after) for key, (before, after) in _values(record, assignments).items()]
         if dry_run:
             return found
-        known = changes.read(folder)
-        known += [new_change(key, before, after) for key, (before, after) in wanted.items() if before != after]
+        known = [*changes.read(folder), *(made for made in found if made["before"] != made["after"])]
         changes.write(folder, known)
         record_changes(folder, known)
     return found
@@ -167,13 +156,12 @@ def parse_value(text: str, is_list: bool) -> Any:
         return [word.strip() for word in text.split(",") if word.strip()] if is_list else text
 
 
-def own(record: Manifest, key: str) -> list[tuple[int, str]]:
-    """Return number and name of the stages that have their own value of a key of ``[convergence]``."""
+def own(record: Manifest, key: str) -> list[str]:
+    """Return a sentence for each stage that has its own value of a key of ``[convergence]``."""
     table, _, name = key.rpartition(".")
-    stages = enumerate(record["stages"], start=1)
     return [
-        (number, stage["name"])
-        for number, stage in stages
+        f"stage {stage['name']!r} has its own {name}, which still applies; change it as stages.{number}.{key}"
+        for number, stage in enumerate(record["stages"], start=1)
         if table == "convergence" and name in stage.get("convergence", {})
     ]
 

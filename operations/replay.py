@@ -139,12 +139,7 @@ def replay(campaigns: Sequence[str], assignments: Sequence[str] = ()) -> list[Re
         UserError: there is no such campaign, one is named twice, or a key cannot be replayed.
     """
     given = _rules(assignments)
-    folders = registry.find_all(campaigns)
-    real = [os.path.realpath(folder) for folder in folders]
-    twice = next((name for name, folder in zip(campaigns, real, strict=True) if real.count(folder) > 1), "")
-    if twice:
-        raise UserError(f"{twice} is named twice; name each campaign once")
-    found = [_replayed(folder, given) for folder in folders]
+    found = [_replayed(folder, given) for folder in registry.find_all(campaigns)]
     names = Counter(one.campaign for one in found)
     return [
         one._replace(campaign=f"{one.campaign} ({one.folder})") if names[one.campaign] > 1 else one for one in found
@@ -331,9 +326,7 @@ def _with_distances(folder: str, stage: Stage, last: _Decision) -> Stage:
 def _notes(record: Manifest, given: Sequence[changes.Change], stages: Sequence[Stage]) -> Iterator[str]:
     """Yield what limits the result."""
     for change in given:
-        for number, stage in limits.own(record, change["key"]):
-            name = change["key"].rpartition(".")[2]
-            yield f"stage {stage!r} has its own {name}, which still applies; set it as stages.{number}.{change['key']}"
+        yield from limits.own(record, change["key"])
     moved = next((one for one in stages[:-1] if one.stops_after not in (one.ran, 0)), None)
     if moved is not None and any(one.stops_after != 0 for one in stages[moved.stage :]):
         yield (

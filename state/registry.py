@@ -73,16 +73,18 @@ def find(name: str) -> str:
 
 
 def find_all(names: Sequence[str]) -> list[str]:
-    """Return the folders of several campaigns, as ``find`` does; the registry is read once."""
-    known: list[Entry] = []
-    found = []
+    """Return the folders of several campaigns, as ``find`` does; raise UserError if two are the same."""
+    known: list[Entry] = []  # read once
+    found: dict[str, str] = {}  # by real path
     for name in names:
         path = os.path.abspath(os.path.expanduser(name))
         if not os.path.exists(f"{path}/{layout.RECORD}"):
             known = known or entries()
             path = _registered(name, known)
-        found.append(path)
-    return found
+        if (real := os.path.realpath(path)) in found:
+            raise UserError(f"{name} is named twice; name each campaign once")
+        found[real] = path
+    return list(found.values())
 
 
 def _registered(name: str, known: Sequence[Entry]) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from faser_align.campaign.manifest import read_record
 from faser_align.cli import console
 from faser_align.cli.arguments import Campaign, DryRun, one_of
 from faser_align.fsm import table
@@ -125,12 +126,12 @@ def set_limits(
     """
     from faser_align.operations import limits
 
-    for key, before, after, own in limits.change(registry.find(campaign), assignments, dry_run=dry_run):
+    folder = registry.find(campaign)
+    for made in limits.change(folder, assignments, dry_run=dry_run):
+        key, before, after = made["key"], made["before"], made["after"]
         same = before == after
         console.say(f"{key}: is {_shown(after)} already" if same else f"{key}: {_shown(before)} -> {_shown(after)}")
-        for number, stage in own:
-            name = key.rpartition(".")[2]
-            console.warn(f"stage {stage!r} has its own {name}, which still applies; change it as stages.{number}.{key}")
+        console.warn(*limits.own(read_record(folder), key))
     if dry_run:
         console.say("\nnothing was changed (--dry-run)")
 

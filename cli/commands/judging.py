@@ -1,6 +1,5 @@
 """Define the commands that judge a campaign: ``why``, ``analyze``, ``compare`` and ``replay``."""
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -106,12 +105,7 @@ def compare(
 
     if len(campaigns) < 2:
         raise UserError("one campaign cannot be compared; name two campaigns or more")
-    folders = [registry.find(name) for name in campaigns]
-    real = [os.path.realpath(folder) for folder in folders]
-    twice = [name for at, name in enumerate(campaigns) if real[at] in real[:at]]
-    if twice:
-        raise UserError(f"{twice[0]} is named twice; name each campaign once")
-    found = [collect(folder) for folder in folders]
+    found = [collect(folder) for folder in registry.find_all(campaigns)]
     compared = comparing.compare(found)
     if output:
         outputs.write(output, comparing.render(found, written_utc=database.utc()), force=force)

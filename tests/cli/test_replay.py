@@ -222,7 +222,7 @@ def test_a_stages_own_rule_still_applies(tmp_path: Path) -> None:
     (found,) = replay([str(folder)], ["convergence.patience=2"])
     assert [stage.stops_after for stage in found.stages] == [3, None]
     name = record["stages"][0]["name"]
-    own = f"stage {name!r} has its own patience, which still applies; set it as stages.1.convergence.patience"
+    own = f"stage {name!r} has its own patience, which still applies; change it as stages.1.convergence.patience"
     assert own in found.notes
 
 
@@ -314,7 +314,7 @@ def test_campaigns_are_given_by_name_or_folder_once(command: Command, campaigns:
     """Names and folders may be mixed; a campaign that is named twice, or that is unknown, is refused."""
     assert command("replay", "one", f"{campaigns}/converged").status == 0
     said = command("replay", "one", "converged", f"{campaigns}/one")
-    assert (said.status, said.err) == (2, "error: one is named twice; name each campaign once\n")
+    assert (said.status, said.err) == (2, f"error: {campaigns}/one is named twice; name each campaign once\n")
     assert "the nearest is 'converged'" in command("replay", "convergd").err
 
 

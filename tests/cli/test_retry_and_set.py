@@ -158,7 +158,7 @@ def test_changes_at_the_same_time_follow_each_other(tmp_path: Path) -> None:
         time.sleep(0.2)  # most of them wait for the lock then
     known = [2, *(one["after"] for one in changes.read(folder))]
     assert [one["before"] for one in changes.read(folder)] == known[:-1]
-    assert sorted(one.result()[0].after for one in made) == [3, 4, 5, 6]
+    assert sorted(one.result()[0]["after"] for one in made) == [3, 4, 5, 6]
 
 
 def test_set_changes_the_criteria_of_one_stage(tmp_path: Path, plain_command: Command) -> None:
