@@ -178,11 +178,8 @@ def data_mb(look: CheckContext) -> float:
 def afs(look: CheckContext) -> str:
     """Check the quota of the volume with the campaign's folder."""
     folder = look.config.campaign.folder
-    text = _site("fs", "lq", folder, beyond="is not on AFS")
-    quota = site_tools.parse_afs_quota(text)
-    if quota is None:
-        raise Doubt(f"the output of `fs lq {folder}` is not understood; check the quota by hand")
-    return _enough(quota.left, control_mb(look), f"AFS volume of {folder}", "campaign.folder")
+    quota = site_tools.parse_afs_quota(_site("fs", "lq", folder, beyond="is not on AFS"))
+    return _enough(_left(quota, f"fs lq {folder}"), control_mb(look), f"AFS volume of {folder}", "campaign.folder")
 
 
 def eos(look: CheckContext) -> str:
@@ -195,10 +192,8 @@ def eos(look: CheckContext) -> str:
         text = site_tools.run("eos", "quota", "ls", "-m", "-p", data, environment={"EOS_MGM_URL": url})
     except CampaignError as problem:
         raise UserError(f"{problem}; check your ticket (`klist`), storage.data and reconstruction.eos_url") from None
-    quota = site_tools.parse_eos_quota(text)
-    if quota is None:
-        raise Doubt(f"the output of `eos quota ls -m -p {data}` is not understood; check the quota by hand")
-    return _enough(quota.left, data_mb(look), f"EOS quota for {data}", "storage.data")
+    left = _left(site_tools.parse_eos_quota(text), f"eos quota ls -m -p {data}")
+    return _enough(left, data_mb(look), f"EOS quota for {data}", "storage.data")
 
 
 def room(look: CheckContext) -> str:
@@ -208,9 +203,11 @@ def room(look: CheckContext) -> str:
         if place and not os.path.isdir(place):
             raise AbsentError(f"{key} = {place} does not exist")
     if data:
-        _enough(_free(folder), control_mb(look), f"file system of {folder}", "campaign.folder")
-        return _enough(_free(data), data_mb(look), f"file system of {data}", "storage.data")
-    return _enough(_free(folder), control_mb(look) + data_mb(look), f"file system of {folder}", "campaign.folder")
+        _enough(shutil.disk_usage(folder).free, control_mb(look), f"file system of {folder}", "campaign.folder")
+        return _enough(shutil.disk_usage(data).free, data_mb(look), f"file system of {data}", "storage.data")
+    return _enough(
+        shutil.disk_usage(folder).free, control_mb(look) + data_mb(look), f"file system of {folder}", "campaign.folder"
+    )
 
 
 def kerberos(look: CheckContext) -> str:
@@ -263,8 +260,11 @@ def _files(look: CheckContext) -> int:
     return len(look.files) or FILES_TYPICAL
 
 
-def _free(folder: str) -> int:
-    return shutil.disk_usage(folder).free
+def _left(quota: site_tools.Quota | None, command: str) -> int | None:
+    """Return what is left of a quota (bytes), None without a limit; raise Doubt if ``command`` did not say."""
+    if quota is None:
+        raise Doubt(f"the output of `{command}` is not understood; check the quota by hand")
+    return quota.left
 
 
 def _enough(left: int | None, need_mb: float, what: str, key: str) -> str:

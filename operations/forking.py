@@ -67,7 +67,8 @@ def find(campaign: str, stage: int | None, iteration: int | None) -> Parent:
     """
     folder = registry.find(campaign)
     record = read_record(folder)
-    found = _solved(folder)
+    with queries.published(folder) as db:
+        found = [(row["stage"], row["iteration"]) for row in queries.iterations(db) if row["ended_utc"]]
     if stage is None:
         stage = found[-1][0] if found else 1
     if not 1 <= stage <= len(record["stages"]):
@@ -97,9 +98,3 @@ def _with_criteria(config: Config, used: Sequence[UsedStage]) -> Config:
     ]
     campaign = config.campaign.model_copy(update={"repeat": 1})
     return config.model_copy(update={"stages": own, "campaign": campaign})
-
-
-def _solved(folder: str) -> list[tuple[int, int]]:
-    """Return (stage, iteration) of all solved iterations, in order."""
-    with queries.published(folder) as db:
-        return [(row["stage"], row["iteration"]) for row in queries.iterations(db) if row["ended_utc"]]

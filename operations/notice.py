@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 from faser_align.campaign import layout
-from faser_align.campaign.manifest import read_record
+from faser_align.campaign.manifest import moved_from, read_record
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
 from faser_align.operations import dagman, without_dagman
@@ -68,10 +68,8 @@ def _unsent(folder: str) -> dict[int, str]:
 def _is_ours(folder: str) -> bool:
     """Return whether the user may write the campaign, and it is not a copy of another."""
     try:
-        return os.access(f"{folder}/{layout.STATE}", os.W_OK) and os.path.samefile(
-            folder, read_record(folder)["folder"]
-        )
-    except (OSError, CampaignError):
+        return os.access(f"{folder}/{layout.STATE}", os.W_OK) and not moved_from(folder, read_record(folder))
+    except CampaignError:
         return False
 
 

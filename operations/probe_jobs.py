@@ -45,7 +45,9 @@ def progress(folder: str, kind: str) -> Progress:
     answer: dict[str, Any] = {"entries": [], "running": ""}
     with contextlib.suppress(OSError, ValueError), open(f"{folder}/{kind}.{ANSWER}", encoding="utf-8") as file:
         answer = json.load(file)
-    events = _events(text_of(f"{folder}/{layout.JOB_LOG}"), kind)
+    of_all = list(joblogs.job_events(text_of(f"{folder}/{layout.JOB_LOG}").splitlines()))
+    ids = {event.job_id for event in of_all if event.code == joblogs.SUBMITTED and event.node == kind}
+    events = [event for event in of_all if event.job_id in ids]
     state = next((e for e in reversed(events) if e.code in (joblogs.HELD, joblogs.RELEASED, joblogs.EXECUTING)), None)
     return Progress(
         entries=answer["entries"],
@@ -57,12 +59,6 @@ def progress(folder: str, kind: str) -> Progress:
         value=next((event.value for event in events if event.value is not None), None),
         said=last_line(f"{folder}/{kind}.err"),
     )
-
-
-def _events(text: str, kind: str) -> list[joblogs.JobEvent]:
-    events = list(joblogs.job_events(text.splitlines()))
-    ids = {event.job_id for event in events if event.code == joblogs.SUBMITTED and event.node == kind}
-    return [event for event in events if event.job_id in ids]
 
 
 def report(kind: str, found: Progress, record: Manifest, waited_s: float, rejected: str) -> list[Check]:

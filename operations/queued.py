@@ -4,7 +4,7 @@ The state database calls these running: a job on hold whose HOLD script did not 
 and a job that left the queue without DAGMan having seen its end (a full disk has truncated DAGMan's log).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from faser_align.campaign import layout
@@ -68,7 +68,10 @@ def _vanished(folder: str, dag_id: str, nodes: Sequence[str], asked_s: float) ->
     waited_for = _submitted(end_of(f"{folder}/{layout.JOBSTATE_LOG}", LATEST_BYTES), dag_id, frozenset(nodes), asked_s)
     if not waited_for:
         return []
-    ended = _ends(end_of(layout.newest_dag(folder) + layout.ENDING_NODES_LOG, LATEST_BYTES))
+    # DAGMan's log, truncated or not
+    nodes_log = end_of(layout.newest_dag(folder) + layout.ENDING_NODES_LOG, LATEST_BYTES).decode("utf-8", "replace")
+    events = joblogs.job_events(nodes_log.split("\n"), (joblogs.TERMINATED, joblogs.ABORTED))
+    ended = {event.job_id: joblogs.local_s(event.time) or 0.0 for event in events}
     found = [(node, job_id) for node, job_id in waited_for.items() if asked_s - ended.get(job_id, 0.0) > UNSEEN_S]
     return [{"node": node, "job_id": job_id} for node, job_id in sorted(found)]
 
@@ -89,9 +92,3 @@ def _submitted(jobstate: bytes, dag_id: str, nodes: frozenset[str], asked_s: flo
         for node, line in latest.items()
         if running in ("", dag_id) and line.what in QUEUED and asked_s - line.at_s > UNSEEN_S
     }
-
-
-def _ends(nodes_log: bytes) -> Mapping[str, float]:
-    """Return the jobs whose end is in DAGMan's log, truncated or not, by id, with the Unix time (s)."""
-    events = joblogs.job_events(nodes_log.decode("utf-8", "replace").split("\n"), (joblogs.TERMINATED, joblogs.ABORTED))
-    return {event.job_id: joblogs.local_s(event.time) or 0.0 for event in events}

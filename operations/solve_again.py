@@ -47,7 +47,8 @@ def solve_again(parent: Parent, output: Path, config: str) -> Metrics:
             f"{parent.record['name']} was imported without tracks; reconstruct them with `faser-align reco`"
         )
     record = _record(parent, os.path.abspath(output), config)
-    lost = _lost(parent)
+    lost_file = Path(layout.lost_file(parent.folder, parent.stage, parent.iteration))
+    lost = json.loads(lost_file.read_text(encoding="utf-8")) if lost_file.exists() else []
     same = record["config"]["mille"] == parent.record["config"]["mille"]
     tracks = _tracks(parent, [file for file in layout.files_of(record, parent.stage) if file not in lost], same=same)
     _lay_out(parent, record, tracks)
@@ -87,14 +88,6 @@ def _record(parent: Parent, folder: str, config: str) -> Manifest:
     }
     solved.pop("validation", None)
     return solved
-
-
-def _lost(parent: Parent) -> list[int]:
-    path = Path(layout.lost_file(parent.folder, parent.stage, parent.iteration))
-    try:
-        return [int(file) for file in json.loads(path.read_text(encoding="utf-8"))]
-    except FileNotFoundError:
-        return []
 
 
 def _tracks(parent: Parent, files: list[int], *, same: bool) -> dict[int, list[str]]:

@@ -102,7 +102,7 @@ def read_folder(folder: str) -> Campaign:
     numbered = sorted(
         (int(match[1]), path) for path in root.iterdir() if (match := ITERATION.fullmatch(path.name)) and path.is_dir()
     )
-    kept = [(number, path) for number, path in numbered if _has_anything(path)]
+    kept = [(number, path) for number, path in numbered if any(file.is_file() for file in path.glob("*/**/*"))]
     solved = [
         (number, path)
         for number, path in kept
@@ -149,10 +149,6 @@ def _files(named: str | None, configured: Any, past: Sequence[Past]) -> tuple[tu
                 f"its tracks are gone; {where} gives {shown}, {format_files(files)}, without the excluded last file"
             ]
     return (), ["its tracks are gone, and neither its name nor its configuration gives the raw files"]
-
-
-def _has_anything(folder: Path) -> bool:
-    return any(path.is_file() for part in folder.iterdir() if part.is_dir() for path in part.rglob("*"))
 
 
 def _config(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from faser_align.campaign.manifest import read_record
 from faser_align.cli import console
 from faser_align.cli.arguments import Campaign, DryRun, one_of
 from faser_align.fsm import table
@@ -124,6 +123,7 @@ def set_limits(
 
     Example: faser-align set Y2023_R011705_F400-450 convergence.residual_shift_um_max=1.0 notify.events=held,end
     """
+    from faser_align.campaign.manifest import read_record
     from faser_align.operations import limits
 
     folder = registry.find(campaign)

@@ -61,7 +61,8 @@ def list_campaigns(
             screens.campaigns(rows, formatting.zone(utc=utc), {look.seen["folder"] for look in stuck}), plain=plain
         )
         for look in looks:
-            if line := screens.remark(look.seen, look.sentence, program):
+            jobs = screens.trouble(look.seen, program)
+            if line := look.sentence or (f"{look.seen['name']}: {jobs}" if jobs else ""):
                 console.say(line)
         _notify(*stuck)
     elif state or run or year:
@@ -146,12 +147,12 @@ def follow(campaign: str, interval: float = 1.0, *, utc: bool = False, plain: bo
         raise CampaignError(look.sentence)
     program, where = console.program(), formatting.zone(utc=utc)
     live = live_screen.has_terminal() and not draw.is_plain(plain)
-    known = trouble = screens.trouble(look.seen, look.trouble, program)
+    known = trouble = look.trouble or screens.trouble(look.seen, program)
 
     def ask() -> str:
         found = dagman.look(folder)
         _notify(found, quiet=True)
-        return screens.trouble(found.seen, found.trouble, program)
+        return found.trouble or screens.trouble(found.seen, program)
 
     def warn_again() -> None:
         nonlocal known

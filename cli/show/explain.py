@@ -1,7 +1,7 @@
 """Explain decisions on iterations, and failures, as lines and grids. Pure: no terminal, no files."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from faser_align.cli.show import draw, incidents
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-NODES_MAX, LOGS_MAX = 6, 1  # per kind of failure
+NODES_MAX, TEXTS_MAX, LOGS_MAX = 6, 3, 1  # per kind of failure
 WORDS_MIN = 40  # columns of a criterion in words
 
 
@@ -114,7 +114,8 @@ def _kind(failure: "Failure", logs: "Mapping[str, LogEnd]") -> list[Block]:
     nodes = list(dict.fromkeys(attempt["node"] for attempt in attempts))
     states = {attempt["node"]: attempt["state"] for attempt in attempts}
     passed = sum(state in ("done", "skipped") for state in states.values())
-    hosts = _counted(attempt["host"] or "unknown host" for attempt in attempts)
+    counted = Counter(attempt["host"] or "unknown host" for attempt in attempts).most_common()
+    hosts = first_of([f"{name} ({count})" if count > 1 else name for name, count in counted], NODES_MAX)
     counts = f"{formatting.count(len(attempts), 'attempt')} of {formatting.count(len(nodes), 'node')}"
     blocks: list[Block] = [
         Line(),
@@ -127,7 +128,9 @@ def _kind(failure: "Failure", logs: "Mapping[str, LogEnd]") -> list[Block]:
     said: dict[str, str] = {}
     for attempt in attempts:
         said.setdefault(normalise_reason(attempt["why"]), attempt["why"])
-    blocks += [Line(f"  said: {text}") for text in _cut_list(said.values(), 3)]
+    texts = list(filter(None, said.values()))
+    more = [f"... and {len(texts) - TEXTS_MAX:,} other texts"] if len(texts) > TEXTS_MAX else []
+    blocks += [Line(f"  said: {text}") for text in (*texts[:TEXTS_MAX], *more)]
     for node in [name for name in nodes if name in logs][:LOGS_MAX]:
         left = len(nodes) - 1
         others = f" (those of {formatting.count(left, 'other node')} are left out)" if left else ""
@@ -137,13 +140,3 @@ def _kind(failure: "Failure", logs: "Mapping[str, LogEnd]") -> list[Block]:
         blocks.append(Line(f"  end of the log of {node}{others}, {end.path}:"))
         blocks += [Line(f"    | {line}") for line in end.lines]
     return [*blocks, Line(f"  fix: {failure.cure}")] if failure.cure else blocks
-
-
-def _counted(items: Iterable[str]) -> str:
-    counts = Counter(items).most_common()
-    return first_of([f"{name} ({count})" if count > 1 else name for name, count in counts], NODES_MAX)
-
-
-def _cut_list(items: Iterable[str], most: int) -> list[str]:
-    found = [item for item in items if item]
-    return [*found[:most], f"... and {len(found) - most:,} other texts"] if len(found) > most else found

@@ -106,9 +106,7 @@ def facts(row: Row) -> str:
         return f"{known.get('message')} to {known.get('target')}, try {known.get('try')}: {known.get('reason')}{also}"
     if event in _BY_HAND:
         return f"{_BY_HAND[event](known)}, by {known.get('who')} on {row['host']}"
-    parts = [str(known["reason"])] if known.get("reason") else []
-    parts += _numbers(known)
-    parts += [str(note) for note in known.get("notes") or []]
+    parts = [str(known.get("reason") or ""), _numbers(known), *map(str, known.get("notes") or [])]
     if known.get("retry"):
         parts.append(f"retry {known['retry']}")
     if known.get("return"):
@@ -121,7 +119,7 @@ def facts(row: Row) -> str:
         if key not in (*SILENT, *_NUMBERS, "notes") and value not in ("", None)
     )
     parts += [f"{key.replace('_', ' ')} {value}" for key, value in others]
-    return "; ".join(dict.fromkeys(parts))
+    return "; ".join(dict.fromkeys(filter(None, parts)))
 
 
 def _changed(known: Row) -> str:
@@ -146,23 +144,21 @@ _BY_HAND: dict[str, Callable[[Row], str]] = {
     ),
 }
 
-_NUMBERS = ("chi2_per_ndf", "effect_um", "significance")
+# Metrics of a decision, each with its name, format and unit.
+_NUMBERS: dict[str, tuple[str, Callable[[object], str], str]] = {
+    "chi2_per_ndf": ("chi2/ndf", formatting.chi2, ""),
+    "effect_um": (NAMES["residual_shift"], formatting.shift, " um"),
+    "significance": (NAMES["delta_chi2_per_parameter"], formatting.size, ""),
+}
 
 
-def _numbers(known: Row) -> list[str]:
+def _numbers(known: Row) -> str:
     """Return the metrics of a decision that its reason does not mention."""
-    reason = str(known.get("reason", ""))
-    shown = {
-        "chi2/ndf": ("chi2_per_ndf", formatting.chi2, ""),
-        NAMES["residual_shift"]: ("effect_um", formatting.shift, " um"),
-        NAMES["delta_chi2_per_parameter"]: ("significance", formatting.size, ""),
-    }
-    found = [
+    return ", ".join(
         f"{name} {form(known[key])}{unit}"
-        for name, (key, form, unit) in shown.items()
-        if known.get(key) is not None and name not in reason
-    ]
-    return [", ".join(found)] if found else []
+        for key, (name, form, unit) in _NUMBERS.items()
+        if known.get(key) is not None and name not in str(known.get("reason", ""))
+    )
 
 
 def _created(known: Row) -> str:

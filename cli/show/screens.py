@@ -209,8 +209,8 @@ def steps(seen: Row, program: str, *, cure: Sequence[Step] = ()) -> list[Step]:
     )
 
 
-def trouble(seen: Row, dagman: str, program: str) -> str:
-    """Return the problem of the campaign's DAGMan, or else of jobs that do not continue; empty if there is none."""
+def trouble(seen: Row, program: str) -> str:
+    """Return which jobs of the campaign do not continue, and the command that shows them; empty if there are none."""
     counts = (
         ("vanished", "vanished from HTCondor's queue"),
         ("disconnected", "disconnected from the execute machine"),
@@ -218,14 +218,7 @@ def trouble(seen: Row, dagman: str, program: str) -> str:
     told = [f"{formatting.count(len(seen[key]), 'job')} {what}" for key, what in counts if seen.get(key)]
     held = [item for item in seen.get("held", ()) if not item.get("recorded", True)]
     told += [f"{formatting.count(len(held), 'job')} on hold that no script recorded"] if held else []
-    more = f"{', '.join(told)}; see `{program} status {shlex.quote(seen['name'])}`" if told else ""
-    return dagman or more
-
-
-def remark(seen: Row, stuck: str, program: str) -> str:
-    """Return the remark in `list`: why no script can advance it (``stuck``), or which jobs do not continue."""
-    partly = trouble(seen, "", program)
-    return stuck or (f"{seen['name']}: {partly}" if partly else "")
+    return f"{', '.join(told)}; see `{program} status {shlex.quote(seen['name'])}`" if told else ""
 
 
 def campaigns(rows: Sequence[Row], where: tzinfo | None = None, stuck: Collection[str] = ()) -> list[Block]:
