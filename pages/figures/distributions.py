@@ -40,7 +40,7 @@ def residuals_of(found: Mapping[str, FigureData | None]) -> Plot | None:
     return _histograms(
         "residuals",
         "Residuals of each layer",
-        "With medians and their statistical errors in µm, which should be near zero. Middle layers of stations may have two peaks, because strips are binary, and then a median beside zero; other peaks are modules that are apart.",
+        "With medians and their statistical errors in µm, which should be near zero. Middle layers of stations may have two peaks, because strips are binary, and then a median that differs from zero; in other layers two peaks mean that modules are displaced against each other.",
         Histograms("residual", "µm", panels),
     )
 
@@ -63,7 +63,7 @@ def medians(source: Source) -> Plot | None:
     return _histograms(
         "medians",
         "Median residuals of modules (DMR)",
-        f"One entry for each module with at least {LEAST_HITS} hits: aligned modules are within a few of their errors{error} of zero, in middle layers within some µm, because strips are binary. Below each name the rms.",
+        f"One entry for each module with at least {LEAST_HITS} hits: aligned modules are within a few of their errors{error} of zero, in middle layers within some µm, because strips are binary. The rms is below each name.",
         Histograms("median residual", "µm", _by_station(found, symmetric=True)),
     )
 
@@ -79,7 +79,7 @@ def spreads(source: Source) -> Plot | None:
     return _histograms(
         "spreads",
         "Rms of normalised residuals of modules (DRnR)",
-        "One entry for each module. The dashed line is the expected mean of all: stations at the ends of tracks are below it, those between above. A module above the others of its station is misaligned, or its hits scatter.",
+        "One entry for each module. The dashed line is the expected mean of all: stations at the ends of tracks are below it, the others above. A module above the others of its station is misaligned, or its hits scatter.",
         Histograms(
             "rms of residual over error",
             "",
@@ -112,7 +112,7 @@ def chi2(source: Source) -> Plot | None:
 def probability(source: Source) -> Plot | None:
     """Chi2 probability of tracks."""
     found = _named(source, "chi2_probability")
-    caption = "Flat for normally distributed residuals; those of binary strips are uniform, which makes a hump in the middle. A peak at 0 means misalignment, outliers or multiple scattering."
+    caption = "Flat for normally distributed residuals; those of binary strips are uniform, which causes a maximum in the middle. A peak at 0 means misalignment, outliers or multiple scattering."
     return _of_all(found, "probability", "χ² probability of tracks", caption, "χ² probability", of="tracks")
 
 

@@ -29,7 +29,7 @@ def corrections(source: Source) -> Plot | None:
     found = {
         of.name: by_dof(of.solution.correction, of.solution.errors) for of in source.ends if of.solution is not None
     }
-    caption = "The last corrections should be within their errors of zero."
+    caption = "The last corrections should be compatible with zero within their errors."
     return plot_of("corrections", "Corrections with their errors", caption, _bands(found))
 
 
@@ -49,7 +49,7 @@ def course(source: Source) -> Plot | None:
     return Plot(
         "course",
         "Largest corrections against the iteration",
-        "In units of their errors. They should stay within the band of one error; an oscillation means that two parameters describe the same movement.",
+        "In units of their errors. The corrections should stay within the band of one error; an oscillation means that two parameters describe the same movement.",
         Curves("iteration", "correction over error", "σ", curves, whole=True, pulls=True),
     )
 
@@ -284,7 +284,7 @@ def picture(name: str, title: str, values: Mapping[str, Mapping[str, Measured]])
             most = max(map(abs, those.values()), default=0.0)
             if most and (length == 3 or dof not in ("x", "y")):
                 pictures.append(Map(kind + dof, unit(dof), those, most))
-    caption = "Blue is negative, red positive; layers without their modules were not free."
+    caption = "Blue is negative, red positive; an empty square is a layer without free modules."
     if shifted:
         caption += " Arrows show the shifts of layers along the detector's x and y, seen along the beam."
     return plot_of(name, title, caption, Maps(pictures))
