@@ -151,6 +151,7 @@ def look_at_all(rows: Sequence[Listed]) -> tuple[list[DagmanStatus[Listed]], lis
                     "disconnected": list(differences.disconnected),
                     "vanished": list(differences.vanished),
                     "held": list(differences.held),
+                    "nodes_held": max(0, found[folder].seen.get("nodes_held", 0) - len(differences.released)),
                 }
                 found[folder] = _judge(row, record, answer._replace(jobs=jobs), differences)
     return list(found.values()), problems

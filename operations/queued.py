@@ -1,7 +1,8 @@
 """Find the fates of nodes that no script has recorded, from HTCondor's queue.
 
 The state database calls these running: a job on hold whose HOLD script did not run, a job that has lost its machine,
-and a job that left the queue without DAGMan having seen its end (a full disk has truncated DAGMan's log).
+and a job that left the queue without DAGMan having seen its end (a full disk has truncated DAGMan's log). It calls held:
+a job that was released, until its POST script.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,22 +21,23 @@ QUEUED = frozenset(("SUBMIT", "EXECUTE", "JOB_HELD", "JOB_RELEASED", "JOB_EVICTE
 
 
 class Found(NamedTuple):
-    """Nodes that the state database calls running.
+    """Nodes that the state database calls running: held jobs, disconnected jobs, and nodes whose job vanished.
 
-    Held jobs, disconnected jobs, and nodes whose job vanished. ``all_vanished`` is true if DAGMan waits for nothing else.
+    ``all_vanished`` is true if DAGMan waits for nothing else. ``released`` are nodes that the state database calls held.
     """
 
     held: tuple[HeldJob, ...] = ()
     disconnected: tuple[QueuedJob, ...] = ()
     vanished: tuple[QueuedJob, ...] = ()
     all_vanished: bool = False
+    released: frozenset[str] = frozenset()
 
 
 NOTHING = Found()
 
 
 def look(folder: str, dagman: queue.DagmanJob, jobs: Iterable[queue.NodeJob], asked_s: float) -> Found:
-    """Compare the nodes that the snapshot calls running with ``jobs`` in the queue, which has its ``dagman``, at Unix time ``asked_s``."""
+    """Compare the nodes that the snapshot calls running or held with ``jobs`` in the queue, which has its ``dagman``, at Unix time ``asked_s``."""
     of_dagman = {job.node: job for job in jobs if job.dagman == dagman.cluster}
     with queries.published(folder) as db:
         states = dict(db.execute("SELECT node, state FROM nodes WHERE state IN ('running', 'held')"))
@@ -60,6 +62,7 @@ def look(folder: str, dagman: queue.DagmanJob, jobs: Iterable[queue.NodeJob], as
         tuple({"node": job.node, "job_id": job.job_id, "lease_s": job.reconnects_s} for job in sorted(lost)),
         tuple(vanished),
         bool(vanished) and len(vanished) == len(without) and not of_dagman,
+        frozenset(n for n, job in of_dagman.items() if job.status != queue.HELD and states.get(n) == "held"),
     )
 
 

@@ -184,20 +184,23 @@ def with_queue(seen: Snapshot, waiting: Collection[str], found: queued.Found = q
     places: dict[tuple[int, int], Counter[str]] = defaultdict(Counter)
     for node, state in states.items():
         places[layout.parse_node(node)[1:3]][state] += 1
-    rows = [_with_queue(row, places[row["stage"], row["iteration"]]) for row in seen["iterations"]]
+    released = Counter(layout.parse_node(node)[1:3] for node in found.released)
+    rows = [_with_queue(row, places[at], released[at]) for row in seen["iterations"] for at in [_place(row)]]
     before = next((row for row in seen["iterations"] if progress(row) == seen["reason"]), None)
     reason = seen["reason"] if before is None else progress(rows[seen["iterations"].index(before)])
     slow = [item for item in seen["slow"] if item["node"] not in states]
     release = f"{seen['to_pool']}condor_release "
     held: list[HeldJob] = [{**row, "release": f"{release}{row['job_id']}"} for row in found.held]
-    all_held = [*seen["held"], *held]
+    all_held = [*(row for row in seen["held"] if row["node"] not in found.released), *held]
     return {
         **seen,
         "iterations": rows,
         "reason": reason,
         "slow": slow,
         "held": all_held,
-        "release": _release(read_record(seen["folder"]), all_held, seen["dag_id"]) if held else seen["release"],
+        "release": _release(read_record(seen["folder"]), all_held, seen["dag_id"])
+        if all_held != seen["held"]
+        else seen["release"],
         "disconnected": list(found.disconnected),
         "vanished": list(found.vanished),
     }
@@ -209,10 +212,18 @@ def _release(record: Manifest, held: Sequence[HeldJob], dag_id: str) -> list[dic
     return [step._asdict() for step in release_held(record, jobs, dag_id)]
 
 
-def _with_queue(row: queries.Row, others: Mapping[str, int]) -> queries.Row:
-    """Return the iteration's row with ``others`` of its running nodes in another state."""
-    counts = {"queued": 0, **row["nodes"]}
-    if not counts.get("running", 0):
+def _place(row: queries.Row) -> tuple[int, int]:
+    return row["stage"], row["iteration"]
+
+
+def _with_queue(row: queries.Row, others: Mapping[str, int], released: int) -> queries.Row:
+    """Return the iteration's row with ``released`` held nodes running, and ``others`` of the running in another state."""
+    counts = {"queued": 0, "running": 0, **row["nodes"]}
+    back = min(released, counts.get("held", 0))
+    if back:
+        counts["held"] -= back
+        counts["running"] += back
+    if not counts["running"]:
         return row
     for state, count in others.items():
         moved = min(count, counts["running"])  # the snapshot may be older than the schedd's answer

@@ -19,7 +19,7 @@ from trials import folder_with_pool
 
 from faser_align.campaign import layout
 from faser_align.dag import queue, submit
-from faser_align.operations import queued, waiting
+from faser_align.operations import queued, snapshot, waiting
 from faser_align.pool import personal, processes
 
 ON_POOL = pytest.mark.pool
@@ -219,3 +219,22 @@ def test_attributes_of_a_job() -> None:
         assert queue.read([ad | {"JobStatus": status}], "s", NOW_S).nodes[0].reconnects_s == 0
     del ad["JobCurrentReconnectAttempt"]
     assert queue.read([ad], "s", NOW_S).nodes[0].reconnects_s == 0
+
+
+def test_a_released_job_is_no_longer_on_hold(folder: Path) -> None:
+    """A held node whose job waits or runs again counts as that, and is not listed with a command to release it."""
+    (folder / layout.NODES_LOG).write_text(
+        "012 (013.000.000) 2026-11-24 07:31:00 Job was held.\n\tvia condor_hold\n\tCode 1 Subcode 0\n...\n"
+    )
+    assert hook("hold", folder, FIRST, "13.0", 0).returncode == 0
+    seen = snapshot.take(str(folder))
+    assert [row["node"] for row in seen["held"]] == [FIRST]
+    for status, state in ((queue.HELD, "held"), (queue.RUNNING, "running"), (queue.IDLE, "queued")):
+        answer = queue.Queue(nodes=(queue.NodeJob(FIRST, "13.0", 12, status),))
+        found = queued.look(str(folder), DAGMAN, answer.nodes, NOW_S)
+        now = snapshot.with_queue(seen, answer.waiting, found)
+        counts = now["iterations"][0]["nodes"]
+        assert [counts.get(name, 0) for name in ("held", "running", "queued")] == [
+            name == state for name in ("held", "running", "queued")
+        ]
+        assert bool(now["held"]) == bool(now["release"]) == (state == "held")
