@@ -46,12 +46,12 @@ class Mille(Table):
 class Presigma(Table):
     """Presigma of one kind of parameter; 0: that of `[solver.presigma]` in a step, else `presigma_mm` or `presigma_rad`."""
 
-    layer_x: NotNegative = key(0.0, "x of layers (mm).")
-    layer_y: NotNegative = key(0.0, "y of layers (mm).")
+    layer_x: NotNegative = key(0.0, "x of layers, along the strips (mm).")
+    layer_y: NotNegative = key(0.0, "y of layers, across the strips (mm).")
     layer_rx: NotNegative = key(0.0, "Rotation of layers about x (rad).")
     layer_ry: NotNegative = key(0.0, "Rotation of layers about y (rad).")
     layer_rz: NotNegative = key(0.0, "Rotation of layers about z (rad).")
-    module_x: NotNegative = key(0.0, "x of the sides of modules (mm).")
+    module_x: NotNegative = key(0.0, "x of the sides of modules, across the strips (mm).")
     module_rz: NotNegative = key(0.0, "Rotation of modules about z (rad).")
 
 
@@ -148,8 +148,8 @@ class Survey(Table):
     The defaults are sizes by which FASER's real constants changed. With a survey, set its accuracies.
     """
 
-    layer_x: Positive = key(0.05, "x of layers (mm).")
-    layer_y: Positive = key(0.06, "y of layers (mm).")
+    layer_x: Positive = key(0.05, "x of layers, along the strips (mm).")
+    layer_y: Positive = key(0.06, "y of layers, across the strips (mm).")
     layer_rx: Positive = key(0.0002, "Rotation of layers about x (rad).")
     layer_ry: Positive = key(0.0002, "Rotation of layers about y (rad).")
     layer_rz: Positive = key(0.0003, "Rotation of layers about z (rad).")
