@@ -32,6 +32,18 @@ FIELD_T = 0.57  # along x, so that tracks bend in y
 KICK_PER_MM = 0.299792458e-3 * FIELD_T  # change of slope for q/p = 1/GeV
 
 
+def bending(z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the change of y (mm) and of dy/dz by each magnet at z (mm) for q/p = 1/GeV, shape (..., magnets).
+
+    Tracks are parallel to z before the magnets, which are boxes with a constant field.
+    """
+    entrance, end = np.array(MAGNETS_MM).T
+    z = z[..., None]
+    inside = np.clip(z - entrance, 0.0, end - entrance)
+    shift = inside**2 / 2 + (end - entrance) * np.maximum(z - end, 0.0)
+    return KICK_PER_MM * shift, KICK_PER_MM * inside
+
+
 def module_centres_mm() -> FloatArray:
     """Return the centres of all modules, z relative to their layer, shape (12 layers, 8 modules, 3)."""
     centres = np.empty((12, 8, 3))

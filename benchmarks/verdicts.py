@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 from in_memory import Campaign, Result, batches
 from known_truth import EXAMPLES, RESOLUTION_UM, RUN, Reference, manifest, misplace_everything, true_constants, without
 
-from faser_align.alignment.detector import KICK_PER_MM, LAYERS_Z_MM
+from faser_align.alignment.detector import LAYERS_Z_MM, bending
 from faser_align.alignment.parameters.constants import ZERO, Constants
 from faser_align.alignment.parameters.labels import KEYS
 from faser_align.alignment.quality.notes import FIELD_SIGMA_MAX, MAGNETS, field_sigma
@@ -315,11 +315,7 @@ def _disturbed(hits: Hits, truth: geo.Geometry, world: World) -> Hits:
 
 def _bending(world: World) -> Any:
     """Return the additional shift in y at each layer (mm) for q/p = 1/GeV by the magnets' wrong fields."""
-    start, length = geo.MAGNET_Z - 0.5 * geo.MAGNET_LENGTH, geo.MAGNET_LENGTH
-    z = LAYERS_Z_MM[:, None]
-    path = np.clip(z - start, 0.0, length)
-    shift = path * (0.5 * path + np.maximum(z - start - length, 0.0))
-    return KICK_PER_MM * shift @ (np.array(world.magnets) - 1.0)
+    return bending(LAYERS_Z_MM)[0] @ (np.array(world.magnets) - 1.0)
 
 
 @dataclass

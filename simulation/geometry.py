@@ -14,11 +14,11 @@ import numpy as np
 
 from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.detector import (
-    KICK_PER_MM,
     LAYERS_Z_MM,
     MODULE_AXES,
     SIDE_RZ_RAD,
     SIDE_Z_MM,
+    bending,
     constants_arrays,
     module_centres_mm,
     rotations,
@@ -35,9 +35,7 @@ SIGMA = PITCH / np.sqrt(12.0)  # binary readout: uniform over the pitch
 WAFER_INNER, WAFER_OUTER = 1.0, 63.0  # |y| of the two active wafers of a side, about 2 mm apart
 RADIATION_LENGTHS = 0.012  # per layer: sensors, base board and hybrids, averaged over the area
 
-MAGNET_Z = np.array([-815.3, 637.4, 1837.4])  # DIPOLETOPLEVEL: centres
-MAGNET_LENGTH = np.array([1500.0, 1000.0, 1000.0])  # DIPOLEGENERAL
-MAGNET_RADIUS = 100.0
+MAGNET_RADIUS = 100.0  # DIPOLEGENERAL
 
 REFERENCE_Z = -1910.0  # plane of the fitted parameters, upstream of everything (CKF2Alignment.cxx)
 
@@ -86,12 +84,8 @@ def identifiers() -> IntArray:
 def bending_at(z: FloatArray, fields: Sequence[float] = (1.0, 1.0, 1.0)) -> tuple[FloatArray, FloatArray]:
     """Return the deflection by the magnets between ``REFERENCE_Z`` and ``z`` (mm); ``fields`` are relative to the map.
 
-    Returns the shift in y (mm) and the change of the slope dy/dz, each for q/p = 1/GeV. The magnets are boxes with a
-    constant field. Simulation and reconstruction both neglect terms of second order in the slopes (below 1 um above 100
-    GeV).
+    Returns the shift in y (mm) and the change of the slope dy/dz, each for q/p = 1/GeV. Simulation and reconstruction
+    both neglect terms of second order in the slopes (below 1 um above 100 GeV).
     """
-    start, stop = MAGNET_Z - 0.5 * MAGNET_LENGTH, MAGNET_Z + 0.5 * MAGNET_LENGTH
-    inside = np.clip(np.asarray(z)[..., None], start, stop)
-    path = inside - start
-    shift = path * (0.5 * path + (np.asarray(z)[..., None] - inside))
-    return KICK_PER_MM * shift @ np.array(fields), KICK_PER_MM * path @ np.array(fields)
+    shift, kick = bending(z)
+    return shift @ np.array(fields), kick @ np.array(fields)

@@ -8,6 +8,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -66,22 +67,28 @@ class Layouts:
         return layout
 
 
+@dataclass
 class Column:
     """One branch or field, read in ascending order of entries; made by ``tree_column`` and ``ntuple_column``.
 
     Attributes:
         name: name of the branch.
+        edges: first entry of each basket, and the number of entries. ``read`` returns a basket by its number.
+        layouts: shared by the columns of a tree.
+        dtype, shape, header: type of the numbers, their shape in an entry, and the number of bytes before them.
         jagged: whether entries have varying numbers of values.
     """
 
-    def __init__(
-        self, name: str, edges: IntArray, read: Callable[[int], Basket], layouts: Layouts, stored: "_Stored"
-    ) -> None:
-        self.name = name
-        self.jagged = stored.jagged
-        self._edges, self._read, self._layouts, self._stored = edges, read, layouts, stored
-        self._basket = -1
-        self._data: Basket | None = None
+    name: str
+    edges: IntArray
+    read: Callable[[int], Basket]
+    layouts: Layouts
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...] = ()
+    header: int = 0
+    jagged: bool = False
+    _basket: int = -1
+    _data: Basket | None = None
 
     def take(self, start: int, stop: int) -> tuple[FloatArray, IntArray | None]:
         """Return the values of the entries ``start`` to ``stop`` (exclusive), and their number per entry.
@@ -90,10 +97,10 @@ class Column:
         """
         parts: list[tuple[FloatArray, IntArray | None]] = []
         while start < stop:
-            basket = int(np.searchsorted(self._edges, start, side="right")) - 1
-            end = min(stop, int(self._edges[basket + 1]))
+            basket = int(np.searchsorted(self.edges, start, side="right")) - 1
+            end = min(stop, int(self.edges[basket + 1]))
             try:
-                parts.append(self._entries(basket, start - int(self._edges[basket]), end - int(self._edges[basket])))
+                parts.append(self._entries(basket, start - int(self.edges[basket]), end - int(self.edges[basket])))
             except (ValueError, IndexError, struct.error, zlib.error, OSError, RuntimeError) as error:
                 raise Damaged(str(error), self.name, start) from error
             start = end
@@ -111,31 +118,22 @@ class Column:
     def _entries(self, basket: int, first: int, last: int) -> tuple[FloatArray, IntArray | None]:
         if basket != self._basket or self._data is None:
             self.close()  # frees its memory before the next one is read
-            self._data = self._read(basket)
+            self._data = self.read(basket)
             self._basket = basket
-        data, dtype, size = self._data, self._stored.dtype, self._stored.dtype.itemsize
+        data, dtype, size = self._data, self.dtype, self.dtype.itemsize
         if not self.jagged:
-            width = int(np.prod(self._stored.shape, dtype=np.int64)) * size
+            width = int(np.prod(self.shape, dtype=np.int64)) * size
             values = data.read(first * width, last * width).view(dtype).astype(np.float64)
-            return values, (np.full(last - first, width // size, np.int64) if self._stored.shape else None)
-        layout = self._layouts.of(data.offsets(first, last + 1), self._stored.header, size)
+            return values, (np.full(last - first, width // size, np.int64) if self.shape else None)
+        layout = self.layouts.of(data.offsets(first, last + 1), self.header, size)
         raw = data.read(int(layout.offsets[0]), int(layout.offsets[-1]))
-        if not self._stored.header:
+        if not self.header:
             return raw.view(dtype).astype(np.float64), layout.lengths
         # numbers follow their entries' headers, not aligned
         if not len(layout.numbers):
             return np.zeros(0), layout.lengths
         every = np.ndarray((len(raw) - size + 1,), dtype, raw.data, strides=(1,))
         return every[layout.numbers].astype(np.float64), layout.lengths
-
-
-class _Stored(NamedTuple):
-    """Storage of numbers: type, shape per entry, and bytes before them."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...] = ()
-    header: int = 0
-    jagged: bool = False
 
 
 def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
@@ -161,7 +159,7 @@ def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
         offsets = None if content.byte_offsets is None else np.asarray(content.byte_offsets, np.int64)
         return Basket(np.asarray(content.data, np.uint8), offsets)
 
-    return Column(str(branch.name), edges, read, layouts, _Stored(stored.base, stored.shape, header, jagged))
+    return Column(str(branch.name), edges, read, layouts, stored.base, stored.shape, header, jagged)
 
 
 def ntuple_column(field: Any, layouts: Layouts) -> Column:
@@ -185,4 +183,4 @@ def ntuple_column(field: Any, layouts: Layouts) -> Column:
         data = values.view(np.uint8)
         return Basket(data if len(data) <= SPILL_BYTES else spill([data], len(data)), offsets)
 
-    return Column(str(field.name), edges, read, layouts, _Stored(np.dtype("<f8"), jagged=not scalar))
+    return Column(str(field.name), edges, read, layouts, np.dtype("<f8"), jagged=not scalar)

@@ -18,14 +18,13 @@ import numpy as np
 
 from faser_align.alignment.arrays import FloatArray, IntArray
 from faser_align.alignment.detector import (
-    KICK_PER_MM,
     LAYERS_Z_MM,
-    MAGNETS_MM,
     MODULE_AXES,
     MODULE_Z_MM,
     SIDE_RZ_RAD,
     SIDE_Z_MM,
     STATION_Z_MM,
+    bending,
     constants_arrays,
     module_centres_mm,
     rotations,
@@ -43,22 +42,6 @@ def designed_z_mm(ids: IntArray) -> FloatArray:
     return np.asarray(LAYERS_Z_MM[ids // 1000 * 3 + ids // 100 % 10] + offset_z_mm(ids))
 
 
-def bending_mm_gev(z_mm: FloatArray) -> FloatArray:
-    """Return the change of y (mm GeV) at z for q/p = 1/GeV, for a track parallel to z before the magnets."""
-    total = np.zeros_like(z_mm)
-    for magnet in range(len(MAGNETS_MM)):
-        total += bending_of_mm_gev(z_mm, magnet)
-    return total
-
-
-def bending_of_mm_gev(z_mm: FloatArray, magnet: int) -> FloatArray:
-    """Return the part of ``bending_mm_gev`` that is due to one of the magnets, 0 to 2 along the beam."""
-    entrance, end = MAGNETS_MM[magnet]
-    inside = np.clip(z_mm - entrance, 0.0, end - entrance)
-    behind = np.maximum(z_mm - end, 0.0)
-    return np.asarray(KICK_PER_MM * (inside**2 / 2 + (end - entrance) * behind))
-
-
 def track_derivatives(ids: IntArray, by_x: FloatArray, by_y: FloatArray) -> tuple[FloatArray, ...]:
     """Return the derivatives with respect to x, y (mm), dx/dz, dy/dz and q/p (1/GeV) of the track before the IFT.
 
@@ -66,7 +49,7 @@ def track_derivatives(ids: IntArray, by_x: FloatArray, by_y: FloatArray) -> tupl
     """
     z = designed_z_mm(ids)
     from_start = z - STATION_Z_MM[0]
-    return (-by_x, -by_y, -by_x * from_start, -by_y * from_start, -by_y * bending_mm_gev(z))
+    return (-by_x, -by_y, -by_x * from_start, -by_y * from_start, -by_y * bending(z)[0].sum(axis=-1))
 
 
 def constants_derivatives(

@@ -11,9 +11,8 @@ import math
 import numpy as np
 
 from faser_align.alignment.arrays import FloatArray
-from faser_align.alignment.detector import LAYERS_Z_MM, MAGNETS_MM
+from faser_align.alignment.detector import LAYERS_Z_MM, bending
 from faser_align.alignment.mille.counts import Counts
-from faser_align.alignment.mille.derivatives import bending_of_mm_gev
 from faser_align.fsm import metrics
 
 HITS_MIN = 100  # hits of a layer
@@ -39,7 +38,7 @@ def magnets(counts: Counts) -> dict[str, metrics.Magnet]:
     z = LAYERS_Z_MM[used]
     variance = float((residual2 - residual**2 / hits).sum() / hits.sum()) * counts.hits_read / counts.ndf
     weight = np.sqrt(spread / variance) if variance > 0 else np.zeros(len(z))
-    fields = np.stack([1e3 * bending_of_mm_gev(z, at) for at in range(len(MAGNETS_MM))], axis=-1)  # um GeV
+    fields = 1e3 * bending(z)[0]  # um GeV
     tracks = _orthonormal(np.stack([np.ones(len(z)), z / 1e3, fields.sum(axis=1)], axis=-1) * weight[:, None])
     pulls = _rest((product - residual * curvature / hits) / spread * weight, tracks)
     templates = _rest(fields * weight[:, None], tracks)

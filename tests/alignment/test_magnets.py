@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faser_align.alignment.detector import LAYERS_Z_MM, MAGNETS_MM
+from faser_align.alignment.detector import LAYERS_Z_MM, bending
 from faser_align.alignment.mille.counts import Counts
-from faser_align.alignment.mille.derivatives import bending_mm_gev, bending_of_mm_gev
 from faser_align.alignment.quality.magnets import magnets
 from faser_align.alignment.quality.notes import notes
 
-FIELDS = np.stack([bending_of_mm_gev(LAYERS_Z_MM, at) for at in range(len(MAGNETS_MM))])  # mm GeV
+FIELDS = bending(LAYERS_Z_MM)[0].T  # mm GeV
 Y_OFFSETS_UM = 5.0 * np.random.default_rng(4).standard_normal(12)
 
 
@@ -22,14 +21,15 @@ def counts(deviations: tuple[float, float, float], *, stations: int = 4, tracks:
     z = LAYERS_Z_MM
     first = 0 if stations == 4 else 3
     z = z[first:]
-    shape = np.stack([np.ones_like(z), z / 1e3, bending_mm_gev(z) / 1e3])
+    shape = np.stack([np.ones_like(z), z / 1e3, FIELDS.sum(axis=0)[first:] / 1e3])
     basis = np.linalg.svd(shape, full_matrices=False)[2]
     shifts = 1e3 * bends * (np.array(deviations) @ FIELDS)[first:]  # um GeV
     r = 23.1 * rng.standard_normal((tracks, len(z))) + q[:, None] * shifts
     r = r - r @ basis.T @ basis + Y_OFFSETS_UM[first:]
     nm, c = np.rint(1e3 * r), np.rint(1e6 * q)[:, None]
     every = np.ones_like(nm)
-    sums = np.stack([every, nm, c * every, c**2 * every, nm * c, nm**2, bends * bending_mm_gev(z) * every]).sum(axis=1)
+    bending_of_hits = bends * FIELDS.sum(axis=0)[first:] * every
+    sums = np.stack([every, nm, c * every, c**2 * every, nm * c, nm**2, bending_of_hits]).sum(axis=1)
     curvature_residuals = np.zeros((12, 7), np.int64)
     curvature_residuals[first:] = np.rint(sums.T)
     hits = len(z) * tracks
