@@ -1,7 +1,7 @@
 """Start a script for DAGMan: ``python -I -S run.py pre|post|hold|final CAMPAIGN MACROS...``.
 
 Python keeps no compiled copy of this file, so that it only finds the package and starts ``hooks.entry``. Without
-site-packages a script starts in a tenth of the time; what needs them calls ``system.libraries.site_packages``.
+site-packages a script starts in a tenth of the time; code that needs them calls ``system.libraries.site_packages``.
 """
 
 import gc

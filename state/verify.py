@@ -37,7 +37,7 @@ def check(folder: str) -> Checked:
 
     Raises:
         StoreError: a newer program has changed one of them.
-        OSError: the snapshot is there and cannot be read, or there is no space for copies.
+        OSError: the snapshot exists but cannot be read, or there is no space for copies.
     """
     found: list[str] = []
     rows, note = 0, ""

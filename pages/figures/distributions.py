@@ -181,7 +181,7 @@ def magnets(source: Source) -> Plot | None:
     if not curves:
         return None
     odd = [
-        f"{x}, {MAGNETS[str(x)].removeprefix('the magnet ')}: {significant(y.value, y.error, '%')}"
+        f"{MAGNETS[str(x)].removeprefix('the magnet ')}: {significant(y.value, y.error, '%')}"
         for x, y in curves[-1].points
     ]
     return Plot(
@@ -189,7 +189,13 @@ def magnets(source: Source) -> Plot | None:
         "Fields of the magnets",
         f"Deviation of each field from the map if only this field is wrong; momenta are then wrong, too. Magnet {'; '.join(odd)}. A factor common to all magnets changes no residual.",
         Curves(
-            "magnet", "deviation of the field", "%", curves, lines=False, names=["1", "2", "3"], before=len(curves) > 1
+            "magnet, by its stations",
+            "deviation of the field",
+            "%",
+            curves,
+            lines=False,
+            names=["before 1", "1 to 2", "2 to 3"],
+            before=len(curves) > 1,
         ),
     )
 

@@ -188,7 +188,7 @@ def test_a_configuration_that_cannot_become_a_campaign(plain_command: Command, h
 
 
 def test_yaml_is_known_by_its_name_or_its_beginning(plain_command: Command, here: Path) -> None:
-    """YAML is recognised under any file name; the choice for its version is a warning."""
+    """YAML is recognised under any file name; the assumed version is a warning."""
     for name in ("config.yaml", "config.yml", "config.txt"):
         shutil.copy(THEIRS / "pede-dev.yaml", name)
         made = plain_command("import", name, "--force", status=0)

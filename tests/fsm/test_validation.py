@@ -237,7 +237,7 @@ def test_chi2_of_few_unused_files_fluctuates() -> None:
 
 @pytest.mark.parametrize(("width_um", "name"), [(20.0, "confirmed"), (20.1, "refuted")])
 def test_outliers_that_enter_the_selection_are_no_misalignment(width_um: float, name: str) -> None:
-    """The limit on chi2/ndf of held-back files grows with it, and needs wider residuals to reject."""
+    """The limit on chi2/ndf of held-back files grows with chi2/ndf; a rise rejects only if residuals are wider, too."""
     assert confirm(LIMITS, held_back(newer(chi2=(7.0, 7.02)))).name == "confirmed"
     metrics = held_back(newer(chi2=(7.0, 7.06)))
     assert confirm(LIMITS, metrics).name == "refuted"
