@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from faser_align.campaign import layout
 from faser_align.fsm.next_message import PASSED_AT
+from faser_align.notifiers import LATE
 from faser_align.state import database, outbox, publish, writer
 from faser_align.state.outbox import Claim
 from faser_align.system.bounded import Worker
@@ -125,6 +126,4 @@ def _attempt(worker: Worker, folder: str, claimed: Claim, budget_s: float) -> Ou
         return Outcome(words, reached)
     if not ended.late:
         return Outcome(ended.problem, reached)
-    from faser_align.notifiers.send import LATE
-
     return Outcome(LATE.format(claimed.target), reached)

@@ -13,6 +13,9 @@ from faser_align.fsm import exit_codes, table
 from faser_align.fsm.errors import CampaignError
 from faser_align.fsm.reasons import normalise_reason
 from faser_align.hooks import log
+from faser_align.notifiers import send as notifier
+from faser_align.notifiers.message import compose
+from faser_align.notifiers.targets import load_targets, redact_all
 from faser_align.pool.tools import release_held
 from faser_align.state import database
 from faser_align.state.facts import facts as about
@@ -32,8 +35,6 @@ def prepare() -> None:
     """Import what every message needs, before the time of the first one begins."""
     import apprise  # noqa: F401
 
-    from faser_align.notifiers import message, send, services, targets  # noqa: F401
-
 
 def send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
     """Compose a message and send it.
@@ -51,10 +52,6 @@ def send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
 
 
 def _send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
-    from faser_align.notifiers import send as notifier
-    from faser_align.notifiers.message import compose
-    from faser_align.notifiers.targets import load_targets, redact_all
-
     record = read_record(folder)
     targets = load_targets(Path(record["targets_file"]))
     target = targets.get(claimed.target)

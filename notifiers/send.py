@@ -1,24 +1,19 @@
 """Deliver a message to a target through apprise, which reports failures instead of raising them."""
 
 from collections.abc import Collection, Generator, Iterator
-from typing import TYPE_CHECKING
 
+from faser_align.notifiers import LATE
 from faser_align.notifiers.formats import line
 from faser_align.notifiers.message import Message
+from faser_align.notifiers.services import APPRISE, REQUESTS, Answer, complaint, heard, http_status, open_service
 from faser_align.notifiers.targets import Target, redact
 from faser_align.system.bounded import Worker
 
-if TYPE_CHECKING:
-    from faser_align.notifiers.services import Answer
-
 _REASON_MAX = 300
-LATE = "target {!r} timed out: its server did not answer in time"
 
 
-def ask(worker: Worker, target: Target, message: Message, *, key: str, thread: str, wait_s: float) -> "Answer":
+def ask(worker: Worker, target: Target, message: Message, *, key: str, thread: str, wait_s: float) -> Answer:
     """Send a message as ``send`` does, in a process that is killed after ``wait_s``; return the answer."""
-    from faser_align.notifiers.services import Answer
-
     ended = worker.call(__name__, "send", target, message, key, thread, wait_s=wait_s)
     if ended.found and isinstance(ended.found[-1], Answer):
         return ended.found[-1]
@@ -27,7 +22,7 @@ def ask(worker: Worker, target: Target, message: Message, *, key: str, thread: s
 
 def send(
     target: Target, message: Message, key: str, thread: str, reached: Collection[str] = ()
-) -> "Iterator[str | Answer]":
+) -> Iterator[str | Answer]:
     """Send a message to a target and wait for the answer; the caller bounds the time by killing the process.
 
     Args:
@@ -40,8 +35,6 @@ def send(
         Each recipient or channel as soon as it has the message, and at last the answer: the server's if it accepted, else one
         sentence with the reason; neither contains a credential. A delivery that some recipients refused counts as refused.
     """
-    from faser_align.notifiers.services import Answer
-
     try:
         answer = yield from _send(target, message, key, thread, reached)
     except Exception as error:  # noqa: BLE001 - a library's failure is the answer
@@ -52,10 +45,8 @@ def send(
 
 def _send(
     target: Target, message: Message, key: str, thread: str, reached: Collection[str]
-) -> "Generator[str, None, Answer]":
+) -> Generator[str, None, Answer]:
     """Send through the transport of the target; return the unredacted answer."""
-    from faser_align.notifiers.services import APPRISE, REQUESTS, Answer, complaint, heard, http_status, open_service
-
     service = open_service(target.url)
     if service is None:
         return Answer(False, "apprise cannot use its address: write it as https://appriseit.com/services/ shows")

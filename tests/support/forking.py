@@ -124,7 +124,8 @@ def run(
 def _serve(kind: str) -> None:
     if kind == _HOOKS:
         sys.path.insert(0, str(HOOK.parents[2]))
-        _load(_modules("hooks", but=("hooks.run", "hooks.probe")))
+        # hooks.message runs in a process of its own.
+        _load(_modules("hooks", but=("hooks.run", "hooks.probe", "hooks.message")))
         _load_machine()
     else:
         del sys.path[0]  # the folder of this file
