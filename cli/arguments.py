@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from faser_align.fsm.errors import CampaignError
 from faser_align.state import registry
 
 
@@ -13,7 +14,7 @@ def campaign_names(incomplete: str) -> list[str]:
 
     try:
         return [entry.name for entry in registry.entries() if entry.name.startswith(incomplete)]
-    except OSError:
+    except (OSError, CampaignError):
         return []
 
 

@@ -28,6 +28,7 @@ from faser_align.cli.commands import (
     upkeep,
 )
 from faser_align.fsm.errors import CampaignError
+from faser_align.system import interrupts
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells do
 MISUSED = 2  # the exit status of UserError
@@ -108,7 +109,7 @@ class _Grouped(typer.core.TyperGroup):
     """Show the commands by group."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; after Ctrl-C, print the sentences about its completed work."""
+        """Run the command; after Ctrl-C, or another signal that ends it, print the sentences about its completed work."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:  # typer keeps only the exit status
@@ -229,7 +230,8 @@ def main() -> None:
     streams.prepare()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one is all that the solver uses, and starting more takes time
     try:
-        status = root()(standalone_mode=False)
+        with interrupts.raised():
+            status = root()(standalone_mode=False)
         if streams.reader_left():
             typer.echo("warning: the reader of the output has left; the command ran to its end", err=True)
         sys.stdout.flush()

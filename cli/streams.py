@@ -5,10 +5,10 @@ import os
 import sys
 from typing import Any
 
-# Commands that only show something end when nobody reads their output; others continue.
+# Commands that only show something end when nobody reads their output; others continue, in these groups by `carry_on`.
 SHOWING = (
     *("list", "status", "watch", "wait", "history", "metrics", "report", "diagram"),
-    *("why", "analyze", "compare", "replay", "export", "check", "verify"),
+    *("why", "analyze", "compare", "replay", "export", "check", "verify", "recipes", "constants"),
 )
 
 

@@ -81,6 +81,8 @@ def _values(record: Manifest, assignments: Sequence[str]) -> dict[str, tuple[Any
     complete: Manifest = {**record, "config": before}  # an older program's manifest may lack a criterion
     for assignment in assignments:
         key, text = parse_assignment(assignment, "", "convergence.residual_shift_um_max=1.0")
+        if key in keys or key in stages:
+            raise UserError(f"set: {key} is given twice; give it once")
         if of_stage := OF_STAGE.fullmatch(key):
             stages[key] = _of_stage(complete, int(of_stage[1]), of_stage[2], text)
             continue
@@ -140,17 +142,19 @@ def _check_key(key: str, record: Manifest) -> None:
 def parse_assignment(assignment: str, option: str, example: str) -> tuple[str, str]:
     """Return key and text of the value of ``KEY=VALUE``; raise UserError, with an example, for anything else."""
     key, equals, text = assignment.partition("=")
-    if not equals:
+    if not equals or not key.strip():
         raise UserError(f"{option}{assignment!r} is not KEY=VALUE; write for example {example}")
     return renamed.key(key.strip()), text.strip()
 
 
 def parse_value(text: str, is_list: bool) -> Any:
     """Return a TOML value; words may have no quotes, and lists of them no brackets."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    found = {}
+    with contextlib.suppress(tomllib.TOMLDecodeError):
+        found = tomllib.loads(f"value = {text}")
+    if list(found) != ["value"]:  # a text of several lines may have further keys
         return [word.strip() for word in text.split(",") if word.strip()] if is_list else text
+    return found["value"]
 
 
 def own(record: Manifest, key: str) -> list[str]:

@@ -42,8 +42,11 @@ def delayed() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
-    """Raise KeyboardInterrupt at a signal that ends the terminal or the process, so that the block removes what it started."""
-    ends = (signal.SIGTERM, signal.SIGHUP)
+    """Raise KeyboardInterrupt at a signal that ends the terminal or the process, so that the block removes what it started.
+
+    An ignored signal stays ignored: ``nohup`` ignores SIGHUP.
+    """
+    ends = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for other in ends:  # a second signal must not interrupt the removal

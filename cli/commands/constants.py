@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from faser_align.cli import console
+from faser_align.cli import console, streams
 from faser_align.cli.arguments import Force, Json, Plain
 from faser_align.fsm.errors import UserError
 from faser_align.state import registry
@@ -154,6 +154,7 @@ def export(
 
         if errors or form != "calypso":
             raise UserError("--sqlite writes a database, without --format and --errors; leave them out")
+        streams.carry_on()
         found = conditions_database.export(
             _file_of(constants), output, config=config, year=year, runs=runs, tag=tag, force=force
         )
@@ -185,6 +186,7 @@ def _write(output: Path, text: str, force: bool) -> None:
     if str(output) == outputs.STANDARD_OUTPUT:
         typer.echo(text, nl=not text.endswith("\n"))
         return
+    streams.carry_on()
     outputs.write(output, text, force=force)
     console.say(f"{output} written")
 

@@ -8,7 +8,7 @@ import typer
 
 from faser_align.campaign import layout
 from faser_align.cli import console
-from faser_align.cli.arguments import Force, Json, one_of
+from faser_align.cli.arguments import Force, Json, campaign_names, one_of
 from faser_align.fsm.errors import CampaignError, UserError
 
 if TYPE_CHECKING:
@@ -113,7 +113,12 @@ def solve(
     ] = None,
     parent: Annotated[
         str,
-        typer.Option("--from", help="Campaign whose iteration to solve again, in a new folder.", metavar="CAMPAIGN"),
+        typer.Option(
+            "--from",
+            help="Campaign whose iteration to solve again, in a new folder.",
+            metavar="CAMPAIGN",
+            autocompletion=campaign_names,
+        ),
     ] = "",
     stage: Annotated[int | None, typer.Option(help="With --from: the stage [default: the last]")] = None,
     iteration: Annotated[int | None, typer.Option(help="With --from: the iteration [default: the last]")] = None,

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from faser_align.cli import console
-from faser_align.cli.arguments import DryRun, Json, one_of
+from faser_align.cli.arguments import DryRun, Json, campaign_names, one_of
 from faser_align.cli.show import draw
 from faser_align.fsm.errors import UserError
 
@@ -148,7 +148,12 @@ def submit(
     constants: Constants = "",
     parent: Annotated[
         str,
-        typer.Option("--from", help="Campaign to fork: use its data, configuration and constants.", metavar="CAMPAIGN"),
+        typer.Option(
+            "--from",
+            help="Campaign to fork: use its data, configuration and constants.",
+            metavar="CAMPAIGN",
+            autocompletion=campaign_names,
+        ),
     ] = "",
     stage: Annotated[int | None, typer.Option(help="With --from: stage of the constants [default: the last]")] = None,
     iteration: Annotated[

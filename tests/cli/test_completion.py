@@ -29,12 +29,26 @@ def completed(typed: str, shell: str = "bash", **more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-@pytest.mark.parametrize("verb", ["status", "resume", "compare", "clean"])
+@pytest.mark.parametrize("verb", ["status", "resume", "compare", "clean", "submit --from", "solve --from"])
 def test_names_of_campaigns_are_completed(shell: str, verb: str, campaigns: Path) -> None:
     """After a command the shell offers the campaigns that begin with the typed text."""
     found = " ".join(completed(f"faser-align {verb} con", shell, XDG_STATE_HOME=str(campaigns / "state")))
     assert "converged" in found
     assert "failed" not in found
+
+
+def test_without_a_home_nothing_is_completed() -> None:
+    """An error, such as a home that is not a folder, offers nothing and writes nothing into the typed line."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "relative",
+        "_FASER_ALIGN_COMPLETE": "complete_bash",
+        "COMP_WORDS": "faser-align status ",
+        "COMP_CWORD": "2",
+    }
+    program = Path(sys.executable).with_name("faser-align")
+    done = subprocess.run([program], env=environment, capture_output=True, text=True, timeout=300, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Test that signals can be delayed."""
+"""Test the signals that end a command."""
 
 import os
 import signal
@@ -29,6 +29,21 @@ def test_an_interrupt_has_what_was_done() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         done.append("it runs")
     assert interrupt.value.args == ("it runs",)
+
+
+def test_nohup_keeps_a_command_running() -> None:
+    """A signal that the caller ignores, as nohup does, does not interrupt the block; SIGTERM does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    done = ""
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupts.raised():  # noqa: PT012
+            os.kill(os.getpid(), signal.SIGHUP)
+            done = "after SIGHUP"
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert done == "after SIGHUP"
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_another_thread_is_never_interrupted() -> None:

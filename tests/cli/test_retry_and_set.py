@@ -247,6 +247,9 @@ def test_a_change_that_never_reached_the_spool_is_told_later(tmp_path: Path, pla
     ("words", "said"),
     [
         (("convergence.residual_shift_um_max",), "is not KEY=VALUE"),
+        (("=1",), "'=1' is not KEY=VALUE"),
+        (("convergence.patience=2",), "set: convergence.patience is given twice; give it once"),
+        (("convergence.require=any\nx=1",), 'set: convergence.require = "any\\nx=1" is not allowed'),
         (("convergence.effect_um_max=-1",), "set: convergence.residual_shift_um_max = -1 is not allowed: it must be"),
         (("convergence.residual_shift_um=1",), "did you mean convergence.residual_shift_um_max?"),
         (("convergence=1",), "is a table; name one of its keys"),

@@ -22,6 +22,7 @@ from faser_align.campaign import layout
 from faser_align.fsm import table
 from faser_align.operations import snapshot, waiting
 from faser_align.state import create, database, publish, writer
+from faser_align.system import interrupts
 
 
 def test_every_end_has_an_exit_status_of_its_own() -> None:
@@ -146,8 +147,10 @@ def test_watch_of_a_campaign_that_has_ended(command: Command) -> None:
     assert "next:\n  faser-align report converged" in left.out
 
 
-def _on_a_terminal(folder: Path, *, interrupt_at: bytes = b"", command: str = "watch") -> tuple[int, bytes]:
-    """Watch or wait on a terminal, with Ctrl-C after the first output; return the exit status and the output."""
+def _on_a_terminal(
+    folder: Path, *, interrupt_at: bytes = b"", command: str = "watch", number: signal.Signals = signal.SIGINT
+) -> tuple[int, bytes]:
+    """Watch or wait on a terminal, with Ctrl-C or another signal after an output; return the exit status and the output."""
     main, other = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "40"}
     environment["FASER_ALIGN_POOL"] = str(folder / "no-pool")  # no DAGMan in a running pool
@@ -163,7 +166,7 @@ def _on_a_terminal(folder: Path, *, interrupt_at: bytes = b"", command: str = "w
     try:
         while True:
             if interrupt_at and interrupt_at in shown:
-                watching.send_signal(signal.SIGINT)
+                watching.send_signal(number)
                 interrupt_at = b""
             try:
                 part = os.read(main, 65536)
@@ -199,10 +202,11 @@ def test_wait_that_is_interrupted_says_that_the_campaign_goes_on(campaigns: Path
     assert _plain(shown).endswith(f"the campaign continues; wait again with `faser-align wait {folder}`\n")
 
 
-def test_watch_that_is_interrupted_leaves_the_last_screen(campaigns: Path) -> None:
-    """After Ctrl-C the last screen and the command to watch again remain; the campaign is unchanged."""
+@pytest.mark.parametrize("number", interrupts.INTERRUPTS)
+def test_watch_that_is_interrupted_leaves_the_last_screen(campaigns: Path, number: signal.Signals) -> None:
+    """After Ctrl-C, SIGTERM or SIGHUP the last screen and the command to watch again remain; the campaign is unchanged."""
     folder = campaigns / "running"
-    status, shown = _on_a_terminal(folder, interrupt_at=b"constants so far")
+    status, shown = _on_a_terminal(folder, interrupt_at=b"constants so far", number=number)
     assert status == 130
     last = _plain(shown.rpartition(b"\x1b[2K")[2])  # the live display was erased
     assert last.lstrip("\n").startswith("▸ running  reconstructing\n")
