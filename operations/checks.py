@@ -37,11 +37,16 @@ Looked = str | tuple[str, list[str]]
 def look_at(
     path: str, *, year: int = 0, runs: Sequence[str] = (), files: Sequence[str] = (), constants: str = ""
 ) -> CheckContext:
-    """Return the input of the checks from the configuration file ``path`` and the data, which are as for ``submit``.
+    """Return the input of the checks from the configuration file ``path`` and the data.
 
-    Without data, checks of them are skipped. ``constants`` is a file to start from instead of the configured one.
+    Args:
+        path: the configuration.
+        year, runs, files: the data, as for ``submit``, paired by position; without them, checks of the data are
+            skipped.
+        constants: a file to start from instead of the configured one.
 
-    Raises UserError if the configuration cannot be used at all.
+    Raises:
+        UserError: the configuration cannot be used at all.
     """
     config = load_config(path)
     if constants:

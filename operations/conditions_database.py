@@ -31,8 +31,10 @@ def export(
 ) -> dict[str, Any]:
     """Write the folder ``output``: the text, database, POOL files, and ``export.json`` about them; return its content.
 
-    If the file of ``constants`` is in a campaign, that one's Calypso, year and runs are used unless others are given. An
-    existing folder is renamed with ``force``.
+    Args:
+        constants: file with the constants; if it is in a campaign, that one's Calypso, year and runs are used.
+        output: the folder, which is renamed with ``force`` if it exists.
+        config, year, runs, tag: configuration, year, run range and tag, each possibly empty.
 
     Raises:
         UserError: no Calypso is configured, or the run range or year is missing or wrong, or the folder exists.

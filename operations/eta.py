@@ -95,12 +95,17 @@ def _took(db: sqlite3.Connection, kind: str, rows: Sequence[Mapping[str, Any]]) 
 def estimate(
     record: Manifest, rows: Sequence[Mapping[str, Any]], now_s: float, *, validating: bool = False
 ) -> Estimate:
-    """Estimate the campaign's end from the durations of its iterations, ``rows``; {} if that is not possible yet.
+    """Estimate the campaign's end from the durations of its iterations; {} if that is not possible yet.
 
     It assumes that each remaining iteration takes the median time of those done, and that all allowed iterations are
     needed. If the criteria's quantities shrink steadily, their limits give the iteration in which the stage may
-    converge. ``now_s`` is Unix time; ``validating`` says that the iterations are over, and the validation, which takes as
-    long as one, has begun.
+    converge.
+
+    Args:
+        record: the campaign's manifest, with its stages and limits.
+        rows: the iterations of a snapshot, in order.
+        now_s: Unix time.
+        validating: the iterations are over, and the validation, which takes as long as one, has begun.
 
     Returns:
         ``iteration_s`` (one iteration), ``iterations`` (how many the estimate is based on; 0: part of the first),

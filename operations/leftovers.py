@@ -29,8 +29,13 @@ def find(folder: str, record: Manifest, *, keep: int, mille: bool) -> list[Lefto
     """Return the removable files of the campaign in ``folder``, in the order of its iterations.
 
     Only judged iterations are considered: a retry, ``resume`` and ``extend`` need none of their large files, and
-    constants, metrics and logs always stay. The latest ``keep`` of them keep everything. Mille binaries are removable only
-    with ``mille``: without them no solution can be repeated.
+    constants, metrics and logs always stay.
+
+    Args:
+        folder: the campaign's folder.
+        record: its manifest.
+        keep: number of latest judged iterations that keep everything.
+        mille: whether Mille binaries may be removed, too; without them no solution can be repeated.
 
     Raises:
         UserError: Mille files are requested while the campaign may still need them, or the folder is a copy of a campaign.

@@ -58,8 +58,10 @@ def ignore(_: str) -> None:
 def stop(folder: str, *, confirm: Callable[[str], None] = ignore, progress: Callable[[str], None] = ignore) -> Ended:
     """Stop the campaign in ``folder`` and wait until its end is published.
 
-    Calls ``confirm`` with the campaign's name before anything is done, which raises an exception to cancel, and
-    ``progress`` with a sentence for each step that takes time.
+    Args:
+        folder: the campaign.
+        confirm: called with the campaign's name before anything is done; it raises an exception to cancel.
+        progress: called with a sentence for each step that takes time.
 
     Raises:
         UserError: the campaign does not run.

@@ -26,7 +26,10 @@ OF_STAGE = re.compile(r"stages\.(\d+)\.(convergence\..*)")  # a criterion of one
 def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) -> list[changes.Change]:
     """Change keys of the campaign's configuration that scripts read; return each with its values, changed or not.
 
-    ``assignments`` are ``KEY=VALUE`` each, with the value as in the configuration file.
+    Args:
+        folder: the campaign.
+        assignments: ``KEY=VALUE`` each, with the value as in the configuration file.
+        dry_run: return what would change, and change nothing.
 
     Raises:
         UserError: a key cannot be changed or a value is not allowed; nothing was changed.

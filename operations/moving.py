@@ -54,10 +54,18 @@ def move(
     planned: Callable[[Move], None] = lambda _: None,
     progress: Callable[[str], None] = lifecycle.ignore,
 ) -> Move:
-    """Move the large files of the campaign in ``folder`` to a folder of its name in ``directory``, which exists.
+    """Move the large files of the campaign in ``folder`` to a folder of its name in ``directory``.
 
-    Calls ``planned`` with the plan before the first file is copied, and ``progress`` with a sentence every ten seconds.
-    Returns the plan, with a sentence for each file in the old place that could not be removed.
+    Args:
+        folder: the campaign.
+        directory: target, an existing folder.
+        keep: keep the old files.
+        dry_run: only return what would be moved.
+        planned: called with the plan before the first file is copied.
+        progress: called with a sentence every ten seconds.
+
+    Returns:
+        The plan, with a sentence for each file in the old place that could not be removed.
 
     Raises:
         UserError: the campaign runs or may run, or its files cannot be there; nothing was changed.

@@ -26,7 +26,11 @@ class Retried(NamedTuple):
 
 
 def retry(folder: str, target: str = "") -> Retried:
-    """Request another delivery of messages that wait or were given up, with ``target`` only of those to this one.
+    """Request another delivery of messages that wait or were given up.
+
+    Args:
+        folder: the campaign.
+        target: only messages to this one; empty: to all.
 
     Raises:
         UserError: the campaign does not notify such a target.

@@ -28,9 +28,16 @@ def write(
 ) -> tuple[list[Plot], str]:
     """Write the figures of the campaign in ``folder`` to the folder ``output``; files of the same names are replaced.
 
-    They show an iteration beside the first of its stage; 0: the last one. ``forms`` are suffixes of the files, from
-    ``FORMS``, ``only`` names of figures (empty: all), and ``reference`` is a file of constants to draw the difference to. An
-    empty ``label`` is as configured. Returns the figures that were written, and the iteration that they show.
+    Returns the figures that were written, and the iteration that they show.
+
+    Args:
+        folder: the campaign's folder.
+        output: made if it does not exist.
+        stage, iteration: which iteration is drawn beside the stage's first; 0: the last one.
+        forms: suffixes of the files, from ``FORMS``.
+        only: names of figures; empty: all.
+        label: the experiment's label; empty: as configured.
+        reference: file of constants to draw the difference to; empty: none.
 
     Raises:
         UserError: a choice is unknown, there is no solved iteration, matplotlib is missing, or a file cannot be written.

@@ -40,10 +40,15 @@ ANSWER_S_MAX, LEAVE_S_MAX, REMOVE_S_MAX, LOOK_S = 120.0, 30.0, 10.0, 0.25
 
 
 def run(look: CheckContext, wait_s: float) -> list[Check]:
-    """Submit the probe, wait at most ``wait_s`` (s) for the answers of its jobs, and remove it.
+    """Submit the probe, wait for its answers, and remove it.
 
-    Returns what was tried; names begin with ``there:`` for the access point and ``execute node:`` for the jobs. A probe
-    that cannot be submitted is one entry, ``there: DAGMan``.
+    Args:
+        look: the configuration, and the data if given.
+        wait_s: how long to wait for the jobs (s).
+
+    Returns:
+        What was tried; names begin with ``there:`` for the access point and ``execute node:`` for the jobs. A probe
+            that cannot be submitted is one entry, ``there: DAGMan``.
     """
     from faser_align.pool import machine
     from faser_align.pool.schedd import schedd

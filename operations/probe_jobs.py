@@ -62,9 +62,14 @@ def progress(folder: str, kind: str) -> Progress:
 
 
 def report(kind: str, found: Progress, record: Manifest, waited_s: float, rejected: str) -> list[Check]:
-    """Return the results of the execute node, one entry for each thing that the job of a kind tried.
+    """Return the results of the execute node, one entry for each thing that the job tried.
 
-    ``waited_s`` is how long the command waited for it (s), ``rejected`` why the negotiator found no machine for it, if known.
+    Args:
+        kind: kind of the job.
+        found: its progress.
+        record: the manifest from which it was made.
+        waited_s: how long the command waited for it (s).
+        rejected: why the negotiator found no machine for it, if known.
     """
     checks = [Check(f"{EXECUTE_NODE}: {kind} {one['name']}", one["result"], one["text"]) for one in found.entries]
     if not found.answered:

@@ -28,8 +28,11 @@ def repair(
 ) -> Report:
     """Repair the database of the campaign in ``folder``, if necessary.
 
-    ``without_htcondor`` does not ask whether a DAGMan is in the queue. Calls ``warn`` with a sentence if pending messages
-    could not be delivered.
+    Args:
+        folder: the campaign.
+        dry_run: only return what would be done, and change nothing in the folder.
+        without_htcondor: do not ask whether a DAGMan is in the queue.
+        warn: called with a sentence if pending messages could not be delivered.
 
     Returns:
         The report, with ``kept``: path of the old state database, and ``sent``: number of pending messages that were

@@ -14,9 +14,13 @@ from faser_align.system import formatting
 def campaigns(states: Collection[str] = (), *, runs: Collection[str] = (), years: Collection[int] = ()) -> list[Listed]:
     """Return all campaigns of the registry, newest first; one that cannot be read has the state ``unreadable``.
 
-    ``states``, ``runs`` and ``years`` choose those with one of them; empty: all.
+    Args:
+        states: only campaigns in these states; empty: all.
+        runs: only those with one of these runs.
+        years: only those of one of these years.
 
-    Raises UserError if one of ``states`` is unknown, or one of ``runs`` is not a run.
+    Raises:
+        UserError: one of ``states`` is unknown, or one of ``runs`` is not a run.
     """
     from faser_align.config.files import parse_run
 
@@ -68,10 +72,15 @@ def history(
 ) -> tuple[list[queries.Row], int]:
     """Return the history of the campaign in ``folder``, in order, and how many events were omitted.
 
-    ``node`` chooses its events, ``since`` later ones, in the format of ``formatting.since_utc``; ``nodes`` includes those of
-    nodes. If there are more than ``most`` events, usual ones are omitted; 0: never.
+    Args:
+        folder: the campaign.
+        node: only events of this node.
+        since: a point in time in the format of ``formatting.since_utc``.
+        nodes: include the events of nodes.
+        most: if there are more events, omit usual ones; 0: never.
 
-    Raises UserError if there is no such node, or no such time.
+    Raises:
+        UserError: there is no such node, or no such time.
     """
     begin = "" if since is None else formatting.since_utc(since, datetime.now(UTC))
     if begin is None:

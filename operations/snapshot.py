@@ -169,9 +169,12 @@ def stamp(folder: str) -> tuple[int, int, tuple[str, ...]]:
 
 
 def with_queue(seen: Snapshot, waiting: Collection[str], found: queued.Found = queued.NOTHING) -> Snapshot:
-    """Return the snapshot, in which a node runs from its PRE to its POST script, with the schedd's information about jobs.
+    """Return the snapshot with the schedd's information about the nodes' jobs.
 
-    ``waiting`` are the nodes whose job waits, ``found`` the fates of jobs that no script has recorded.
+    Args:
+        seen: a snapshot, in which a node runs from its PRE script to its POST script.
+        waiting: nodes whose job waits.
+        found: fates of jobs that no script has recorded.
     """
     states = dict.fromkeys(waiting, "queued") | {
         row["node"]: state

@@ -24,10 +24,15 @@ MISSING_NAMED = 3
 
 
 def solve_again(parent: Parent, output: Path, config: str) -> Metrics:
-    """Solve an iteration of a campaign again in the new folder ``output``; return the metrics. The campaign is only read.
+    """Solve an iteration of a campaign again in the new folder ``output``; the campaign is only read.
 
-    The constants and metrics are in the folder's ``iterNN/3millepede``. Cuts, solver and steps are those of the
-    configuration file ``config``; empty: the campaign's.
+    Args:
+        parent: the campaign and the iteration.
+        output: folder to make; the constants and metrics are in its ``iterNN/3millepede``.
+        config: configuration file whose cuts, solver and steps are used; empty: the campaign's.
+
+    Returns:
+        The metrics of the solution.
 
     Raises:
         UserError: tracks are missing, the folder exists, or the configuration cannot be used.

@@ -51,9 +51,12 @@ def wait(
 ) -> Outcome:
     """Wait until the campaign has ended, or until it is known that it cannot.
 
-    Checks the snapshot's modification time every ``interval_s``, and gives up after ``timeout_s``; None: never. After each
-    ``silence_s`` without events it calls ``stuck``, which returns why no script can advance the campaign in this folder, or
-    an empty string.
+    Args:
+        folder: the campaign.
+        timeout_s: when to give up; None: never.
+        interval_s: time between two checks of the snapshot's modification time.
+        stuck: returns why no script can advance the campaign in this folder, or an empty string.
+        silence_s: time without events after which ``stuck`` is called, each time.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     seen: object = None
@@ -92,9 +95,13 @@ def follow(
 ) -> str:
     """Report every change of the campaign until the campaign has ended; return its end state.
 
-    Checks the snapshot's modification time every ``interval_s``. Calls ``tell`` with each row of the history after the id
-    ``after``: the campaign's own events, and nodes that were held, failed or dropped. Calls ``ask`` every ``SILENCE_S``: it
-    asks HTCondor, and prints the answer.
+    Args:
+        folder: the campaign.
+        tell: called with each row of the history: the campaign's own events, and nodes that were held, failed or
+            dropped.
+        after: id of the last known event.
+        interval_s: time between two checks of the snapshot's modification time.
+        ask: called every ``SILENCE_S``: it asks HTCondor, and prints the answer.
     """
     seen: object = None
     asked = time.monotonic()

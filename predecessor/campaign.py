@@ -41,9 +41,13 @@ class Made(NamedTuple):
 def import_campaign(source: str, output: str) -> Made:
     """Make a campaign from a folder of faser-alignment-script, which is not changed.
 
-    An empty ``output`` is the source's name and ``-imported`` in the current folder.
+    Args:
+        source: the folder with its iterations.
+        output: the campaign's folder, which must not exist; empty: the source's name and ``-imported`` in the current
+            folder.
 
-    Raises UserError if there is nothing to import, or the output exists or cannot be written.
+    Raises:
+        UserError: there is nothing to import, or the output exists or cannot be written.
     """
     campaign = read_folder(source)
     folder = os.path.abspath(output or f"{campaign.folder.name}-imported")

@@ -19,9 +19,15 @@ JUDGED = "imported: faser-alignment-script makes no decisions"
 
 
 def replay(db: sqlite3.Connection, places: Sequence[Place], metrics: Sequence[Metrics], record: Manifest) -> int:
-    """Record in a transaction all events as scripts would have; return 0, which the transaction returns.
+    """Record all events as scripts would have.
 
-    ``places`` and ``metrics`` are the iterations in order, and the metrics of each.
+    Args:
+        db: the new state database, in a transaction.
+        places, metrics: the iterations in order, and the metrics of each.
+        record: manifest of the new campaign.
+
+    Returns:
+        0, which the transaction returns.
     """
     for place, numbers in zip(places, metrics, strict=True):
         if not place.past.tracks:

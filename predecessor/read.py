@@ -33,12 +33,19 @@ class Fault(NamedTuple):
 
 
 def read_json(text: str, path: str, *, lenient: bool) -> tuple[dict[str, Any], list[Fault]]:
-    """Read a JSON object from the text of a file; return it and the faults that were tolerated.
+    """Read a JSON object.
 
-    ``lenient`` accepts likely typing errors: a missing or extra comma, comments, single quotes, Python's True, False and
-    None, and duplicate keys (the last one counts).
+    Args:
+        text: content of the file.
+        path: its name, for messages.
+        lenient: accept likely typing errors: a missing or extra comma, comments, single quotes, Python's True, False
+            and None, and duplicate keys (the last one counts).
 
-    Raises UserError if the text is not JSON or not an object, with line, column and the likely fix.
+    Returns:
+        The object, and the faults that were tolerated (none unless ``lenient``).
+
+    Raises:
+        UserError: the text is not JSON or not an object; with line, column and the likely fix.
     """
     reader = _Reader(text, path)
     try:

@@ -69,9 +69,13 @@ class Basket:
 
 
 def read_basket(file: BinaryIO, seek: int, entries: int, *, jagged: bool) -> Basket:
-    """Read the basket whose key is at byte ``seek`` of a ROOT file.
+    """Read the basket at byte ``seek`` of a ROOT file.
 
-    The tree knows its number of ``entries``, and whether they are ``jagged``, which means that they differ in length.
+    Args:
+        file: opened for reading.
+        seek: position of the basket's key.
+        entries: number of entries according to the tree.
+        jagged: whether entries differ in length.
 
     Raises ValueError (also from zlib and struct) if there is no such basket or it is damaged.
     """

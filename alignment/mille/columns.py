@@ -43,7 +43,7 @@ class Layout(NamedTuple):
 
 
 class Layouts:
-    """Cache of the last layout, which the columns of a tree share."""
+    """Cache of the last layout, which branches of the same entries share."""
 
     def __init__(self) -> None:
         self._last: tuple[int, int, Layout] | None = None
@@ -137,7 +137,12 @@ class Column:
 
 
 def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
-    """Return the column of a tree's branch, which has numbers, vectors of them, or arrays with a counter.
+    """Return the column of a tree's branch.
+
+    Args:
+        branch: uproot's description of the branch: numbers, vectors of them, or arrays with a counter.
+        file: the ROOT file, opened for reading.
+        layouts: shared by the columns of a tree.
 
     Raises ValueError if the branch has another type.
     """
@@ -164,6 +169,10 @@ def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
 
 def ntuple_column(field: Any, layouts: Layouts) -> Column:
     """Return the column of an RNTuple's field: one number or a vector per entry.
+
+    Args:
+        field: uproot's description of the field.
+        layouts: shared by the columns of a tree.
 
     Raises ValueError if the field has another type.
     """

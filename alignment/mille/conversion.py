@@ -255,7 +255,11 @@ def _sums_of_residuals(tracks: Tracks, curvature: FloatArray) -> dict[str, IntAr
     """Return sums over the hits within the range of the histograms: by module, by side, and by layer.
 
     ``quality.magnets`` computes the slope of residuals against q/p from those by layer. These residuals are along the
-    global y. The last sum tells which way tracks of positive charge bend. ``curvature`` is q/p of each hit's track.
+    global y. The last sum tells which way tracks of positive charge bend.
+
+    Args:
+        tracks: tracks that pass the cuts.
+        curvature: q/p of each hit's track.
     """
     near = np.abs(tracks.hits[_RESIDUAL]) <= RESIDUAL_EDGES_MM[-1]
     chosen: Any = ... if near.all() else np.flatnonzero(near)

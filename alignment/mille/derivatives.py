@@ -45,7 +45,9 @@ def designed_z_mm(ids: IntArray) -> FloatArray:
 def track_derivatives(ids: IntArray, by_x: FloatArray, by_y: FloatArray) -> tuple[FloatArray, ...]:
     """Return the derivatives with respect to x, y (mm), dx/dz, dy/dz and q/p (1/GeV) of the track before the IFT.
 
-    ``by_x`` and ``by_y`` are the derivatives of the prediction with respect to x and y of the hit's layer.
+    Args:
+        ids: elements of the hits.
+        by_x, by_y: derivatives of the prediction with respect to x and y of the hit's layer.
     """
     z = designed_z_mm(ids)
     from_start = z - STATION_Z_MM[0]

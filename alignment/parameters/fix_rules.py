@@ -32,9 +32,14 @@ _NUMBER_TEXTS = tuple(map(str, LAYERS))
 
 
 def fix_rules(items: Iterable[str | int], stations: int = 4) -> frozenset[int]:
-    """Return the labels that are fixed; ``stations`` is 4, or 3 without the IFT.
+    """Return the labels that are fixed.
 
-    Raises UserError for an unknown item.
+    Args:
+        items: see the module's docstring.
+        stations: 4, or 3 without the IFT.
+
+    Raises:
+        UserError: an item is unknown.
     """
     fixed = {label for item in items for label in _labels(item)}
     if stations == 3:

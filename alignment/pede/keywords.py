@@ -222,10 +222,14 @@ A keyword begins a list or names the method (None), or sets options.
 
 
 def check_lines(lines: Iterable[str], key: str, backend: Literal["builtin", "pede"]) -> None:
-    """Raise UserError for a line of a configuration's ``key`` that would end the run.
+    """Raise UserError for a line that would end the run.
 
-    These are an unknown keyword or one that the backend does not support, an unknown method, and ``end``, after which
-    nothing would be read.
+    Args:
+        lines: steering lines, in order.
+        key: key of the configuration, for the message.
+        backend: pede supports keywords that the built-in solver does not.
+
+    Raises UserError for an unknown keyword, an unknown method, and ``end``, after which nothing would be read.
     """
     for line in lines:
         whole, word, argument, _ = take_apart(line)

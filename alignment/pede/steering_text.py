@@ -72,7 +72,12 @@ class SolverOptions:
 
 
 def solver_options(solver: Solver, step: UsedStep) -> SolverOptions:
-    """Return the options of a step of the manifest."""
+    """Return the options of a step.
+
+    Args:
+        solver: the table ``[solver]`` of the configuration.
+        step: step of the manifest: ``presigma``, ``extra_lines`` and ``parameters_text`` may be missing.
+    """
     return SolverOptions(
         method=solver["method"],
         hugecut=solver["hugecut"],
@@ -96,7 +101,10 @@ def step_fixed(step: UsedStep, stations: int) -> frozenset[int]:
     """Return the labels that a step of the manifest keeps fixed: by its fix rules, then by its own parameters.
 
     As in pede, a presigma other than zero in the expert's own text takes precedence over the one from ``fix``.
-    ``stations`` is 4, or 3 without the IFT.
+
+    Args:
+        step: with ``fix``, and ``parameters_text`` if there are own parameters.
+        stations: 4, or 3 without the IFT.
 
     Raises UserError for an unknown item or line, or if nothing could move.
     """
@@ -121,7 +129,11 @@ def parse_parameters(text: str, source: str) -> dict[int, tuple[float, float]]:
     """Return start value (mm, rad) and presigma of each label in the lists that begin with ``Parameter``.
 
     If a label is given twice, the later number other than zero counts, as in pede. The solver handles lists of other
-    keywords, such as constraints. ``source`` is the text's name in messages.
+    keywords, such as constraints.
+
+    Args:
+        text: the expert's text.
+        source: its name, for the message.
 
     Raises UserError with file, line and fix for a line that is not ``label start presigma`` or an unknown label.
     """

@@ -166,7 +166,11 @@ def read_duplicates(paths: Sequence[str], files: Sequence[int]) -> Duplicates:
 
 
 def duplicates(parts: Sequence[TrackArray], files: Sequence[int]) -> Duplicates:
-    """Return which of the raw files ``files`` share tracks, by the tracks' fingerprints.
+    """Return which files share tracks, by the tracks' fingerprints.
+
+    Args:
+        parts: the tracks of each raw file.
+        files: the numbers of the raw files.
 
     Returns:
         ``share``, the largest fraction of a file's tracks that are in another, and ``pairs``, the names of both files with

@@ -24,6 +24,10 @@ _Shares = dict[int, tuple[FloatArray, bool]]
 def errors_of(normal: Normal, free: Collection[int]) -> tuple[dict[int, float | None], Constants]:
     """Return the errors of the ``free`` labels (mm, rad), and those of the constants that they change (um, urad).
 
+    Args:
+        normal: normal equations of all parameters.
+        free: labels that the step could move.
+
     Returns:
         The errors by label, and the six errors by key of the constants: 0 for what stays fixed, None for what the data do
         not determine, with an error above ``UNDETERMINED`` times the median.

@@ -28,7 +28,10 @@ RESPONSE_MIN = 0.2  # smaller ones belong to constants far from the truth
 def error_scale(counts: Counts, residual_max_mm: float, chi2_per_ndf: float | None) -> ErrorScale:
     """Return the factor of the errors, and its two parts; empty if it is unknown.
 
-    ``chi2_per_ndf`` is that of the solution, from the hits within the cut on residuals.
+    Args:
+        counts: sum over the files of the iteration.
+        residual_max_mm: cut on the residuals of hits.
+        chi2_per_ndf: of the solution, from the hits within the cut.
     """
     if chi2_per_ndf is None or not 0 < chi2_per_ndf < math.inf or not counts.ndf:
         return {}

@@ -29,6 +29,9 @@ def write_momenta(source: Name, output: Name) -> int:
 
     A file of an older schema, without the measured positions, gives an empty list. Raises UserError as
     ``kfalignment.read_tracks`` does.
+
+    Args:
+        output: file to write, in numpy's format.
     """
     read = (momenta_of(part) for part in kfalignment.read_tracks(source, measured=True) if MEASURED_BRANCH in part.hits)
     tracks = np.concatenate([np.zeros(0, TRACK), *read])

@@ -39,7 +39,9 @@ RAISE_IT = 'raise it, for example to 10, or set mille.pivot = "layer", which has
 def notes(metrics: Metrics, momentum_max: float, rules: Rules = RULES) -> list[str]:
     """Return remarks about an iteration; empty if nothing is unusual.
 
-    ``momentum_max`` is the normal relative change of the median momentum since the stage's first iteration.
+    Args:
+        momentum_max: normal relative change of the median momentum since the stage's first iteration.
+        rules: limits on differences between files.
     """
     hits = metrics.get("hits", {})
     cut = derivative_cut(hits.get("cut", {}).get("derivative", 0), hits.get("read", 0))

@@ -25,7 +25,11 @@ def turns_layers(free: Iterable[int]) -> bool:
 def pivot_doubt(pivot: str, stages: Sequence[UsedStage], stations: int) -> str:
     """Return a sentence if a step frees rx or ry of layers with Calypso's pivot, else an empty string.
 
-    ``stations`` is 4, or 3 without the IFT, for stages without this key.
+    Args:
+        pivot: ``mille.pivot``.
+        stages: stages of the manifest, each with its ``steps``: what is free follows from ``fix`` and from the expert's
+            own parameters.
+        stations: 4, or 3 without the IFT, for stages without this key.
     """
     if pivot != "calypso":
         return ""
@@ -43,7 +47,9 @@ def pivot_doubt(pivot: str, stages: Sequence[UsedStage], stations: int) -> str:
 def tilt_doubt(pivot: str, derivative_max: float, constants: Constants) -> str:
     """Return a sentence if the derivative cut rejects a large part of the hits of tilted layers, else an empty string.
 
-    ``derivative_max`` is in mm/rad, and the constants are those at the start of the alignment (mm, rad).
+    Args:
+        pivot, derivative_max: from ``[mille]`` (mm/rad).
+        constants: constants at the start of the alignment (mm, rad).
     """
     if pivot != "calypso":
         return ""

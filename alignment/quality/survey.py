@@ -5,8 +5,6 @@ equations are the errors of directions by the tracks, in standard deviations of 
 this error exceeds ``[survey].weak``: the survey knows more than the tracks, and constants that move along it do so by
 accident. Where the x of a layer is fixed, the common shift of its modules takes its place.
 
-``normal`` are the normal equations of all parameters, ``free`` the labels that could move.
-
 The distance to the constants of a simulated detector counts along the directions that the data determine. Along all others
 (constraints, fixed parameters, weak modes) it stays as it was at the start.
 """
@@ -104,7 +102,11 @@ def weak_modes(
 ) -> WeakModes:
     """Return the spectrum of a stage and how far the constants have moved along its weak modes.
 
-    ``now`` are the constants that follow from the iteration, ``first`` those at the start of the campaign (mm, rad).
+    Args:
+        normal: normal equations of all parameters.
+        free: labels that any step of the stage could move.
+        now, first: constants that follow from the iteration, and those at the start of the campaign (mm, rad).
+        survey: accuracies of the constants.
     """
     found = spectrum(normal, free, survey)
     moved = found.rows.T @ displacement_um(found.labels, now, first)
@@ -134,9 +136,14 @@ def freeze(
 ) -> tuple[Frozen, ...]:
     """Return the directions that a step freezes, as constraints: along them the constants return to the campaign's start.
 
-    They change no other direction, since the errors of different directions are independent. They are those with errors by
-    the tracks ``above`` a number of standard deviations of the survey. ``now`` are the constants with which the iteration
-    reconstructed, ``first`` those at the start of the campaign (mm, rad).
+    They change no other direction, since the errors of different directions are independent.
+
+    Args:
+        normal: normal equations of all parameters.
+        free: labels that the step can move.
+        now, first: constants with which the iteration reconstructed, and those at the start of the campaign (mm, rad).
+        survey: accuracies of the constants.
+        above: freeze directions with larger errors by the tracks (standard deviations of the survey).
     """
     if not normal.positions(free):
         return ()
@@ -158,7 +165,10 @@ def distance_to_truth(
 ) -> Truth:
     """Return the distance in statistical errors, and as rms of each degree of freedom; empty without a direction.
 
-    The normal equations include the factor of the errors. Constants are in mm and rad.
+    Args:
+        normal: normal equations of all parameters, with the factor of the errors.
+        free: labels that the iteration could move.
+        constants, truth: the constants, and those of the simulated detector (mm, rad).
     """
     values, directions = normal.directions(free)
     known = determined(values)

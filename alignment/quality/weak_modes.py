@@ -12,8 +12,6 @@ An alignment converges under the condition of its fixed parameters. The normal e
 applying a solution, the expected decrease of chi2 from freeing each group of fixed parameters, beyond that of the free
 ones (a score test). Chance alone gives about 1 per parameter. Directions count up to ``MEASURED`` times the median only:
 errors of the linearisation alone seem to constrain others, such as global rotations.
-
-``normal`` are the normal equations of all parameters, ``free`` the labels that could move.
 """
 
 import math
@@ -52,7 +50,12 @@ _BY_ONE_STATION = (("layer.x", "curvature"), ("layer.y", "curvature"))
 
 
 def split(normal: Normal, free: Collection[int], moved: Mapping[int, float]) -> Parts:
-    """Split a step's correction ``moved`` (mm, rad) into its part along weak directions and the rest.
+    """Split a step's correction into its part along weak directions and the rest.
+
+    Args:
+        normal: normal equations of all parameters.
+        free: labels that the step could move.
+        moved: by how much it moved them (mm, rad).
 
     Returns:
         ``significant`` and ``weak`` (number of directions, rms over all free parameters, decrease of chi2 by this part),
@@ -87,11 +90,16 @@ def repetition(
     """Return the cosine of the angle between two corrections along well-determined directions, in units of their errors.
 
     It is 1 for a correction in the direction of the one before, and about 0 for the noise of tracks and hits that pass the
-    cuts in one iteration and not in the next. None if one of the corrections is zero.
+    cuts in one iteration and not in the next.
 
     Args:
+        normal: normal equations of all parameters.
+        free: labels that any step could move.
         values: the correction's parameters (mm, rad).
         before: the correction before, as constants (mm, rad).
+
+    Returns:
+        None if one of the corrections is zero.
     """
     eigenvalues, directions = normal.directions(free)
     chosen = determined(eigenvalues, WEAK)
@@ -107,6 +115,8 @@ def held_fixed(
     """Return the expected decrease of chi2 from freeing each fixed group, and all of them (``all``).
 
     Args:
+        normal: normal equations of all parameters.
+        free: labels that any step of the iteration could move.
         values: the iteration's solution (mm, rad), so that the decrease from the free parameters is not counted.
         among: only these labels count as fixed.
 
@@ -157,7 +167,12 @@ def determined(values: FloatArray, limit: float = MEASURED) -> BoolArray:
 
 
 def name(labels: Sequence[int], direction: FloatArray) -> str:
-    """Name a direction, weights (um) of ``labels``, by its dominant degree of freedom and its shape along z."""
+    """Name a direction by its dominant degree of freedom and its shape along z.
+
+    Args:
+        labels: labels of the parameters.
+        direction: weight of each (um), shape (labels,).
+    """
     kinds: dict[str, FloatArray] = {kind: np.zeros((12, 8)) for kind in (*LAYER_KINDS, *MODULE_CONSTANTS)}
     for label, value in zip(labels, direction, strict=True):
         parameter = PARAMETERS[label]

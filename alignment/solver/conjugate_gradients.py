@@ -21,7 +21,11 @@ _ITERATIONS_MAX = 10_000
 
 
 class IterativeSolution:
-    """Solutions of one matrix under constraints, as ``global_fit.Inverse`` without errors of the parameters.
+    """Solutions of one matrix, as ``global_fit.Inverse`` without errors of the parameters.
+
+    Args:
+        matrix: of the variable parameters.
+        constraints: of the same parameters.
 
     Attributes:
         iterations: of each solution.

@@ -17,7 +17,10 @@ def groups(labels: Sequence[Sequence[int]]) -> list[list[int]]:
     """Return the numbers of constraints that share labels, in pede's order.
 
     Constraints are sorted by their first and last label and grouped if they have labels in common; a constraint without
-    labels is a group of its own. ``labels`` are those of each constraint with a factor other than zero.
+    labels is a group of its own.
+
+    Args:
+        labels: for each constraint, its labels with a factor other than zero.
     """
     ranges = [(min(of), max(of)) if of else (0, 0) for of in labels]
     by_range = sorted(range(len(labels)), key=lambda number: ranges[number])

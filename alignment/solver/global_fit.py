@@ -47,7 +47,9 @@ class Constraints:
     def make(matrix: FloatArray, values: FloatArray, *, multipliers: bool = False) -> "Constraints":
         """Prepare constraints in the order of elimination; ``matrix`` may have no rows.
 
-        With Lagrange ``multipliers`` a redundant constraint removes no direction.
+        Args:
+            matrix, values: the constraints.
+            multipliers: use Lagrange multipliers, with which a redundant constraint removes no direction.
         """
         n = matrix.shape[1]
         if not len(matrix):
@@ -157,9 +159,12 @@ class Inverse:
 
 
 def _change(left: FloatArray, normals: FloatArray, triangle: FloatArray) -> FloatArray:
-    """Return ``Q^T C Q - C`` of a symmetric C with ``Q = I - V T V^T``; ``left``, which is changed, is ``C V T``.
+    """Return ``Q^T C Q - C`` of a symmetric C with ``Q = I - V T V^T``, V having the columns ``normals``.
 
-    ``normals`` has the columns of V as rows, and ``triangle`` is T.
+    Args:
+        left: ``C V T``, which is changed.
+        normals: the columns of V as rows.
+        triangle: T.
     """
     left -= normals.T @ (0.5 * (triangle.T @ (normals @ left)))
     product = left @ normals

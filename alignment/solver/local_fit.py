@@ -70,6 +70,8 @@ def fit_records(
         measured: value of each equation minus the effect of the global parameters.
         sigmas: its error.
         downweighting: iterations with down-weighted outliers (Huber in the second and third, then Cauchy).
+        projected: whether to compute the projection.
+        with_variances: whether to compute the variances.
     """
     starts, counts = equations.offsets[:-1], np.diff(equations.offsets)
     derivatives = equations.locals.astype(np.float64)
@@ -121,7 +123,9 @@ def refit(fits: LocalFits, equations: Equations, measured: FloatArray, sigmas: F
 def huber(weights: FloatArray, pulls: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return weights and chi2 contributions with Huber's function, as in pede's LOOPBF.
 
-    ``weights`` are ``1 / error^2`` and ``pulls`` absolute residuals divided by errors, of each equation.
+    Args:
+        weights: ``1 / error^2``, shape (equations,).
+        pulls: absolute residuals divided by errors, shape (equations,).
     """
     outside = pulls > _HUBER
     scaled = np.where(outside, _HUBER / np.where(outside, pulls, 1.0), 1.0)

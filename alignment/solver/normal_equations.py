@@ -154,7 +154,10 @@ def _first_pass(free: Steering, total: Total | None) -> tuple[Problem, Pass]:
 def in_um(variable: Sequence[int], matrix: FloatArray, gradient: FloatArray, steering: Steering) -> Normal:
     """Return the normal equations of the detector's labels in um, under the constraints of ``steering``.
 
-    ``variable`` are the labels of the matrix and the gradient (mm, rad), ascending.
+    Args:
+        variable: label of each row, ascending.
+        matrix, gradient: of these labels, in mm and rad.
+        steering: defines the constraints.
     """
     known = [at for at, label in enumerate(variable) if label in PARAMETERS]
     labels = tuple(variable[at] for at in known)

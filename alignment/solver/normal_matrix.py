@@ -71,9 +71,13 @@ class Sums:
         self._waiting: list[_Rows] = []
 
     def add(self, chunk: Equations, fits: LocalFits, weights: FloatArray, kept: BoolArray | None) -> None:
-        """Add the equations ``kept``, or all, with the fits of their records, which have projections for a matrix.
+        """Add equations.
 
-        ``weights`` are ``1 / error^2`` after down-weighting; they and ``kept`` have shape (equations,).
+        Args:
+            chunk: the equations.
+            fits: fits of their records, with projections if a matrix is computed.
+            weights: ``1 / error^2`` after down-weighting, shape (equations,).
+            kept: which equations are added, shape (equations,); None for all.
         """
         sets, count = chunk.sets, self._columns.shape[1]
         places = [place for place in self._places if place < len(chunk.factors)]

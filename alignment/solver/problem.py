@@ -99,7 +99,9 @@ class Problem:
     def add_penalties(self, done: Pass, values: FloatArray) -> None:
         """Add presigmas, regularisation and the steering's own measurements to the sums of a pass (LOOPN of pede).
 
-        ``values`` are the current ones of all labels (mm, rad).
+        Args:
+            done: sums, which are changed.
+            values: current value of each label (mm, rad), shape (labels,).
         """
         self._add_presigmas(done, values)
         sparse = SparseSums(self.parameters.n_variable)

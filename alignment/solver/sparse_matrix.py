@@ -99,9 +99,13 @@ class SparseMatrix:
 
 
 class SparseSums:
-    """Sums of the elements of the upper triangle of a symmetric matrix of ``n`` parameters.
+    """Sums of the elements of the upper triangle of a symmetric matrix.
 
-    Methods raise MemoryError if sums and matrix need more than ``bytes_max``, unless it is 0.
+    Args:
+        n: number of parameters.
+        bytes_max: memory for the sums and the matrix; 0 for any.
+
+    Methods raise MemoryError if there are more elements than that.
     """
 
     def __init__(self, n: int, bytes_max: int = 0) -> None:

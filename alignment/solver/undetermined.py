@@ -20,7 +20,12 @@ def directions(matrix: FloatArray, null_space: FloatArray, count: int) -> FloatA
     """Return the ``count`` least determined directions, shape (count, parameters).
 
     In each, the parameter with the largest effect has the weight 1 and is absent from the other directions. Returns
-    none if the numbers overflow. ``null_space`` has orthonormal columns that the constraints allow.
+    none if the numbers overflow.
+
+    Args:
+        matrix: matrix of the normal equations, shape (parameters, parameters).
+        null_space: orthonormal columns allowed by the constraints, shape (parameters, directions).
+        count: number of undetermined directions.
     """
     effects = _sizes(matrix)
     basis = null_space / np.linalg.norm(null_space / effects[:, None], axis=0)

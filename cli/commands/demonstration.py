@@ -80,7 +80,11 @@ pede = {pede}
 
 
 def run(cpus: int | None, pede: str | None = None) -> str:
-    """Run the demonstration with the program ``pede`` or the built-in solver; return the campaign's end state.
+    """Run the demonstration and show it; return the campaign's end state.
+
+    Args:
+        cpus: processors of the pool; None: all of this machine.
+        pede: solver program; None: the built-in solver.
 
     Raises UserError if a campaign cannot run at all, CampaignError if this one does not end within a quarter of an
     hour. Everything that was started is stopped in any case.

@@ -25,10 +25,12 @@ _ROUND = (1, 2, 5)
 
 
 def plots(seen: Row, rules: Mapping[str, Any], width: int) -> list[str]:
-    """Return the drawings with headings, for quantities of a snapshot that have values.
+    """Return the drawings with headings, for quantities that have values.
 
-    ``rules`` is ``[convergence]`` of the latest stage, for the thresholds, and empty for an imported campaign; ``width`` is
-    that of the terminal (columns).
+    Args:
+        seen: a snapshot.
+        rules: ``[convergence]`` of the latest stage, for the thresholds; empty for an imported campaign.
+        width: width of the terminal (columns).
     """
     rows = [row for row in seen["iterations"] if row["metrics"]]
     limits = limits_of(rules)

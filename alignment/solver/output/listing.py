@@ -48,7 +48,8 @@ class _Seen(NamedTuple):
 def listing(problem: Problem, level: int) -> list[str]:
     """Return the listing's lines after its title.
 
-    With a ``level`` of ``checkinput`` above 1, the records are read once more to find where labels occur.
+    Args:
+        level: level of ``checkinput``; above 1 the records are read once more to find where labels occur.
     """
     with_label = problem.source.sets.by_label()
     of_label = {label: with_label.get(label, np.zeros(0, np.int64)) for label in problem.parameters.labels.tolist()}

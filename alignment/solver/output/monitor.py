@@ -37,9 +37,12 @@ class Monitor:
         self.counts = np.zeros((len(self.labels), bins), np.int64)
 
     def add(self, sets: Int32Array, pulls: FloatArray, sigmas: FloatArray) -> None:
-        """Count equations by their sets of labels; ``pulls`` are residuals divided by their expected errors.
+        """Count equations.
 
-        ``sigmas`` are the errors of the measurements (mm). All have shape (equations,).
+        Args:
+            sets: number of each equation's set of labels, shape (equations,).
+            pulls: residuals divided by their expected errors, shape (equations,).
+            sigmas: errors of the measurements (mm), shape (equations,).
         """
         group = self._of_set[sets]
         values = pulls if self._pulls else pulls * sigmas / self._errors[group]

@@ -129,7 +129,12 @@ class Total(Source):
                 raise NotExactError(f"{keyword} needs the records")
 
     def at(self, problem: Problem, values: FloatArray, chi2_cut: float, *, first: bool, with_matrix: bool) -> Pass:
-        """Return the result of a pass over the records of the problem of which these are the sums, as ``run_pass``.
+        """Return the result of a pass over the records.
+
+        Args:
+            problem: the problem, of which these are the sums.
+            values: value of each of its labels.
+            chi2_cut, first, with_matrix: as for ``run_pass``.
 
         Raises NotExactError if the values might move a record across a cut.
         """
