@@ -130,7 +130,7 @@ def _approach(rules: Rules, history: Sequence["Metrics"]) -> list[Criterion]:
     if more is None:
         return []
     passed = more.sigma <= rules.remaining_sigma_max and more.effect_um <= rules.residual_shift_um_max
-    sizes = f"{digits(more.sigma, 2)} standard deviations ({shift(more.effect_um)} um)"
+    sizes = f"{digits(more.sigma, 2)} standard deviations, {shift(more.effect_um)} um"
     text = f"the extrapolated remaining correction is {sizes}"
     limits = f" (limits {rules.remaining_sigma_max:g} and {rules.residual_shift_um_max:g} um)"
     who = "" if passed else _moves_most(history)

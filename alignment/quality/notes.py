@@ -174,7 +174,9 @@ def solver_end(solver: Solver) -> str:
     pede warns of *bad measurements* (code 1) if it rejects more than 1 % of the records, if chi2/ndf is not in 0.9 to 1.1, or if
     constraints bind only fixed parameters: then the measurements are good.
     """
-    code, said = solver.get("end_code"), f"{solver.get('end_code', '')} {solver.get('end_text', '')}".strip()
+    code, said = solver.get("end_code"), str(solver.get("end_text", ""))
+    if isinstance(code, int):  # not of an imported iteration
+        said = f"end code {code}, {said}"
     if code in _SEVERE:
         return f"{said}: {_SEVERE[code]}"
     records, chi2 = solver.get("records"), solver.get("chi2_per_ndf")
@@ -186,8 +188,8 @@ def solver_end(solver: Solver) -> str:
     causes = [
         f"{share} ({in_percent(rejected / records, 1)}), which the solution leaves out; above a few percent, look at the cuts"
     ] * many
-    causes += [f"chi2/ndf {chi2:.3f} is outside 0.9 to 1.1; errors of the constants are scaled by it"] * unusual
-    harmless = f"harmless, constraints of fixed parameters bind nothing; {share}, chi2/ndf {chi2:.3f}"
+    causes += [f"chi2/ndf {chi2:.3f} is outside 0.9 to 1.1; the errors of the constants account for it"] * unusual
+    harmless = f"harmless, because some constraints contain only fixed parameters; {share}, chi2/ndf {chi2:.3f}"
     return f"{said}: {'; '.join(causes) or harmless}"
 
 

@@ -236,7 +236,7 @@ def _surveyed(row: Row) -> list[Block]:
     """Return the weakest directions of an iteration, and the drift along them, in units of the survey."""
     modes = row["metrics"]["weak_modes"]
     weak = modes["weak"]
-    title = f"drift since the start of the campaign, iteration {row['name']}: {weak} of {modes['directions']} directions weak"
+    title = f"drift since the start of the campaign, iteration {row['name']}: {weak} of {modes['directions']} directions are weak modes"
     if weak:
         title += f", with {formatting.shift(modes['drift_um'])} um rms, at most {formatting.size(modes['drift_sigma'])} sigma"
     columns = ("direction", ">overlap", "weak", ">error of tracks\nsurvey sigma", ">drift\nsurvey sigma", "most (um)")

@@ -104,7 +104,7 @@ def test_solve_does_what_pede_does(run: Run, pede_case: Callable[[str], Path]) -
     folder = pede_case("case3_failing")
     done = run("solve", folder / "str_code00_good.txt")
     assert (done.status, done.err) == (0, "")
-    assert done.out.startswith("0 Ended normally")
+    assert done.out.startswith("end code 0, Ended normally")
     assert (folder / "millepede.res").exists()
     failed = run("solve", folder / "str_code26_too_many_rejects.txt", "--json")
     assert failed.status == 1

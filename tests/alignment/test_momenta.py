@@ -118,23 +118,23 @@ def test_an_unusual_chi2_is_explained_near_the_end(chi2: float, scatter: float, 
     ("solver", "words"),
     [
         ({}, ""),
-        ({"end_code": 0, "end_text": "Ended normally"}, "0 Ended normally"),
-        ({"end_code": 1, "end_text": "Warned", "records": 9000, "chi2_per_ndf": None}, "1 Warned"),
+        ({"end_code": 0, "end_text": "Ended normally"}, "end code 0, Ended normally"),
+        ({"end_code": 1, "end_text": "Warned", "records": 9000, "chi2_per_ndf": None}, "end code 1, Warned"),
         (
             {"end_code": 1, "end_text": "Warned", "records": 9000, "chi2_per_ndf": 0.9898, "rejects": {"huge_chi2": 4}},
-            "1 Warned: harmless, constraints of fixed parameters bind nothing; 4 of 9,000 records rejected, chi2/ndf 0.990",
+            "end code 1, Warned: harmless, because some constraints contain only fixed parameters; 4 of 9,000 records rejected, chi2/ndf 0.990",
         ),
         (
             {"end_code": 1, "end_text": "Warned", "records": 9000, "chi2_per_ndf": 1.0, "rejects": {"huge_chi2": 276}},
-            "1 Warned: 276 of 9,000 records rejected (3.1 %), which the solution leaves out; above a few percent, look at the cuts",
+            "end code 1, Warned: 276 of 9,000 records rejected (3.1 %), which the solution leaves out; above a few percent, look at the cuts",
         ),
         (
             {"end_code": 1, "end_text": "Warned", "records": 9000, "chi2_per_ndf": 1.234, "rejects": None},
-            "1 Warned: chi2/ndf 1.234 is outside 0.9 to 1.1; errors of the constants are scaled by it",
+            "end code 1, Warned: chi2/ndf 1.234 is outside 0.9 to 1.1; the errors of the constants account for it",
         ),
         (
             {"end_code": 2, "end_text": "Severe"},
-            "2 Severe: some free parameters have few accepted measurements, so that their errors are large",
+            "end code 2, Severe: some free parameters have few accepted measurements, so that their errors are large",
         ),
     ],
 )

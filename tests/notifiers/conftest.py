@@ -54,7 +54,7 @@ def facts() -> dict[str, Any]:
             "significance": effect / 10,
             "largest": {"dof": "module.y", "where": "003", "value": effect * 13, "unit": "um"},
             "verdict": "go_on",
-            "solver": "0 Ended normally",
+            "solver": "end code 0, Ended normally",
         }
         for i, (chi2, effect) in enumerate([(1.31, 9.1), (1.05, 1.2), (1.004, 0.41), (1.003, 0.2)], 1)
     ]
@@ -73,7 +73,7 @@ def facts() -> dict[str, Any]:
         "files_lost": [{"file": 417, "node": "reco_s1_i03_00417", "why": "raw file missing or unreadable"}],
         "held": [],
         "failed": [],
-        "solver": "1 Ended with warnings (bad measurements)",
+        "solver": "end code 1, Ended with warnings (bad measurements)",
         "wall_s": 192.3,
         "constants": "/eos/align/Y2023_R011705_F400-450/iter04/3millepede/inputforalign.txt",
         "steps": [("next", "faser-align history Y2023_R011705_F400-450")],

@@ -88,7 +88,7 @@ Dropped files: 1
 - file 417 (reco_s1_i03_00417): raw file missing or unreadable
 
 Where to look
-Solver: 1 Ended with warnings (bad measurements)
+Solver: end code 1, Ended with warnings (bad measurements)
 Wall time: 3 min 12 s
 Constants: /eos/align/Y2023_R011705_F400-450/iter04/3millepede/inputforalign.txt
 Folder: /eos/align/Y2023_R011705_F400-450

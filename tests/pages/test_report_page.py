@@ -167,7 +167,7 @@ def test_warnings_of_the_solver_are_explained(found: Facts, browser: Browser, tm
     page = look(browser, written(found, tmp_path / "page.html"), 360, "light").page
     lines = page.locator("section[aria-labelledby=solver] li").all_text_contents()
     assert lines[0].endswith(
-        "1 Warned: harmless, constraints of fixed parameters bind nothing; 0 of 9,000 records rejected, χ²/ndf 1.000"
+        "end code 1, Warned: harmless, because some constraints contain only fixed parameters; 0 of 9,000 records rejected, χ²/ndf 1.000"
     )
     assert "300 of 9,000 records rejected (3.3 %), which the solution leaves out" in lines[1]
 
