@@ -61,7 +61,7 @@ def test_what_hooks_made_is_sound(db: sqlite3.Connection) -> None:
         ("UPDATE nodes SET attempts = 7 WHERE node = 'mille_s1_i04'", "mille_s1_i04 counts 7 attempts and has 1"),
         ("UPDATE attempts SET closed_utc = '' WHERE node = 'mille_s1_i04'", "is done and has 1 open attempts"),
         ("DELETE FROM events WHERE phase = 'post' AND node = 'mille_s1_i04'", "no POST closed it"),
-        ("UPDATE campaign SET lost = 1", "counts 1 lost files and has 0"),
+        ("UPDATE campaign SET lost = 1", "counts 1 dropped files and has 0"),
         ("DELETE FROM outbox WHERE target = 'me' AND kind = 'converged'", "converged has not exactly one message"),
         ("UPDATE outbox SET history_id = 1 WHERE kind = 'converged' AND target = 'me'", "exactly one message"),
         ("DELETE FROM history WHERE event = 'final_failed'", "refers to a row of history that is not there"),
