@@ -1,7 +1,6 @@
 """The types of the event payload from which a message is composed.
 
-Scripts start without this module: only type checkers read it. Everything but campaign, event and state may be missing, and
-texts may contain anything that a program printed.
+Everything but campaign, event and state may be missing, and texts may contain anything that a program printed.
 """
 
 from typing import TypedDict

@@ -1,7 +1,7 @@
 """Check single values of the configuration whose form a type cannot express."""
 
 import string
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from faser_align.config.files import parse_files
 from faser_align.fsm.errors import UserError
@@ -67,27 +67,22 @@ def check_name_template(template: str) -> str:
     return template
 
 
-def check_raw_pattern(pattern: str) -> str:
-    """Return the pattern of raw files; raises ValueError for unknown fields or if all files would be the same."""
-    if "file" not in fields_of(pattern, ("year", "run", "file")) and pattern:
-        raise ValueError("lacks the field {file}")
-    return pattern
+def checked_fields(known: Iterable[str], needed: str = "") -> Callable[[str], str]:
+    """Return a check of format strings: ValueError for an unknown field, and for a text that lacks the ``needed`` one."""
+
+    def check(text: str) -> str:
+        found = fields_of(text, known)
+        if text and needed and needed not in found:
+            raise ValueError(f"lacks the field {{{needed}}}")
+        return text
+
+    return check
 
 
 COMMAND_FIELDS = (
     *("raw", "constants", "output", "scratch", "year", "run", "file", "stations", "stage", "iteration"),
     *("direction", "geometry", "tag", "verbosity"),
 )
-
-
-def check_command(command: str) -> str:
-    """Return the command of a reconstruction; raises ValueError for unknown fields or if it writes no output."""
-    if "output" not in fields_of(command, COMMAND_FIELDS) and command:
-        raise ValueError("lacks the field {output}")
-    return command
-
-
-def check_option(option: str) -> str:
-    """Return an argument of one of Calypso's scripts; raises ValueError for unknown fields."""
-    fields_of(option, ("geometry", "tag"))
-    return option
+check_raw_pattern = checked_fields(("year", "run", "file"), "file")
+check_command = checked_fields(COMMAND_FIELDS, "output")
+check_option = checked_fields(("geometry", "tag"))

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from faser_align.campaign.manifest import read_record
 from faser_align.campaign.manifest_types import Manifest
+from faser_align.campaign.message_facts import Entry, Facts
 from faser_align.campaign.next_steps import next_steps
 from faser_align.fsm import exit_codes, table
 from faser_align.fsm.errors import CampaignError
@@ -21,9 +21,6 @@ from faser_align.state import database
 from faser_align.state.facts import facts as about
 from faser_align.state.logends import log_end
 from faser_align.state.outbox import Claim
-
-if TYPE_CHECKING:
-    from faser_align.campaign.message_facts import Entry, Facts
 
 FOREIGN = ("reason", "failed", "held", "files_lost", "notes", "no_plot")  # facts with texts of other programs
 LOGS_MAX = 8  # one of each kind of failure
@@ -73,7 +70,7 @@ def _send(folder: str, claimed: Claim) -> Iterator[tuple[str, str]]:
             yield ("accepted", "") if found.accepted else ("refused", found.words)
 
 
-def message_facts(folder: str, claimed: Claim) -> "Facts":
+def message_facts(folder: str, claimed: Claim) -> Facts:
     """Return a message's contents: payload from the database, ends of failed nodes' logs, and the next command."""
     facts = database.read(folder, lambda db: about(db, claimed))
     _add_logs(folder, [*facts["failed"], *(facts["files_lost"] if claimed.kind == "lost" else ())])
@@ -101,7 +98,7 @@ def message_facts(folder: str, claimed: Claim) -> "Facts":
     return facts | {"steps": steps}
 
 
-def _add_logs(folder: str, failed: "list[Entry]") -> None:
+def _add_logs(folder: str, failed: list[Entry]) -> None:
     """Add the end of the job's own log to the first node of each kind of failure."""
     first: dict[str, Entry] = {}
     for row in failed:
@@ -111,7 +108,7 @@ def _add_logs(folder: str, failed: "list[Entry]") -> None:
         row |= {"log": list(end.lines), "error": end.error}
 
 
-def picture(facts: "Facts") -> "Facts":
+def picture(facts: Facts) -> Facts:
     """Return the plot that the last Millepede job drew, or why there is none; neither for iterations of older programs."""
     if facts.get("no_plot") or not facts.get("plot"):
         return {}

@@ -3,23 +3,21 @@
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from faser_align.alignment.quality.notes import changed_by_hand, solver_end
 from faser_align.campaign import layout
 from faser_align.campaign.manifest import read_record
+from faser_align.campaign.message_facts import Entry, Facts, Largest, Row, Saved
 from faser_align.fsm import table
 from faser_align.fsm.errors import CampaignError
+from faser_align.fsm.metrics import Metrics, Mode, Quality
 from faser_align.fsm.next_message import TOGETHER
 from faser_align.state import queries
 from faser_align.state.outbox import Claim
 
-if TYPE_CHECKING:
-    from faser_align.campaign.message_facts import Entry, Facts, Largest, Row, Saved
-    from faser_align.fsm.metrics import Metrics, Mode, Quality
 
-
-def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
+def facts(db: sqlite3.Connection, claimed: Claim) -> Facts:
     """Return the payload of a message: its event, and the campaign at that time."""
     campaign = queries.campaign(db)
     event = queries.rows(db, "SELECT * FROM history WHERE id = ?", (claimed.history_ids[-1],))[0]
@@ -86,8 +84,8 @@ def facts(db: sqlite3.Connection, claimed: Claim) -> "Facts":
 
 
 def quality(
-    record: "Mapping[str, Any]", iterations: Sequence[Mapping[str, Any]], validation: Mapping[str, Any]
-) -> "Quality | None":
+    record: Mapping[str, Any], iterations: Sequence[Mapping[str, Any]], validation: Mapping[str, Any]
+) -> Quality | None:
     """Return the quality block of the latest constants; None before the first, or if nothing is known about them.
 
     Jobs write it. For campaigns of older versions it is made here from their metrics. ``iterations`` and
@@ -120,7 +118,7 @@ def _nodes_then(db: sqlite3.Connection, event: int) -> list[queries.Row]:
     return [row for row in queries.rows(db, sql, (event,)) if row["state"] in ("held", "failed", "lost")]
 
 
-def weak_modes(metrics: "Metrics") -> "list[Mode]":
+def weak_modes(metrics: Metrics) -> list[Mode]:
     """Return the weak modes that an iteration moved in any step, each once, with its largest move."""
     found: dict[str, Mode] = {}
     for step in metrics.get("steps") or ():
@@ -131,7 +129,7 @@ def weak_modes(metrics: "Metrics") -> "list[Mode]":
     return list(found.values())
 
 
-def _cpu_s(metrics: "Metrics") -> float | None:
+def _cpu_s(metrics: Metrics) -> float | None:
     """Return the CPU time of an iteration (s), of its reconstruction and its Millepede job; None if one is unknown."""
     reconstruction, solution = (metrics.get("reconstruction") or {}).get("cpu_s"), metrics.get("cpu_s")
     return None if reconstruction is None or solution is None else float(reconstruction + solution)
@@ -143,7 +141,7 @@ def _sum_of(values: Sequence[float | None]) -> float | None:
     return sum(known) if known and len(known) == len(values) else None
 
 
-def _saved(db: sqlite3.Connection, iterations: Sequence[Mapping[str, Any]]) -> "Saved":
+def _saved(db: sqlite3.Connection, iterations: Sequence[Mapping[str, Any]]) -> Saved:
     """Return the cost of allowed iterations that were not needed, at the mean cost (s) of those that ran."""
     allowed = db.execute("SELECT count(*) FROM nodes WHERE kind = 'mille' AND stage > 0").fetchone()[0]
     left = allowed - len(iterations)
@@ -161,7 +159,7 @@ def _cost_of(count: int, costs: Iterable[float | None]) -> float | None:
     return count * sum(known) / len(known) if known else None
 
 
-def _together(db: sqlite3.Connection, claimed: Claim) -> "Facts":
+def _together(db: sqlite3.Connection, claimed: Claim) -> Facts:
     """Return how many holds, or dropped files, one message is about, with the reason of the first."""
     query = "SELECT node, job_id AS job, json_extract(facts, '$.reason') AS reason FROM history WHERE id = ?"
     nodes: list[Any] = [queries.rows(db, query, (row,))[0] for row in claimed.history_ids]
@@ -191,7 +189,7 @@ def _notes(folder: str, iterations: Sequence[queries.Row]) -> list[str]:
     return [*found, doubt] if doubt else found
 
 
-def summary(iteration: Mapping[str, Any]) -> "Row":
+def summary(iteration: Mapping[str, Any]) -> Row:
     """Return the metrics of an iteration that every table has; None for unknown ones."""
     metrics: Metrics = iteration.get("metrics", {})
     files, solver = metrics.get("files", {}), metrics.get("solver", {})
@@ -212,7 +210,7 @@ def summary(iteration: Mapping[str, Any]) -> "Row":
     }
 
 
-def error_of_correction(metrics: "Metrics", dof: str, where: str) -> float | None:
+def error_of_correction(metrics: Metrics, dof: str, where: str) -> float | None:
     """Return the error of an element's correction (um, urad), which is that of its constant; None if it has none."""
     six = (metrics.get("constant_errors") or {}).get(where)
     return (six[_PLACES[dof.rpartition(".")[2]]] or None) if six else None
@@ -221,7 +219,7 @@ def error_of_correction(metrics: "Metrics", dof: str, where: str) -> float | Non
 _PLACES = {dof: place for place, dof in enumerate(("x", "y", "z", "rx", "ry", "rz"))}
 
 
-def largest(metrics: "Metrics") -> "Largest | None":
+def largest(metrics: Metrics) -> Largest | None:
     """Return the largest finite correction of an iteration as a length, or as an angle if no length was free."""
     found: list[Largest] = [
         {"dof": dof, **c, "value": value, "error": error_of_correction(metrics, dof, c["where"])}

@@ -6,16 +6,13 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from faser_align.campaign import changes, layout
 from faser_align.campaign.manifest import read_submitted
 from faser_align.campaign.manifest_types import Manifest
 from faser_align.fsm.errors import CampaignError, UserError
+from faser_align.fsm.metrics import Metrics
 from faser_align.state import judging
-
-if TYPE_CHECKING:
-    from faser_align.fsm.metrics import Metrics
 
 Findings = Iterator[str]
 AS_TOLD = "as DAGMan was told"  # beginning of a decision's reason that ``repair`` took from DAGMan's logs
@@ -63,7 +60,7 @@ def _metrics(db: sqlite3.Connection, folder: str) -> Findings:
         yield f"the decision on {of} cannot be checked: {sentence}"
 
 
-def _allowed(submitted: Manifest, changed: list[changes.Change], stage: int, history: "list[Metrics]") -> set[str]:
+def _allowed(submitted: Manifest, changed: list[changes.Change], stage: int, history: list[Metrics]) -> set[str]:
     """Return the decisions on the metrics with the limits at submission, and after each change."""
     names = set()
     for number in range(len(changed) + 1):

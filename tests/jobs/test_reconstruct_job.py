@@ -153,20 +153,24 @@ def test_what_is_missing_or_in_the_way_is_named(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("words", "job", "arguments"),
     [
-        ((), "expected CAMPAIGN STAGE ITERATION FILE, got nothing"),
-        (("{folder}", 1, 1), "expected CAMPAIGN STAGE ITERATION FILE"),
-        (("{folder}", 1, "one", 400), "expected CAMPAIGN STAGE ITERATION FILE"),
-        (("{folder}", 2, 1, 400), "has no iteration 1 of stage 2"),
-        (("{folder}", 1, 1, 399), "raw file 399 does not belong to the campaign"),
-        (("/nowhere", 1, 1, 400), "/nowhere is not a campaign"),
+        ("expected CAMPAIGN STAGE ITERATION FILE, got nothing", "reconstruct", ()),
+        ("expected CAMPAIGN STAGE ITERATION, got nothing", "solve", ()),
+        ("expected CAMPAIGN STAGE ITERATION FILE", "reconstruct", ("{folder}", 1, 1)),
+        ("expected CAMPAIGN STAGE ITERATION FILE", "reconstruct", ("{folder}", 1, "one", 400)),
+        ("has no iteration 1 of stage 2", "reconstruct", ("{folder}", 2, 1, 400)),
+        ("has no iteration 0 of stage 1", "solve", ("{folder}", 1, 0)),
+        ("raw file 399 does not belong to the campaign", "reconstruct", ("{folder}", 1, 1, 399)),
+        ("/nowhere is not a campaign", "reconstruct", ("/nowhere", 1, 1, 400)),
     ],
 )
-def test_wrong_arguments(make_campaign: Make, fails: Fails, arguments: tuple[object, ...], words: str) -> None:
+def test_wrong_arguments(
+    make_campaign: Make, fails: Fails, words: str, job: str, arguments: tuple[object, ...]
+) -> None:
     """Arguments that do not match the campaign end with one sentence and the status of a configuration error."""
     folder = make_campaign()
-    said = fails(exit_codes.CONFIG, "reconstruct", *(str(argument).format(folder=folder) for argument in arguments))
+    said = fails(exit_codes.CONFIG, job, *(str(argument).format(folder=folder) for argument in arguments))
     assert words in said
     assert said.count("\n") == 1
 

@@ -266,16 +266,6 @@ def test_next_stage_starts_from_the_latest(reconstructed: Make, run_job: Run) ->
     assert not os.path.exists(layout.constants_file(str(campaign), 1, 2))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [((), "expected CAMPAIGN STAGE ITERATION, got nothing"), (("{folder}", 1, 0), "has no iteration 0 of stage 1")],
-)
-def test_wrong_arguments(make_campaign: Make, fails: Fails, arguments: tuple[object, ...], words: str) -> None:
-    """Arguments that do not match the campaign are a configuration error."""
-    folder = make_campaign()
-    assert words in fails(exit_codes.CONFIG, "solve", *(str(argument).format(folder=folder) for argument in arguments))
-
-
 def test_too_many_rejects_are_answered_once(make_campaign: Make, run_job: Run, fails: Fails) -> None:
     """If the residual cut removes so many hits that the solver gives up, the job converts again with ten times the cut."""
     campaign = make_campaign(mille={"residual_max": [0.005]}, simulation={"tracks": 600})
