@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from desk import EXAMPLES, SIMULATION
 from nowhere import no_job_begins
+from poolcampaigns import make_stub
 
 from faser_align.api import Campaign, UserError, submit
 from faser_align.pool.personal import Pool
 
-CONFIG = f"{SIMULATION}[convergence]\nmin_iterations = 9\nstarved_per_parameter = 0.0\n"
+CONFIG = f'{SIMULATION}[convergence]\nmin_iterations = 9\n[python]\njobs = "{{stub}}/job"\n'
 
 
 @pytest.mark.pool
@@ -19,7 +20,8 @@ def test_a_program_controls_a_campaign(
     """Submit, set, stop, resume, extend and fork work as the commands do, and print nothing."""
     monkeypatch.chdir(workdir)
     monkeypatch.setenv("XDG_STATE_HOME", str(workdir / "state"))
-    Path("faser-align.toml").write_text(CONFIG.format(examples=EXAMPLES))
+    make_stub(workdir / "stub", files=1, iterations=2)
+    Path("faser-align.toml").write_text(CONFIG.format(examples=EXAMPLES, stub=workdir / "stub"))
     with no_job_begins():
         campaign = submit(2023, "11705", "400", iterations=1, name="from-python")
         assert not campaign.ended

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from campaigns import hook, make_campaign, reconstruct
-from commandline import Command, configure
+from commandline import Command
 from nowhere import no_job_begins
 from poolcampaigns import PoolCampaign
 from taking import claimed, make_due
@@ -17,8 +17,6 @@ from faser_align.fsm import exit_codes
 from faser_align.hooks.message import message_facts
 from faser_align.notifiers.message import compose
 from faser_align.pool.personal import Pool
-
-SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-i", "2", "--name", "stops")
 
 
 def test_stop_of_a_campaign_that_has_ended(command: Command) -> None:
@@ -79,62 +77,47 @@ def test_a_dag_that_ended_halted_was_stopped(plain_command: Command, tmp_path: P
     assert plain_command("wait", folder).status == 16
 
 
-@pytest.fixture
-def here(workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> Path:
-    """Provide a current folder with a configuration that needs raw files, and a running pool."""
-    monkeypatch.chdir(workdir)
-    assert plain_command("init").status == 0
-    configure('backend = "simulation"\n', f'backend = "simulation"\nraw = "{workdir}/raw_{{file}}"\n')
-    return workdir
+def test_fail_extend_stop_and_resume(
+    pool: Pool, workdir: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed campaign gives the reason, continues after the fix, can be stopped, and resumed.
 
-
-def test_fail_resume_and_stop(here: Path, plain_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed campaign gives the reason, continues after the fix, can be stopped, and resumed again."""
-    raw = [here / "raw_00400", here / "raw_00401"]
-    for path in raw:
-        path.write_bytes(b"raw")
+    Its extension finishes the failed iteration without repeating completed nodes, and adds one more.
+    """
+    done, failing = (layout.reco_node(1, 1, file) for file in (400, 401))
+    campaign = PoolCampaign(workdir / "stops", files=2, iterations=1, fails={failing: exit_codes.RAW_MISSING})
+    Path(layout.constants_file(str(campaign.folder), 1, 1)).touch()
     with no_job_begins():
-        plain_command(*SUBMIT, "-f", "400,401", status=0)
-        raw[0].unlink()
+        campaign.submit()
         assert "is already running as job" in plain_command("resume", "stops").err
     plain_command("wait", "stops", "--timeout", "600", "--interval", "0.2", status=15)
     status = plain_command("status", "stops").out
-    assert "reco_s1_i01_00400: raw file missing or unreadable" in status
+    assert f"{failing}: raw file missing or unreadable" in status
     assert "fix: put the raw file in place, then resume" in status
 
-    raw[0].write_bytes(b"raw")
-    with no_job_begins():  # it ended before the test looked
-        assert "stops continues as job " in plain_command("resume", "stops", status=0).out
-        assert plain_command("status", "stops").out.startswith(("stops  submitted\n", "stops  reconstructing\n"))
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
-    assert (
-        plain_command("stop", "stops").err
-        == "error: cannot ask whether to stop stops: standard input is not a terminal; add --yes\n"
-    )
-    stopped = plain_command("stop", "stops", "--yes", status=0)
-    assert "stops is removed: the DAG ended: it was " in stopped.out  # removed, or halted before any job ran
-    assert plain_command("wait", "stops").status == 16
-    history = plain_command("history", "stops", "--campaign-only").out
-    assert "failed -> submitted  resumed" in history
-    assert plain_command("resume", "stops").status == 0
-    assert plain_command("stop", "stops", "--yes").status == 0
-
-
-def test_a_failed_campaign_is_extended(pool: Pool, workdir: Path) -> None:
-    """An extension finishes the failed iteration without repeating its completed nodes, and adds one more."""
-    done, failing = (layout.reco_node(1, 1, file) for file in (400, 401))
-    campaign = PoolCampaign(workdir / "failed", files=2, iterations=1, fails={failing: exit_codes.RAW_MISSING})
-    Path(layout.constants_file(str(campaign.folder), 1, 1)).touch()
-    campaign.submit()
-    assert campaign.wait_end() == "failed"
     (campaign.orders / failing).unlink()
-    campaign.command("extend", "-i", "1", status=0)
+    plain_command("extend", "stops", "-i", "1", status=0)
     campaign.ends("exhausted")
     assert campaign.picture().verdicts == [(1, "go_on"), (2, "limit")]
     dag = (campaign.folder / layout.dag_name(2)).read_text()
     assert done not in dag
     assert f"JOB {failing} reco" in dag
     assert [row["event"] for row in campaign.history() if row["subject"] == done] == ["started", "succeeded"]
+
+    with no_job_begins():
+        plain_command("extend", "stops", "-i", "1", status=0)
+        monkeypatch.setattr(sys, "stdin", io.StringIO())
+        assert (
+            plain_command("stop", "stops").err
+            == "error: cannot ask whether to stop stops: standard input is not a terminal; add --yes\n"
+        )
+        stopped = plain_command("stop", "stops", "--yes", status=0)
+        assert "stops is removed: the DAG ended: it was " in stopped.out  # removed, or halted before any job ran
+        assert plain_command("wait", "stops").status == 16
+        assert "stops continues as job " in plain_command("resume", "stops", status=0).out
+        assert plain_command("status", "stops").out.startswith(("stops  submitted\n", "stops  reconstructing\n"))
+        assert plain_command("stop", "stops", "--yes").status == 0
+    assert "removed -> submitted  resumed" in plain_command("history", "stops", "--campaign-only").out
 
 
 def test_a_starved_campaign_offers_neither_resume_nor_extend(tmp_path: Path, plain_command: Command) -> None:

@@ -31,7 +31,8 @@ from faser_align.state import create, queries, registry, verify
 JOB = f"""#!/bin/sh
 case $3 in
     *reconstruct) node=$(printf 'reco_s%d_i%02d_%05d' "$5" "$6" "$7") ;;
-    *) node=$(printf 'mille_s%d_i%02d' "$5" "$6") ;;
+    faser_align.jobs.*) node=$(printf 'mille_s%d_i%02d' "$5" "$6") ;;
+    *) exec {sys.executable} "$@" ;; # a check of the interpreter
 esac
 exec {sys.executable} -I -S {Path(__file__).with_name("stub.py")} "${{0%/*}}/orders" "$node"
 """

@@ -33,7 +33,7 @@ def main(orders: str, node: str) -> int:
         leave(f"{folder}/2kfalignment/kfalignment_011705_{rest[0]}.root", head.ljust(size, b"\0"))
         leave(f"{folder}/2kfalignment/mp2input_011705_{rest[0]}.bin", b"")
     else:
-        leave(f"{folder}/3millepede/inputforalign.txt", b"constants\n")
+        leave(f"{folder}/3millepede/inputforalign.txt", b'"00": [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]\n')
         with open(f"{orders}/metrics_{int(iteration[1:])}.json", "rb") as metrics:
             leave(f"{folder}/3millepede/metrics.json", metrics.read())
         following = f"iter{int(iteration[1:]) + 1:02d}/1reco"
