@@ -13,8 +13,6 @@ from commandline import Command
 
 from faser_align.campaign import layout
 from faser_align.fsm.errors import CampaignError
-from faser_align.hooks import final
-from faser_align.pages import bounded
 from faser_align.pages.collect import collect
 from faser_align.pages.publish import entries, publish
 
@@ -117,16 +115,12 @@ def test_check_says_what_is_in_the_way(workdir: Path, plain_command: Command) ->
     )
 
 
-def test_a_hook_waits_for_no_page(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page's file that never answers is given up after a time limit."""
+def test_final_publishes_the_page(workdir: Path) -> None:
+    """FINAL's script writes the page into the folder for pages; its time limit is that of jobs."""
     record = make_campaign(workdir / "c", files=1, config={"report": {"publish": str(workdir / "pages")}})
     run_iteration(record, 1)
-    final.publish_page(record["folder"])
+    assert hook("final", record["folder"], "final", 4, 0).returncode == 4
     assert (workdir / "pages" / f"{record['name']}.html").exists()
-    os.mkfifo(Path(layout.result_file(record["folder"], 1, 1)).parent / "own.txt")
-    monkeypatch.setattr(bounded, "PUBLISH_S_MAX", 3.0)
-    with pytest.raises(CampaignError, match="the page was not written within 3 s"):
-        final.publish_page(record["folder"])
 
 
 def test_a_campaign_ends_without_its_page(workdir: Path) -> None:

@@ -509,16 +509,6 @@ def test_which_store_covers_which(more: str, tmp_path: Path) -> None:
     assert copies.covers(other, store) is more.startswith("INSERT")
 
 
-def test_a_change_counts_from_the_next_second(tmp_path: Path) -> None:
-    """Logs have whole seconds: a change follows the scripts of the same second, which did not use it."""
-    record = make_campaign(tmp_path / "c", files=1)
-    at = {"who": "me", "host": "ap", "id": "1", "utc": "2026-11-25T10:00:00.500Z"}
-    changed: Any = [{**at, "key": "convergence.patience", "before": 2, "after": 1}]
-    posts: list[Any] = [{"phase": "post", "utc": f"2026-11-25T10:00:0{second}.000Z"} for second in (0, 1)]
-    placed: list[Any] = of_logs._with_changes([Replayable(post) for post in posts], record, changed)
-    assert [one.event.get("key", "post") for one in placed] == ["post", "convergence.patience", "post"]
-
-
 def test_a_hold_that_only_the_store_knows_is_kept(tmp_path: Path) -> None:
     """A database is not replaced by logs that lack one of its holds, even if they have additional events."""
     record, _, store = unpacked("failed", tmp_path)
