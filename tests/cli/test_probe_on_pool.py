@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ from commandline import Command, configure, says
 from nowhere import no_job_begins, until
 from properties import SOAK
 
+from faser_align.campaign import layout
 from faser_align.dag.render import render, render_probe
+from faser_align.dag.wrapper import render_wrapper
 from faser_align.jobs import probe
 from faser_align.operations.checks import look_at
 from faser_align.operations.probe_requests import requests
@@ -84,17 +85,6 @@ def test_a_path_that_the_execute_node_cannot_read_is_named(plain_command: Comman
     assert found["reco CVMFS"]["result"] == "ok"
 
 
-def test_an_environment_that_cannot_be_set_up_is_named(plain_command: Command, pool: Pool, lxplus: Lxplus) -> None:
-    """A failing set-up of Calypso on the execute node is named with the script's last line."""
-    setup = lxplus.checkout / "setup.sh"
-    setup.write_text("echo 'no Calypso for this system' >&2\nexit 3\n")
-    found = execute_node(plain_command, *DATA)
-    text = found["reco environment"]["text"]
-    says(found["reco environment"], "failed", "no Calypso for this system")
-    assert found["reco Calypso"]["result"] == "ok"
-    assert text.startswith(f"the environment cannot be set up on {os.uname().nodename} (status 70): environment: ")
-
-
 def test_a_python_that_execute_nodes_lack_is_named_with_the_hold_reason(
     plain_command: Command, pool: Pool, lxplus: Lxplus
 ) -> None:
@@ -104,17 +94,6 @@ def test_a_python_that_execute_nodes_lack_is_named_with_the_hold_reason(
     for kind in ("reco", "mille"):
         fix = "/nowhere/python does not start there: set python.jobs to a Python that exists on execute nodes"
         says(found[f"{kind} job"], "failed", "HTCondor holds the job (", "No such file or directory", fix)
-
-
-def test_a_python_that_the_access_point_lacks_is_named(plain_command: Command, pool: Pool, lxplus: Lxplus) -> None:
-    """A PRE script whose interpreter is missing on the access point fails the probe with python.hooks, within seconds."""
-    configure("[storage]", '[python]\nhooks = "/nowhere/python"\n\n[storage]')
-    started = time.monotonic()
-    found = json.loads(plain_command("check", "--probe", "--json").out)[-1]
-    assert time.monotonic() - started < 60
-    assert found["text"].startswith("/nowhere/python did not run the probe's script on the access point; ")
-    assert found["text"].endswith("; set python.hooks to a Python that exists on the access point")
-    nothing_is_left()
 
 
 def test_a_python_without_faser_align_is_named_with_its_last_words(
@@ -229,3 +208,14 @@ def test_pede_is_tried_where_it_will_run(workdir: Path, lxplus: Lxplus) -> None:
     """With solver.backend = "pede" the Millepede job tries pede in its environment; a missing program is named."""
     configure("[storage]", '[solver]\nbackend = "pede"\npede = "/nowhere/pede"\n\n[storage]')
     says(answers(workdir, "mille")["pede"], "failed", "solver.pede = /nowhere/pede is not a program on ")
+
+
+def test_an_environment_that_cannot_be_set_up_is_named(workdir: Path, lxplus: Lxplus) -> None:
+    """A failing set-up of Calypso is named with the script's last line."""
+    (lxplus.checkout / "setup.sh").write_text("echo 'no Calypso for this system' >&2\nexit 3\n")
+    record = manifest(look_at("faser-align.toml").config, workdir)
+    (workdir / layout.WRAPPER).write_text(render_wrapper(record))
+    found = answers(workdir, "reco")
+    why = f"the environment cannot be set up on {os.uname().nodename} (status 70): environment: "
+    says(found["environment"], "failed", why, "no Calypso for this system")
+    assert found["Calypso"]["result"] == "ok"
