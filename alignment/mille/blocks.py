@@ -40,19 +40,12 @@ class LeftoverError(MilleError):
 
 
 class Block(NamedTuple):
-    """Consecutive whole records.
+    """Consecutive whole records."""
 
-    Attributes:
-        words: content of the file; valid until the next block is read.
-        starts: position of each record's L in ``words``, shape (records,).
-        lengths: L of each record, shape (records,).
-        first: number of the first record in its file, from 0.
-    """
-
-    words: Int32Array
-    starts: IntArray
-    lengths: IntArray
-    first: int
+    words: Int32Array  # content of the file; valid until the next block is read
+    starts: IntArray  # position of each record's L in ``words``, shape (records,)
+    lengths: IntArray  # L of each record, shape (records,)
+    first: int  # number of the first record in its file, from 0
 
 
 Splitter = Callable[[Int32Array], tuple[list[int], list[int], int, int]]

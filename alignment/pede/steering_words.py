@@ -14,19 +14,12 @@ _NUMBER = re.compile(rf"{_SIGNED}(?: *[eEdD] *{_SIGNED})?")
 
 
 class Line(NamedTuple):
-    """Content of a line.
+    """Content of a line."""
 
-    Attributes:
-        whole: the line without its comment.
-        word: the first word before the numbers, the keyword; may be empty.
-        argument: the text between that word and the numbers.
-        numbers: all numbers.
-    """
-
-    whole: str
-    word: str
-    argument: str
-    numbers: list[float]
+    whole: str  # the line without its comment
+    word: str  # the first word before the numbers, the keyword; may be empty
+    argument: str  # the text between that word and the numbers
+    numbers: list[float]  # all numbers
 
 
 def take_apart(raw: str) -> Line:

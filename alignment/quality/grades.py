@@ -60,19 +60,13 @@ class Limits(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is graded.
+    """What is graded."""
 
-    Attributes:
-        history: metrics of the campaign's iterations, oldest first; the constants are those of the last one.
-        validation: metrics of the validation; None if there is none (yet).
-        verdict: its decision.
-        unvalidated: why the campaign has no validation; empty if it has one, or may still have one.
-    """
-
+    # metrics of the campaign's iterations, oldest first; the constants are those of the last one
     history: Sequence[Metrics]
-    validation: Metrics | None = None
-    verdict: str = ""
-    unvalidated: str = ""
+    validation: Metrics | None = None  # metrics of the validation; None if there is none (yet)
+    verdict: str = ""  # its decision
+    unvalidated: str = ""  # why the campaign has no validation; empty if it has one, or may still have one
 
     @property
     def last(self) -> Metrics:

@@ -31,21 +31,13 @@ OUTLIER_MM = 0.2  # residual above which a hit does not belong to its track; str
 
 @dataclass(frozen=True)
 class Step:
-    """One Millepede step of an iteration.
+    """One Millepede step of an iteration."""
 
-    Attributes:
-        name: name of the step.
-        fixed: labels that it fixes.
-        solution: its result.
-        start: start values (mm, rad); zero where missing.
-        frozen: names of the directions in which it could not move.
-    """
-
-    name: str
-    fixed: frozenset[int]
-    solution: Solution
-    start: Mapping[int, float] = field(default_factory=dict)
-    frozen: tuple[str, ...] = ()
+    name: str  # name of the step
+    fixed: frozenset[int]  # labels that it fixes
+    solution: Solution  # its result
+    start: Mapping[int, float] = field(default_factory=dict)  # start values (mm, rad); zero where missing
+    frozen: tuple[str, ...] = ()  # names of the directions in which it could not move
 
     @property
     def free(self) -> frozenset[int]:

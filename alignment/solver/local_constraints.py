@@ -32,20 +32,13 @@ class _Group(NamedTuple):
 
 @dataclass(frozen=True)
 class LocalConstraints:
-    """Linear equalities of the variable parameters: ``global_fit.Constraints`` for large problems.
+    """Linear equalities of the variable parameters: ``global_fit.Constraints`` for large problems."""
 
-    Attributes:
-        n: number of variable parameters.
-        values: right-hand sides minus the contribution of fixed parameters.
-        rank: rank of the product matrix, as pede counts it.
-        singular: always False: redundant constraints change no values.
-    """
-
-    n: int
-    values: FloatArray
-    rank: int
+    n: int  # number of variable parameters
+    values: FloatArray  # right-hand sides minus the contribution of fixed parameters
+    rank: int  # rank of the product matrix, as pede counts it
     _groups: tuple[_Group, ...]
-    singular: bool = False
+    singular: bool = False  # always False: redundant constraints change no values
 
     @staticmethod
     def make(n: int, forms: Sequence[Form], values: FloatArray) -> "LocalConstraints":

@@ -97,17 +97,11 @@ class Pass:
 
 @dataclass(frozen=True)
 class Parameters:
-    """Labels of all parameters, and which of them are variable.
+    """Labels of all parameters, and which of them are variable."""
 
-    Attributes:
-        labels: ascending.
-        variable: index of each label among the variable ones, -1 for the others.
-        n_variable: number of variable labels.
-    """
-
-    labels: IntArray
-    variable: IntArray
-    n_variable: int
+    labels: IntArray  # ascending
+    variable: IntArray  # index of each label among the variable ones, -1 for the others
+    n_variable: int  # number of variable labels
 
     @staticmethod
     def make(labels: IntArray, free: BoolArray) -> "Parameters":
@@ -208,31 +202,20 @@ class _Result(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """The computation for each chunk, in any thread.
+    """The computation for each chunk, in any thread."""
 
-    Attributes:
-        steering: cuts, scales.
-        shifts: shape (places, sets): value of each parameter.
-        has_label: shape (sets,): whether a set has any label.
-        chi2_cut, with_matrix: of the pass.
-        downweighting: iterations of the local fits.
-        with_variances: whether to compute the variances of the fits.
-        bits: shape (sets, words): a bit for each variable parameter of a set; None if they are not counted.
-        shifts_also: with the other values.
-        near: numbers of the records to separate, by binary. ``margin_min``: records with a smaller margin are, too.
-    """
-
-    steering: Steering
-    shifts: FloatArray
-    has_label: BoolArray
-    chi2_cut: float
-    downweighting: int
-    with_matrix: bool
-    with_variances: bool
+    steering: Steering  # cuts, scales
+    shifts: FloatArray  # shape (places, sets): value of each parameter
+    has_label: BoolArray  # shape (sets,): whether a set has any label
+    chi2_cut: float  # of the pass
+    downweighting: int  # iterations of the local fits
+    with_matrix: bool  # of the pass
+    with_variances: bool  # whether to compute the variances of the fits
+    # shape (sets, words): a bit for each variable parameter of a set; None if they are not counted
     bits: npt.NDArray[np.uint64] | None
-    shifts_also: tuple[FloatArray, ...] = ()
-    near: Mapping[int, IntArray] = {}
-    margin_min: float = 0.0
+    shifts_also: tuple[FloatArray, ...] = ()  # with the other values
+    near: Mapping[int, IntArray] = {}  # numbers of the records to separate, by binary
+    margin_min: float = 0.0  # records with a smaller margin are separated, too
 
     def __call__(self, chunk: Equations, sums: Sums) -> _Result:
         # an error of zero gives infinities; the record's fit then fails, and it is rejected
