@@ -53,30 +53,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Data:
-    """Data of an iteration.
+    """Data of an iteration; comparisons are empty if unknown."""
 
-    Attributes:
-        files_expected: raw files of the campaign.
-        files_lost: dropped files.
-        counts: sum over the files that are used.
-        residual_max_mm: residual cut that was used; ``residual_max_final`` if later iterations do not change it.
-        converted_again: whether it is ten times the configured cut, because the solver rejected too many records.
-        momentum: change of the momenta since the previous iteration (``since_before``) and since the stage's first
-            (``since_first``), each from ``momenta.compare``; empty if unknown.
-        agreement, duplicates: comparison of the files, from ``between_files``; empty if unknown.
-        uncompressed: number of ROOT files without compression, and so without checksums.
-    """
-
-    files_expected: int
-    files_lost: Sequence[int]
-    counts: Counts
-    residual_max_mm: float
-    residual_max_final: bool
-    converted_again: bool = False
+    files_expected: int  # raw files of the campaign
+    files_lost: Sequence[int]  # dropped files
+    counts: Counts  # sum over the files that are used
+    residual_max_mm: float  # residual cut that was used
+    residual_max_final: bool  # whether later iterations do not change it
+    converted_again: bool = False  # with ten times the configured cut, because the solver rejected too many records
+    # since the previous iteration (``since_before``) and since the stage's first (``since_first``)
     momentum: metrics.Momentum = field(default_factory=metrics.Momentum)
     agreement: metrics.Agreement = field(default_factory=metrics.Agreement)
     duplicates: metrics.Duplicates = field(default_factory=metrics.Duplicates)
-    uncompressed: int = 0
+    uncompressed: int = 0  # number of ROOT files without compression, and so without checksums
 
 
 def iteration_metrics(
