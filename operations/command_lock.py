@@ -17,8 +17,7 @@ WAIT_S, POLL_S = 60.0, 0.1  # the other command may wait for HTCondor, which tak
 def alone(folder: str, wait_s: float = WAIT_S) -> Iterator[None]:
     """Hold the lock of the campaign in ``folder`` until the block or the process ends.
 
-    Raises:
-        UserError: another command holds it for longer than ``wait_s``, or it cannot be created.
+    Raises UserError if another command holds it for longer than ``wait_s``, or it cannot be created.
     """
     path = f"{folder}/{layout.CONTROL_LOCK}"
     deadline = time.monotonic() + wait_s

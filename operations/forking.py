@@ -62,8 +62,7 @@ class Parent:
 def find(campaign: str, stage: int | None, iteration: int | None) -> Parent:
     """Return the campaign with this name or folder, with the constants of an iteration, by default the latest.
 
-    Raises:
-        UserError: there is no such campaign, or the iteration has no resulting constants.
+    Raises UserError if there is no such campaign, or the iteration has no resulting constants.
     """
     folder = registry.find(campaign)
     record = read_record(folder)

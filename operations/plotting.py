@@ -39,8 +39,7 @@ def write(
         label: the experiment's label; empty: as configured.
         reference: file of constants to draw the difference to; empty: none.
 
-    Raises:
-        UserError: a choice is unknown, there is no solved iteration, matplotlib is missing, or a file cannot be written.
+    Raises UserError if a choice is unknown, no iteration is solved, matplotlib is missing, or a file cannot be written.
     """
     unknown = [form for form in forms if form not in FORMS]
     if unknown or not forms:

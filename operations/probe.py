@@ -25,7 +25,6 @@ from faser_align.dag.wrapper import has_wrapper, render_wrapper
 from faser_align.fsm.errors import CampaignError
 from faser_align.operations import probe_jobs
 from faser_align.operations.checking import Check, CheckContext
-from faser_align.operations.probe_requests import requests
 from faser_align.state import dagmanlogs
 from faser_align.system import interrupts
 from faser_align.system.attempt import wait_until
@@ -102,7 +101,9 @@ def _fill(folder: str, look: CheckContext) -> Manifest:
         created_utc="",
     )
     script = os.path.join(os.path.dirname(os.path.abspath(faser_align.__file__)), "hooks", "probe.py")
-    wanted = {kind: json.dumps(request) for kind, request in requests(look, folder, credential=credential).items()}
+    wanted = {
+        kind: json.dumps(request) for kind, request in probe_jobs.requests(look, folder, credential=credential).items()
+    }
     files = {
         layout.DAG: render_probe(record, script),
         REQUEST: json.dumps(

@@ -142,8 +142,7 @@ def choose(target: str | None, config: str, templates: str = "") -> Choice:
         config: path of a configuration; empty: ``faser-align.toml`` if it is here, as for ``check`` and ``submit``.
         templates: folder with templates; empty: that of the configuration.
 
-    Raises:
-        UserError: the configuration or the file of targets is malformed, or has no such target.
+    Raises UserError if the configuration or the file of targets is malformed, or has no such target.
     """
     from faser_align.config import load
 

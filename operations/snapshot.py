@@ -28,8 +28,7 @@ JUST_NOW_S = 10.0
 def take(folder: str) -> Snapshot:
     """Return the campaign in ``folder`` from its snapshot and its event queue.
 
-    Raises:
-        StoreError: the snapshot or the manifest cannot be read.
+    Raises StoreError if the snapshot or the manifest cannot be read.
     """
     record = read_record(folder)
     _settle(folder)

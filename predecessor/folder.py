@@ -93,8 +93,7 @@ class Campaign(NamedTuple):
 def read_folder(folder: str) -> Campaign:
     """Read a campaign's folder without changing it.
 
-    Raises:
-        UserError: it contains no iteration, or it belongs to faser-align.
+    Raises UserError if it contains no iteration, or belongs to faser-align.
     """
     root = Path(folder).absolute()
     if (root / layout.RECORD).exists():

@@ -65,8 +65,7 @@ def read_yaml(text: str, path: str) -> dict[str, Any]:
 
     Numbers with a leading 0 or a colon stay text: YAML 1.1 would read ``011705`` as octal and ``40:50`` as minutes.
 
-    Raises:
-        UserError: the text is not YAML, with line and column, or not a mapping.
+    Raises UserError if the text is not YAML, with line and column, or not a mapping.
     """
     import yaml  # imported here, because no other command needs it
 

@@ -1,6 +1,5 @@
 """Show the counts of ``mille``."""
 
-import dataclasses
 from typing import Any
 
 from faser_align.alignment.mille.counts import Counts
@@ -35,11 +34,7 @@ def tell(counts: Counts, *, as_json: bool) -> None:
 
 def show(counts: Counts) -> None:
     """Write tracks and hits by reason, chi2/ndf, momenta, and the residuals of each layer."""
-    rows: list[tuple[str, object]] = [
-        (describe.COUNTS[field.name]["name"], getattr(counts, field.name))
-        for field in dataclasses.fields(counts)
-        if field.name in SHOWN
-    ]
+    rows: list[tuple[str, object]] = [(describe.COUNTS[name]["name"], getattr(counts, name)) for name in SHOWN]
     chi2 = counts.chi2_per_ndf()
     if chi2 is not None:
         rows.append(("chi2/ndf before hit cuts", f"{chi2:.4f}"))

@@ -25,8 +25,7 @@ WORDS_MIN = 40  # columns of a criterion in words
 def verdict_of(seen: Mapping[str, Any], stage: int, iteration: int) -> dict[str, Any]:
     """Return the requested judged iteration; 0 is the latest.
 
-    Raises:
-        UserError: there is none, or it has not been judged; the sentence names those that exist.
+    Raises UserError, which names those that exist, if there is none or it has not been judged.
     """
     judged: list[dict[str, Any]] = [row for row in seen["iterations"] if row["verdict"]]
     if not judged:

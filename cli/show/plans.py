@@ -9,7 +9,6 @@ from faser_align.campaign.manifest_types import Manifest
 from faser_align.cli import console
 from faser_align.config.files import format_files
 from faser_align.config.stages import UsedStage
-from faser_align.config.stored_types import Notify
 from faser_align.dag.plan import Plan
 from faser_align.dag.texts import steering_texts
 from faser_align.dag.wrapper import conditions, direction_of, reconstruct_options
@@ -37,7 +36,8 @@ def summary(planned: Plan) -> dict[str, str]:
     if record["data"] != record["folder"]:
         shown["large files"] = record["data"]
     shown["HTCondor"] = f"{config['htcondor']['pool']} pool, {formatting.count(_nodes(record), 'node')}"
-    shown["recipients"] = _recipients(config["notify"])
+    targets, events = config["notify"]["targets"], config["notify"]["events"]
+    shown["recipients"] = f"{', '.join(targets)} ({', '.join(events)})" if targets else "none"
     return shown
 
 
@@ -99,9 +99,3 @@ def _nodes(record: Manifest) -> int:
         return len(record["files"])  # the user solves the iteration
     validation = 2 * len(record["validation"]["files"]) + 1 if "validation" in record else 0
     return sum(int(stage["iterations"]) for stage in record["stages"]) * (len(record["files"]) + 1) + validation
-
-
-def _recipients(notify: Notify) -> str:
-    if not notify["targets"]:
-        return "none"
-    return f"{', '.join(notify['targets'])} ({', '.join(notify['events'])})"

@@ -21,7 +21,7 @@ from faser_align.dag.render import render, render_probe
 from faser_align.dag.wrapper import render_wrapper
 from faser_align.jobs import probe
 from faser_align.operations.checks import look_at
-from faser_align.operations.probe_requests import requests
+from faser_align.operations.probe_jobs import requests
 from faser_align.pool.personal import Pool
 
 DATA = ("-y", "2023", "-r", "11705", "-f", "400-401")
