@@ -21,11 +21,6 @@ def key(default: Any, description: str, allowed: str = "") -> Any:
     return Field(default, description=description, json_schema_extra={"allowed": allowed} if allowed else None)
 
 
-def table(model: type[BaseModel], description: str) -> Any:
-    """Return a field that is a table; if omitted, all its keys have their defaults."""
-    return Field(default_factory=model, description=description)
-
-
 class Table(BaseModel):
     """Base of all tables: unknown keys and wrong types are errors; values are immutable."""
 

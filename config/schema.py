@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from faser_align.config.decisions import Convergence, Quality, Validation
-from faser_align.config.fields import PATTERN, WORD, Line, NotNegative, Place, Positive, Share, Table, Word, key, table
+from faser_align.config.fields import PATTERN, WORD, Line, NotNegative, Place, Positive, Share, Table, Word, key
 from faser_align.config.solving import Mille, Solver, Stage, Survey
 from faser_align.config.values import check_command, check_name_template, check_option, check_raw_pattern
 
@@ -132,7 +132,7 @@ class Reconstruction(Table):
     min_files: Annotated[float, Field(gt=0, le=1)] = key(
         1.0, "Minimum fraction of the raw files that must be reconstructed for an iteration to continue."
     )
-    calypso: Calypso = table(Calypso, "Where to find the parts of Calypso.")
+    calypso: Calypso = Calypso()
 
     @model_validator(mode="after")
     def _backend_is_complete(self) -> "Reconstruction":
@@ -286,29 +286,26 @@ class HTCondor(Table):
         0, "Maximum number of reconstruction jobs in the queue; 0: all."
     )
     accounting_group: Word = key("", "`AccountingGroup` of the jobs, for example `group_u_FASER.users`; empty: none.")
-    reco: Resources = table(Resources, "Resources of a reconstruction job.")
-    mille: Resources = table(Resources, "Resources of a Millepede job.")
+    reco: Resources = Resources()  # of a reconstruction job
+    mille: Resources = Resources()  # of a Millepede job
 
 
 class Config(Table):
     """The whole configuration."""
 
-    campaign: Campaign = table(Campaign, "What to align, from which constants, and where.")
-    reconstruction: Reconstruction = table(Reconstruction, "How raw files are reconstructed.")
-    storage: Storage = table(Storage, "Where the large files are stored, and for how long.")
-    simulation: Simulation = table(Simulation, "The simulated detector.")
-    mille: Mille = table(Mille, "Selection of tracks and hits.")
-    stages: list[Stage] = Field(
-        default_factory=list,
-        description="Stages, one after another; none: the standard stage for the number of stations.",
-    )
-    solver: Solver = table(Solver, "How each iteration is solved.")
-    survey: Survey = table(Survey, "Accuracies of the constants before the alignment.")
-    convergence: Convergence = table(Convergence, "When to stop.")
-    quality: Quality = table(Quality, "Limits of the grades in the quality block.")
-    validation: Validation = table(Validation, "Validation of the result.")
-    notify: Notify = table(Notify, "Recipients and events of notifications.")
-    check: Check = table(Check, "Sizes and limits of `check`.")
-    python: Python = table(Python, "Interpreters of jobs and scripts.")
-    report: Report = table(Report, "The campaign's HTML report.")
-    htcondor: HTCondor = table(HTCondor, "How the campaign runs on HTCondor.")
+    campaign: Campaign = Campaign()
+    reconstruction: Reconstruction = Reconstruction()
+    storage: Storage = Storage()
+    simulation: Simulation = Simulation()
+    mille: Mille = Mille()
+    stages: list[Stage] = Field(default=[])  # none: the standard stage for the number of stations
+    solver: Solver = Solver()
+    survey: Survey = Survey()
+    convergence: Convergence = Convergence()
+    quality: Quality = Quality()
+    validation: Validation = Validation()
+    notify: Notify = Notify()
+    check: Check = Check()
+    python: Python = Python()
+    report: Report = Report()
+    htcondor: HTCondor = HTCondor()

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, StringConstraints, ValidationError, model_validator
 
 from faser_align.config.decisions import Convergence
-from faser_align.config.fields import PROGRAM, Line, NotNegative, Place, Positive, Table, key, table
+from faser_align.config.fields import PROGRAM, Line, NotNegative, Place, Positive, Table, key
 from faser_align.config.values import check_fix, check_run
 from faser_align.fsm import renamed
 
@@ -66,7 +66,7 @@ class Step(Table):
     parameters: Place = key(
         "", "File with your own `Parameter` lines; their non-zero numbers override the generated ones."
     )
-    presigma: Presigma = table(Presigma, "Presigma of each kind of parameter in this step.")
+    presigma: Presigma = Presigma()
     freeze_sigma: NotNegative = key(
         0.0,
         "Freeze directions in which the error by the tracks exceeds this many standard deviations of `[survey]`: the constants "
@@ -97,15 +97,10 @@ class Stage(Table):
         "What to do if the stage has not converged in its last iteration: `continue` with the next stage, or `stop` the campaign "
         "as `exhausted` (always so after the last stage).",
     )
-    convergence: Annotated[dict[str, Any], AfterValidator(check_criteria)] = Field(
-        default_factory=dict,
-        description="Criteria of this stage; they override those of `[convergence]`.",
-        json_schema_extra={"allowed": "a table with keys of `[convergence]`"},
+    convergence: Annotated[dict[str, Any], AfterValidator(check_criteria)] = key(
+        {}, "Criteria of this stage; they override those of `[convergence]`.", "a table with keys of `[convergence]`"
     )
-    steps: Annotated[list[Step], Field(min_length=1, max_length=9)] = Field(
-        default_factory=lambda: [Step()],
-        description="Runs of the solver, in this order; each starts from the constants of the one before.",
-    )
+    steps: Annotated[list[Step], Field(min_length=1, max_length=9)] = Field(default=[Step()])
 
 
 class Solver(Table):
@@ -128,13 +123,13 @@ class Solver(Table):
     )
     presigma_mm: Positive = key(0.05, "Presigma of translations (mm).")
     presigma_rad: Positive = key(0.005, "Presigma of rotations (rad).")
-    presigma: Presigma = table(Presigma, "Presigma of each kind of parameter.")
+    presigma: Presigma = Presigma()
     threads: Annotated[int, Field(ge=1, le=256)] = key(1, "Threads of the solver.")
     options: list[Line] = key([], "Further steering lines, for experts.")
-    weights: dict[Annotated[str, AfterValidator(check_run)], Positive] = Field(
-        default_factory=dict,
-        description="Weights of the runs in a campaign of several runs; a run that is not listed has weight 1.",
-        json_schema_extra={"allowed": 'a table such as `{ "011706" = 0.5 }`, runs with six digits, weights above 0'},
+    weights: dict[Annotated[str, AfterValidator(check_run)], Positive] = key(
+        {},
+        "Weights of the runs in a campaign of several runs; a run that is not listed has weight 1.",
+        'a table such as `{ "011706" = 0.5 }`, runs with six digits, weights above 0',
     )
     warnings_ok: list[Literal[2, 3, 4]] = key(
         [2, 3, 4],
