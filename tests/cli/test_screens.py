@@ -313,11 +313,11 @@ def test_wide_characters_keep_columns_straight() -> None:
     ]
 
 
-def held_jobs(*reasons: str, tools: str = "A=b ") -> dict[str, Any]:
+def held_jobs(*reasons: str) -> dict[str, Any]:
     """Return the snapshot's part with this many held jobs."""
     held = [{"node": f"n{n}", "why": why, "job_id": f"{n}.0"} for n, why in enumerate(reasons)]
-    steps = held_steps(tools, [row["job_id"] for row in held], "12.0", 2000 if "memory" in reasons[0] else 0)
-    return {"held": held, "dag_id": "12.0", "to_pool": tools, "release": [step._asdict() for step in steps]}
+    steps = held_steps("A=b ", [row["job_id"] for row in held], "12.0", 0)
+    return {"held": held, "dag_id": "12.0", "to_pool": "A=b ", "release": [step._asdict() for step in steps]}
 
 
 def test_jobs_on_hold_for_one_reason_are_told_together() -> None:
@@ -348,18 +348,6 @@ def test_reasons_that_differ_in_hosts_and_numbers_are_told_together() -> None:
         "4,000 nodes failed",
         "  n0 and 3,999 others like it: raw file missing: /raw/00000.raw",
         "    fix: put it there",
-    ]
-
-
-def test_a_job_that_lacks_memory_is_not_only_released() -> None:
-    """For a job held for its memory the command that gives it more comes first."""
-    assert lines(incidents.blocks(snapshot(**held_jobs("memory usage exceeded request_memory", tools="")))) == [
-        "1 job on hold",
-        "  n0: memory usage exceeded request_memory",
-        "  give the job 2,000 MB of memory:",
-        "    condor_qedit 0.0 RequestMemory 2000",
-        "  then release it:",
-        "    condor_release 0.0",
     ]
 
 

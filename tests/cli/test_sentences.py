@@ -6,11 +6,9 @@ import pytest
 from campaigns import make_campaign
 from commandline import Command, add, configure
 
-from faser_align.config.files import check_year
 from faser_align.config.load import nearest as nearest_key
 from faser_align.config.load import parse_config
 from faser_align.config.near import nearest
-from faser_align.fsm.errors import UserError
 from faser_align.operations import checks_places
 from faser_align.operations.checking import CheckContext
 from faser_align.pool.personal import Pool
@@ -63,15 +61,6 @@ def test_raw_files_that_are_not(plain_command: Command, here: Path) -> None:
     (here / "raw" / "00401.raw").mkdir(parents=True)
     several = plain_command("submit", *DATA, "400-401", "--dry-run")
     assert several.err.startswith(f"error: {here}/raw/00401.raw is a directory, not a raw file; ")
-
-
-@pytest.mark.parametrize(
-    ("year", "why"), [(2031, "is in the future"), (2020, "is before 2021, when FASER was installed")]
-)
-def test_years_without_data(year: int, why: str) -> None:
-    """A year in the future or before FASER is refused with the reason and the range."""
-    with pytest.raises(UserError, match=f"-y {year} {why}; write a year from 2021 to 20"):
-        check_year(year)
 
 
 def test_forbidden_characters_are_named_at_once(plain_command: Command, here: Path) -> None:

@@ -96,9 +96,12 @@ def test_what_is_no_run_is_refused(text: str) -> None:
         parse_run(text)
 
 
-@pytest.mark.parametrize("year", [23, 2020, 20230])
-def test_years_without_data_are_refused(year: int) -> None:
-    """A year before the detector's installation, or with too few digits, is refused."""
-    with pytest.raises(UserError, match=rf"-y {year}"):
+@pytest.mark.parametrize(
+    ("year", "why"),
+    [(23, "is before 2021"), (2020, "is before 2021, when FASER was installed"), (20230, "is in the future")],
+)
+def test_years_without_data_are_refused(year: int, why: str) -> None:
+    """A year in the future or before FASER, or with too few digits, is refused with the reason and the range."""
+    with pytest.raises(UserError, match=f"-y {year} {why}.*; write a year from 2021 to 20"):
         check_year(year)
     assert check_year(2023) == 2023
