@@ -71,7 +71,7 @@ def recipes(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Show recipes: named stages, and what they are known to do.
+    """Show recipes: named stages, with their known results.
 
     Without a recipe, a campaign aligns all layers and modules in one step. `init --recipe` writes a configuration with the
     stages of a recipe.
@@ -93,7 +93,7 @@ def recipes(
         return
     rows = [(recipe.name, recipe.origin, recipe.title) for recipe in known.recipes()]
     console.table(["recipe", "from", "what it aligns"], rows)
-    console.say(f"\nWhat a recipe is known to do: {console.program()} recipes RECIPE")
+    console.say(f"\nThe stages and known results of a recipe: {console.program()} recipes RECIPE")
 
 
 def check(

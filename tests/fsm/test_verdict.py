@@ -213,7 +213,7 @@ def test_the_last_iteration_is_a_limit() -> None:
 
 
 def test_a_dropped_file_does_not_starve_the_others() -> None:
-    """Tracks are compared with those that as many files had before; `min_files` decides how many may be dropped."""
+    """The number of tracks is compared with that of equally many files before; `min_files` decides how many may be dropped."""
     before = metrics(tracks={"used": 18000}, files={"used": 6, "lost": []})
 
     def after(tracks: int) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ def test_pede_gives_the_campaign_that_the_builtin_solver_gives(make_campaign: Ma
 
 
 def test_everything_that_was_ever_freed_is_judged_at_the_end() -> None:
-    """The last stage judges what any step of any earlier stage freed, in this campaign and those that it continues."""
+    """The last stage judges all parameters that an earlier stage freed, in this campaign and those that it continues."""
 
     def stage(*steps: list[int | str], stations: int = 4) -> dict[str, Any]:
         return {"stations": stations, "steps": [{"name": "a", "fix": fix} for fix in steps]}
