@@ -12,13 +12,21 @@ from typing import Any, NamedTuple
 
 
 class File(NamedTuple):
-    """Describe one file, or several of one kind."""
+    """Describe one file, or several of one kind.
 
-    names: tuple[str, ...]  # paths below the campaign's folder, with placeholders in capitals
-    form: str  # format and content
-    written: str  # who writes it, and when
-    read: str  # who reads it
-    removed: str = ""  # when it is removed; empty: never
+    Attributes:
+        names: paths below the campaign's folder, with placeholders in capitals.
+        form: format and content.
+        written: who writes it, and when.
+        read: who reads it.
+        removed: when it is removed; empty: never.
+    """
+
+    names: tuple[str, ...]
+    form: str
+    written: str
+    read: str
+    removed: str = ""
 
 
 class Key(NamedTuple):

@@ -42,12 +42,19 @@ class Hits(NamedTuple):
 
 
 class Beam(NamedTuple):
-    """Muons from the interaction point 480 m away, with their halo."""
+    """Muons from the interaction point 480 m away, with their halo.
 
-    radius: float = geo.MAGNET_RADIUS  # largest distance from the axis at ``BEAM_Z`` (mm)
-    slope_rms: float = 0.003  # rms of dx/dz and of dy/dz
-    momentum_median: float = 550.0  # in GeV
-    momentum_width: float = 0.9  # standard deviation of the momentum's natural logarithm
+    Attributes:
+        radius: largest distance from the axis at ``BEAM_Z`` (mm).
+        slope_rms: rms of dx/dz and of dy/dz.
+        momentum_median: in GeV.
+        momentum_width: standard deviation of the momentum's natural logarithm.
+    """
+
+    radius: float = geo.MAGNET_RADIUS
+    slope_rms: float = 0.003
+    momentum_median: float = 550.0
+    momentum_width: float = 0.9
 
 
 class Response(NamedTuple):

@@ -40,12 +40,19 @@ class LeftoverError(MilleError):
 
 
 class Block(NamedTuple):
-    """Consecutive whole records."""
+    """Consecutive whole records.
 
-    words: Int32Array  # content of the file; valid until the next block is read
-    starts: IntArray  # position of each record's L in ``words``, shape (records,)
-    lengths: IntArray  # L of each record, shape (records,)
-    first: int  # number of the first record in its file, from 0
+    Attributes:
+        words: content of the file; valid until the next block is read.
+        starts: position of each record's L in ``words``, shape (records,).
+        lengths: L of each record, shape (records,).
+        first: number of the first record in its file, from 0.
+    """
+
+    words: Int32Array
+    starts: IntArray
+    lengths: IntArray
+    first: int
 
 
 Splitter = Callable[[Int32Array], tuple[list[int], list[int], int, int]]

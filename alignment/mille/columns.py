@@ -29,11 +29,17 @@ class Damaged(Exception):
 
 
 class Layout(NamedTuple):
-    """Positions of the numbers of some entries in their bytes."""
+    """Positions of the numbers of some entries in their bytes.
 
-    offsets: IntArray  # offsets of the entries, one more than entries
-    lengths: IntArray  # how many numbers each entry has
-    numbers: IntArray  # offset of each number
+    Attributes:
+        offsets: offsets of the entries, one more than entries.
+        lengths: how many numbers each entry has.
+        numbers: offset of each number.
+    """
+
+    offsets: IntArray
+    lengths: IntArray
+    numbers: IntArray
 
 
 class Layouts:

@@ -12,29 +12,48 @@ UM, URAD = 1e3, 1e6  # per mm, per rad
 
 
 class Change(NamedTuple):
-    """Change of one degree of freedom of one element."""
+    """Change of one degree of freedom of one element.
 
-    key: str  # that of the constants
-    dof: str  # x, y, z, rx, ry or rz
-    value: float  # in ``unit``, which is um or urad
+    Attributes:
+        key: that of the constants.
+        dof: x, y, z, rx, ry or rz.
+        value: in ``unit``, which is um or urad.
+        error: its statistical error; None if it is unknown.
+        words: element and degree of freedom, as ``module 3 of layer 1 of station 0, rz``.
+    """
+
+    key: str
+    dof: str
+    value: float
     unit: str
-    error: float | None  # its statistical error; None if it is unknown
-    words: str  # element and degree of freedom, as ``module 3 of layer 1 of station 0, rz``
+    error: float | None
+    words: str
 
 
 class Moved(NamedTuple):
-    """Changes of one degree of freedom over all layers or all modules."""
+    """Changes of one degree of freedom over all layers or all modules.
 
-    kind: str  # ``layer`` or ``module``
-    dof: str  # x, y, z, rx, ry or rz
-    elements: int  # number of elements that changed
-    rms: float  # over these elements, in ``unit``, which is um or urad
+    Attributes:
+        kind: ``layer`` or ``module``.
+        dof: x, y, z, rx, ry or rz.
+        elements: number of elements that changed.
+        rms, mean: over these elements (``unit``: um or urad).
+        largest: the largest absolute change, with its sign.
+        where: its key.
+        error: its statistical error; None if it is unknown.
+        sigma: rms of the changes over their errors, of elements that have one; None without any.
+    """
+
+    kind: str
+    dof: str
+    elements: int
+    rms: float
     mean: float
-    largest: float  # the largest absolute change, with its sign
-    where: str  # its key
+    largest: float
+    where: str
     unit: str
-    error: float | None  # its statistical error; None if it is unknown
-    sigma: float | None  # rms of the changes over their errors, of elements that have one; None without any
+    error: float | None
+    sigma: float | None
 
     @property
     def words(self) -> str:

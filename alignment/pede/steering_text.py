@@ -43,21 +43,32 @@ class Frozen(NamedTuple):
 
 @dataclass(frozen=True)
 class SolverOptions:
-    """Options of a step, from the configuration's ``[solver]`` and from the step itself."""
+    """Options of a step, from the configuration's ``[solver]`` and from the step itself.
 
-    method: str = "inversion 3 0.001"  # pede's ``method`` line: name, iterations, limit of the expected decrease
-    hugecut: float = 2000.0  # records with a larger multiple of the 3-sigma chi2 are rejected
-    entries: int = 25  # a parameter with fewer entries is fixed
-    presigma_mm: float = 0.05  # damps free translations
-    presigma_rad: float = 0.005  # damps free rotations
-    # presigmas of single kinds of parameters, which take precedence (mm, rad)
+    Attributes:
+        method: pede's ``method`` line: name, iterations, limit of the expected decrease.
+        hugecut: records with a larger multiple of the 3-sigma chi2 are rejected.
+        entries: a parameter with fewer entries is fixed.
+        presigma_mm, presigma_rad: presigmas that damp free translations and rotations.
+        presigma: presigmas of single kinds of parameters, which take precedence (mm, rad).
+        threads: number of pede's threads.
+        options: the expert's own lines, before ``end``.
+        parameters: the expert's own text with parameters, read after the generated one.
+        frame: whether constraints also keep the mean shift along the strips of the modules of ``FRAME_LAYERS``.
+        frozen: directions in which the step must not move.
+    """
+
+    method: str = "inversion 3 0.001"
+    hugecut: float = 2000.0
+    entries: int = 25
+    presigma_mm: float = 0.05
+    presigma_rad: float = 0.005
     presigma: Mapping[str, float] = field(default_factory=dict)
-    threads: int = 1  # number of pede's threads
-    options: tuple[str, ...] = ()  # the expert's own lines, before ``end``
-    parameters: str = ""  # the expert's own text with parameters, read after the generated one
-    # whether constraints also keep the mean shift along the strips of the modules of ``FRAME_LAYERS``
+    threads: int = 1
+    options: tuple[str, ...] = ()
+    parameters: str = ""
     frame: bool = False
-    frozen: tuple[Frozen, ...] = ()  # directions in which the step must not move
+    frozen: tuple[Frozen, ...] = ()
 
 
 def solver_options(solver: Solver, step: UsedStep) -> SolverOptions:

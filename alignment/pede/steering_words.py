@@ -14,12 +14,19 @@ _NUMBER = re.compile(rf"{_SIGNED}(?: *[eEdD] *{_SIGNED})?")
 
 
 class Line(NamedTuple):
-    """Content of a line."""
+    """Content of a line.
 
-    whole: str  # the line without its comment
-    word: str  # the first word before the numbers, the keyword; may be empty
-    argument: str  # the text between that word and the numbers
-    numbers: list[float]  # all numbers
+    Attributes:
+        whole: the line without its comment.
+        word: the first word before the numbers, the keyword; may be empty.
+        argument: the text between that word and the numbers.
+        numbers: all numbers.
+    """
+
+    whole: str
+    word: str
+    argument: str
+    numbers: list[float]
 
 
 def take_apart(raw: str) -> Line:

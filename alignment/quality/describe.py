@@ -14,14 +14,23 @@ from faser_align.alignment.mille.counts import Counts
 
 
 class Metric(NamedTuple):
-    """A name in ``metrics.json``, as ``metrics.toml`` describes it."""
+    """A name in ``metrics.json``, as ``metrics.toml`` describes it.
 
-    name: str  # dotted path from the top level. Capitals stand for any key, ``[]`` for each element of a list
-    words: str  # its meaning
-    source: str  # what it is computed from, one of the table ``sources``
-    unit: str = ""  # empty for dimensionless numbers and for values that are not numbers
-    formula: str = ""  # how it is computed; empty if it is copied
-    readers: str = ""  # convergence criteria, as `why` names them, and some of the table ``readers``
+    Attributes:
+        name: dotted path from the top level. Capitals stand for any key, ``[]`` for each element of a list.
+        words: its meaning.
+        source: what it is computed from, one of the table ``sources``.
+        unit: empty for dimensionless numbers and for values that are not numbers.
+        formula: how it is computed; empty if it is copied.
+        readers: convergence criteria, as `why` names them, and some of the table ``readers``.
+    """
+
+    name: str
+    words: str
+    source: str
+    unit: str = ""
+    formula: str = ""
+    readers: str = ""
 
 
 _READ = tomllib.loads(Path(__file__).with_name("metrics.toml").read_text(encoding="utf-8"))

@@ -25,50 +25,85 @@ LEAST_HITS = 100  # minimum for the median of a module
 
 
 class Files(NamedTuple):
-    """A raw file, or consecutive raw files if there are more than ``ROWS_MAX``: a point of the figures over files."""
+    """A raw file, or consecutive raw files if there are more than ``ROWS_MAX``: a point of the figures over files.
 
-    first: str  # name of the first raw file, as ``400``, or ``1 of run 011706``
+    Attributes:
+        first, last: names of the raw files, as ``400``, or ``1 of run 011706``.
+        files: how many raw files.
+        tracks: tracks that pass the cuts.
+        chi2_per_ndf: of the reconstruction; None without tracks.
+        hits, hits_cut: hits on these tracks, and those of them that are cut.
+        mean_um: mean residual by layer (um), ``00`` to ``32``; None without hits.
+    """
+
+    first: str
     last: str
-    files: int  # how many raw files
-    tracks: int  # tracks that pass the cuts
-    chi2_per_ndf: float | None  # of the reconstruction; None without tracks
-    hits: int  # on these tracks
-    hits_cut: int  # those of them that are cut
-    mean_um: dict[str, float | None]  # mean residual by layer (um), ``00`` to ``32``; None without hits
+    files: int
+    tracks: int
+    chi2_per_ndf: float | None
+    hits: int
+    hits_cut: int
+    mean_um: dict[str, float | None]
 
 
 class ParameterRow(NamedTuple):
-    """A free parameter of a step."""
+    """A free parameter of a step.
 
-    label: int  # label of Millepede
-    step: int  # number of the step, from 1
-    value: float  # how much the step changed it (mm, rad)
-    error: float | None  # statistical error (mm, rad); None if the data do not determine it
-    global_correlation: float | None  # largest correlation with any combination of the others, 0 to 1; None if unknown
+    Attributes:
+        label: label of Millepede.
+        step: number of the step, from 1.
+        value: how much the step changed it (mm, rad).
+        error: statistical error (mm, rad); None if the data do not determine it.
+        global_correlation: largest correlation with any combination of the others, 0 to 1; None if unknown.
+    """
+
+    label: int
+    step: int
+    value: float
+    error: float | None
+    global_correlation: float | None
 
 
 class Mode(NamedTuple):
-    """An eigenvector of the normal equations of a step."""
+    """An eigenvector of the normal equations of a step.
 
-    eigenvalue: float  # 1/um^2; the error along the direction is ``1 / sqrt(eigenvalue)`` um
-    moved_um: float  # by how much the step moved along it (um)
-    name: str  # name of a weak mode; empty for other directions
+    Attributes:
+        eigenvalue: 1/um^2; the error along the direction is ``1 / sqrt(eigenvalue)`` um.
+        moved_um: by how much the step moved along it (um).
+        name: name of a weak mode; empty for other directions.
+    """
+
+    eigenvalue: float
+    moved_um: float
+    name: str
 
 
 class Spectrum(NamedTuple):
-    """Eigenvalues of a step, ascending."""
+    """Eigenvalues of a step, ascending.
 
-    step: str  # name of the step
-    weak: float  # a direction with a smaller eigenvalue (1/um^2) is a weak mode, see ``quality.weak_modes``
-    undetermined: float  # one with a smaller eigenvalue is not determined by the data
-    modes: tuple[Mode, ...]  # all directions
+    Attributes:
+        step: name of the step.
+        weak, undetermined: limits of ``quality.weak_modes``, as eigenvalues (1/um^2): a direction below ``weak`` is a weak
+            mode, one below ``undetermined`` is not determined by the data.
+        modes: all directions.
+    """
+
+    step: str
+    weak: float
+    undetermined: float
+    modes: tuple[Mode, ...]
 
 
 class Correction(NamedTuple):
-    """Correction of a key's six constants."""
+    """Correction of a key's six constants.
 
-    value: tuple[float, ...]  # x, y, z (um), rx, ry, rz (urad)
-    error: tuple[float | None, ...]  # of each; 0 if the constant is fixed, None if the data do not determine it
+    Attributes:
+        value: x, y, z (um), rx, ry, rz (urad).
+        error: of each; 0 if the constant is fixed, None if the data do not determine it.
+    """
+
+    value: tuple[float, ...]
+    error: tuple[float | None, ...]
 
 
 class Centre(NamedTuple):

@@ -60,13 +60,19 @@ class Limits(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is graded."""
+    """What is graded.
 
-    # metrics of the campaign's iterations, oldest first; the constants are those of the last one
+    Attributes:
+        history: metrics of the campaign's iterations, oldest first; the constants are those of the last one.
+        validation: metrics of the validation; None if there is none (yet).
+        verdict: its decision.
+        unvalidated: why the campaign has no validation; empty if it has one, or may still have one.
+    """
+
     history: Sequence[Metrics]
-    validation: Metrics | None = None  # metrics of the validation; None if there is none (yet)
-    verdict: str = ""  # its decision
-    unvalidated: str = ""  # why the campaign has no validation; empty if it has one, or may still have one
+    validation: Metrics | None = None
+    verdict: str = ""
+    unvalidated: str = ""
 
     @property
     def last(self) -> Metrics:

@@ -31,13 +31,21 @@ OUTLIER_MM = 0.2  # residual above which a hit does not belong to its track; str
 
 @dataclass(frozen=True)
 class Step:
-    """One Millepede step of an iteration."""
+    """One Millepede step of an iteration.
 
-    name: str  # name of the step
-    fixed: frozenset[int]  # labels that it fixes
-    solution: Solution  # its result
-    start: Mapping[int, float] = field(default_factory=dict)  # start values (mm, rad); zero where missing
-    frozen: tuple[str, ...] = ()  # names of the directions in which it could not move
+    Attributes:
+        name: name of the step.
+        fixed: labels that it fixes.
+        solution: its result.
+        start: start values (mm, rad); zero where missing.
+        frozen: names of the directions in which it could not move.
+    """
+
+    name: str
+    fixed: frozenset[int]
+    solution: Solution
+    start: Mapping[int, float] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
 
     @property
     def free(self) -> frozenset[int]:
@@ -53,19 +61,30 @@ class Step:
 
 @dataclass(frozen=True)
 class Data:
-    """Data of an iteration; comparisons are empty if unknown."""
+    """Data of an iteration.
 
-    files_expected: int  # raw files of the campaign
-    files_lost: Sequence[int]  # dropped files
-    counts: Counts  # sum over the files that are used
-    residual_max_mm: float  # residual cut that was used
-    residual_max_final: bool  # whether later iterations do not change it
-    converted_again: bool = False  # with ten times the configured cut, because the solver rejected too many records
-    # since the previous iteration (``since_before``) and since the stage's first (``since_first``)
+    Attributes:
+        files_expected: raw files of the campaign.
+        files_lost: dropped files.
+        counts: sum over the files that are used.
+        residual_max_mm: residual cut that was used; ``residual_max_final`` if later iterations do not change it.
+        converted_again: whether it is ten times the configured cut, because the solver rejected too many records.
+        momentum: change of the momenta since the previous iteration (``since_before``) and since the stage's first
+            (``since_first``), each from ``momenta.compare``; empty if unknown.
+        agreement, duplicates: comparison of the files, from ``between_files``; empty if unknown.
+        uncompressed: number of ROOT files without compression, and so without checksums.
+    """
+
+    files_expected: int
+    files_lost: Sequence[int]
+    counts: Counts
+    residual_max_mm: float
+    residual_max_final: bool
+    converted_again: bool = False
     momentum: metrics.Momentum = field(default_factory=metrics.Momentum)
     agreement: metrics.Agreement = field(default_factory=metrics.Agreement)
     duplicates: metrics.Duplicates = field(default_factory=metrics.Duplicates)
-    uncompressed: int = 0  # number of ROOT files without compression, and so without checksums
+    uncompressed: int = 0
 
 
 def iteration_metrics(

@@ -41,16 +41,25 @@ Constant = tuple[str, str]  # key of a layer or module, and kind: LAYER_KINDS or
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The directions in which a step's free parameters may move."""
+    """The directions in which a step's free parameters may move.
 
-    labels: tuple[int, ...]  # the free labels with data
-    errors: FloatArray  # errors of the directions by the tracks, in standard deviations of the survey, largest first
-    directions: FloatArray  # shape (labels, directions): displacement of the parameters (um) by one standard deviation
-    # shape (labels, directions): products with a displacement (um) are its standard deviations along each
+    Attributes:
+        labels: the free labels with data.
+        errors: errors of the directions by the tracks, in standard deviations of the survey, largest first.
+        directions: shape (labels, directions): displacement of the parameters (um) by one standard deviation.
+        rows: shape (labels, directions): products with a displacement (um) are its standard deviations along each.
+        constants: the constants that the labels move.
+        moves: shape (constants, labels): displacement of the constants (um) by that of the labels.
+        accuracies: of the survey, of each constant (um).
+    """
+
+    labels: tuple[int, ...]
+    errors: FloatArray
+    directions: FloatArray
     rows: FloatArray
-    constants: tuple[Constant, ...]  # the constants that the labels move
-    moves: FloatArray  # shape (constants, labels): displacement of the constants (um) by that of the labels
-    accuracies: FloatArray  # of the survey, of each constant (um)
+    constants: tuple[Constant, ...]
+    moves: FloatArray
+    accuracies: FloatArray
 
     def names(self, count: int) -> list[tuple[str, float]]:
         """Return distinct names of the ``count`` directions with the largest errors, and their overlaps."""

@@ -24,33 +24,48 @@ _SHORT_MAX = 20  # maximum number of local parameters for which a record with fe
 
 
 class Equations(NamedTuple):
-    """Equations of the records that have any."""
+    """Equations of the records that have any.
 
-    values: Floats  # shape (equations,)
-    sigmas: Floats  # shape (equations,)
-    locals: Floats  # shape (local parameters, equations): derivatives, zero where a word is absent
-    # shape (places, equations): derivatives with respect to the labels of the equation's set; zero beyond
+    Attributes:
+        values, sigmas: shape (equations,).
+        locals: shape (local parameters, equations): derivatives, zero where a word is absent.
+        factors: shape (places, equations): derivatives with respect to the labels of the equation's set; zero beyond.
+        sets: shape (equations,): number of the set of labels.
+        offsets: shape (records + 1,): equations ``offsets[i] ... offsets[i+1]`` belong to record i.
+        n_locals: shape (records,): number of local parameters, negative if there are fewer equations, so that they
+            cannot be determined. A record with 0 is not fitted, but its labels count.
+        weight: weight of each record (1 unless the steering sets another).
+        records: shape (records,): number of each record in its binary, from 0. ``binary`` is the binary's number.
+    """
+
+    values: Floats
+    sigmas: Floats
+    locals: Floats
     factors: Floats
-    sets: Int32Array  # shape (equations,): number of the set of labels
-    offsets: IntArray  # shape (records + 1,): equations ``offsets[i] ... offsets[i+1]`` belong to record i
-    # shape (records,): number of local parameters, negative if there are fewer equations, so that they cannot be
-    # determined. A record with 0 is not fitted, but its labels count
+    sets: Int32Array
+    offsets: IntArray
     n_locals: IntArray
-    weight: float  # weight of each record (1 unless the steering sets another)
-    records: IntArray  # shape (records,): number of each record in its binary, from 0
-    binary: int  # number of the binary
+    weight: float
+    records: IntArray
+    binary: int
 
 
 class Layout(NamedTuple):
-    """Positions of a block's equations, in a tenth of the memory of the equations."""
+    """Positions of a block's equations, in a tenth of the memory of the equations.
 
-    locals: npt.NDArray[np.uint8]  # shape (equations,): how many words follow the value of each
-    globals: npt.NDArray[np.uint8]  # shape (equations,): how many words follow its error
-    sets: npt.NDArray[np.uint16]  # this and the next ones as in ``Equations``
+    Attributes:
+        locals, globals: shape (equations,): how many words follow the value and the error of each.
+        sets, offsets, n_locals, records: as in ``Equations``.
+        lengths: L of each record of the block.
+    """
+
+    locals: npt.NDArray[np.uint8]
+    globals: npt.NDArray[np.uint8]
+    sets: npt.NDArray[np.uint16]
     offsets: npt.NDArray[np.uint32]
     n_locals: npt.NDArray[np.int16]
     records: npt.NDArray[np.uint32]
-    lengths: Int32Array  # L of each record of the block
+    lengths: Int32Array
 
 
 def size_bytes(columns: Equations | Layout) -> int:

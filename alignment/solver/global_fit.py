@@ -23,17 +23,24 @@ _EQUAL = 1e-12  # relative to the original pivot: pivots closer than this differ
 
 @dataclass(frozen=True)
 class Constraints:
-    """Linear equalities ``matrix @ p = values`` of the variable parameters."""
+    """Linear equalities ``matrix @ p = values`` of the variable parameters.
 
-    matrix: FloatArray  # shape (constraints, parameters)
-    values: FloatArray  # right-hand sides minus the contribution of fixed parameters
-    projector: FloatArray  # shape (parameters, constraints): ``A^T (A A^T)^-1``
-    # shape (constraints, parameters): reflectors that eliminate the constraints; none if ``basis`` replaces them
+    Attributes:
+        matrix: shape (constraints, parameters).
+        values: right-hand sides minus the contribution of fixed parameters.
+        projector: shape (parameters, constraints): ``A^T (A A^T)^-1``.
+        normals: shape (constraints, parameters): reflectors that eliminate the constraints; none if ``basis`` replaces them.
+        basis: shape (parameters, parameters - rank): orthonormal columns, of redundant constraints; else None.
+        rank: rank of the product matrix, as pede counts it.
+        singular: whether the elimination meets an element that is exactly zero, with which pede ends (code 27).
+    """
+
+    matrix: FloatArray
+    values: FloatArray
+    projector: FloatArray
     normals: FloatArray
-    # shape (parameters, parameters - rank): orthonormal columns, of redundant constraints; else None
     basis: FloatArray | None
-    rank: int  # rank of the product matrix, as pede counts it
-    # whether the elimination meets an element that is exactly zero, with which pede ends (code 27)
+    rank: int
     singular: bool = False
 
     @staticmethod
@@ -107,14 +114,22 @@ class Constraints:
 
 @dataclass(frozen=True)
 class Inverse:
-    """The inverted matrix of the fit parameters."""
+    """The inverted matrix of the fit parameters.
 
-    covariance: FloatArray  # shape (parameters, parameters), in the space of the variable parameters
-    defect: int  # number of fit parameters that the matrix does not determine; they keep their values
-    undetermined: FloatArray  # shape (defect, parameters): their directions
-    # shape (parameters,): global correlation of each, with the best combination of all others; -1 where undefined
+    Attributes:
+        covariance: shape (parameters, parameters), in the space of the variable parameters.
+        defect: number of fit parameters that the matrix does not determine; they keep their values.
+        undetermined: shape (defect, parameters): their directions.
+        correlations: shape (parameters,): global correlation of each, with the best combination of all others; -1 where
+            undefined.
+        trouble: empty, because every solution is exact.
+    """
+
+    covariance: FloatArray
+    defect: int
+    undetermined: FloatArray
     correlations: FloatArray
-    trouble: str = ""  # empty, because every solution is exact
+    trouble: str = ""
 
     @staticmethod
     def make(matrix: FloatArray, constraints: Constraints) -> "Inverse":

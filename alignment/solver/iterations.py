@@ -37,22 +37,34 @@ _ITERATIONS_MORE = 30  # additional ones for cuts and constraints to settle; ped
 
 @dataclass
 class Iterations:
-    """A run of iterations; ``run`` executes it, and the attributes are its results."""
+    """A run of iterations; ``run`` executes it, and the attributes are its results.
+
+    Attributes:
+        problem: the problem to solve. ``diagnostics``: observes the first passes.
+        total: sums from which the passes follow instead of from the records; None without sums.
+        values: values of all labels (mm, rad).
+        last: sums of the last pass.
+        inverse: inverse of the matrix, or the iterative solver in its place.
+        first_decrease: decrease of chi2 expected of the first solution; None if there was none.
+        rows: the table.
+        globals_max, records_free: from the first pass.
+        passes_s: kind and wall time of each pass (s): FMS with matrix, F without, Q without records, his for the histograms.
+        matrix_doubts: rank defects of matrix and constraints, and steps that do not reduce the function.
+        entries_few: which variable parameters had too few accepted entries in any pass.
+    """
 
     problem: Problem
-    diagnostics: Diagnostics  # observes the first passes
-    total: Total | None = None  # sums from which the passes follow instead of from the records
-    values: FloatArray = field(init=False)  # of all labels (mm, rad)
+    diagnostics: Diagnostics
+    total: Total | None = None
+    values: FloatArray = field(init=False)
     last: Pass = field(init=False)
     inverse: Inverse | IterativeSolution = field(init=False)
-    first_decrease: float | None = None  # decrease of chi2 expected of the first solution; None if there was none
+    first_decrease: float | None = None
     rows: list[IterationRow] = field(default_factory=list)
-    matrix_doubts: int = 0  # rank defects of matrix and constraints, and steps that do not reduce the function
-    # which variable parameters had too few accepted entries in any pass
+    matrix_doubts: int = 0
     entries_few: BoolArray = field(init=False)
-    globals_max: int = 0  # this and the next from the first pass
+    globals_max: int = 0
     records_free: int = 0
-    # kind and wall time of each pass (s): FMS with matrix, F without, Q without records, his for the histograms
     passes_s: list[tuple[str, float]] = field(default_factory=list)
     _seen: FloatArray = field(init=False)  # values of the last pass
     _entries: IntArray = field(init=False)  # accepted entries of the last pass

@@ -10,11 +10,17 @@ POINTS_MAX = 10
 
 @dataclass
 class LineSearch:
-    """One search; call ``advance`` with the function's gradient at each point, including the first."""
+    """One search; call ``advance`` with the function's gradient at each point, including the first.
 
-    slope_ratio: float  # ratio of slope to initial slope at which the search ends
-    points_min: int  # minimum number of points, including the first
-    points: list[tuple[float, float]] = field(default_factory=list)  # (step, slope) of each point
+    Attributes:
+        slope_ratio: ratio of slope to initial slope at which the search ends.
+        points_min: minimum number of points, including the first.
+        points: (step, slope) of each point.
+    """
+
+    slope_ratio: float
+    points_min: int
+    points: list[tuple[float, float]] = field(default_factory=list)
     _total: float = 1.0  # step of the point whose gradient comes next
     _left: int = 0  # index of the point with the smallest negative slope
     _right: int = -1  # index of the point with the smallest positive slope

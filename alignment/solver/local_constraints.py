@@ -32,13 +32,20 @@ class _Group(NamedTuple):
 
 @dataclass(frozen=True)
 class LocalConstraints:
-    """Linear equalities of the variable parameters: ``global_fit.Constraints`` for large problems."""
+    """Linear equalities of the variable parameters: ``global_fit.Constraints`` for large problems.
 
-    n: int  # number of variable parameters
-    values: FloatArray  # right-hand sides minus the contribution of fixed parameters
-    rank: int  # rank of the product matrix, as pede counts it
+    Attributes:
+        n: number of variable parameters.
+        values: right-hand sides minus the contribution of fixed parameters.
+        rank: rank of the product matrix, as pede counts it.
+        singular: always False: redundant constraints change no values.
+    """
+
+    n: int
+    values: FloatArray
+    rank: int
     _groups: tuple[_Group, ...]
-    singular: bool = False  # always False: redundant constraints change no values
+    singular: bool = False
 
     @staticmethod
     def make(n: int, forms: Sequence[Form], values: FloatArray) -> "LocalConstraints":

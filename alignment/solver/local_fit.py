@@ -29,20 +29,30 @@ _CHI2_3_SIGMA = np.array(
 
 
 class LocalFits(NamedTuple):
-    """Fits of the records of some equations."""
+    """Fits of the records of some equations.
 
-    residuals: FloatArray  # residual of each equation after the fit
-    chi2: FloatArray  # of each record, with down-weighting if used
-    ndf: IntArray  # of each record
-    deficient: BoolArray  # whether a record's parameters cannot be determined
-    downweight: FloatArray  # fraction by which a record's measurements were down-weighted
-    # Q, shape (n, equations): derivatives with respect to those combinations of a record's parameters whose
-    # covariance is the unit matrix; with weights W of the fit, the fit's residuals are ``y - Q (Q^T W y)``. None
-    # unless requested
+    Attributes:
+        residuals: residual of each equation after the fit.
+        chi2, ndf: of each record; chi2 includes down-weighting if used.
+        deficient: whether a record's parameters cannot be determined.
+        downweight: fraction by which a record's measurements were down-weighted.
+        projection: Q, shape (n, equations): derivatives with respect to those combinations of a record's parameters
+            whose covariance is the unit matrix; with weights W of the fit, the fit's residuals are ``y - Q (Q^T W y)``.
+            None unless requested.
+        plain_residuals: those of the first iteration, without down-weighting.
+        variances: shape (equations,): variances of the plain fit's predictions. None unless requested.
+        doubtful: whether pede's pivots decided on the rank of a record.
+    """
+
+    residuals: FloatArray
+    chi2: FloatArray
+    ndf: IntArray
+    deficient: BoolArray
+    downweight: FloatArray
     projection: FloatArray | None
-    plain_residuals: FloatArray  # those of the first iteration, without down-weighting
-    variances: FloatArray | None  # shape (equations,): variances of the plain fit's predictions. None unless requested
-    doubtful: bool  # whether pede's pivots decided on the rank of a record
+    plain_residuals: FloatArray
+    variances: FloatArray | None
+    doubtful: bool
 
 
 def fit_records(

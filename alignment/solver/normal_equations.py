@@ -28,12 +28,19 @@ from faser_align.system.atomic import Name, replacing
 
 @dataclass(frozen=True)
 class Normal:
-    """Normal equations of the labels in the data."""
+    """Normal equations of the labels in the data.
 
-    labels: tuple[int, ...]  # the detector's labels that have enough entries, ascending
-    matrix: FloatArray  # shape (labels, labels), in 1/um^2
-    gradient: FloatArray  # shape (labels,), in 1/um: negative gradient of half the chi2 where all parameters are zero
-    constraints: FloatArray  # shape (constraints, labels), of the parameters in um; their right-hand sides are zero
+    Attributes:
+        labels: the detector's labels that have enough entries, ascending.
+        matrix: shape (labels, labels), in 1/um^2.
+        gradient: shape (labels,), in 1/um: negative gradient of half the chi2 where all parameters are zero.
+        constraints: shape (constraints, labels), of the parameters in um; their right-hand sides are zero.
+    """
+
+    labels: tuple[int, ...]
+    matrix: FloatArray
+    gradient: FloatArray
+    constraints: FloatArray
     _known: dict[tuple[int, ...], tuple[FloatArray, FloatArray]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )  # directions by positions of the free labels

@@ -31,31 +31,41 @@ _MANY = 1000  # records, of which it is worth while to separate those near a cut
 
 @dataclass
 class Pass:
-    """Sums of one pass."""
+    """Sums of one pass.
 
-    # shape (variable parameters,): negative gradient of half the chi2
+    Attributes:
+        chi2: value of the function; ndf, weighted_ndf: degrees of freedom of fitted records that are not huge.
+        gradient: shape (variable parameters,): negative gradient of half the chi2.
+        matrix: shape (variable, variable), or a sparse one, or None.
+        accepted: entries of each variable parameter in accepted records.
+        rejects: records by reason: rank deficit or NaN, ndf = 0, huge chi2, large chi2.
+        globals_max: largest number of variable parameters in a record; ``records_free``: records that have any. Only in
+            a first pass, and 0 if there are too many parameters to count.
+        files: by number of the binary: accepted records, and the sums of their chi2/ndf and of their ndf.
+        margin: change of all measurements of a record, in units of their errors, that cannot move its chi2 across the cut; the
+            smallest of all records, 0 where another function than the sum of chi2 is minimised. ``pulls_max``, shape (places, sets): largest derivative over error of each label of a set.
+            The latter only in a pass with matrix.
+        accepted_set: hash of the set of accepted records.
+        equations_min: smallest number of equations of a record.
+        near: records near a cut, if the pass separated them; ``far``: the sums of the others, None without any.
+    """
+
     gradient: FloatArray = field(default_factory=lambda: np.zeros(0))
-    # entries of each variable parameter in accepted records
     accepted: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
-    matrix: FloatArray | SparseMatrix | None = None  # shape (variable, variable)
-    chi2: float = 0.0  # value of the function
-    ndf: int = 0  # degrees of freedom of fitted records that are not huge
-    weighted_ndf: float = 0.0  # the same with the weights of the records
-    rejects: tuple[int, int, int, int] = (0, 0, 0, 0)  # rank deficit or NaN, ndf = 0, huge chi2, large chi2
-    # of a first pass, unless there are too many parameters to count
-    globals_max: int = 0  # largest number of variable parameters in a record
-    records_free: int = 0  # records that have any
-    # by number of the binary: accepted records, and the sums of their chi2/ndf and of their ndf
+    matrix: FloatArray | SparseMatrix | None = None
+    chi2: float = 0.0
+    ndf: int = 0
+    weighted_ndf: float = 0.0
+    rejects: tuple[int, int, int, int] = (0, 0, 0, 0)
+    globals_max: int = 0
+    records_free: int = 0
     files: dict[int, FloatArray] = field(default_factory=dict)
-    # change of all measurements of a record, in units of their errors, that cannot move its chi2 across the cut; the
-    # smallest of all records, 0 where another function than the sum of chi2 is minimised
     margin: float = np.inf
-    accepted_set: int = 0  # hash of the set of accepted records
-    # shape (places, sets): largest derivative over error of each label of a set, in a pass with matrix
+    accepted_set: int = 0
     pulls_max: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
-    equations_min: int = 1 << 30  # smallest number of equations of a record
-    near: tuple[Equations, ...] = ()  # records near a cut, if the pass separated them
-    far: "Pass | None" = None  # the sums of the others; None without any near a cut
+    equations_min: int = 1 << 30
+    near: tuple[Equations, ...] = ()
+    far: "Pass | None" = None
 
     def __add__(self, other: "Pass") -> "Pass":
         """Return the sums of both; the matrix is None unless both have a dense one."""
@@ -87,11 +97,17 @@ class Pass:
 
 @dataclass(frozen=True)
 class Parameters:
-    """Labels of all parameters, and which of them are variable."""
+    """Labels of all parameters, and which of them are variable.
 
-    labels: IntArray  # ascending
-    variable: IntArray  # index of each label among the variable ones, -1 for the others
-    n_variable: int  # number of variable labels
+    Attributes:
+        labels: ascending.
+        variable: index of each label among the variable ones, -1 for the others.
+        n_variable: number of variable labels.
+    """
+
+    labels: IntArray
+    variable: IntArray
+    n_variable: int
 
     @staticmethod
     def make(labels: IntArray, free: BoolArray) -> "Parameters":
@@ -192,20 +208,31 @@ class _Result(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """The computation for each chunk, in any thread."""
+    """The computation for each chunk, in any thread.
 
-    steering: Steering  # cuts, scales
-    shifts: FloatArray  # shape (places, sets): value of each parameter
-    has_label: BoolArray  # shape (sets,): whether a set has any label
-    chi2_cut: float  # of the pass
-    downweighting: int  # iterations of the local fits
-    with_matrix: bool  # of the pass
-    with_variances: bool  # whether to compute the variances of the fits
-    # shape (sets, words): a bit for each variable parameter of a set; None if they are not counted
+    Attributes:
+        steering: cuts, scales.
+        shifts: shape (places, sets): value of each parameter.
+        has_label: shape (sets,): whether a set has any label.
+        chi2_cut, with_matrix: of the pass.
+        downweighting: iterations of the local fits.
+        with_variances: whether to compute the variances of the fits.
+        bits: shape (sets, words): a bit for each variable parameter of a set; None if they are not counted.
+        shifts_also: with the other values.
+        near: numbers of the records to separate, by binary. ``margin_min``: records with a smaller margin are, too.
+    """
+
+    steering: Steering
+    shifts: FloatArray
+    has_label: BoolArray
+    chi2_cut: float
+    downweighting: int
+    with_matrix: bool
+    with_variances: bool
     bits: npt.NDArray[np.uint64] | None
-    shifts_also: tuple[FloatArray, ...] = ()  # with the other values
-    near: Mapping[int, IntArray] = {}  # numbers of the records to separate, by binary
-    margin_min: float = 0.0  # records with a smaller margin are separated, too
+    shifts_also: tuple[FloatArray, ...] = ()
+    near: Mapping[int, IntArray] = {}
+    margin_min: float = 0.0
 
     def __call__(self, chunk: Equations, sums: Sums) -> _Result:
         # an error of zero gives infinities; the record's fit then fails, and it is rejected

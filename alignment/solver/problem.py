@@ -23,19 +23,32 @@ _DENSE_COPIES = 5  # matrix with and without presigmas, inverse, and two while c
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem that is ready to be solved."""
+    """A problem that is ready to be solved.
 
-    steering: Steering  # options of the steering file
-    source: Source  # the records
-    parameters: Parameters  # all labels, and which are variable
-    variable: IntArray  # positions of the variable ones among the labels
-    starts: FloatArray  # of all labels (mm, rad)
-    presigmas: FloatArray  # of all labels (mm, rad)
-    entries: dict[int, int]  # entries in the binaries, by label
-    entries_fixed: tuple[int, ...]  # labels that should be free and have too few entries
-    constraints: Constraints | LocalConstraints  # constraints that have a variable parameter
-    empty: tuple[int, ...]  # numbers (from 0) of those that have none
-    sparse_bytes: int = 0  # memory for a sparse matrix; 0 if the matrix is dense
+    Attributes:
+        steering: options of the steering file.
+        source: the records.
+        parameters: all labels, and which are variable.
+        variable: positions of the variable ones among the labels.
+        starts, presigmas: of all labels (mm, rad).
+        entries: entries in the binaries, by label.
+        entries_fixed: labels that should be free and have too few entries.
+        constraints: constraints that have a variable parameter.
+        empty: numbers (from 0) of those that have none.
+        sparse_bytes: memory for a sparse matrix; 0 if the matrix is dense.
+    """
+
+    steering: Steering
+    source: Source
+    parameters: Parameters
+    variable: IntArray
+    starts: FloatArray
+    presigmas: FloatArray
+    entries: dict[int, int]
+    entries_fixed: tuple[int, ...]
+    constraints: Constraints | LocalConstraints
+    empty: tuple[int, ...]
+    sparse_bytes: int = 0
 
     @property
     def n_fit(self) -> int:

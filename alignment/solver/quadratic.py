@@ -21,16 +21,27 @@ _ROUNDING = 1e-6  # relative, far above the errors of float32 factors
 
 @dataclass
 class Quadratic:
-    """The function about the point of a pass with matrix."""
+    """The function about the point of a pass with matrix.
 
-    done: Pass  # the sums over the records there, with matrix, without presigmas and the steering's own measurements
-    values: FloatArray  # value of each label there
-    cut: float  # factor of the 3-sigma chi2 there
-    variable: IntArray  # which labels are variable
-    places: IntArray  # shape (places, sets): position of the label at each place of a set of labels
-    weight_min: float  # smallest weight of a record
-    fit: Callable[[Sequence[Equations], FloatArray], Pass]  # returns the sums over records at other values
-    near: tuple[Equations, ...] = field(init=False)  # records near a cut
+    Attributes:
+        done: the sums over the records there, without presigmas and the steering's own measurements, with matrix.
+        values: value of each label there.
+        cut: factor of the 3-sigma chi2 there.
+        variable: which labels are variable.
+        places: shape (places, sets): position of the label at each place of a set of labels.
+        weight_min: smallest weight of a record.
+        fit: returns the sums over given records at other values, with the same cut.
+        near: records near a cut.
+    """
+
+    done: Pass
+    values: FloatArray
+    cut: float
+    variable: IntArray
+    places: IntArray
+    weight_min: float
+    fit: Callable[[Sequence[Equations], FloatArray], Pass]
+    near: tuple[Equations, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.near = self.done.near

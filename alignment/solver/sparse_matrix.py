@@ -18,12 +18,19 @@ _PENDING = 1 << 20
 
 @dataclass(frozen=True)
 class SparseMatrix:
-    """A symmetric matrix in compressed rows, both triangles; each row has at least the element of the diagonal."""
+    """A symmetric matrix in compressed rows, both triangles.
 
-    offsets: IntArray  # shape (n + 1,): elements ``offsets[i] ... offsets[i+1]`` belong to row i
-    columns: Int32Array  # of the elements, ascending by row and column
-    values: FloatArray  # of the elements; zero on the diagonal
-    diagonal: FloatArray  # shape (n,)
+    Attributes:
+        offsets: shape (n + 1,): elements ``offsets[i] ... offsets[i+1]`` belong to row i, which has at least that of the
+            diagonal.
+        columns, values: of the elements, ascending by row and column; those of the diagonal are zero.
+        diagonal: shape (n,).
+    """
+
+    offsets: IntArray
+    columns: Int32Array
+    values: FloatArray
+    diagonal: FloatArray
 
     @staticmethod
     def make(n: int, keys: IntArray, values: FloatArray) -> "SparseMatrix":

@@ -25,46 +25,56 @@ _SAMPLE = 1 << 16  # bytes at each end of a binary that its checksum covers
 
 @dataclass(frozen=True)
 class FileSums:
-    """Sums over the records of a binary where all parameters are zero, without the records near a cut."""
+    """Sums over the records of a binary where all parameters are zero, without the records near a cut.
 
-    binary: str  # checksum of the binary that they belong to
-    huge_cut: float  # ``hugecut`` that rejects records
-    has_chi2_cut: bool  # whether ``chisqcut`` may reject them, too
-    # change of all measurements of a record, in units of their errors, that moves no record across a cut, except those
-    # near it
+    Attributes:
+        binary: checksum of the binary that they belong to.
+        huge_cut: ``hugecut`` that rejects records; ``has_chi2_cut``: whether ``chisqcut`` may reject them, too.
+        margin: change of all measurements of a record, in units of their errors, that moves no record across a cut,
+            except those near it.
+        chi2, ndf, rejects: as in ``Pass``.
+        records, equations, locals_max, equations_max, doubles: as in ``Source``, of all records.
+        labels: all labels of the binary, ascending. ``upper``: upper triangle of their matrix, row by row.
+        gradient: negative gradient of half the chi2. ``accepted``: entries in accepted records.
+        sets: shape (places, sets): labels of each set. ``set_counts``, ``set_sigmas``: as in ``Source``, of all records.
+        pulls_low, pulls_high: shape (places, sets): range of the derivatives over errors of each label of a set.
+        sizes, not_stored: shape (numbers, 2): number and count, as in ``Source``, of all records.
+        near_words, near_lengths: the records near a cut, as in the binary, and the first word of each.
+        histograms, extremes: of each ``SummedHistogram`` of all records' first pass.
+        first_labels, monitored: labels that come first in an equation, and their residuals in bins, as in ``Monitor``.
+        turned_labels, turned_upper, turned_gradient: labels, matrix and gradient of the same tracks with derivatives
+            about the layers' own z; empty if they are the same or unknown.
+    """
+
+    binary: str
+    huge_cut: float
+    has_chi2_cut: bool
     margin: float
-    # as in ``Pass``
     chi2: float
     ndf: int
     rejects: tuple[int, int, int, int]
-    # as in ``Source``, of all records
     records: int
     equations: int
     locals_max: int
     equations_max: int
     doubles: bool
-    labels: IntArray  # all labels of the binary, ascending
-    upper: FloatArray  # upper triangle of their matrix, row by row
-    gradient: FloatArray  # negative gradient of half the chi2
-    accepted: IntArray  # entries in accepted records
-    sets: IntArray  # shape (places, sets): labels of each set
-    # as in ``Source``, of all records
+    labels: IntArray
+    upper: FloatArray
+    gradient: FloatArray
+    accepted: IntArray
+    sets: IntArray
     set_counts: IntArray
     set_sigmas: FloatArray
-    # shape (places, sets): range of the derivatives over errors of each label of a set
     pulls_low: FloatArray
     pulls_high: FloatArray
-    # shape (numbers, 2): number and count, as in ``Source``, of all records
     sizes: IntArray
     not_stored: IntArray
-    near_words: Int32Array  # the records near a cut, as in the binary
-    near_lengths: IntArray  # the first word of each
-    # of each ``SummedHistogram`` of all records' first pass
+    near_words: Int32Array
+    near_lengths: IntArray
     histograms: Int32Array
     extremes: FloatArray
-    first_labels: IntArray  # labels that come first in an equation
-    monitored: Int32Array  # their residuals in bins, as in ``Monitor``
-    # of the same tracks with derivatives about the layers' own z; empty if they are the same or unknown
+    first_labels: IntArray
+    monitored: Int32Array
     turned_labels: IntArray
     turned_upper: FloatArray
     turned_gradient: FloatArray
