@@ -215,7 +215,7 @@ def _weak(facts: Facts, limits: Limits) -> tuple[Listing, ...]:
     shown = []
     for mode, move in moved[: limits.items]:
         error = above_zero(mode.get("error_um"))
-        known = f"known to {error:.3g} µm" if error else "not determined by the data"
+        known = f"with an error of {error:.3g} µm" if error else "not determined by the data"
         shown.append(Item(line(mode.get("name"), 80) or "unnamed", f"moved by {move:.3g} µm, {known}"))
     return (
         (Listing("Poorly determined directions that moved", tuple(shown), len(moved), literal=False),) if shown else ()
@@ -304,7 +304,9 @@ def _saved(value: Mapping[str, Any]) -> str:
         for key, what in (("wall_s", "wall time"), ("cpu_s", "CPU time"))
         if above_zero(value.get(key)) and (time := duration(value.get(key)))
     ]
-    not_run = f"{left:,} iteration{'s' * (left > 1)} of the {count(value.get('allowed')):,} allowed not needed"
+    not_run = (
+        f"{left:,} of the {count(value.get('allowed')):,} allowed iterations {'were' if left > 1 else 'was'} not needed"
+    )
     return f"{not_run}: about {' and '.join(costs)} (an estimate by the mean of those that ran)" if costs else not_run
 
 

@@ -134,13 +134,13 @@ def test_patterns_name_where_they_are_largest(sizes: dict[int, float], expected:
 
 def test_repeated_names_have_numbers() -> None:
     """Names are numbered in the order of errors, whatever modules are largest, so that a mode keeps its number."""
-    names = ["pattern of module v, largest in 000 and 010", "tilt in x", "pattern of module v, largest in 003 and 013"]
+    names = ["pattern of module.y, largest in 000 and 010", "tilt in x", "pattern of module.y, largest in 003 and 013"]
     assert distinct([*names, "tilt in x"]) == [
         *names[:2],
-        "pattern of module v (2), largest in 003 and 013",
+        "pattern of module.y (2), largest in 003 and 013",
         "tilt in x (2)",
     ]
-    assert kinds_of(distinct(names * 2)) == ["pattern of module v", "tilt in x"]
+    assert kinds_of(distinct(names * 2)) == ["pattern of module.y", "tilt in x"]
 
 
 def test_layers_that_turn_about_calypsos_pivot_are_doubted() -> None:

@@ -48,10 +48,10 @@ def test_the_plot_is_shown_and_all_is_told(tmp_path: Path) -> None:
     assert f"Plot: {layout.plot_file(record['folder'], 1, 4)} (shown in e-mails)\n" in text
     assert "Poorly determined directions that moved: 2\n" in text
     assert "- curvature in y: moved by 12.3 µm, not determined by the data\n" in text
-    assert "- tilt in x: moved by 0.4 µm, known to 5 µm\n" in text
+    assert "- tilt in x: moved by 0.4 µm, with an error of 5 µm\n" in text
     assert "CPU time: 4 h 04 min\n" in text
     # four of ten ran, with 61 minutes of CPU time each; the test's scripts take negligible wall time
-    assert "Saved: 6 iterations of the 10 allowed not needed: about " in text
+    assert "Saved: 6 of the 10 allowed iterations were not needed: about " in text
     assert "6 h 06 min of CPU time (an estimate by the mean of those that ran)\n" in text
     assert "Page: https://align.example.org/pages/%C5%81%C3%B3d%C5%BA.html\n" in text
     assert letter["Subject"] == "[faser-align] Łódź converged after 4 of 10 iterations"
