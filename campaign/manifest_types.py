@@ -38,7 +38,7 @@ Imported = TypedDict("Imported", {"from": str, "config": dict[str, Any], "times"
 
 
 class Manifest(TypedDict):
-    """What was submitted, see ``campaign.manifest.make_record``."""
+    """The manifest of a submitted campaign, see ``campaign.manifest.make_record``."""
 
     format: int
     name: str

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def react(known: "Known", event: "Event", after: "After" = table.campaign_after) -> "tuple[list[Change], int]":
-    """Return what ``event`` changes, in order, and the exit status that answers it.
+    """Return the changes by ``event``, in order, and the exit status that answers it.
 
     ``after`` says where an event leads a campaign: the table, or the machine that is made from it.
 

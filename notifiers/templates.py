@@ -43,7 +43,7 @@ class Templates:
             self.folder = ""
 
     def words(self, event: str, names: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what an event's template sets: ``subject``, ``meaning``, ``tone``, ``parts``."""
+        """Return the values that an event's template sets: ``subject``, ``meaning``, ``tone``, ``parts``."""
         known = event if _EVENT.fullmatch(event) and f"{event}.j2" in _names() else UNKNOWN
         variables = _set_by(_ours(), f"{known}.j2", names)
         for name in self._of_the_user([f"{event}.j2"], event):

@@ -9,7 +9,7 @@ PARTS = ("numbers", "urgent", "iterations", "losses", "weak", "details")  # of a
 
 
 class Words(NamedTuple):
-    """What an event's template sets: the subject, the event's meaning, the tone, and the order of the parts."""
+    """Values that an event's template sets: the subject, the event's meaning, the tone, and the order of the parts."""
 
     subject: str
     meaning: str

@@ -261,7 +261,7 @@ def _files(look: CheckContext) -> int:
 
 
 def _left(quota: site_tools.Quota | None, command: str) -> int | None:
-    """Return what is left of a quota (bytes), None without a limit; raise Doubt if ``command`` did not say."""
+    """Return the free bytes of a quota, None without a limit; raise Doubt if ``command`` did not say."""
     if quota is None:
         raise Doubt(f"the output of `{command}` is not understood; check the quota by hand")
     return quota.left

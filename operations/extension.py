@@ -94,7 +94,7 @@ def _refuse(record: Manifest, state: str) -> None:
 
 
 def _plan(record: Manifest, state: str, iterations: int) -> Extension:
-    """Return what to add, from where the campaign ended."""
+    """Return the iterations to add, after the last one of the campaign."""
     with queries.published(record["folder"]) as db:
         stage = max(1, queries.campaign(db)["stage"])
         before = _one(db, "SELECT max(iteration) FROM nodes WHERE stage = ?", stage)

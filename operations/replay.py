@@ -324,7 +324,7 @@ def _with_distances(folder: str, stage: Stage, last: _Decision) -> Stage:
 
 
 def _notes(record: Manifest, given: Sequence[changes.Change], stages: Sequence[Stage]) -> Iterator[str]:
-    """Yield what limits the result."""
+    """Yield sentences about the limits of the result."""
     for change in given:
         yield from limits.own(record, change["key"])
     moved = next((one for one in stages[:-1] if one.stops_after not in (one.ran, 0)), None)

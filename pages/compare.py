@@ -141,7 +141,7 @@ def _shares(names: Sequence[str], files: Sequence[set[tuple[str, int]]]) -> list
 
 
 def _missing(campaign: Facts) -> list[str]:
-    """Return what could not be read of a campaign, its constants first; a long list is cut with a count."""
+    """Return the unreadable parts of a campaign, its constants first; a long list is cut with a count."""
     missing = sorted(campaign.missing, key=lambda text: not campaign.found_path or campaign.found_path not in text)
     more = len(missing) - MISSING_MAX
     return [*missing[:MISSING_MAX], *([f"and {more} more, which its report names"] if more > 0 else [])]

@@ -79,7 +79,7 @@ def render(facts: Facts, *, written_utc: str, reference: Reference = None) -> st
 
 
 def _detector(facts: Facts, reference: Reference) -> dict[str, Any]:
-    """Return what the picture of the detector shows, and the numbers for the page's script and its table."""
+    """Return the quantities in the picture of the detector, and their numbers for the page's script and table."""
     shown = quantities.quantities(facts, reference)
     return {
         "picture": quantities.picture(shown),

@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Ended(NamedTuple):
-    """How a function ended."""
+    """The end of a function."""
 
     found: list[Any]  # the values that it yielded
     late: bool  # whether it was killed at its time limit

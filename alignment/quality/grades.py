@@ -60,7 +60,7 @@ class Limits(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is graded.
+    """Input of the grades.
 
     Attributes:
         history: metrics of the campaign's iterations, oldest first; the constants are those of the last one.

@@ -109,7 +109,7 @@ def _as_json(written: str, imported: "Imported", faults: "Sequence[Fault]", prob
 
 
 def _tell(source: str, output: str, imported: "Imported", faults: "Sequence[Fault]") -> None:
-    """Show what was read leniently, what has no key here, and the next commands."""
+    """Show tolerated faults, old keys without a counterpart, and the next commands."""
     for cure in dict.fromkeys(fault.cure for fault in faults):
         alike = [fault for fault in faults if fault.cure == cure]
         for fault in alike[:FAULTS_SHOWN]:

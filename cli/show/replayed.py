@@ -94,7 +94,7 @@ def _explained(found: Replayed, stage: Stage) -> Iterator[Block]:
 
 
 def _sums(found: Sequence[Replayed]) -> Iterator[Block]:
-    """Yield what all campaigns together would have saved."""
+    """Yield the savings of all campaigns together."""
     stages = [stage for one in found for stage in one.stages]
     earlier = sum(any(stage.saved_iterations for stage in one.stages) for one in found)
     longer = sum(any(stage.stops_after is None for stage in one.stages) for one in found)

@@ -341,7 +341,7 @@ def _legend_above(figure: "Figure", names: Sequence[str], head: float, **look: A
 
 
 def _titled(axes: "Axes", label: str) -> None:
-    """Write what a panel shows inside of it, where it cannot meet the ticks."""
+    """Write the name of a panel inside it, where it cannot meet the ticks."""
     axes.set_title(label, y=1.0, pad=-14, loc="left", x=0.03)
 
 

@@ -88,7 +88,7 @@ def report(name: str, rebuilt: Rebuilt) -> Report:
 
 
 def _contents(path: str) -> tuple[Contents, dict[str, str]]:
-    """Return what a database has of the campaign, and the state of each node; empty if it cannot be read."""
+    """Return the contents of a database, and the state of each node; empty if it cannot be read."""
     if not os.path.exists(path):
         return {}, {}
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as db:
