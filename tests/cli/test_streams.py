@@ -155,8 +155,8 @@ def test_a_command_is_carried_out_without_a_reader(place: Path) -> None:
         done = unread(typed(command, place), place)
         assert (done.returncode, (place / "new").exists()) == (0, True)
         assert done.stderr == "warning: the reader of the output has left; the command ran to its end\n"
-    for command in ("history", "constants show"):
-        shown = unread(typed(command, place), place)
+    for words in (typed("history", place), ["constants", "show", "old.txt"]):
+        shown = unread(words, place)
         assert (shown.returncode, shown.stderr) == (1, "")
 
 
