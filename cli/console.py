@@ -56,9 +56,17 @@ def sentence(problem: object) -> str:
 
 
 def show_json(value: Any) -> None:
-    """Write ``value`` as JSON, the only thing on standard output."""
-    json.dump(value, sys.stdout, indent=2, sort_keys=False, allow_nan=False, default=str)
+    """Write ``value`` as JSON, with named tuples as objects, the only thing on standard output."""
+    json.dump(_plain(value), sys.stdout, indent=2, allow_nan=False, default=str)
     sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, plain: bool = False) -> None:

@@ -23,6 +23,7 @@ ANSWER_S_MAX = 20.0  # as in a script
 # Reasons and facts of the events, and metrics of the iterations.
 _SAMPLES = tomllib.loads(Path(__file__).with_name("samples.toml").read_text(encoding="utf-8"))
 _UNSOLVED = ("test", "iteration", "held", "lost", "failed", "removed")  # in the third iteration, before it is solved
+_NUMBERS = ("iteration", "tracks", "chi2_per_ndf", "effect_um", "significance")  # of an iteration
 _RELEASE = held_steps("", ["6712.0"], "6700.0", 4000)
 
 
@@ -78,18 +79,10 @@ def facts(utc: str, event: str = "test") -> Facts:
     usual = _SAMPLES["rows"]["usual"]
     solved_before = _SAMPLES["rows"].get(event, usual[:2] if event in _UNSOLVED else usual)
     rows: list[Row] = [
-        {
-            "iteration": iteration,
-            "tracks": tracks,
-            "chi2_per_ndf": chi2,
-            "effect_um": shift,
-            "significance": delta_chi2,
-            "stage": 1,
-            "files_used": 6,
-            "files_expected": 6,
-            "largest": {"dof": "module.y", "where": "003", "value": largest, "unit": "um", "error": 51.0},
-        }
-        for iteration, tracks, chi2, shift, delta_chi2, largest in solved_before
+        _SAMPLES["row"]
+        | dict(zip(_NUMBERS, numbers, strict=True))
+        | {"largest": _SAMPLES["largest"] | {"value": largest}}
+        for *numbers, largest in solved_before
     ]
     solved, known = len(rows), _SAMPLES["facts"]
     constants = f"{known['all']['folder']}/iter{solved:02d}/3millepede/inputforalign.txt"

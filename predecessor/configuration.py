@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from faser_align.config.describe import tables
 from faser_align.config.files import check_year, format_files, parse_files, parse_run
 from faser_align.config.load import parse_config
 from faser_align.fsm.errors import UserError
@@ -89,7 +90,8 @@ def import_config(given: Old, *, source: str, base: str, target: str, zeros: str
     sets, wrong, of_sets = sets_of(old)
     left += of_sets
     _complete(by_key, zeros)
-    entries = dict(sorted(by_key.items(), key=lambda item: rules.TABLES.index(item[0].rpartition(".")[0])))
+    order = [heading.name for heading, _ in tables()]
+    entries = dict(sorted(by_key.items(), key=lambda item: order.index(item[0].rpartition(".")[0])))
     problems += [*wrong, *_missing(old, by_key, rules.NEEDED_FIRST if is_first else rules.NEEDED_NEWEST)]
     submit = _submit(old.get("raw", {}), problems)
     stages = _stages(sets) if old.get("workflow") or old.get("set") else [_NO_STAGES]

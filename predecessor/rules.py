@@ -18,17 +18,6 @@ from faser_align.predecessor.submit_templates import megabytes
 from faser_align.predecessor.version import RECONSTRUCT, RUN_ALIGNMENT, Version, version_of
 
 Old = Mapping[str, Any]
-TABLES = (
-    "campaign",
-    "reconstruction",
-    "reconstruction.calypso",
-    "storage",
-    "solver",
-    "notify",
-    "htcondor",
-    "htcondor.reco",
-    "htcondor.mille",
-)
 
 
 class Context(NamedTuple):

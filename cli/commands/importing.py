@@ -100,9 +100,9 @@ def _as_json(written: str, imported: "Imported", faults: "Sequence[Fault]", prob
     return {
         "written": written,
         "keys": {key: {"value": entry.value, "from": entry.origin} for key, entry in imported.entries.items()},
-        "left": [one._asdict() for one in imported.left],
+        "left": imported.left,
         "choices": imported.choices,
-        "overlooked": [fault._asdict() for fault in faults],
+        "overlooked": faults,
         "problems": problems,
         "submit": imported.submit,
     }
@@ -143,7 +143,7 @@ def _campaign(source: str, output: str, *, as_json: bool) -> None:
 
     found = import_campaign(source, output)
     if as_json:
-        console.show_json(found._asdict())
+        console.show_json(found)
         return
     console.warn(*found.notes)
     label, command = shlex.quote(found.name), console.program()

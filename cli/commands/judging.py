@@ -1,6 +1,6 @@
 """Define the commands that judge a campaign: ``why``, ``analyze``, ``compare`` and ``replay``."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -111,7 +111,7 @@ def compare(
         outputs.write(output, comparing.render(found, written_utc=database.utc()), force=force)
     if as_json:
         curves = {curve.key: dict(zip(compared.names, curve.values, strict=True)) for curve in compared.curves}
-        console.show_json(_plain(compared) | {"curves": renamed.metrics(curves)})
+        console.show_json(compared._asdict() | {"curves": renamed.metrics(curves)})
         return
     draw.show(_blocks(compared), plain=plain)
     if output:
@@ -183,18 +183,9 @@ def replay(
 
     found = replaying.replay(campaigns, rules or [])
     if as_json:
-        console.show_json({"set": rules or [], "campaigns": _plain(found)})
+        console.show_json({"set": rules or [], "campaigns": found})
     else:
         draw.show(replayed.blocks(found, rules or []), plain=plain)
     console.warn(*(f"{one.campaign} cannot be judged again: {one.problem}" for one in found if one.problem))
     if any(one.problem or (one.changed and not rules) for one in found):
         raise typer.Exit(1)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with named tuples as mappings."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -70,7 +70,7 @@ def status(folder: Folder = None, as_json: Json = False) -> None:
 
     found = personal.status(folder)
     if as_json:
-        console.show_json(found._asdict())
+        console.show_json(found)
     elif not found.running:
         console.say(f"no pool runs in {found.folder}; start it with `{console.program()} pool start`")
     else:

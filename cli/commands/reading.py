@@ -97,7 +97,7 @@ def status(campaign: Campaign, utc: Utc = False, plain: Plain = False, as_json: 
         steps = screens.steps(look.seen, console.program(), cure=look.cure)
         rows = [{key: value for key, value in row.items() if key != "metrics"} for row in look.seen["iterations"]]
         dagman_now = {"dagman": look.trouble, "dagman_gone": look.gone, "dagman_stuck": look.stuck}
-        following = {"next": steps[0].command, "steps": [step._asdict() for step in steps]}
+        following = {"next": steps[0].command, "steps": steps}
         console.show_json({**look.seen, "iterations": rows, **dagman_now, **following})
         _notify(look, quiet=True)
         return

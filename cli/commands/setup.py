@@ -89,7 +89,7 @@ def recipes(
             console.say(f"{console.program()} init --recipe {recipe.name}")
         return
     if as_json:
-        console.show_json([recipe._asdict() for recipe in known.recipes()])
+        console.show_json(known.recipes())
         return
     rows = [(recipe.name, recipe.origin, recipe.title) for recipe in known.recipes()]
     console.table(["recipe", "from", "what it aligns"], rows)
@@ -131,7 +131,7 @@ def check(
         console.note(f"the probe waits for its jobs for at most {wait:.0f} s; Ctrl-C removes them")
         found += run_probe(look, wait)
     if as_json:
-        console.show_json([check._asdict() for check in found])
+        console.show_json(found)
     else:
         draw.show(explain.checks(found))
     if any(check.result == "failed" for check in found):

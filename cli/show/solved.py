@@ -9,23 +9,18 @@ from faser_align.alignment.quality.notes import solver_end
 from faser_align.alignment.solver.undetermined import in_words
 from faser_align.cli import console
 
+KEYS = (
+    *("end_code", "end_text", "message", "records", "rejects", "chi2", "ndf", "chi2_per_ndf", "variable"),
+    *("free_parameters", "constraints", "constraint_rank", "rank_defect", "undetermined", "measurements"),
+    *("expected_decrease", "entries_fixed", "entries_fixed_words", "iterations", "memory_mb", "notes"),
+)
+
 
 def as_json(solution: Solution) -> dict[str, Any]:
     """Return the numbers of a solution by name, with labels described; those that are not finite are None."""
-    values = {
-        "end_code": solution.end_code,
-        "end_text": solution.end_text,
-        "message": solution.message,
-        "records": solution.records,
+    others = {
         "rejects": solution.rejects._asdict(),
-        "chi2": solution.chi2,
-        "ndf": solution.ndf,
-        "chi2_per_ndf": solution.chi2_per_ndf,
         "variable": solution.n_variable,
-        "free_parameters": solution.free_parameters,
-        "constraints": solution.constraints,
-        "constraint_rank": solution.constraint_rank,
-        "rank_defect": solution.rank_defect,
         "undetermined": [
             [
                 {"label": label, "words": describe(label), "weight": weight}
@@ -33,15 +28,10 @@ def as_json(solution: Solution) -> dict[str, Any]:
             ]
             for direction in solution.undetermined
         ],
-        "measurements": solution.measurements,
-        "expected_decrease": solution.expected_decrease,
-        "entries_fixed": list(solution.entries_fixed),
         "entries_fixed_words": [describe(label) for label in solution.entries_fixed],
         "iterations": [row._asdict() for row in solution.iterations],
-        "memory_mb": solution.memory_mb,
-        "notes": list(solution.notes),
     }
-    found: dict[str, Any] = finite(values)
+    found: dict[str, Any] = finite({key: others[key] if key in others else getattr(solution, key) for key in KEYS})
     return found
 
 
