@@ -247,6 +247,19 @@ def doubt(planned: Plan) -> str:
     return "; and ".join(filter(None, doubts))
 
 
+def limit_without_effect(planned: Plan) -> str:
+    """Return a warning if every stage has its own number of iterations, and none that of ``-i``; else empty."""
+    config = planned.record["config"]
+    limit = config["campaign"]["iterations"]
+    own = [stage["iterations"] for stage in config["stages"]]
+    if not own or not all(own) or limit in own:
+        return ""
+    return (
+        f"the limit of {limit} (-i, or campaign.iterations) has no effect, because each stage has its own iterations; "
+        "change stages.iterations in the configuration, or set it to 0"
+    )
+
+
 def namesake(planned: Plan) -> str:
     """Return a warning if another campaign has the same name, which is then ambiguous; else empty."""
     name = planned.record["name"]

@@ -63,7 +63,8 @@ def _warn(planned: Plan, *, dry_run: bool, check: bool) -> None:
     """Warn of possible mistakes; raises CampaignError if a campaign that cannot run would be submitted."""
     if not planned.record["config"]["notify"]["targets"]:
         console.warn("notify.targets is empty: nobody is notified when the campaign ends; add targets to it")
-    console.warn(*filter(None, (submission.namesake(planned), submission.doubt(planned))))
+    warnings = (submission.namesake, submission.limit_without_effect, submission.doubt)
+    console.warn(*filter(None, (warning(planned) for warning in warnings)))
     refusal = submission.refusal(planned) if dry_run else ""
     results = checks.before_submission(planned.record) if check else []
     console.warn(*(f"{one.name}: {one.text}" for one in results if one.result == "warning"))

@@ -55,3 +55,14 @@ def test_submit_warns_of_recipes_that_fail(plain_command: Command, here: Path, n
     assert bool(doubt) == (name in ("3st-two-steps", "workflow"))
     used = stages_of(load_config(str(here / "faser-align.toml")))
     assert (recipes.recipe_doubt(used, 4) != "") == bool(doubt)
+
+
+def test_a_limit_without_effect_is_named(plain_command: Command, here: Path) -> None:
+    """If every stage has its own number of iterations, submit warns that another limit than theirs changes nothing."""
+    warning = "the limit of 1 (-i, or campaign.iterations) has no effect"
+    plain_command("init", "--recipe", "workflow", "-o", "own.toml")
+    head, stages, rest = (here / "own.toml").read_text().partition("[[stages]]")
+    (here / "common.toml").write_text(head + stages + rest.replace("iterations = 10", "iterations = 0"))
+    for file, limit, warned in (("own.toml", "1", True), ("own.toml", "10", False), ("common.toml", "1", False)):
+        planned = plain_command("submit", *DATA, "-i", limit, "--config", file, status=0)
+        assert (warning in planned.err) == warned
