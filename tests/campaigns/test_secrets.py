@@ -41,7 +41,7 @@ CONFIG = (
     IFT_LOCAL_TOML
     + """[campaign]
 constants = "start constants.txt"
-iterations = 2
+iterations = 1
 [reconstruction]
 raw = "raw; files/{run}-{file}.raw"
 [simulation]

@@ -21,7 +21,7 @@ from trials import folder_with_pool
 from faser_align.campaign import layout
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.pool import processes
-from faser_align.state import database, queries, verify
+from faser_align.state import database, queries
 
 ON_POOL = pytest.mark.pool
 NODE, MILLE = layout.reco_node(1, 1, 400), layout.mille_node(1, 1)
@@ -304,22 +304,6 @@ def test_posts_of_removed_jobs_around_final(tmp_path: Path, order: str) -> None:
         *("created", "submitted", "reconstruction_started", "final_removed", "resumed", "reconstruction_started")
     ]
     assert (node["node"], node["attempts"], node["reason"]) == (NODE, 2, "")
-
-
-def test_a_dagman_that_goes_on_after_final(tmp_path: Path) -> None:
-    """A DAGMan killed after FINAL that starts nodes again resumes its campaign, and its next FINAL counts."""
-    folder = make_campaign(tmp_path / "c", files=1)["folder"]
-    hook("pre", folder, NODE, 0, 2)
-    assert hook("final", folder, "final", 6, 0).returncode == 6
-    assert hook("post", folder, NODE, 0, 2, -1002, "13.0", 0).returncode == 1
-    for _ in range(2):
-        assert hook("pre", folder, NODE, 1, 2).returncode == 0
-    for _ in range(2):
-        assert hook("final", folder, "final", 2, 1).returncode == 2
-    with queries.published(folder) as db:
-        moved = [row["event"] for row in queries.history(db, nodes=False) if not row["ignored"]]
-        assert verify.findings(db) == []
-    assert moved[3:] == ["final_removed", "resumed", "reconstruction_started", "final_failed"]
 
 
 def _arguments(pid: int) -> bytes:

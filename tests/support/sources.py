@@ -2,11 +2,8 @@
 
 import ast
 import functools
-import importlib.util
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
@@ -30,14 +27,3 @@ def names_of_tests() -> frozenset[str]:
     """Return the names of all tests."""
     files = (path.read_text(encoding="utf-8") for path in ROOT.glob("tests/*/test_*.py"))
     return frozenset(name for content in files for name in re.findall(r"^def (test_\w+)", content, re.MULTILINE))
-
-
-def benchmark(name: str) -> ModuleType:
-    """Return a module of ``benchmarks``."""
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
