@@ -81,28 +81,6 @@ def test_many_labels_are_counted() -> None:
     assert describe_all([]) == ""
 
 
-def free(items: list[str | int], stations: int = 4) -> dict[str, int]:
-    """Return how many parameters of each kind are free."""
-    fixed = fix_rules(items, stations)
-    kinds = [parameter.kind for label, parameter in PARAMETERS.items() if label not in fixed]
-    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-
-
-def test_two_layers_fixed_and_then_the_others() -> None:
-    """faser-alignment-script's 3ST steps fix 21 and 41 with their modules, then all others; x of layers always."""
-    first = free(["IFT", 21, 41], 3)
-    assert first == {"layer.y": 7, "layer.rx": 7, "layer.ry": 7, "layer.rz": 7, "module.x": 112, "module.rz": 56}
-    second = free(["IFT", 20, 22, 30, 31, 32, 40, 42], 3)
-    assert sum(second.values()) == 56
-    assert 211 in fix_rules([], 3)
-    assert not fix_rules(["IFT", 20, 22, 30, 31, 32, 40, 42], 3) & {212, 213, 214, 215, 21101, 21102, 412}
-
-
-def test_three_stations_have_no_ift() -> None:
-    """With three stations the IFT is fixed without being named."""
-    assert fix_rules([21], 3) == fix_rules(["IFT", 21], 4)
-
-
 def test_parts_and_depths_combine() -> None:
     """``IFT_layer`` fixes the intersection of ``IFT`` and ``layer``; numbers may be text; side equals module."""
     assert fix_rules(["IFT_layer", "3ST"]) == fix_rules(["layer", "3ST"]) | fix_rules(["3ST"])

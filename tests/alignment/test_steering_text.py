@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from properties import examples
 
-from faser_align.alignment.parameters.fix_rules import fix_rules
 from faser_align.alignment.parameters.labels import PARAMETERS
 from faser_align.alignment.pede.keywords import (
     FILE_KINDS,
@@ -282,17 +281,3 @@ def test_written_texts_are_read_back(folder: Path, starts: dict[int, float], fix
         assert start == starts.get(label, 0.0)
         assert presigma == (-1.0 if label in fixed else 0.07 if PARAMETERS[label].translation else 0.007)
     assert steering.presigma == 0.5
-
-
-def test_written_steering_is_the_predecessors(folder: Path) -> None:
-    """The texts have faser-alignment-script's keywords and its 24 constraints, of 16 sides and of 8 modules."""
-    steering_path = write_steering(folder, [folder / "data.bin"], fix_rules(["layer", "3ST"]), {}, SolverOptions())
-    lines = steering_path.read_text().splitlines()
-    assert lines[:3] == ["Cfiles", "par.txt", "con.txt"]
-    for keyword in ("skipemptycons", "hugecut 2000", "method inversion 3 0.001", "printcounts", "monitorresiduals"):
-        assert keyword in lines
-    assert lines[-1] == "end"
-    steering = parse_steering(steering_path)
-    assert [len(terms) for _, terms in steering.constraints] == [16, 8] * 12
-    assert steering.constraints[0][1][0] == (10001, 1.0)
-    assert {value for value, _ in steering.constraints} == {0.0}
