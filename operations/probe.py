@@ -56,7 +56,7 @@ def run(look: CheckContext, wait_s: float) -> list[Check]:
     try:
         machine.refuse_root()
         found = schedd(look.config.htcondor.pool)
-        with interrupts.raised(), _folder(where) as folder:
+        with _folder(where) as folder:
             record = _fill(folder, look)
             try:
                 return _ask(found, record, wait_s)

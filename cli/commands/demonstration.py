@@ -18,7 +18,6 @@ from faser_align.fsm.errors import CampaignError, UserError
 from faser_align.notifiers.mailbox import Mailbox
 from faser_align.operations import dagman, lifecycle, snapshot
 from faser_align.pool import machine, personal, tidy
-from faser_align.system import interrupts
 from faser_align.system.account import state_folder
 from faser_align.system.atomic import write_text
 
@@ -92,7 +91,7 @@ def run(cpus: int | None, pede: str | None = None) -> str:
     machine.refuse_root()
     machine.condor_master()
     solver = _pede(pede) if pede else None
-    with interrupts.raised(), _limited():
+    with _limited():
         place = _new_place(state_folder() / "demo")
         with pool_for(cpus, place.campaign), Mailbox(place.mail) as mailbox:
             _write_configuration(place, mailbox.url(RECIPIENT), solver)
