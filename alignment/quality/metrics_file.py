@@ -89,7 +89,7 @@ def parse_metrics(text: str, source: str) -> "Metrics":
     try:
         value = finite(json.loads(text))
     except RecursionError:
-        raise ValueError(f"{source} has no metrics of an iteration") from None
+        raise ValueError(f"{source} is not the metrics of an iteration") from None
     except ValueError as problem:
         raise ValueError(f"{source} is not valid JSON ({problem})") from None
     wrong = fault(value)

@@ -83,7 +83,7 @@ def test_a_table_sorts_and_the_detector_changes(browser: Browser, campaigns: Pat
     page.select_option("#quantity", "cut")
     page.select_option("#iteration", "1")
     module = page.locator('.detector rect[data-key="000"]')
-    assert module.locator("title").text_content() == "module 000: 0.001996"
+    assert module.locator("title").text_content() == "module 000: 0.1996 %"
     assert "var(--plus) 100%" in str(module.get_attribute("style"))
 
 
