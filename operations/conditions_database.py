@@ -40,6 +40,7 @@ def export(
         UserError: no Calypso is configured, or the run range or year is missing or wrong, or the folder exists.
         CampaignError: one of Calypso's programs failed; the sentence says which.
     """
+    outputs.refuse_standard_output(output)
     constants = constants.absolute()
     campaign = next((str(folder) for folder in constants.parents if (folder / layout.RECORD).is_file()), "")
     record = _record(constants, campaign, config, year)

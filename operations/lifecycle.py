@@ -212,10 +212,12 @@ def _refuse_to_resume(record: Manifest, state: str) -> None:
     if state in JUDGED:
         raise UserError(
             f"{name} is {state}: resume would repeat the same iteration with the same decision; add iterations "
-            f"({hint('extend', name)}), or submit a new campaign with other free parameters"
+            f"({hint('extend', name, '-i 5')}), or submit a new campaign with other free parameters"
         )
     if state == "exhausted":
-        raise UserError(f"{name} is exhausted; there is nothing to resume. Continue with {hint('extend', name)}")
+        raise UserError(
+            f"{name} is exhausted; there is nothing to resume. Continue with {hint('extend', name, '-i 5')}"
+        )
 
 
 def refuse_without_solution(record: Manifest, state: str) -> None:

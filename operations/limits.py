@@ -41,7 +41,7 @@ def change(folder: str, assignments: Sequence[str], *, dry_run: bool = False) ->
         if snapshot.state_now(folder) == "converged":
             raise UserError(
                 f"{record['name']} has converged, so its limits have no effect any more; start another campaign from its "
-                f"constants with `{program.program()} submit --from {record['name']}`"
+                f"constants with {program.hint('submit --from', record['name'])}"
             )
         found = [new_change(key, before, after) for key, (before, after) in _values(record, assignments).items()]
         if dry_run:
@@ -128,7 +128,7 @@ def _check_key(key: str, record: Manifest) -> None:
     if key.startswith("stages."):
         raise UserError(
             f"set: {key} cannot be changed; the criteria of a stage, counted from 1, can, for example stages.1.convergence.patience; "
-            f"add iterations with `{program.program()} extend {record['name']}`"
+            f"add iterations with {program.hint('extend', record['name'], '-i 5')}"
         )
     if key not in names():
         raise UserError(f"set: {key} is not a key of the configuration; {nearest(key)}")
@@ -137,7 +137,7 @@ def _check_key(key: str, record: Manifest) -> None:
     if not changes.is_settable(key):
         raise UserError(
             f"set: {key} cannot be changed: the submitted DAG and its jobs contain it; start "
-            f"another campaign from this one with `{program.program()} submit --from {record['name']} --config FILE`. "
+            f"another campaign from this one with {program.hint('submit --from', record['name'], '--config FILE')}. "
             f"set can change: {', '.join(f'{one}.*' if '.' not in one else one for one in changes.SETTABLE)}"
         )
 

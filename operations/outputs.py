@@ -26,7 +26,7 @@ STANDARD_OUTPUT = "-"  # what -o names, for text
 def refuse_standard_output(output: str | Path) -> None:
     """Raise UserError if ``output`` is standard output."""
     if str(output) == STANDARD_OUTPUT:
-        raise UserError(f"-o {output}: this command does not write to standard output; name a file")
+        raise UserError(f"-o {output}: this command does not write to standard output; name another output")
 
 
 def refuse_to_overwrite(output: str | Path, force: bool) -> None:

@@ -102,7 +102,7 @@ def extend(
     found = extension.extend(registry.find(campaign), iterations, dry_run=dry_run)
     console.say(f"{found.name} is {found.state}; it continues with iteration {found.first} of at most {found.after}")
     if found.same_limits:
-        console.say(f"the same limits decide again; change them with {hint('set', found.name)}")
+        console.say(f"the same limits decide again; change them with {hint('set', found.name, 'KEY=VALUE')}")
     if found.cluster is None:
         console.say("\nnothing was written or submitted (--dry-run)")
     else:

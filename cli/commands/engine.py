@@ -137,12 +137,13 @@ def solve(
     Example: faser-align solve --from Y2023_R011705_F400-450 --iteration 3 --config other.toml -o again
     """
     if parent or steering is None:
-        from faser_align.operations import forking, solve_again
+        from faser_align.operations import forking, outputs, solve_again
 
         if not parent:
             raise UserError("nothing to solve; name a steering file, or a campaign with --from CAMPAIGN -o FOLDER")
         if steering is not None or output is None:
             raise UserError("--from accepts no steering file and needs -o FOLDER for the result")
+        outputs.refuse_standard_output(output)
         found = forking.find(parent, stage, iteration)
         metrics = solve_again.solve_again(found, output, config)
         _show_solution(os.path.abspath(output), found.stage, found.iteration, metrics, as_json=as_json)

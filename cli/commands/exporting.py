@@ -49,8 +49,9 @@ def plots(
     Example: faser-align plots Y2023_R011705_F400-450 -o plots
     """
     from faser_align.campaign.manifest import read_record
-    from faser_align.operations import plotting
+    from faser_align.operations import outputs, plotting
 
+    outputs.refuse_standard_output(output)
     folder = registry.find(campaign)
     place = output or f"{read_record(folder)['name']}_plots"
     suffixes = tuple(form.strip() for form in forms.split(",") if form.strip())

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from campaigns import hook, make_campaign, reconstruct
+from campaigns import hook, make_campaign, reconstruct, run_iteration
 from commandline import Command
 from nowhere import no_job_begins
 from poolcampaigns import PoolCampaign
@@ -43,6 +43,20 @@ def test_what_is_refused(words: str, said: str, command: Command, campaigns: Pat
     """stop, resume and extend are refused without a schedd and in the wrong state, and write nothing."""
     assert said in command(*words.split(), status=2).err
     assert not (campaigns / "running" / layout.STOP).exists()
+
+
+def test_next_commands_are_complete(plain_command: Command, here: Path) -> None:
+    """The commands that errors name have their required options, and quote a name with a space."""
+    record = make_campaign(here / "my own", files=1, name="my own", config={"campaign": {"iterations": 1}})
+    run_iteration(record, 1)
+    hook("final", record["folder"], "final", 0, 0)
+    folder = record["folder"]
+    assert "Continue with `faser-align extend 'my own' -i 5`" in plain_command("resume", folder, status=2).err
+    for key, command in (
+        ("stages.1.iterations", "extend 'my own' -i 5"),
+        ("mille.pivot", "submit --from 'my own' --config FILE"),
+    ):
+        assert f"`faser-align {command}`" in plain_command("set", folder, f"{key}=2", status=2).err
 
 
 def test_an_extension_can_be_planned(command: Command) -> None:

@@ -28,7 +28,20 @@ def test_text_goes_to_standard_output(here: Path, plain_command: Command) -> Non
 def test_other_output_needs_a_file(here: Path, plain_command: Command, words: tuple[str, ...]) -> None:
     """A command that writes no text refuses ``-o -`` and makes no file of that name."""
     refused = plain_command(*words, "-o", "-", status=2)
-    assert refused.err == "error: -o -: this command does not write to standard output; name a file\n"
+    assert refused.err == "error: -o -: this command does not write to standard output; name another output\n"
+    assert os.listdir(here) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("report", "converged"), ("compare", "converged", "failed"), ("plots", "converged")),
+        *(("solve", "--from", "converged"), ("constants", "export", str(CONSTANTS), "--sqlite")),
+    ],
+)
+def test_pages_and_folders_are_no_text(here: Path, command: Command, words: tuple[str, ...]) -> None:
+    """HTML pages and folders are not written to standard output."""
+    assert "does not write to standard output" in command(*words, "-o", "-", status=2).err
     assert os.listdir(here) == []
 
 
