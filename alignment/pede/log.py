@@ -17,20 +17,9 @@ _SUM = re.compile(
     rf"Sum\((?:W\*)?Chi\^2\)/Sum\(Ndf\)(?:/<W>)? =\s*({_FLOAT})\s*/ \(\s*(\d+)\s*-\s*(\d+)\s*\)(?:\s*/\s*({_FLOAT}))?",
     re.MULTILINE,
 )
-_REJECTS = re.compile(
-    r"Data rejected in last iteration:.*?\n\s*(\d+)\s+\(rank deficit/NaN\)\s+(\d+)\s+\(Ndf=0\)"
-    r"\s+(\d+)\s+\(huge\)\s+(\d+)\s+\(large\)"
-)
-# since V04-16-05 there is a line for each reason that occurs
-_REJECTS_NEWER = re.compile(r"Data records rejected in last iteration:\s*?\n((?:\s*\d+\s+\(local .*\)[ \t]*\n)+)")
-_REASONS = {
-    "solution contains NaNs": 0,
-    "matrix with rank deficit": 0,
-    "matrix with ill condition": 0,
-    "fit with Ndf=0": 1,
-    "fit with huge": 2,
-    "fit with large": 3,
-}  # indices in Rejects
+# one line with four reasons; since V04-16-05 a line for each reason that occurs
+_REJECTS = re.compile(r"Data (?:records )?rejected in last iteration:\s*?\n((?:[ \t]*\d+[ \t]+\(.*\)[ \t]*\n)+)")
+_REASONS = ("Ndf=0", "huge", "large")  # words of the reasons after the first of Rejects, in its order
 _ROW = re.compile(r"^([ \d]{3})([ \d]{3})([ .\dE+-]{12})(.{38})([ .\d*-]{5})([ \d]{8}) ", re.MULTILINE)
 _FIRST_SLOPE = re.compile(rf"^\s*0\s+0\.000000\s.*?\s({_FLOAT})\s+0\.000000\s+ratio", re.MULTILINE)
 _SAID = re.compile(r"Expected decrease of the first solution = (\S+)")  # only from the built-in solver
@@ -87,13 +76,10 @@ def first_decrease(histograms: Path) -> float | None:
 
 
 def _rejects(text: str) -> Rejects:
-    match = _REJECTS.search(text)
-    if match:
-        return Rejects(*(int(value) for value in match.groups()))
-    newer = _REJECTS_NEWER.search(text)
+    lines = _REJECTS.search(text)
     counts = [0, 0, 0, 0]
-    for number, reason in re.findall(r"(\d+)\s+\(local (.*)\)", newer[1] if newer else ""):
-        counts[next((at for words, at in _REASONS.items() if reason.startswith(words)), 0)] += int(number)
+    for number, reason in re.findall(r"(\d+)\s+\((.*?)\)", lines[1] if lines else ""):
+        counts[next((at for at, word in enumerate(_REASONS, start=1) if word in reason), 0)] += int(number)
     return Rejects(*counts)
 
 
