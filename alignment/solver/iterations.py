@@ -23,7 +23,6 @@ from faser_align.alignment.solver.output.diagnostics import Diagnostics
 from faser_align.alignment.solver.passes import Pass, run_pass
 from faser_align.alignment.solver.problem import Problem
 from faser_align.alignment.solver.quadratic import Quadratic
-from faser_align.alignment.solver.source import Selected, Source
 from faser_align.alignment.solver.sparse_matrix import SparseMatrix
 from faser_align.alignment.solver.steering import SolverError
 from faser_align.alignment.solver.sums.total import Total
@@ -217,12 +216,12 @@ class Iterations:
             near=near,
         )
 
-    def _over_records(self, values: FloatArray, source: Source | None = None, **options: Any) -> Pass:
+    def _over_records(self, values: FloatArray, **options: Any) -> Pass:
         problem = self.problem
-        return run_pass(source or problem.source, problem.steering, problem.parameters, values, self._cut, **options)
+        return run_pass(problem.source, problem.steering, problem.parameters, values, self._cut, **options)
 
     def _fit(self, records: Sequence[Equations], values: FloatArray) -> Pass:
-        return self._over_records(values, Selected(self.problem.source, records), first=False, with_matrix=False)
+        return self._over_records(values, first=False, with_matrix=False, records=records)
 
     def _about_here(self) -> Quadratic | None:
         """Return the function about the point of the last pass, if it is quadratic at all."""

@@ -18,7 +18,7 @@ from faser_align.alignment.solver.blas import one_blas_thread
 from faser_align.alignment.solver.equations import Equations, joined, selected
 from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit, fit_records, huber, refit
 from faser_align.alignment.solver.normal_matrix import Sums
-from faser_align.alignment.solver.source import Selected, Source
+from faser_align.alignment.solver.source import Source
 from faser_align.alignment.solver.sparse_matrix import SparseMatrix
 from faser_align.alignment.solver.steering import Steering
 
@@ -129,12 +129,13 @@ def run_pass(
     *,
     first: bool,
     with_matrix: bool,
+    records: Iterable[Equations] | None = None,
     sparse_bytes: int = 0,
     observe: Observer | None = None,
     also: Sequence[tuple[FloatArray, Observer]] = (),
     near: Sequence[Equations] | None = None,
 ) -> Pass:
-    """Pass over all records.
+    """Pass over the records of a source.
 
     Args:
         steering: cuts, down-weighting, scales.
@@ -142,6 +143,7 @@ def run_pass(
         chi2_cut: factor of the 3-sigma chi2; 0 for no cut, negative for no huge cut either.
         first: whether this is the first pass, which never down-weights.
         with_matrix: whether to compute the matrix; ``sparse_bytes``: memory for a sparse one, 0 for a dense one.
+        records: some of the source's records, instead of all.
         observe: called with all records, their fits and the errors of the equations.
         also: other values, with which the records are only fitted, and their observers.
         near: records to separate, from an earlier pass; if empty, of many records about one percent, those nearest to the
@@ -177,7 +179,8 @@ def run_pass(
 
     done, total = Pass(), sums()
     separated: list[Equations] = []
-    for chunk, result in _in_order(lambda chunk: work(chunk, sums()), source, steering.threads):
+    chunks = source if records is None else records
+    for chunk, result in _in_order(lambda chunk: work(chunk, sums()), chunks, steering.threads):
         if observe is not None:
             observe(chunk, result.fits, result.sigmas)
         for (_, observe_also), fits in zip(also, result.also, strict=True):
@@ -189,11 +192,11 @@ def run_pass(
     done.gradient, done.accepted, done.matrix = total.gradient(), total.accepted(), total.matrix()
     if not separated:
         return done
-    separated = list(joined(separated))
+    near = tuple(joined(separated))
     of_near = run_pass(
-        Selected(source, separated), steering, parameters, values, chi2_cut, first=False, with_matrix=with_matrix
+        source, steering, parameters, values, chi2_cut, first=False, with_matrix=with_matrix, records=near
     )
-    return replace(done + of_near, far=done, near=tuple(separated))
+    return replace(done + of_near, far=done, near=near)
 
 
 class _Result(NamedTuple):

@@ -5,7 +5,7 @@ stay in memory, so that reading them again takes a third of the time. The rest i
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -149,18 +149,6 @@ class Source:
                 error.binary = number + 1
                 raise
             self.truncated.add(number)
-
-
-class Selected(Source):
-    """Some records of a source, which can be read repeatedly, like its ``chunks``."""
-
-    def __init__(self, source: Source, chunks: Iterable[Equations]) -> None:
-        super().__init__(())
-        self.sets = source.sets
-        self._chunks = chunks
-
-    def __iter__(self) -> Iterator[Equations]:
-        yield from self._chunks
 
 
 def _not_stored(block: Block) -> dict[int, int]:

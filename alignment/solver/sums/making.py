@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from faser_align.alignment.solver.equations import Equations, selected
 from faser_align.alignment.solver.local_fit import LocalFits, chi2_limit
 from faser_align.alignment.solver.output.diagnostics import PassObserver
 from faser_align.alignment.solver.output.histograms import SummedHistogram
-from faser_align.alignment.solver.passes import Observer, Parameters, Pass, run_pass
-from faser_align.alignment.solver.source import BLOCK_BYTES, Selected, Source
+from faser_align.alignment.solver.passes import Parameters, Pass, run_pass
+from faser_align.alignment.solver.source import BLOCK_BYTES, Source
 from faser_align.alignment.solver.steering import Binary, Steering
 from faser_align.alignment.solver.sums.file import FileSums, fingerprint
 from faser_align.fsm.errors import UserError
@@ -53,10 +54,10 @@ def make_sums(
     if size > BYTES_MAX - NEAR_BYTES:
         raise UserError(f"the normal equations of {len(labels)} labels would need {size / 1e6:.1f} MB")
     seen = _Seen(source, steering, has_chi2_cut=has_chi2_cut)
-    done, upper = _pass(source, labels, steering, seen)
+    done, upper = _pass(source, labels, steering, observe=seen)
     margin, near, near_words, near_lengths = _choose(binary, seen.margins, near_bytes)
     if len(near):
-        done, upper = _pass(Selected(source, _without(source, near)), labels, steering)
+        done, upper = _pass(source, labels, steering, records=_without(source, near))
     of_turned, turned_labels, turned_upper = Pass(), np.zeros(0, np.int64), np.zeros(0)
     if turned:
         turned_steering, turned_source, turned_labels = _read(turned, huge_cut)
@@ -117,12 +118,10 @@ def _read(binary: Name, huge_cut: float) -> tuple[Steering, Source, IntArray]:
     return steering, source, labels
 
 
-def _pass(
-    source: Source, labels: IntArray, steering: Steering, observe: Observer | None = None
-) -> tuple[Pass, FloatArray]:
+def _pass(source: Source, labels: IntArray, steering: Steering, **options: Any) -> tuple[Pass, FloatArray]:
     """Return the sums where all parameters are zero, and the upper triangle of their matrix."""
     values, free = np.zeros(len(labels)), Parameters.make(labels, np.ones(len(labels), np.bool_))
-    done = run_pass(source, steering, free, values, 0.0, first=False, with_matrix=True, observe=observe)
+    done = run_pass(source, steering, free, values, 0.0, first=False, with_matrix=True, **options)
     assert isinstance(done.matrix, np.ndarray)
     return done, done.matrix[np.triu_indices(len(labels))]
 
