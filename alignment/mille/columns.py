@@ -9,7 +9,8 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NamedTuple
+from functools import lru_cache
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -28,43 +29,21 @@ class Damaged(Exception):
         self.entry = entry
 
 
-class Layout(NamedTuple):
-    """Positions of the numbers of some entries in their bytes.
+@lru_cache(maxsize=1)  # branches of the same entries share their layout, one after the other
+def _layout(offsets_bytes: bytes, header: int, size: int) -> tuple[IntArray, IntArray]:
+    """Return how many numbers each entry has, and the position of each number in the bytes of all entries.
 
-    Attributes:
-        offsets: offsets of the entries, one more than entries.
-        lengths: how many numbers each entry has.
-        numbers: offset of each number.
+    Entries have ``header`` bytes before numbers of ``size`` bytes. Their offsets are given as bytes, for the cache.
+
+    Raises ValueError if they do not ascend.
     """
-
-    offsets: IntArray
-    lengths: IntArray
-    numbers: IntArray
-
-
-class Layouts:
-    """Cache of the last layout, which branches of the same entries share."""
-
-    def __init__(self) -> None:
-        self._last: tuple[int, int, Layout] | None = None
-
-    def of(self, offsets: IntArray, header: int, size: int) -> Layout:
-        """Return the layout of entries at ``offsets`` with ``header`` bytes before numbers of ``size`` bytes.
-
-        Raises ValueError if the offsets do not ascend.
-        """
-        if self._last is not None:
-            known_header, known_size, layout = self._last
-            if (known_header, known_size) == (header, size) and np.array_equal(layout.offsets, offsets):
-                return layout
-        lengths = (np.diff(offsets) - header) // size
-        if (lengths < 0).any() or offsets[0] < 0:
-            raise ValueError("offsets that do not ascend")
-        before = np.cumsum(lengths) - lengths
-        first = offsets[:-1] - offsets[0] + header - size * before
-        layout = Layout(offsets, lengths, np.repeat(first, lengths) + size * np.arange(int(lengths.sum())))
-        self._last = (header, size, layout)
-        return layout
+    offsets = np.frombuffer(offsets_bytes, np.int64)
+    lengths = (np.diff(offsets) - header) // size
+    if (lengths < 0).any() or offsets[0] < 0:
+        raise ValueError("offsets that do not ascend")
+    before = np.cumsum(lengths) - lengths
+    first = offsets[:-1] - offsets[0] + header - size * before
+    return lengths, np.repeat(first, lengths) + size * np.arange(int(lengths.sum()))
 
 
 @dataclass
@@ -74,7 +53,6 @@ class Column:
     Attributes:
         name: name of the branch.
         edges: first entry of each basket, and the number of entries. ``read`` returns a basket by its number.
-        layouts: shared by the columns of a tree.
         dtype, shape, header: type of the numbers, their shape in an entry, and the number of bytes before them.
         jagged: whether entries have varying numbers of values.
     """
@@ -82,7 +60,6 @@ class Column:
     name: str
     edges: IntArray
     read: Callable[[int], Basket]
-    layouts: Layouts
     dtype: np.dtype[Any]
     shape: tuple[int, ...] = ()
     header: int = 0
@@ -125,24 +102,24 @@ class Column:
             width = int(np.prod(self.shape, dtype=np.int64)) * size
             values = data.read(first * width, last * width).view(dtype).astype(np.float64)
             return values, (np.full(last - first, width // size, np.int64) if self.shape else None)
-        layout = self.layouts.of(data.offsets(first, last + 1), self.header, size)
-        raw = data.read(int(layout.offsets[0]), int(layout.offsets[-1]))
+        offsets = data.offsets(first, last + 1)
+        lengths, numbers = _layout(offsets.tobytes(), self.header, size)
+        raw = data.read(int(offsets[0]), int(offsets[-1]))
         if not self.header:
-            return raw.view(dtype).astype(np.float64), layout.lengths
+            return raw.view(dtype).astype(np.float64), lengths
         # numbers follow their entries' headers, not aligned
-        if not len(layout.numbers):
-            return np.zeros(0), layout.lengths
+        if not len(numbers):
+            return np.zeros(0), lengths
         every = np.ndarray((len(raw) - size + 1,), dtype, raw.data, strides=(1,))
-        return every[layout.numbers].astype(np.float64), layout.lengths
+        return every[numbers].astype(np.float64), lengths
 
 
-def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
+def tree_column(branch: Any, file: BinaryIO) -> Column:
     """Return the column of a tree's branch.
 
     Args:
         branch: uproot's description of the branch: numbers, vectors of them, or arrays with a counter.
         file: the ROOT file, opened for reading.
-        layouts: shared by the columns of a tree.
 
     Raises ValueError if the branch has another type.
     """
@@ -164,15 +141,14 @@ def tree_column(branch: Any, file: BinaryIO, layouts: Layouts) -> Column:
         offsets = None if content.byte_offsets is None else np.asarray(content.byte_offsets, np.int64)
         return Basket(np.asarray(content.data, np.uint8), offsets)
 
-    return Column(str(branch.name), edges, read, layouts, stored.base, stored.shape, header, jagged)
+    return Column(str(branch.name), edges, read, stored.base, stored.shape, header, jagged)
 
 
-def ntuple_column(field: Any, layouts: Layouts) -> Column:
+def ntuple_column(field: Any) -> Column:
     """Return the column of an RNTuple's field: one number or a vector per entry.
 
     Args:
         field: uproot's description of the field.
-        layouts: shared by the columns of a tree.
 
     Raises ValueError if the field has another type.
     """
@@ -192,4 +168,4 @@ def ntuple_column(field: Any, layouts: Layouts) -> Column:
         data = values.view(np.uint8)
         return Basket(data if len(data) <= SPILL_BYTES else spill([data], len(data)), offsets)
 
-    return Column(str(field.name), edges, read, layouts, np.dtype("<f8"), jagged=not scalar)
+    return Column(str(field.name), edges, read, np.dtype("<f8"), jagged=not scalar)

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
-from faser_align.alignment.mille.columns import Column, Damaged, Layouts, ntuple_column, tree_column
+from faser_align.alignment.mille.columns import Column, Damaged, ntuple_column, tree_column
 from faser_align.alignment.mille.derivatives import track_derivatives
 from faser_align.fsm.errors import UserError
 from faser_align.system.atomic import Name
@@ -219,7 +219,6 @@ def _columns(tree: Any, raw: BinaryIO, path: Name, optional: tuple[str, ...] = (
     is_ntuple = not hasattr(tree, "branches")
     present = {str(branch.name): branch for branch in (tree.fields if is_ntuple else tree.branches)}
     with_track_derivatives = any(alias in present for name in LOCAL_BRANCHES for alias in _aliases(name))
-    layouts = Layouts()
     columns: dict[str, Column] = {}
     for name in (*TRACK_BRANCHES, *HIT_BRANCHES, *optional):
         known = next((alias for alias in _aliases(name) if alias in present), None)
@@ -234,7 +233,7 @@ def _columns(tree: Any, raw: BinaryIO, path: Name, optional: tuple[str, ...] = (
                 "reconstruct this file again"
             )
         try:
-            columns[name] = ntuple_column(branch, layouts) if is_ntuple else tree_column(branch, raw, layouts)
+            columns[name] = ntuple_column(branch) if is_ntuple else tree_column(branch, raw)
         except (AttributeError, NotImplementedError, ValueError) as error:
             raise UserError(
                 f"{path}: branch {known} holds neither numbers nor vectors of them ({branch.typename}); "

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from faser_align.alignment.arrays import BoolArray, FloatArray, IntArray
 from faser_align.alignment.mille import kfalignment
 from faser_align.alignment.mille.kfalignment import MEASURED_BRANCH, Tracks
-from faser_align.fsm.errors import UserError
 from faser_align.fsm.metrics import MomentumChange
 from faser_align.system.atomic import Name, replacing
 
@@ -86,8 +85,6 @@ def compare(before: TrackArray, now: TrackArray, window_gev: tuple[float, float]
         changed its sign), and the tracks that left the window (``lost_low``, ``lost_high``: at its lower or upper edge) or
         entered it (``gained_low``, ...).
     """
-    if window_gev[0] >= window_gev[1]:
-        raise UserError(f"the momentum window {window_gev[0]:g}-{window_gev[1]:g} GeV is empty")
     _, first, second = np.intersect1d(before["hits"], now["hits"], return_indices=True)
     old, new = before[first], now[second]
     low, high = window_gev  # 0 is inside the window, -1 below and 1 above

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from properties import SOAK, examples
 
 from faser_align.alignment.mille import baskets
-from faser_align.alignment.mille.columns import Layouts, tree_column
+from faser_align.alignment.mille.columns import tree_column
 from faser_align.alignment.mille.conversion import Cuts, convert
 from faser_align.alignment.mille.kfalignment import HIT_BRANCHES, LOCAL_BRANCHES, TRACK_BRANCHES, read_tracks
 from faser_align.alignment.mille.records import read_records
@@ -180,7 +180,7 @@ def test_arrays_of_fixed_length_are_hits(tmp_path: Path) -> None:
         tree = file.mktree("tree", {"x": ("f8", (3,)), "i": "i4", "f": "f4"})
         tree.extend({"x": np.arange(12.0).reshape(4, 3), "i": np.arange(4), "f": np.arange(4.0)})
     with uproot.open(tmp_path / "in.root") as file, open(tmp_path / "in.root", "rb") as raw:
-        columns = {name: tree_column(file["tree"][name], raw, Layouts()) for name in ("x", "i", "f")}
+        columns = {name: tree_column(file["tree"][name], raw) for name in ("x", "i", "f")}
         values, lengths = columns["x"].take(1, 3)
         assert (values.tolist(), lengths) == (list(range(3, 9)), pytest.approx([3, 3]))
         assert columns["i"].take(0, 4)[0].tolist() == columns["f"].take(0, 4)[0].tolist() == [0, 1, 2, 3]
@@ -235,4 +235,4 @@ def test_any_damage_is_an_error_or_harmless(tmp_path: Path, at: int, bits: int) 
         # Errors of uproot or Damaged, which the reader turns into a sentence.
         for name in ("f", "j"):
             branch = next(branch for branch in file["tree"].branches if branch.name == name)
-            tree_column(branch, raw, Layouts()).take(0, 60)
+            tree_column(branch, raw).take(0, 60)
