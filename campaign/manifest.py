@@ -151,6 +151,8 @@ def read_submitted(folder: str) -> Manifest:
         missing = [name for name, there in needed.items() if not there]
     if missing:
         raise StoreError(f"{path} lacks {', '.join(missing)}; restore it from a copy")
+    older = {"job_python": record["python"], "command": "faser-align", "targets_file": ""}  # manifests lack these
+    record |= {key: value for key, value in older.items() if key not in record}
     for table in (record["config"], *record["stages"]):
         if "convergence" in table:
             table["convergence"] = renamed.convergence(table["convergence"])

@@ -98,7 +98,7 @@ def render_probe(record: Manifest, script: str) -> str:
     manifest of a campaign in the probe's folder, ``script`` the path of the PRE script. Raises UserError as ``render`` does.
     """
     check_path(script, "faser-align's own folder", spaces=False)
-    python, program = _job_python(record), "-I -m faser_align.jobs.probe ."
+    python, program = record["job_python"], "-I -m faser_align.jobs.probe ."
     jobs = [
         job._replace(executable=python, program=program, arguments="$(JOB)", logs=".")
         for job in _jobs(record)
@@ -121,7 +121,7 @@ def _described(record: Manifest, jobs: list[Job]) -> dict[str, Any]:
     folder, htcondor = record["folder"], record["config"]["htcondor"]
     check_path(folder, "the campaign's folder (campaign.folder)")
     check_path(record["python"], "the Python interpreter (python.hooks)", spaces=False)
-    check_path(_job_python(record), "python.jobs")
+    check_path(record["job_python"], "python.jobs")
     return {
         "campaign": record,
         "jobs": jobs,
@@ -138,13 +138,9 @@ def _described(record: Manifest, jobs: list[Job]) -> dict[str, Any]:
     }
 
 
-def _job_python(record: Manifest) -> str:
-    return str(record.get("job_python", record["python"]))
-
-
 def _jobs(record: Manifest) -> Iterator[Job]:
     htcondor, logs = record["config"]["htcondor"], layout.LOGS
-    python, module = _job_python(record), "-I -m faser_align.jobs.{} ."
+    python, module = record["job_python"], "-I -m faser_align.jobs.{} ."
     reco: tuple[str, str] = (
         ("/bin/bash", layout.WRAPPER) if has_wrapper(record) else (python, module.format("reconstruct"))
     )

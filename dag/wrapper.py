@@ -31,7 +31,7 @@ def render_wrapper(record: Manifest) -> str:
     templates.filters |= {"sh": shlex.quote, "words": shlex.join}
     return templates.get_template(TEMPLATE).render(
         campaign=record,
-        python=record.get("job_python", record["python"]),
+        python=record["job_python"],
         backend=settings["backend"],
         settings=settings,
         cleans_up=record["config"].get("storage", {}).get("cleanup_reco_temp_files", True),

@@ -86,7 +86,7 @@ def message_facts(folder: str, claimed: Claim) -> Facts:
         facts["page"] = published_page(record)
     steps = next_steps(
         claimed.kind,
-        command=record.get("command", "faser-align"),
+        command=record["command"],
         name=facts["campaign"],
         constants=facts.get("constants"),
         start=record["constants"]["source"],

@@ -162,8 +162,7 @@ def solve(folder: str, iteration: int, stage: int = 1) -> Metrics:
 
 def run_job(job: str, folder: str, stage: int, iteration: int, *words: str, failed: str) -> None:
     """Run a job of an iteration here; raise CampaignError with ``failed`` and the job's last line."""
-    record = read_record(folder)
-    python = record.get("job_python", record["python"])
+    python = read_record(folder)["job_python"]
     run_program([python, "-I", "-m", f"faser_align.jobs.{job}", folder, str(stage), str(iteration), *words], failed)
 
 

@@ -154,7 +154,7 @@ def report(kind: str, found: Progress, record: Manifest, waited_s: float, reject
 
 def _trouble(kind: str, found: Progress, record: Manifest, waited_s: float, rejected: str) -> tuple[str, str]:
     """Return result and sentence for a job without a complete answer."""
-    python = record.get("job_python", record["python"])
+    python = record["job_python"]
     if found.held:
         fix = f"correct htcondor.{kind}, or campaign.folder if execute nodes cannot read it"
         if re.search(r"failed to execute|exec format", found.held, re.IGNORECASE):

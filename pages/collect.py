@@ -86,11 +86,6 @@ class Facts(NamedTuple):
         return self.campaign["state"] in table.ENDS
 
     @property
-    def command(self) -> str:
-        """How the user calls the program."""
-        return self.record.get("command", "faser-align")
-
-    @property
     def files_dropped(self) -> int:
         """How many raw files were dropped; those of an imported campaign are only in its metrics."""
         if "imported" in self.record:
@@ -142,7 +137,7 @@ def collect(folder: str) -> Facts:
     solutions, errors = _solved(folder, record, iterations, figures, missing)
     following = next_steps(
         campaign["state"],
-        command=record.get("command", "faser-align"),
+        command=record["command"],
         name=record["name"],
         constants=path or None,
         start=record["constants"]["source"],

@@ -98,7 +98,7 @@ def shown_log(record: Manifest, folder: str, node: str, why: str) -> LogEnd:
 
 def _targets(record: Manifest) -> list[Target] | None:
     """Return the user's targets; none without a file, None if it cannot be read."""
-    file = record.get("targets_file", "")
+    file = record["targets_file"]
     try:
         return list(load_targets(file).values()) if file and os.path.lexists(os.path.expanduser(file)) else []
     except UserError:

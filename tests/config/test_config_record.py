@@ -56,6 +56,15 @@ def test_reading_a_record_is_cheap() -> None:
     assert done.stdout.strip() == "False"
 
 
+def test_a_manifest_of_an_older_version_is_completed(tmp_path: Path) -> None:
+    """A manifest that lacks keys of today is read with what an older version did without them."""
+    record = manifest(Config(), tmp_path)
+    lacking = {"job_python": record["python"], "command": "faser-align", "targets_file": ""}
+    older = {key: value for key, value in record.items() if key not in lacking}
+    write_record(str(tmp_path / "campaign.json"), older)  # type: ignore[arg-type]
+    assert read_record(str(tmp_path)) == record | lacking
+
+
 def test_deprecated_names_of_criteria_are_accepted(tmp_path: Path) -> None:
     """Manifests, changes and stages with the names before the renaming are read with today's names."""
     old = {"rules": ["significance", "effect"], "significance_max": 0.02, "effect_um_max": 0.6, "stalled_effect": 0.2}
