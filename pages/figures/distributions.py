@@ -189,7 +189,7 @@ def magnets(source: Source) -> Plot | None:
         "Fields of the magnets",
         f"Deviation of each field from the map if only this field is wrong; momenta are then wrong, too. Magnet {'; '.join(odd)}. A factor common to all magnets changes no residual.",
         Curves(
-            "magnet, by its stations",
+            "magnet (stations)",
             "deviation of the field",
             "%",
             curves,

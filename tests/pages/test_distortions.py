@@ -73,7 +73,7 @@ def test_a_wrong_field_is_that_of_its_magnet(workdir: Path) -> None:
     """A field 10 % above the map is attributed to its magnet, with the right size within three errors."""
     shown = distorted(workdir, "momentum-scale")
     found = rows(distributions.magnets(shown))
-    second = next(row for row in found if row["magnet"] == "2")
+    second = next(row for row in found if row["magnet (stations)"] == "1 to 2")
     assert sigmas(second) > 3
     assert float(second["value"] or 0) == pytest.approx(10, abs=3 * float(second["error"] or 0))
     assert line(shown, "momenta")["grade"] == "look"

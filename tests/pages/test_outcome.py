@@ -133,7 +133,7 @@ def test_the_picture_has_one_scale_and_signs(browser: Browser, workdir: Path, pa
     assert "var(--minus) 100%" in page.evaluate(fill)
     assert page.locator(".detector rect[data-key='003'] title").text_content() == "module 003: −4,000.0 ± 0.7 µm"
     page.select_option("#quantity", "cut")
-    assert page.locator("#most").inner_text() == "0.001996"
+    assert page.locator("#most").inner_text() == "0.1996 %"
 
 
 def test_tables_keep_their_words_together(browser: Browser, workdir: Path, page_of: PageOf) -> None:

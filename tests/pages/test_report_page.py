@@ -97,7 +97,7 @@ def test_what_is_drawn_stands_in_tables(report: Path, browser: Browser) -> None:
     assert rows[:2] == ["1module.y30−120003µm", "1module.rz80200004µrad"]
     assert len(rows) == 2 * len(TRACKS)
     modules = page.locator("[aria-label='Table: Modules'] tbody tr").all_text_contents()
-    assert modules == ["0001,0020.001996"]
+    assert modules == ["0001,0020.2"]
 
 
 def test_medians_of_layers_have_their_errors(found: Facts, browser: Browser, tmp_path: Path) -> None:
