@@ -1,10 +1,10 @@
 """Make the figure of the convergence: the judged quantities and the corrections against the iteration. Pure."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from faser_align.fsm.metrics import Metrics
+from faser_align.fsm.rules import number
 from faser_align.pages.figures.plot import Plot
 from faser_align.pages.figures.shapes import Curve, Curves, Measured, Stack
 from faser_align.system.formatting import symbols
@@ -35,11 +35,11 @@ def of(history: Sequence[Metrics], limits: Mapping[str, float]) -> Plot | None:
     names = _names(history)
     absolute = any(key.startswith("largest_") for key in limits)
     frames = [
-        ("χ²/ndf", [_curve("", [row.get("chi2_per_ndf") for row in history])], False),
+        ("χ²/ndf", [_curve("", [number(row, "chi2_per_ndf") for row in history])], False),
         (
             "expected",
             [
-                _curve(words, [row.get(key) for row in history], limits.get(key), log=True)
+                _curve(words, [number(row, key) for row in history], limits.get(key), log=True)
                 for key, words in _JUDGED.items()
                 if key != "relative" or key in limits
             ],
@@ -66,18 +66,18 @@ def _corrections(history: Sequence[Metrics], limits: Mapping[str, float], *, abs
     for kind in sorted({kind for row in history for kind in _mapping(row.get("corrections"))})[:KINDS_MAX]:
         found = [_mapping(_mapping(row.get("corrections")).get(kind)) for row in history]
         unit = next((str(one["unit"]) for one in found if "unit" in one), "")
-        numbers = [_number(one.get("largest" if absolute else "rms")) for one in found]
+        numbers = [number(one, "largest" if absolute else "rms") for one in found]
         values = [None if value is None else abs(value) for value in numbers]
         curves.append(_curve(f"{kind} [{symbols(unit)}]", values, limits.get(f"largest_{unit}"), log=True))
     return curves
 
 
-def _curve(name: str, values: Sequence[object], limit: float | None = None, *, log: bool = False) -> Curve:
+def _curve(name: str, values: Sequence[float | None], limit: float | None = None, *, log: bool = False) -> Curve:
     """Return a curve of the values that can be drawn, at 1, 2, ..."""
     points = [
         (float(at), Measured(size))
-        for at, value in enumerate(values, start=1)
-        if (size := _number(value)) is not None and (size > 0 or not log)
+        for at, size in enumerate(values, start=1)
+        if size is not None and (size > 0 or not log)
     ]
     return Curve(name, points, limit if limit and limit > 0 else None)
 
@@ -86,13 +86,6 @@ def _names(history: Sequence[Metrics]) -> list[str]:
     """Return the numbers of iterations, with several stages as stage.number."""
     staged = len({row.get("stage") for row in history}) > 1
     return [f"{row.get('stage')}." * staged + f"{row.get('iteration')}" for row in history]
-
-
-def _number(value: object) -> float | None:
-    """Return ``value`` as a float, or None, which is not drawn."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
