@@ -1,5 +1,6 @@
 """Define arguments and options shared by many commands."""
 
+import os
 from collections.abc import Callable
 from typing import Annotated
 
@@ -11,11 +12,13 @@ from faser_align.state import registry
 
 def campaign_names(incomplete: str) -> list[str]:
     """Return campaign names for the shell's completion; any error gives none."""
-
     try:
-        return [entry.name for entry in registry.entries() if entry.name.startswith(incomplete)]
+        names = [entry.name for entry in registry.entries() if entry.name.startswith(incomplete)]
     except (OSError, CampaignError):
         return []
+    # Other shells quote what they insert.
+    in_bash = os.environ.get("_FASER_ALIGN_COMPLETE", "").endswith("_bash")
+    return [name.replace(" ", "\\ ") for name in names] if in_bash else names
 
 
 def one_of(*known: str) -> Callable[[str], list[str]]:

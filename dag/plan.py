@@ -69,8 +69,9 @@ def campaign_name(config: Config, year: int, run: str, files: list[int], name: s
         shown = made if len(made) <= 60 else made[:57] + "..."
         wrong = dict.fromkeys(re.findall(r"[^\w.,+=@ -]", made))
         none_of = f", but not {' '.join(map(repr, wrong))}" if wrong else ""
+        first = "" if re.match(r"\w", made) else "; it must begin with a letter or a digit"
         raise UserError(
-            f"{shown!r} is not a valid campaign name; choose with --name at most 100 letters, digits, inner spaces and . , + = @ - _{none_of}"
+            f"{shown!r} is not a valid campaign name; choose with --name at most 100 letters, digits, inner spaces and . , + = @ - _{none_of}{first}"
         )
     return made
 

@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from campaigns import make_campaign
+
+from faser_align.state import registry
 
 
 def completed(typed: str, shell: str = "bash", **more: str) -> list[str]:
@@ -35,6 +38,16 @@ def test_names_of_campaigns_are_completed(shell: str, verb: str, campaigns: Path
     found = " ".join(completed(f"faser-align {verb} con", shell, XDG_STATE_HOME=str(campaigns / "state")))
     assert "converged" in found
     assert "failed" not in found
+
+
+def test_a_name_with_a_space_is_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bash inserts a name with its spaces escaped; other shells escape them themselves."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    registry.add("my own", make_campaign(tmp_path / "my own", files=1, name="my own")["folder"])
+    for shell, escaped in (("bash", True), ("zsh", False), ("fish", False)):
+        offered = " ".join(completed("faser-align status my", shell, XDG_STATE_HOME=str(tmp_path)))
+        assert (r"my\ own" in offered) == escaped
+        assert ("my own" in offered) != escaped
 
 
 def test_without_a_home_nothing_is_completed() -> None:

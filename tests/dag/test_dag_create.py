@@ -188,7 +188,8 @@ def test_names_come_from_the_template_or_the_user(workdir: Path) -> None:
     filled = campaign_name(parse_config(text, "/x.toml"), 2023, "011705", [400])
     assert filled == "Y2023_R011705_ST4_I10_align_2025"
     for bad in ("a/b", "../x", ".hidden", "a\nb", "x" * 101, "-f"):
-        with pytest.raises(UserError, match="is not a valid campaign name"):
+        with pytest.raises(UserError, match="is not a valid campaign name") as refused:
             campaign_name(config, 2023, "011705", [400], bad)
+        assert ("must begin with a letter or a digit" in str(refused.value)) == (bad[0] in ".-")
     with pytest.raises(UserError, match="--name"):
         campaign_name(config, 2023, "011705", list(range(0, 200, 2)))
