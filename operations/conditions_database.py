@@ -98,7 +98,7 @@ def _record(constants: Path, campaign: str, path: str, given_year: int) -> Manif
     if campaign and not path:
         record = read_record(campaign)
         if record["config"].get("reconstruction", {}).get("backend") == "calypso":
-            return record
+            return {**record, "year": given_year or record["year"]}
         raise UserError(
             f"{record['name']} was not reconstructed with Calypso; name a configuration with the paths of Calypso with --config"
         )

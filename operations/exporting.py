@@ -52,6 +52,8 @@ def write(texts: dict[str, str], form: str, output: str, *, force: bool) -> list
     """
     paths = {name: output if len(texts) == 1 else os.path.join(output, f"{name}.{form}") for name in texts}
     if len(texts) > 1:
+        if os.path.lexists(output) and not os.path.isdir(output):
+            raise UserError(f"{output} is a file, and each table becomes a file in a folder; name a folder with -o")
         with outputs.writing(output):
             os.makedirs(output, exist_ok=True)
     for path in paths.values():

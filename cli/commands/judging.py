@@ -20,14 +20,10 @@ if TYPE_CHECKING:
 def why(
     campaign: Campaign,
     iteration: Annotated[
-        int,
-        typer.Option(
-            "--iteration", "-i", min=0, help="Iteration [default: the latest with a decision].", show_default=False
-        ),
-    ] = 0,
-    stage: Annotated[
-        int, typer.Option(min=0, help="Stage [default: that of the latest decision].", show_default=False)
-    ] = 0,
+        int | None,
+        typer.Option("--iteration", "-i", min=1, help="Iteration [default: the latest with a decision]."),
+    ] = None,
+    stage: Annotated[int | None, typer.Option(min=1, help="Stage [default: that of the latest decision].")] = None,
     validation: Annotated[
         bool, typer.Option("--validation", help="Explain the validation instead of an iteration.")
     ] = False,
@@ -52,7 +48,7 @@ def why(
         if not row.get("verdict"):
             raise UserError(f"{seen['name']} has no validation result; its state is {seen['state']}")
     else:
-        row = explain.verdict_of(seen, stage, iteration)
+        row = explain.verdict_of(seen, stage or 0, iteration or 0)
     if as_json:
         keys = ("stage", "iteration", "verdict", "reason", "criteria")
         console.show_json({"campaign": seen["name"], **{key: row[key] for key in keys}})

@@ -347,6 +347,10 @@ def report(
     from faser_align.operations import outputs
 
     folder = registry.find(campaign)
+    if as_json and as_text:
+        raise UserError("--json and --text exclude each other; choose one of them")
+    if reference and (as_json or as_text):
+        raise UserError(f"--reference {reference} is for the HTML page; leave it out")
     if as_json or as_text:
         if output == outputs.STANDARD_OUTPUT:
             output = ""

@@ -62,6 +62,9 @@ def test_a_campaign_gives_runs_and_year(plain_command: Command, lxplus: Lxplus, 
     told = json.loads(Path("out/export.json").read_text())
     assert (told["campaign"], told["runs"], told["tag"]) == ("camp", [11705, 11705], "MY-TAG")
     assert read_constants("out/inputforalign.txt") == read_constants(EXAMPLE)
+    plain_command("constants", "export", folder, "--sqlite", "-o", "older", "--year", "2022", status=0)
+    geometries = [json.loads(Path(name, "export.json").read_text())["geometry"] for name in ("out", "older")]
+    assert geometries == ["FASERNU-04", "FASERNU-03"]
 
 
 def test_names_of_the_database(plain_command: Command, lxplus: Lxplus) -> None:

@@ -19,7 +19,7 @@ SUBMIT = ("submit", "-y", "2023", "-r", "11705", "-f", "400")
         (("submit", "-y", "2023", "-r", "1"), "missing option -f; see `faser-align submit --help`"),
         ((*SUBMIT, "-i", "abc"), "-i abc: must be a whole number; see"),
         (("extend", "x", "-i", "many"), "-i many: must be a whole number; see"),
-        (("why", "x", "--iteration", "-1"), "--iteration -1: must be at least 0; see"),
+        (("why", "x", "--iteration", "-1"), "--iteration -1: must be at least 1; see"),
         (("list", "--year", "soon"), "--year soon: must be a whole number; see"),
         (("wait", "x", "--timeout", "soon"), "--timeout soon: must be a number; see"),
         (("wait", "x", "--timeout", "-1"), "--timeout -1: must be at least 0; see"),

@@ -65,6 +65,17 @@ def test_options_of_the_database_need_it(here: Path, plain_command: Command) -> 
     assert os.listdir(here) == []
 
 
+def test_what_would_have_no_effect_is_refused(here: Path, command: Command) -> None:
+    """A report is either text or JSON, without a reference; several tables as CSV need a folder."""
+    report = ("report", "converged", "--text")
+    assert "--json and --text exclude each other" in command(*report, "--json", status=2).err
+    assert "is for the HTML page" in command(*report, "--reference", str(CONSTANTS), status=2).err
+    assert "--iteration 0: must be at least 1" in command("why", "converged", "--iteration", "0", status=2).err
+    (here / "file").touch()
+    refused = command("export", "converged", "--format", "csv", "-o", "file", "--force", status=2)
+    assert "file is a file, and each table becomes a file in a folder" in refused.err
+
+
 def test_an_export_is_json_on_standard_output(command: Command) -> None:
     """``export -o -`` and ``report --json -o -`` write to standard output."""
     assert json.loads(command("export", "converged", "-o", "-", status=0).out)["campaign"]["name"]
