@@ -76,6 +76,8 @@ def find(campaign: str, stage: int | None, iteration: int | None) -> Parent:
         of_stage = [number for of, number in found if of == stage]
         iteration = of_stage[-1] if of_stage else 0
     path = layout.result_file(folder, stage, iteration) if iteration else layout.constants_file(folder, stage, 1)
+    if not os.path.isfile(path) and (stage, iteration) in found:
+        raise UserError(f"{path} is gone; restore it from a copy, or name another iteration with --iteration")
     if not os.path.isfile(path):
         there = ", ".join(f"--stage {of} --iteration {number}" for of, number in found) or "only --iteration 0"
         raise UserError(f"{record['name']} has no constants of stage {stage}, iteration {iteration}; it has {there}")

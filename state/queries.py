@@ -37,8 +37,12 @@ def published(folder: str) -> Iterator[sqlite3.Connection]:
     """
     path = Path(folder, layout.PUBLISHED)
     fix = f"`faser-align repair {shlex.quote(folder)}` makes it again"
-    if not path.exists():
-        raise StoreError(f"{path} is missing; {fix}")
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing; {fix}") from None
+    except OSError as problem:
+        raise StoreError(f"{path}: cannot read: {problem.strerror}; correct its permissions") from problem
     try:
         with closing(sqlite3.connect(database.uri(str(path.absolute()), "mode=ro&immutable=1"), uri=True)) as db:
             database.refuse_newer(db)

@@ -58,9 +58,20 @@ def entries() -> list[Entry]:
             entry = Entry(str(value["name"]), str(value["folder"]))
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if os.path.exists(f"{entry.folder}/{layout.RECORD}"):
+        if _may_exist(f"{entry.folder}/{layout.RECORD}"):
             found.append(entry)
     return sorted(found)
+
+
+def _may_exist(path: str) -> bool:
+    """Return whether a file exists, or is in a folder that cannot be read, as on AFS without a token."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def find(name: str) -> str:

@@ -48,7 +48,9 @@ def check(folder: str) -> Checked:
             found = [_missing(folder, layout.STATE)]
         except PermissionError:
             note = f"only the snapshot was checked: {folder}/{layout.STATE} belongs to another user"
-        if not os.path.exists(f"{folder}/{layout.PUBLISHED}"):
+        try:
+            os.stat(f"{folder}/{layout.PUBLISHED}")
+        except FileNotFoundError:
             return Checked([*found, _missing(folder, layout.PUBLISHED)], rows, note)
         if not found and not note and filecmp.cmp(f"{folder}/{layout.PUBLISHED}", f"{scratch}/{layout.STATE}", False):
             return Checked([], rows)

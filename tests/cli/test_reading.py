@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -18,6 +19,7 @@ from faser_align.api import Campaign
 from faser_align.campaign import layout
 from faser_align.cli.show import curves
 from faser_align.operations import forking, snapshot, solve_again
+from faser_align.state import registry
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STATES = {
@@ -377,3 +379,30 @@ def test_curves_have_no_colour_of_their_own(monkeypatch: pytest.MonkeyPatch) -> 
         "largest correction, limit 1 um",
         "largest correction, limit 10 urad",
     ]
+
+
+def test_constants_that_are_gone_are_named(tmp_path: Path, plain_command: Command) -> None:
+    """Without its resulting constants a solved iteration cannot be forked; the file is named."""
+    record = make_campaign(tmp_path / "c", files=1)
+    run_iteration(record, 1)
+    path = Path(layout.result_file(record["folder"], 1, 1))
+    path.unlink(missing_ok=True)
+    refused = plain_command("solve", "--from", record["folder"], "-o", str(tmp_path / "again"), status=2)
+    assert f"{path} is gone; restore it from a copy, or name another iteration" in refused.err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everywhere")
+def test_a_folder_that_cannot_be_read_is_named(here: Path, plain_command: Command) -> None:
+    """A campaign whose folder cannot be read, as on AFS without a token, is listed with the reason and the fix."""
+    folder = here / "locked"
+    registry.add("locked", make_campaign(folder, files=1, name="locked")["folder"])
+    folder.chmod(0)
+    try:
+        said = "published.db: cannot read: Permission denied; correct its permissions"
+        assert f"locked cannot be read: {folder}/{said}" in plain_command("list", status=0).err
+        assert "Permission denied" in plain_command("status", "locked", status=1).err
+        assert "is missing" not in plain_command("verify", "locked", status=1).err
+    finally:
+        folder.chmod(0o755)
+    shutil.rmtree(folder)
+    assert plain_command("list", status=0).err == ""
