@@ -126,23 +126,18 @@ def side_by_side(arrays: Sequence[Floats]) -> Floats:
 
 
 def decode(
-    block: Block,
-    sets: LabelSets,
-    path: object,
-    weight: float = 1.0,
-    binary: int = 0,
-    layouts: list[Layout] | None = None,
-) -> Iterator[Equations]:
+    block: Block, sets: LabelSets, path: object, weight: float = 1.0, binary: int = 0
+) -> Iterator[tuple[Equations, Layout | None]]:
     """Yield the equations of a block, in one piece if it is not too large.
 
-    Special data are skipped, whatever their indices are.
+    Special data are skipped, whatever their indices are. The layout of the block is None if this has special data,
+    double records or more than one piece.
 
     Args:
         sets: adds new sets of labels.
         path: path of the binary, for messages.
         weight: weight of its records.
         binary: number of the binary.
-        layouts: gets the layout of the block, unless this has special data, double records or more than one piece.
 
     Raises MilleError (20) if a record's structure is broken, a value is not a number or an index is negative.
     """
@@ -153,23 +148,22 @@ def decode(
     zeros = np.flatnonzero(indices == 0)
     ends = np.searchsorted(zeros, offsets)
     doubtful = suspects(zeros, ends, values)
-    if not _is_plain(block):
-        layouts = None
+    as_written = _is_plain(block)
     if len(doubtful):
         words = len(indices)
         indices, values, offsets = _without_special_data(indices, values, offsets, doubtful, f"{path}", block.first)
-        if len(indices) < words:
-            layouts = None
+        as_written = as_written and len(indices) == words
         zeros = np.flatnonzero(indices == 0)
         ends = np.searchsorted(zeros, offsets)
     if len(indices) and int(np.min(indices)) < 0:
         record = int(np.searchsorted(offsets, np.flatnonzero(indices < 0)[0], side="right"))
         raise MilleError(f"{path}: record {block.first + record} contains a negative index", 20)
     numbers = block.first + np.arange(len(block.starts))
-    for chunk, made in _assemble(indices, values, offsets, zeros, ends // 2, numbers, sets):
-        if layouts is not None and made is not None and 2 * len(chunk.values) == len(zeros):
-            layouts.append(made._replace(lengths=block.lengths.astype(np.int32)))
-        yield chunk._replace(weight=weight, binary=binary)
+    for chunk, layout in _assemble(indices, values, offsets, zeros, ends // 2, numbers, sets):
+        if layout is not None:
+            whole = as_written and 2 * len(chunk.values) == len(zeros)
+            layout = layout._replace(lengths=block.lengths.astype(np.int32)) if whole else None
+        yield chunk._replace(weight=weight, binary=binary), layout
 
 
 def decode_again(block: Block, layout: Layout, weight: float = 1.0, binary: int = 0) -> Equations:

@@ -6,6 +6,7 @@ stay in memory, so that reading them again takes a third of the time. The rest i
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -45,9 +46,8 @@ class Source:
         self._binaries = binaries
         self._records_max = records_max or 2**62
         self._read_error_is_end = read_error_is_end
-        self._kept: list[list[list[Equations]]] = []  # decoded blocks of each binary, from its first on
-        self._layouts: list[dict[int, Layout]] = []  # of each binary, by number of the block
-        self._whole: set[int] = set()  # binaries of which all blocks are kept
+        # of each block of each binary the equations or, if there is no room for them, its layout
+        self._kept: list[list[list[Equations] | Layout | None]] = []
         self._room, self._layout_room = CACHE_BYTES, LAYOUT_BYTES
         self.sets = LabelSets()
         self.set_counts: IntArray = np.zeros(0, np.int64)
@@ -95,44 +95,43 @@ class Source:
     def of_binary(self, number: int) -> Iterator[Equations]:
         """Yield the equations of one binary."""
         binary, kept = self._binaries[number], self._kept[number]
-        if number in self._whole:
-            for chunks in kept:
-                yield from chunks
+        decoded = [chunks for chunks in kept if isinstance(chunks, list)]
+        if len(decoded) == len(kept):
+            yield from chain.from_iterable(decoded)
             return
-        for at, block in enumerate(self._blocks(number, self.records_in[number])):
-            layout = self._layouts[number].get(at)
-            if at < len(kept):
-                yield from kept[at]
-            elif layout is not None and np.array_equal(layout.lengths, block.lengths):
-                yield decode_again(block, layout, binary.weight, number)
+        for block, known in zip(self._blocks(number, self.records_in[number]), kept, strict=False):
+            if isinstance(known, list):
+                yield from known
+            elif known is not None and np.array_equal(known.lengths, block.lengths):
+                yield decode_again(block, known, binary.weight, number)
             else:
-                yield from decode(block, self.sets, binary.path, binary.weight, number)
+                yield from (chunk for chunk, _ in decode(block, self.sets, binary.path, binary.weight, number))
 
     def _first_reading(self, number: int) -> Iterator[Equations]:
         """Read a binary, and keep as many of its first blocks as there is room for."""
         binary = self._binaries[number]
-        kept: list[list[Equations]] = []
+        kept: list[list[Equations] | Layout | None] = []
         self._kept.append(kept)
-        self._layouts.append({})
-        for at, block in enumerate(self._blocks(number, self._records_max - self.records)):
+        for block in self._blocks(number, self._records_max - self.records):
             self.records += len(block.starts)
             self.sizes.update(_counts(np.abs(block.lengths)))
             self.doubles |= bool((block.lengths < 0).any())
             self.not_stored.update(_not_stored(block))
             chunks: list[Equations] = []
-            layouts: list[Layout] | None = [] if self._layout_room > 0 else None
-            for chunk in decode(block, self.sets, binary.path, binary.weight, number, layouts):
+            layout: Layout | None = None
+            for chunk, of_block in decode(block, self.sets, binary.path, binary.weight, number):
+                layout = of_block
                 self._room -= size_bytes(chunk)
                 if self._room >= 0:
                     chunks.append(chunk)
                 yield chunk
             if self._room >= 0:
                 kept.append(chunks)
-            elif layouts:
-                self._layouts[number][at] = layouts[0]
-                self._layout_room -= size_bytes(layouts[0])
-        if self._room >= 0:
-            self._whole.add(number)
+            elif layout is not None and self._layout_room > 0:
+                kept.append(layout)
+                self._layout_room -= size_bytes(layout)
+            else:
+                kept.append(None)
 
     def _blocks(self, number: int, records_max: int) -> Iterator[Block]:
         binary = self._binaries[number]

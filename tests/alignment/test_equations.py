@@ -15,7 +15,7 @@ from millerecords import Measurement, Record, measurements, pack, words
 from faser_align.alignment.mille.blocks import MilleError, iterate_blocks
 from faser_align.alignment.mille.records import read_records
 from faser_align.alignment.solver import equations as module
-from faser_align.alignment.solver.equations import Equations, Layout, decode, decode_again
+from faser_align.alignment.solver.equations import Equations, decode, decode_again
 from faser_align.alignment.solver.label_sets import LabelSets
 
 ONE = pack(words([(1.0, 0.1, {1: 1.0}, {})]))
@@ -27,7 +27,7 @@ per_example = settings(deadline=None, suppress_health_check=[HealthCheck.functio
 def read(path: Path, block_bytes: int = 1 << 20) -> tuple[list[Equations], LabelSets]:
     """Return all equations of a file, and their sets of labels."""
     sets = LabelSets()
-    return [chunk for block in iterate_blocks(path, block_bytes) for chunk in decode(block, sets, path)], sets
+    return [chunk for block in iterate_blocks(path, block_bytes) for chunk, _ in decode(block, sets, path)], sets
 
 
 def flat(chunks: list[Equations], sets: LabelSets) -> list[Measurement]:
@@ -71,13 +71,11 @@ def test_layouts_replace_indices(tmp_path: Path, records: list[list[Measurement]
     (tmp_path / "x.bin").write_bytes(b"".join(pack(words(record)) for record in records))
     sets = LabelSets()
     for block in iterate_blocks(tmp_path / "x.bin", block_bytes):
-        layouts: list[Layout] = []
-        (chunk,) = decode(block, sets, "x.bin", 2.0, 3, layouts)
+        ((chunk, layout),) = decode(block, sets, "x.bin", 2.0, 3)
         numbers = {tuple(local) for record in records for _, _, local, _ in record}
-        assert layouts or any(local != tuple(range(1, len(local) + 1)) for local in numbers)
-        for layout in layouts:
-            for first, second in zip(chunk, decode_again(block, layout, 2.0, 3), strict=True):
-                np.testing.assert_array_equal(first, second)
+        assert layout or any(local != tuple(range(1, len(local) + 1)) for local in numbers)
+        for first, second in zip(chunk, decode_again(block, layout, 2.0, 3), strict=True) if layout else ():
+            np.testing.assert_array_equal(first, second)
 
 
 @given(st.lists(st.tuples(st.lists(measurements(5), min_size=1, max_size=4), st.booleans()), max_size=5))

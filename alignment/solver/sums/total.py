@@ -196,7 +196,7 @@ class Total(Source):
         if len(starts):
             self.near += len(starts)
             block = Block(sums.near_words, np.append(0, starts[:-1]), sums.near_lengths, 0)
-            self._near += decode(block, self.sets, binary.path, binary.weight, number)
+            self._near += (chunk for chunk, _ in decode(block, self.sets, binary.path, binary.weight, number))
 
     def _add_sets(self, sums: FileSums) -> None:
         numbers = self.sets.number(sums.sets.astype(np.int32))
