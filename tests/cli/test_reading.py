@@ -391,6 +391,19 @@ def test_constants_that_are_gone_are_named(tmp_path: Path, plain_command: Comman
     assert f"{path} is gone; restore it from a copy, or name another iteration" in refused.err
 
 
+def test_a_solution_that_cannot_begin_leaves_no_folder(tmp_path: Path, plain_command: Command) -> None:
+    """If a file is missing, or the disk is full, `solve --from` names the file and removes the new folder."""
+    record = make_campaign(tmp_path / "c", files=1)
+    run_iteration(record, 1)
+    Path(layout.result_file(record["folder"], 1, 1)).touch()
+    Path(layout.mille_file(record["data"], 1, 1, record["run"], 400)).touch()
+    start = Path(layout.constants_file(record["folder"], 1, 1))
+    start.unlink(missing_ok=True)
+    refused = plain_command("solve", "--from", record["folder"], "-o", str(tmp_path / "again"), status=2)
+    assert f"again: cannot create: No such file or directory: {start};" in refused.err
+    assert os.listdir(tmp_path) == ["c"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read everywhere")
 def test_a_folder_that_cannot_be_read_is_named(here: Path, plain_command: Command) -> None:
     """A campaign whose folder cannot be read, as on AFS without a token, is listed with the reason and the fix."""
