@@ -40,7 +40,7 @@ def residuals_of(found: Mapping[str, FigureData | None]) -> Plot | None:
     return _histograms(
         "residuals",
         "Residuals of each layer",
-        "With medians and their statistical errors in µm, which should be near zero. Middle layers of stations may have two peaks, because strips are binary, and then a median that differs from zero; in other layers two peaks mean that modules are displaced against each other.",
+        "Medians with their statistical errors (µm) should be near zero. Two peaks mean that modules are displaced against each other, except in middle layers, where binary strips cause them and shift the median.",
         Histograms("residual", "µm", panels),
     )
 

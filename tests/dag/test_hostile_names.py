@@ -260,13 +260,17 @@ def test_a_job_wrapper_runs_nothing_of_a_value(workdir: Path, name: str) -> None
     text = f'[reconstruction]\nbackend = "calypso"\nraw = "/none/{{file}}.raw"\n[reconstruction.calypso]\n{calypso}release = {json.dumps(name)}\n'
     config = parse_config(text, str(workdir / "x.toml"))
     values = {"reconstruction": config.model_dump(mode="json")["reconstruction"]}
-    record = {"name": "camp", "version": "1", "year": 2023, "python": f"/none/{name}/python", "config": values}
+    record = {"name": "camp", "version": "1", "year": 2023, "job_python": f"/none/{name}/python", "config": values}
     script = workdir / "reconstruct.sh"
     script.write_text(render_wrapper(record))
     done = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False, cwd=workdir)
     assert done.returncode == 0, done.stderr
     lines = script.read_text().splitlines()
-    for key, value in (("python", record["python"]), ("database", f"/none/{name}"), ("reconstruct", f"/none/{name}")):
+    for key, value in (
+        ("python", record["job_python"]),
+        ("database", f"/none/{name}"),
+        ("reconstruct", f"/none/{name}"),
+    ):
         line = next(line for line in lines if line.startswith(f"{key}="))
         done = subprocess.run(
             ["bash", "-c", f'{line}\nprintf %s "${key}"'], capture_output=True, text=True, check=True, cwd=workdir
