@@ -1,7 +1,7 @@
 """Import SQLite's module of C without ``functools``. Startup-critical: standard library only.
 
 ``_sqlite3`` takes ``lru_cache`` from there, for the prepared statements of a connection, and nothing else.
-``functools`` and its own imports take a quarter of the time of a script.
+``functools`` and its own imports would take a tenth of a script's time (``benchmarks/hook.py``).
 """
 
 import sys
